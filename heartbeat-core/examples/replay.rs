@@ -1,0 +1,53 @@
+//! Replays a trace: what would the machine have done, and when?
+//!
+//! Reads JSON Lines on standard input (a header, then one event a line; see `DESIGN.md`, "Trace
+//! format") and prints one answer a line. A bad line ends it with status 2, after everything before
+//! it was answered.
+//!
+//! ```sh
+//! cargo run -p heartbeat-core --example replay < trace.jsonl
+//! ```
+
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+
+use heartbeat_core::trace::{Header, answer, read_event};
+
+fn main() -> ExitCode {
+    match replay(io::stdin().lock(), io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("replay: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn replay(input: impl BufRead, mut output: impl Write) -> io::Result<()> {
+    let mut machine = None;
+    for (index, line) in input.lines().enumerate() {
+        let at_line = |error: &dyn std::fmt::Display| {
+            io::Error::other(format!("line {}: {error}", index + 1))
+        };
+        let line = line.map_err(|error| at_line(&error))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        match &mut machine {
+            None => {
+                machine = Some(
+                    Header::read(&line)
+                        .map_err(|error| at_line(&error))?
+                        .heartbeat(),
+                )
+            }
+            Some(machine) => {
+                let recorded = read_event(&line).map_err(|error| at_line(&error))?;
+                let step = machine.step(recorded.at, recorded.event());
+                writeln!(output, "{}", answer(recorded.at, &step, machine.phase()))?;
+            }
+        }
+    }
+    output.flush()
+}

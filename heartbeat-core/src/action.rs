@@ -1,0 +1,205 @@
+//! What the machine asks of a driver.
+
+use core::fmt;
+use core::ops::Deref;
+use core::time::Duration;
+
+use arrayvec::ArrayVec;
+
+use crate::cause::Cause;
+use crate::event::ConnId;
+use crate::time::Instant;
+
+/// A command to the driver, or a note for the log. Borrows a reply's bytes from the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// Dial, and report [`Event::Connected`](crate::Event::Connected) or
+    /// [`Event::Closed`](crate::Event::Closed) with this id.
+    Connect {
+        /// Names the connection from now on.
+        conn: ConnId,
+        /// Failures in a row before this dial: 0 for the first, n for retry n.
+        attempt: u32,
+        /// The last end asked for fresh credentials.
+        refresh: bool,
+    },
+    /// Answer a ping, before anything else is read.
+    SendPong {
+        /// The connection that the ping came on.
+        conn: ConnId,
+        /// What to send.
+        reply: Reply<'a>,
+    },
+    /// Ask the peer for a sign of life.
+    SendPing {
+        /// The connection.
+        conn: ConnId,
+        /// What to send.
+        ping: Ask,
+    },
+    /// Start the WebSocket closing handshake. Only after `Stop`.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// The close code to send.
+        code: u16,
+    },
+    /// Drop the transport now, without a handshake. Nothing more is heard of this id.
+    Abort {
+        /// The connection.
+        conn: ConnId,
+        /// The verdict.
+        reason: AbortReason,
+    },
+    /// A note: the next dial is planned. `wake` covers it.
+    ReconnectAt {
+        /// When.
+        at: Instant,
+        /// Which retry in a row it will be, from 1.
+        attempt: u32,
+        /// How long until then.
+        delay: Duration,
+    },
+    /// A note, every `check_interval` while open.
+    Check {
+        /// The connection.
+        conn: ConnId,
+        /// How long nothing was heard.
+        idle: Duration,
+    },
+    /// A note: there will be no further dial.
+    GaveUp {
+        /// Why.
+        reason: GiveUp,
+    },
+}
+
+/// The answer to a ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply<'a> {
+    /// A WebSocket pong frame with these bytes, the ping's own.
+    Frame(&'a [u8]),
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+}
+
+/// A question to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ask {
+    /// A WebSocket ping frame. The payload is a running number, so that its pong can be told from others.
+    Frame([u8; 8]),
+}
+
+/// Why the machine dropped a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AbortReason {
+    /// The dial took longer than `connect_timeout`.
+    ConnectTimeout,
+    /// Nothing was heard for `idle_timeout`.
+    IdleTimeout,
+    /// Nothing was heard for `pong_timeout` after a probe.
+    PongTimeout,
+    /// No data for `data_timeout`.
+    DataTimeout,
+    /// A write did not move for `write_timeout`.
+    WriteTimeout,
+    /// The closing handshake took longer than `close_timeout`.
+    CloseTimeout,
+    /// The dial or connection is not wanted any more: it was abandoned before it succeeded.
+    Stale,
+}
+
+impl AbortReason {
+    /// The word for logs and traces (`idle_timeout`, …).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectTimeout => "connect_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::PongTimeout => "pong_timeout",
+            Self::DataTimeout => "data_timeout",
+            Self::WriteTimeout => "write_timeout",
+            Self::CloseTimeout => "close_timeout",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl fmt::Display for AbortReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why there will be no further dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GiveUp {
+    /// `max_attempts` retries in a row did not lead to a stable connection.
+    MaxAttempts,
+    /// Fresh credentials were refused, too; the last refusal.
+    Credentials(Cause),
+    /// Dialling again cannot mend this.
+    Cause(Cause),
+}
+
+/// The actions of one step, in the order in which they must be performed. Inline, at most [`Actions::MAX`].
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Actions<'a>(ArrayVec<Action<'a>, { Actions::MAX }>);
+
+impl<'a> Actions<'a> {
+    /// The most actions that one step can have: a ping's answer or the abort of a late dial, then
+    /// either a verdict with its `ReconnectAt`, or a check and a ping.
+    pub const MAX: usize = 3;
+
+    pub(crate) fn push(&mut self, action: Action<'a>) {
+        self.0.push(action);
+    }
+}
+
+impl<'a> Deref for Actions<'a> {
+    type Target = [Action<'a>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'a> IntoIterator for Actions<'a> {
+    type Item = Action<'a>;
+    type IntoIter = IntoIter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        IntoIter(self.0.into_iter())
+    }
+}
+
+/// Owning iterator over [`Actions`].
+#[derive(Debug)]
+pub struct IntoIter<'a>(arrayvec::IntoIter<Action<'a>, { Actions::MAX }>);
+
+impl<'a> Iterator for IntoIter<'a> {
+    type Item = Action<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+/// The answer to one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "the actions are commands: a step whose actions are dropped leaves the peer unanswered"]
+pub struct Step<'a> {
+    /// What to do now, in this order.
+    pub actions: Actions<'a>,
+    /// When to step again with [`Event::Tick`](crate::Event::Tick) if nothing happens before.
+    /// Always later than the `now` of the step. `None`: only an event can change anything.
+    pub wake: Option<Instant>,
+    /// The event was about a connection that is not the current one.
+    pub stale: bool,
+}

@@ -1,0 +1,168 @@
+//! Why a connection ended, and what that means for the next one.
+
+use core::time::Duration;
+
+use arrayvec::ArrayVec;
+
+/// Why a dial failed or a connection ended, as the driver saw it.
+///
+/// A driver reports the first thing that happened; what the dying socket says after a local verdict
+/// belongs to a connection that is no longer current, and changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The dial was refused (`ECONNREFUSED`).
+    Refused,
+    /// The connection was reset (`ECONNRESET`, `EPIPE`, aborted).
+    Reset,
+    /// The byte stream ended without a WebSocket Close frame (what RFC 6455 §7.1.5 calls 1006).
+    Eof,
+    /// TLS failed: a bad certificate, a wrong host name, a peer that does not speak TLS.
+    Tls,
+    /// Any other I/O error: DNS, unreachable network, a proxy's refusal.
+    Io,
+    /// The peer sent a Close frame with this code, or broke the protocol in a way that RFC 6455
+    /// §7.4.1 has this code for (1002, 1007, 1009). A Close frame without a code is 1005.
+    Close(u16),
+    /// The upgrade was answered with this HTTP status instead of 101.
+    Http {
+        /// The status code.
+        status: u16,
+        /// The `Retry-After` header as a span from now, if there was one.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// What a [`Cause`] asks the machine to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Dial again after the ordinary backoff.
+    Backoff,
+    /// Dial again after the ordinary backoff, but not before this span has passed.
+    /// Spans over [`MAX_RETRY_AFTER`] are cut to it.
+    After(Duration),
+    /// Dial again at a moment drawn evenly from this range, or after the ordinary backoff if that is
+    /// longer: a whole fleet was sent away at once and must not come back at once.
+    Spread(Duration, Duration),
+    /// Fetch new credentials (the dial factory is told) and dial once more after the ordinary
+    /// backoff; give up if that is refused too before the connection was stable.
+    Refresh,
+    /// Give up: dialling again cannot mend it.
+    Never,
+}
+
+/// The longest `Retry-After` that is heeded: 24 hours. A peer that asks for more (or sends
+/// garbage) must not be able to silence a client for years.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Range of the delay after close code 1012 (service restart): RFC 6455's registry suggests
+/// "a randomized delay of 5 - 30s" (IANA WebSocket Close Code Number Registry, 1012).
+const RESTART_SPREAD: Verdict = Verdict::Spread(Duration::from_secs(5), Duration::from_secs(30));
+
+impl Cause {
+    /// The verdict of the built-in table, before any override.
+    ///
+    /// | cause | verdict |
+    /// |---|---|
+    /// | refused, reset, eof, i/o; HTTP 408, 425, 5xx | backoff |
+    /// | HTTP 429 and 503 | backoff, not before `Retry-After` |
+    /// | HTTP 401; close 1008, 3000, 4401 | refresh credentials once |
+    /// | HTTP 301, 308 and other 4xx; TLS | give up |
+    /// | HTTP 1xx, 2xx, other 3xx (a captive portal, a half-started server) | backoff |
+    /// | close 1002, 1003, 1007, 1009, 1010, 1015 | give up |
+    /// | close 1012 | spread over 5–30 s |
+    /// | any other close code, 1000 and 4000–4999 among them | backoff |
+    #[must_use]
+    pub const fn default_verdict(self) -> Verdict {
+        match self {
+            Self::Refused | Self::Reset | Self::Eof | Self::Io => Verdict::Backoff,
+            Self::Tls => Verdict::Never,
+            Self::Close(code) => match code {
+                1002 | 1003 | 1007 | 1009 | 1010 | 1015 => Verdict::Never,
+                1008 | 3000 | 4401 => Verdict::Refresh,
+                1012 => RESTART_SPREAD,
+                _ => Verdict::Backoff,
+            },
+            Self::Http {
+                status,
+                retry_after,
+            } => match (status, retry_after) {
+                (429 | 503, Some(after)) => Verdict::After(after),
+                (401, _) => Verdict::Refresh,
+                (408 | 425 | 429, _) => Verdict::Backoff,
+                (301 | 308 | 400..=499, _) => Verdict::Never,
+                _ => Verdict::Backoff,
+            },
+        }
+    }
+
+    /// What an override for this cause is filed under.
+    #[must_use]
+    pub const fn signal(self) -> Signal {
+        match self {
+            Self::Refused => Signal::Refused,
+            Self::Reset => Signal::Reset,
+            Self::Eof => Signal::Eof,
+            Self::Tls => Signal::Tls,
+            Self::Io => Signal::Io,
+            Self::Close(code) => Signal::Close(code),
+            Self::Http { status, .. } => Signal::Http(status),
+        }
+    }
+}
+
+/// A [`Cause`] without its particulars: a row of the table of causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Signal {
+    /// See [`Cause::Refused`].
+    Refused,
+    /// See [`Cause::Reset`].
+    Reset,
+    /// See [`Cause::Eof`].
+    Eof,
+    /// See [`Cause::Tls`].
+    Tls,
+    /// See [`Cause::Io`].
+    Io,
+    /// See [`Cause::Close`].
+    Close(u16),
+    /// See [`Cause::Http`].
+    Http(u16),
+}
+
+/// Rows of the table of causes that a configuration replaces.
+///
+/// At most [`Overrides::MAX`]; kept inline, so that the machine needs no allocator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides(ArrayVec<(Signal, Verdict), { Overrides::MAX }>);
+
+impl Overrides {
+    /// How many rows can be replaced.
+    pub const MAX: usize = 16;
+
+    /// Replaces a row; false if the table is full.
+    pub(crate) fn set(&mut self, signal: Signal, verdict: Verdict) -> bool {
+        match self.0.iter_mut().find(|(known, _)| *known == signal) {
+            Some(row) => {
+                row.1 = verdict;
+                true
+            }
+            None => self.0.try_push((signal, verdict)).is_ok(),
+        }
+    }
+
+    /// The verdict that replaces the built-in one for this signal.
+    #[must_use]
+    pub fn get(&self, signal: Signal) -> Option<Verdict> {
+        self.iter()
+            .find(|(known, _)| *known == signal)
+            .map(|(_, verdict)| verdict)
+    }
+
+    /// The rows that were replaced.
+    pub fn iter(&self) -> impl Iterator<Item = (Signal, Verdict)> + '_ {
+        self.0.iter().copied()
+    }
+}

@@ -1,0 +1,584 @@
+//! The timing rules of a client. Holding a [`Config`] means that it is consistent.
+
+use core::time::Duration;
+
+use crate::backoff::{Backoff, DIAL_FLOOR};
+use crate::cause::{Cause, Overrides, Signal, Verdict};
+use crate::duration_text::DurationText;
+use crate::time::Span;
+
+/// The shortest time that any setting may have: 1 ms. Below that a timer is a busy loop.
+pub const MIN_DURATION: Duration = Duration::from_millis(1);
+
+/// The longest time that any setting may have: 100 years of 365 days.
+pub const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// The smallest `backoff.base`: twice [`DIAL_FLOOR`](crate::DIAL_FLOOR), so that jitter has room above the floor.
+pub const MIN_BACKOFF_BASE: Duration = Duration::from_millis(50);
+
+/// When to ask the peer for a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ping {
+    /// Never; only inbound silence is watched.
+    Never,
+    /// Once, when nothing was heard for this long; again only after something was heard.
+    AfterSilence(Duration),
+    /// At this interval, whatever is heard.
+    Every(Duration),
+}
+
+/// The timing rules of a client, checked for consistency when built.
+///
+/// ```
+/// use core::time::Duration;
+/// use heartbeat_core::{Config, Ping};
+///
+/// let config = Config::builder()
+///     .idle_timeout(Duration::from_secs(20))
+///     .ping(Ping::AfterSilence(Duration::from_secs(5)))
+///     .pong_timeout(Duration::from_secs(5))
+///     .build()?;
+/// assert_eq!(config.worst_case_detection(), Duration::from_secs(10));
+/// # Ok::<(), heartbeat_core::ConfigError>(())
+/// ```
+///
+/// | setting | default | source of the default |
+/// |---|---|---|
+/// | [`idle_timeout`](ConfigBuilder::idle_timeout) | 90 s | the service that this library began from |
+/// | [`check_interval`](ConfigBuilder::check_interval) | 30 s | the same |
+/// | [`ping`](ConfigBuilder::ping) | after 30 s of silence | the same (its heartbeat interval) |
+/// | [`pong_timeout`](ConfigBuilder::pong_timeout) | 60 s | `idle_timeout` − `ping`: a probe brings the verdict no earlier than silence alone would |
+/// | [`keepalive`](ConfigBuilder::keepalive) | off | |
+/// | [`data_timeout`](ConfigBuilder::data_timeout) | off | |
+/// | [`connect_timeout`](ConfigBuilder::connect_timeout) | 10 s | Python `websockets`' `open_timeout` |
+/// | [`write_timeout`](ConfigBuilder::write_timeout) | 60 s | nginx's `send_timeout` |
+/// | [`close_timeout`](ConfigBuilder::close_timeout) | 5 s | half of Python `websockets`' `close_timeout`: nobody waits 10 s for a program to end |
+/// | [`late_grace`](ConfigBuilder::late_grace) | 1 s | longer than a scheduler's hiccup, shorter than a suspend |
+/// | [`backoff`](ConfigBuilder::backoff) | 2 s doubling to 60 s, jitter 50 % | base: the same service; "equal jitter" |
+/// | [`stable_after`](ConfigBuilder::stable_after) | 30 s | one heartbeat interval survived |
+/// | [`max_attempts`](ConfigBuilder::max_attempts) | no limit | |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) idle_timeout: Span,
+    pub(crate) check_interval: Span,
+    pub(crate) ping_after_silence: Span,
+    pub(crate) ping_every: Span,
+    pub(crate) keepalive: Span,
+    pub(crate) pong_timeout: Span,
+    pub(crate) data_timeout: Span,
+    pub(crate) connect_timeout: Span,
+    pub(crate) write_timeout: Span,
+    pub(crate) close_timeout: Span,
+    pub(crate) late_grace: Span,
+    pub(crate) backoff: Backoff,
+    pub(crate) stable_after: Span,
+    pub(crate) max_attempts: Option<u32>,
+    pub(crate) overrides: Overrides,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        ConfigBuilder::default().config
+    }
+}
+
+impl Config {
+    /// Starts from the defaults.
+    #[must_use]
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::default()
+    }
+
+    /// Starts from this configuration.
+    #[must_use]
+    pub fn to_builder(&self) -> ConfigBuilder {
+        ConfigBuilder {
+            config: self.clone(),
+            complaint: None,
+        }
+    }
+
+    /// A preset for feeds where seconds count (trading): asks after 5 s of silence, dead 5 s later
+    /// or after 15 s of silence, dials within 5 s, comes back from 500 ms up to 30 s.
+    #[must_use]
+    pub fn brisk() -> Self {
+        let seconds = |seconds| Span::new(Duration::from_secs(seconds));
+        Self {
+            idle_timeout: seconds(15),
+            ping_after_silence: seconds(5),
+            pong_timeout: seconds(5),
+            connect_timeout: seconds(5),
+            write_timeout: seconds(10),
+            backoff: Backoff {
+                base: Span::new(Duration::from_millis(500)),
+                cap: seconds(30),
+                jitter_percent: 50,
+            },
+            ..Self::default()
+        }
+    }
+
+    /// A preset for devices that pay for each packet: asks after 4 minutes of silence (under the
+    /// shortest idle limit of the large clouds' load balancers that is longer than a minute, Azure's
+    /// 4 minutes less a margin of 10 s), dead a minute later, comes back from 5 s up to 5 minutes.
+    #[must_use]
+    pub fn thrifty() -> Self {
+        let seconds = |seconds| Span::new(Duration::from_secs(seconds));
+        Self {
+            idle_timeout: seconds(290),
+            check_interval: seconds(300),
+            ping_after_silence: seconds(230),
+            pong_timeout: seconds(60),
+            connect_timeout: seconds(30),
+            backoff: Backoff {
+                base: seconds(5),
+                cap: seconds(300),
+                jitter_percent: 50,
+            },
+            stable_after: seconds(300),
+            ..Self::default()
+        }
+    }
+
+    /// The longest time from the last byte heard to the verdict, if ticks come when they are asked for.
+    ///
+    /// A tick that is late by at most `late_grace` adds its lateness; a later one adds its lateness
+    /// and one probe. Time in which the application kept the driver from reading is not counted.
+    #[must_use]
+    pub fn worst_case_detection(&self) -> Duration {
+        // A byte may arrive right after a periodic ping has left, so that the next one asks.
+        let asked = self.ping_after_silence.min(self.ping_every);
+        self.idle_timeout
+            .min(asked.plus(self.pong_timeout))
+            .duration()
+    }
+
+    /// How long a probe that a late tick called for may stay unanswered: as long as any probe, and
+    /// no longer than silence is borne at all.
+    pub(crate) fn late_probe_timeout(&self) -> Span {
+        let probe = if self.pong_timeout.is_off() {
+            LATE_PROBE
+        } else {
+            self.pong_timeout
+        };
+        probe.min(self.idle_timeout)
+    }
+
+    /// The least time that a peer gets to answer when a late tick has left it nearly none.
+    pub(crate) fn least_answer_time(&self) -> Span {
+        LATE_PROBE.min(self.late_probe_timeout())
+    }
+
+    /// The verdict for a cause: the override if there is one, else the built-in table's.
+    #[must_use]
+    pub fn verdict(&self, cause: Cause) -> Verdict {
+        self.overrides
+            .get(cause.signal())
+            .unwrap_or_else(|| cause.default_verdict())
+    }
+
+    /// See [`ConfigBuilder::idle_timeout`].
+    #[must_use]
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout.duration()
+    }
+
+    /// See [`ConfigBuilder::check_interval`].
+    #[must_use]
+    pub fn check_interval(&self) -> Option<Duration> {
+        self.check_interval.option()
+    }
+
+    /// See [`ConfigBuilder::ping`].
+    #[must_use]
+    pub fn ping(&self) -> Ping {
+        match (self.ping_after_silence.option(), self.ping_every.option()) {
+            (Some(silence), _) => Ping::AfterSilence(silence),
+            (None, Some(interval)) => Ping::Every(interval),
+            (None, None) => Ping::Never,
+        }
+    }
+
+    /// See [`ConfigBuilder::keepalive`].
+    #[must_use]
+    pub fn keepalive(&self) -> Option<Duration> {
+        self.keepalive.option()
+    }
+
+    /// See [`ConfigBuilder::pong_timeout`].
+    #[must_use]
+    pub fn pong_timeout(&self) -> Option<Duration> {
+        self.pong_timeout.option()
+    }
+
+    /// See [`ConfigBuilder::data_timeout`].
+    #[must_use]
+    pub fn data_timeout(&self) -> Option<Duration> {
+        self.data_timeout.option()
+    }
+
+    /// See [`ConfigBuilder::connect_timeout`].
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.duration()
+    }
+
+    /// See [`ConfigBuilder::write_timeout`].
+    #[must_use]
+    pub fn write_timeout(&self) -> Option<Duration> {
+        self.write_timeout.option()
+    }
+
+    /// See [`ConfigBuilder::close_timeout`].
+    #[must_use]
+    pub fn close_timeout(&self) -> Duration {
+        self.close_timeout.duration()
+    }
+
+    /// See [`ConfigBuilder::late_grace`].
+    #[must_use]
+    pub fn late_grace(&self) -> Duration {
+        self.late_grace.duration()
+    }
+
+    /// First delay of the backoff, its cap, and by how many percent jitter may shorten a delay.
+    #[must_use]
+    pub fn backoff(&self) -> (Duration, Duration, u8) {
+        (
+            self.backoff.base.duration(),
+            self.backoff.cap.duration(),
+            self.backoff.jitter_percent,
+        )
+    }
+
+    /// See [`ConfigBuilder::stable_after`].
+    #[must_use]
+    pub fn stable_after(&self) -> Duration {
+        self.stable_after.duration()
+    }
+
+    /// See [`ConfigBuilder::max_attempts`].
+    #[must_use]
+    pub fn max_attempts(&self) -> Option<u32> {
+        self.max_attempts
+    }
+
+    /// The rows of the table of causes that were replaced.
+    #[must_use]
+    pub fn overrides(&self) -> &Overrides {
+        &self.overrides
+    }
+}
+
+/// A probe after a late tick, where no `pong_timeout` is set, waits this long for an answer: Python
+/// `websockets`' default for the time that opening a connection, the slowest exchange, may take.
+const LATE_PROBE: Span = Span::new(Duration::from_secs(10));
+
+/// Builds a [`Config`]. Every time lies between [`MIN_DURATION`] and [`MAX_DURATION`].
+#[derive(Clone, Debug)]
+pub struct ConfigBuilder {
+    config: Config,
+    complaint: Option<ConfigError>,
+}
+
+impl Default for ConfigBuilder {
+    fn default() -> Self {
+        let seconds = |seconds| Span::new(Duration::from_secs(seconds));
+        let config = Config {
+            idle_timeout: seconds(90),
+            check_interval: seconds(30),
+            ping_after_silence: seconds(30),
+            ping_every: Span::OFF,
+            keepalive: Span::OFF,
+            pong_timeout: seconds(60),
+            data_timeout: Span::OFF,
+            connect_timeout: seconds(10),
+            write_timeout: seconds(60),
+            close_timeout: seconds(5),
+            late_grace: seconds(1),
+            backoff: Backoff {
+                base: seconds(2),
+                cap: seconds(60),
+                jitter_percent: 50,
+            },
+            stable_after: seconds(30),
+            max_attempts: None,
+            overrides: Overrides::default(),
+        };
+        Self {
+            config,
+            complaint: None,
+        }
+    }
+}
+
+impl ConfigBuilder {
+    /// The connection is dead when no byte was heard for this long.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_timeout = self.time("idle_timeout", timeout);
+        self
+    }
+
+    /// How often an open connection's silence is told (`Check`). `None`: never.
+    #[must_use]
+    pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.config.check_interval = self.optional("check_interval", interval.into());
+        self
+    }
+
+    /// When to ask the peer for a sign of life. Shorter than `idle_timeout`.
+    #[must_use]
+    pub fn ping(mut self, ping: Ping) -> Self {
+        let (silence, every) = match ping {
+            Ping::Never => (None, None),
+            Ping::AfterSilence(silence) => (Some(silence), None),
+            Ping::Every(interval) => (None, Some(interval)),
+        };
+        self.config.ping_after_silence = self.optional("ping", silence);
+        self.config.ping_every = self.optional("ping", every);
+        self
+    }
+
+    /// Ping after this much *outbound* silence, for servers and proxies that count what the client
+    /// sends. Such a ping asks for nothing: an unanswered one is no verdict. `None`: never.
+    #[must_use]
+    pub fn keepalive(mut self, silence: impl Into<Option<Duration>>) -> Self {
+        self.config.keepalive = self.optional("keepalive", silence.into());
+        self
+    }
+
+    /// The connection is dead when nothing at all was heard for this long after a probe.
+    /// `None`: only `idle_timeout` decides.
+    #[must_use]
+    pub fn pong_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.pong_timeout = self.optional("pong_timeout", timeout.into());
+        self
+    }
+
+    /// The feed is dead when no data came for this long, heartbeats or not. `None`: not watched.
+    #[must_use]
+    pub fn data_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.data_timeout = self.optional("data_timeout", timeout.into());
+        self
+    }
+
+    /// A dial (DNS, TCP, TLS and upgrade together) may take this long.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = self.time("connect_timeout", timeout);
+        self
+    }
+
+    /// The connection is dead when bytes waited this long to be written and none moved. `None`: not watched.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.write_timeout = self.optional("write_timeout", timeout.into());
+        self
+    }
+
+    /// A graceful close may take this long before the transport is dropped.
+    #[must_use]
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.config.close_timeout = self.time("close_timeout", timeout);
+        self
+    }
+
+    /// A tick that comes later than this tells of a stopped process, not of a dead peer.
+    #[must_use]
+    pub fn late_grace(mut self, grace: Duration) -> Self {
+        self.config.late_grace = self.time("late_grace", grace);
+        self
+    }
+
+    /// The delay before dial n + 1 after n failures in a row: `min(cap, base · 2ⁿ)`, shortened by an
+    /// even draw of up to `jitter_percent` (0 to 100) percent.
+    ///
+    /// `base` is at least [`MIN_BACKOFF_BASE`] and at most `cap`; whatever the draw, a delay is never
+    /// shorter than [`DIAL_FLOOR`](crate::DIAL_FLOOR).
+    #[must_use]
+    pub fn backoff(mut self, base: Duration, cap: Duration, jitter_percent: u8) -> Self {
+        let base = self.time("backoff.base", base);
+        let cap = self.time("backoff.cap", cap);
+        self.config.backoff = Backoff {
+            base,
+            cap,
+            jitter_percent,
+        };
+        self
+    }
+
+    /// A connection that was open for this long has proved itself: the count of failures restarts.
+    #[must_use]
+    pub fn stable_after(mut self, time: Duration) -> Self {
+        self.config.stable_after = self.time("stable_after", time);
+        self
+    }
+
+    /// Give up after this many retries in a row without a stable connection. `None`: never.
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
+        self.config.max_attempts = attempts.into();
+        if self.config.max_attempts == Some(0) {
+            self.complain(ConfigError::Zero {
+                key: "max_attempts",
+            });
+        }
+        self
+    }
+
+    /// Replaces a row of the table of causes (see [`Cause::default_verdict`]).
+    #[must_use]
+    pub fn on(mut self, signal: Signal, verdict: Verdict) -> Self {
+        if !self.config.overrides.set(signal, verdict) {
+            self.complain(ConfigError::TooManyOverrides);
+        }
+        self
+    }
+
+    /// Checks the whole.
+    ///
+    /// # Errors
+    /// The first setting that is out of its range or does not fit another one.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        if let Some(complaint) = self.complaint {
+            return Err(complaint);
+        }
+        let config = self.config;
+        let Backoff {
+            base,
+            cap,
+            jitter_percent,
+        } = config.backoff;
+        if base.duration() < MIN_BACKOFF_BASE {
+            return Err(ConfigError::TooShort {
+                key: "backoff.base",
+                value: base.duration(),
+                min: MIN_BACKOFF_BASE,
+            });
+        }
+        if base > cap {
+            return Err(ConfigError::LongerThan {
+                key: "backoff.base",
+                value: base.duration(),
+                other: "backoff.cap",
+                limit: cap.duration(),
+            });
+        }
+        if jitter_percent > 100 {
+            return Err(ConfigError::Percent {
+                key: "backoff.jitter_percent",
+                value: jitter_percent,
+            });
+        }
+        for ping in [config.ping_after_silence, config.ping_every] {
+            if !ping.is_off() && ping >= config.idle_timeout {
+                return Err(ConfigError::NotShorterThan {
+                    key: "ping",
+                    value: ping.duration(),
+                    other: "idle_timeout",
+                    limit: config.idle_timeout.duration(),
+                });
+            }
+        }
+        debug_assert!(base.duration() >= DIAL_FLOOR);
+        Ok(config)
+    }
+
+    fn optional(&mut self, key: &'static str, time: Option<Duration>) -> Span {
+        time.map_or(Span::OFF, |time| self.time(key, time))
+    }
+
+    fn time(&mut self, key: &'static str, value: Duration) -> Span {
+        if value.is_zero() {
+            self.complain(ConfigError::Zero { key });
+        } else if value < MIN_DURATION {
+            self.complain(ConfigError::TooShort {
+                key,
+                value,
+                min: MIN_DURATION,
+            });
+        } else if value > MAX_DURATION {
+            self.complain(ConfigError::TooLong {
+                key,
+                value,
+                max: MAX_DURATION,
+            });
+        }
+        Span::new(value)
+    }
+
+    fn complain(&mut self, error: ConfigError) {
+        self.complaint.get_or_insert(error);
+    }
+}
+
+/// Why a configuration was refused. Each names the setting, its value and the rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Zero is no time; where a setting can be switched off, `None` (JSON: `null`) does it.
+    #[error("`{key}` is zero: it must be positive (an optional one is switched off by null)")]
+    Zero {
+        /// The setting.
+        key: &'static str,
+    },
+    /// Below the setting's minimum.
+    #[error("`{key}` is {}: it must be at least {}", DurationText(*value), DurationText(*min))]
+    TooShort {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: Duration,
+        /// The least it may be.
+        min: Duration,
+    },
+    /// Above the setting's maximum.
+    #[error("`{key}` is {}: it must be at most {}", DurationText(*value), DurationText(*max))]
+    TooLong {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: Duration,
+        /// The most it may be.
+        max: Duration,
+    },
+    /// Longer than another setting allows.
+    #[error("`{key}` is {}: it must not be longer than `{other}`, which is {}", DurationText(*value), DurationText(*limit))]
+    LongerThan {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: Duration,
+        /// The setting that limits it.
+        other: &'static str,
+        /// That one's value.
+        limit: Duration,
+    },
+    /// As long as another setting or longer, where it must be shorter.
+    #[error("`{key}` is {}: it must be shorter than `{other}`, which is {}", DurationText(*value), DurationText(*limit))]
+    NotShorterThan {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: Duration,
+        /// The setting that limits it.
+        other: &'static str,
+        /// That one's value.
+        limit: Duration,
+    },
+    /// Not a percentage.
+    #[error("`{key}` is {value}: it must lie between 0 and 100")]
+    Percent {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: u8,
+    },
+    /// More rows of the table of causes were replaced than fit.
+    #[error(
+        "`causes` replaces more than {} rows of the table of causes",
+        Overrides::MAX
+    )]
+    TooManyOverrides,
+}

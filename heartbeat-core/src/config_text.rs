@@ -1,0 +1,438 @@
+//! [`Config`] from and to text: JSON, or any self-describing format that serde reads.
+
+use alloc::string::{String, ToString};
+use alloc::{format, vec};
+use core::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::ser::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+use crate::cause::{Signal, Verdict};
+use crate::config::{Config, ConfigBuilder, ConfigError, Ping};
+use crate::duration_text::{DurationError, DurationText, parse_duration};
+
+/// Why a text is not a configuration. Each names the key, the value and the rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigTextError {
+    /// Not JSON at all.
+    #[error("not JSON: {0}")]
+    Json(String),
+    /// A key that no setting has.
+    #[error("unknown key `{key}`; known are {known}")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The keys that could stand there.
+        known: &'static str,
+    },
+    /// A value of the wrong kind.
+    #[error("`{key}` is {found}: expected {expected}")]
+    WrongKind {
+        /// The key.
+        key: String,
+        /// What stands there.
+        found: String,
+        /// What may stand there.
+        expected: &'static str,
+    },
+    /// A text that is no duration.
+    #[error("`{key}` is \"{text}\": {error}")]
+    Duration {
+        /// The key.
+        key: String,
+        /// What stands there.
+        text: String,
+        /// What is wrong with it.
+        error: DurationError,
+    },
+    /// The settings are readable, but out of range or inconsistent.
+    #[error(transparent)]
+    Rule(#[from] ConfigError),
+}
+
+type Result<T, E = ConfigTextError> = core::result::Result<T, E>;
+
+impl Config {
+    /// Reads a configuration from a JSON object; every key is optional. Durations are text with a
+    /// unit (`"90s"`, `"1500ms"`), `null` switches an optional setting off.
+    ///
+    /// ```
+    /// use heartbeat_core::Config;
+    /// let config = Config::from_json(r#"{
+    ///     "idle_timeout": "20s", "check_interval": null, "ping": {"after_silence": "5s"},
+    ///     "pong_timeout": "5s", "keepalive": null, "data_timeout": "1m", "connect_timeout": "5s",
+    ///     "write_timeout": "10s", "close_timeout": "2s", "late_grace": "1s",
+    ///     "backoff": {"base": "500ms", "cap": "30s", "jitter_percent": 50},
+    ///     "stable_after": "10s", "max_attempts": 8,
+    ///     "causes": {"close 1000": "never", "http 403": {"after": "5m"}}
+    /// }"#)?;
+    /// assert_eq!(config.worst_case_detection().as_secs(), 10);
+    ///
+    /// let error = Config::from_json(r#"{"idle_timeout": "20s"}"#).unwrap_err();
+    /// assert_eq!(error.to_string(), "`ping` is 30s: it must be shorter than `idle_timeout`, which is 20s");
+    /// # Ok::<(), heartbeat_core::ConfigTextError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigTextError`] names the key and the rule.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| ConfigTextError::Json(error.to_string()))?;
+        Self::from_value(&value)
+    }
+
+    /// The same from JSON that was parsed already.
+    ///
+    /// # Errors
+    /// [`ConfigTextError`] names the key and the rule.
+    pub fn from_value(value: &Value) -> Result<Self> {
+        let object = value
+            .as_object()
+            .ok_or_else(|| wrong_kind("config", value, "an object"))?;
+        let mut builder = Config::builder();
+        for (key, value) in object {
+            builder = read_setting(builder, key, value)?;
+        }
+        Ok(builder.build()?)
+    }
+
+    /// The configuration as the JSON object that [`Config::from_value`] reads, every key written out.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let (base, cap, jitter_percent) = self.backoff();
+        let mut object = json!({
+            "idle_timeout": text(self.idle_timeout()),
+            "check_interval": self.check_interval().map(text),
+            "ping": match self.ping() {
+                Ping::Never => json!("never"),
+                Ping::AfterSilence(silence) => json!({"after_silence": text(silence)}),
+                Ping::Every(interval) => json!({"every": text(interval)}),
+            },
+            "keepalive": self.keepalive().map(text),
+            "pong_timeout": self.pong_timeout().map(text),
+            "data_timeout": self.data_timeout().map(text),
+            "connect_timeout": text(self.connect_timeout()),
+            "write_timeout": self.write_timeout().map(text),
+            "close_timeout": text(self.close_timeout()),
+            "late_grace": text(self.late_grace()),
+            "backoff": {"base": text(base), "cap": text(cap), "jitter_percent": jitter_percent},
+            "stable_after": text(self.stable_after()),
+            "max_attempts": self.max_attempts(),
+        });
+        let causes: Map<String, Value> = self
+            .overrides()
+            .iter()
+            .map(|(signal, verdict)| (signal_text(signal), verdict_value(verdict)))
+            .collect();
+        if let (false, Some(object)) = (causes.is_empty(), object.as_object_mut()) {
+            object.insert("causes".into(), causes.into());
+        }
+        object
+    }
+}
+
+const KEYS: &str = "idle_timeout, check_interval, ping, keepalive, pong_timeout, data_timeout, connect_timeout, \
+     write_timeout, close_timeout, late_grace, backoff, stable_after, max_attempts, causes";
+
+fn read_setting(builder: ConfigBuilder, key: &str, value: &Value) -> Result<ConfigBuilder> {
+    Ok(match key {
+        "idle_timeout" => builder.idle_timeout(duration(key, value)?),
+        "check_interval" => builder.check_interval(optional_duration(key, value)?),
+        "ping" => builder.ping(ping(value)?),
+        "keepalive" => builder.keepalive(optional_duration(key, value)?),
+        "pong_timeout" => builder.pong_timeout(optional_duration(key, value)?),
+        "data_timeout" => builder.data_timeout(optional_duration(key, value)?),
+        "connect_timeout" => builder.connect_timeout(duration(key, value)?),
+        "write_timeout" => builder.write_timeout(optional_duration(key, value)?),
+        "close_timeout" => builder.close_timeout(duration(key, value)?),
+        "late_grace" => builder.late_grace(duration(key, value)?),
+        "backoff" => backoff(builder, value)?,
+        "stable_after" => builder.stable_after(duration(key, value)?),
+        "max_attempts" => builder.max_attempts(attempts(key, value)?),
+        "causes" => causes(builder, value)?,
+        _ => return Err(unknown(key, KEYS)),
+    })
+}
+
+fn ping(value: &Value) -> Result<Ping> {
+    let expected = "\"never\", {\"after_silence\": \"30s\"} or {\"every\": \"20s\"}";
+    if value == "never" {
+        return Ok(Ping::Never);
+    }
+    let (key, value) = single_entry("ping", value, expected)?;
+    match key {
+        "after_silence" => Ok(Ping::AfterSilence(duration("ping.after_silence", value)?)),
+        "every" => Ok(Ping::Every(duration("ping.every", value)?)),
+        _ => Err(unknown(&format!("ping.{key}"), "after_silence, every")),
+    }
+}
+
+fn backoff(builder: ConfigBuilder, value: &Value) -> Result<ConfigBuilder> {
+    let object = value
+        .as_object()
+        .ok_or_else(|| wrong_kind("backoff", value, "an object"))?;
+    let (mut base, mut cap, mut jitter_percent) = Config::default().backoff();
+    for (key, value) in object {
+        match key.as_str() {
+            "base" => base = duration("backoff.base", value)?,
+            "cap" => cap = duration("backoff.cap", value)?,
+            "jitter_percent" => {
+                let percent = value
+                    .as_u64()
+                    .and_then(|percent| u8::try_from(percent).ok())
+                    .filter(|p| *p <= 100);
+                let expected = "a whole number from 0 to 100";
+                jitter_percent =
+                    percent.ok_or_else(|| wrong_kind("backoff.jitter_percent", value, expected))?;
+            }
+            _ => {
+                return Err(unknown(
+                    &format!("backoff.{key}"),
+                    "base, cap, jitter_percent",
+                ));
+            }
+        }
+    }
+    Ok(builder.backoff(base, cap, jitter_percent))
+}
+
+fn attempts(key: &str, value: &Value) -> Result<Option<u32>> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let attempts = value
+        .as_u64()
+        .and_then(|attempts| u32::try_from(attempts).ok());
+    attempts
+        .map(Some)
+        .ok_or_else(|| wrong_kind(key, value, "a whole number up to 4294967295, or null"))
+}
+
+fn causes(mut builder: ConfigBuilder, value: &Value) -> Result<ConfigBuilder> {
+    let object = value
+        .as_object()
+        .ok_or_else(|| wrong_kind("causes", value, "an object"))?;
+    for (key, value) in object {
+        let signal = signal(key).ok_or_else(|| {
+            unknown(
+                &format!("causes.{key}"),
+                "close CODE, http STATUS, refused, reset, eof, tls, io",
+            )
+        })?;
+        builder = builder.on(signal, verdict(&format!("causes.{key}"), value)?);
+    }
+    Ok(builder)
+}
+
+fn signal(text: &str) -> Option<Signal> {
+    Some(match text {
+        "refused" => Signal::Refused,
+        "reset" => Signal::Reset,
+        "eof" => Signal::Eof,
+        "tls" => Signal::Tls,
+        "io" => Signal::Io,
+        _ => match text.split_once(' ')? {
+            ("close", code) => Signal::Close(code.parse().ok()?),
+            ("http", status) => Signal::Http(status.parse().ok()?),
+            _ => return None,
+        },
+    })
+}
+
+fn signal_text(signal: Signal) -> String {
+    match signal {
+        Signal::Refused => "refused".into(),
+        Signal::Reset => "reset".into(),
+        Signal::Eof => "eof".into(),
+        Signal::Tls => "tls".into(),
+        Signal::Io => "io".into(),
+        Signal::Close(code) => format!("close {code}"),
+        Signal::Http(status) => format!("http {status}"),
+    }
+}
+
+fn verdict(key: &str, value: &Value) -> Result<Verdict> {
+    let expected = "\"backoff\", \"refresh\", \"never\", {\"after\": \"7s\"} or {\"spread\": [\"5s\", \"30s\"]}";
+    match value.as_str() {
+        Some("backoff") => return Ok(Verdict::Backoff),
+        Some("refresh") => return Ok(Verdict::Refresh),
+        Some("never") => return Ok(Verdict::Never),
+        _ => {}
+    }
+    match single_entry(key, value, expected)? {
+        ("after", value) => Ok(Verdict::After(duration(key, value)?)),
+        ("spread", Value::Array(range)) if range.len() == 2 => {
+            let (from, to) = (duration(key, &range[0])?, duration(key, &range[1])?);
+            Ok(Verdict::Spread(from.min(to), from.max(to)))
+        }
+        _ => Err(wrong_kind(key, value, expected)),
+    }
+}
+
+fn verdict_value(verdict: Verdict) -> Value {
+    match verdict {
+        Verdict::Backoff => json!("backoff"),
+        Verdict::Refresh => json!("refresh"),
+        Verdict::Never => json!("never"),
+        Verdict::After(least) => json!({"after": text(least)}),
+        Verdict::Spread(from, to) => json!({"spread": vec![text(from), text(to)]}),
+    }
+}
+
+/// The only entry of an object that must have one.
+fn single_entry<'v>(
+    key: &str,
+    value: &'v Value,
+    expected: &'static str,
+) -> Result<(&'v str, &'v Value)> {
+    let object = value.as_object().filter(|object| object.len() == 1);
+    let entry = object.and_then(|object| object.iter().next());
+    entry
+        .map(|(key, value)| (key.as_str(), value))
+        .ok_or_else(|| wrong_kind(key, value, expected))
+}
+
+fn optional_duration(key: &str, value: &Value) -> Result<Option<Duration>> {
+    if value.is_null() {
+        Ok(None)
+    } else {
+        duration(key, value).map(Some)
+    }
+}
+
+pub(crate) fn duration(key: &str, value: &Value) -> Result<Duration> {
+    let text = value
+        .as_str()
+        .ok_or_else(|| wrong_kind(key, value, "a duration in text, such as \"90s\""))?;
+    parse_duration(text).map_err(|error| ConfigTextError::Duration {
+        key: key.into(),
+        text: text.into(),
+        error,
+    })
+}
+
+fn text(duration: Duration) -> String {
+    DurationText(duration).to_string()
+}
+
+fn wrong_kind(key: &str, value: &Value, expected: &'static str) -> ConfigTextError {
+    ConfigTextError::WrongKind {
+        key: key.into(),
+        found: value.to_string(),
+        expected,
+    }
+}
+
+fn unknown(key: &str, known: &'static str) -> ConfigTextError {
+    ConfigTextError::UnknownKey {
+        key: key.into(),
+        known,
+    }
+}
+
+impl<'de> Deserialize<'de> for Config {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_value(&Value::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Config {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_value().serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        Config::from_json(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn every_refusal_names_the_key_and_the_rule() {
+        for (text, words) in [
+            ("[]", "`config` is []: expected an object"),
+            ("{", "not JSON"),
+            (
+                r#"{"idle": "9s"}"#,
+                "unknown key `idle`; known are idle_timeout",
+            ),
+            (
+                r#"{"idle_timeout": 90}"#,
+                "`idle_timeout` is 90: expected a duration in text",
+            ),
+            (r#"{"idle_timeout": null}"#, "`idle_timeout` is null"),
+            (
+                r#"{"idle_timeout": "90"}"#,
+                "`idle_timeout` is \"90\": a duration is a number and a unit",
+            ),
+            (r#"{"idle_timeout": "0s"}"#, "`idle_timeout` is zero"),
+            (
+                r#"{"idle_timeout": "1us"}"#,
+                "`idle_timeout` is 1us: it must be at least 1ms",
+            ),
+            (
+                r#"{"idle_timeout": "200000d"}"#,
+                "`idle_timeout` is 17280000000s: it must be at most",
+            ),
+            (
+                r#"{"idle_timeout": "30s"}"#,
+                "`ping` is 30s: it must be shorter than `idle_timeout`, which is 30s",
+            ),
+            (
+                r#"{"ping": {"every": "90s"}}"#,
+                "`ping` is 90s: it must be shorter than `idle_timeout`",
+            ),
+            (
+                r#"{"ping": "often"}"#,
+                "`ping` is \"often\": expected \"never\"",
+            ),
+            (r#"{"ping": {"after": "1s"}}"#, "unknown key `ping.after`"),
+            (
+                r#"{"backoff": {"base": "61s"}}"#,
+                "`backoff.base` is 61s: it must not be longer than `backoff.cap`",
+            ),
+            (
+                r#"{"backoff": {"base": "20ms"}}"#,
+                "`backoff.base` is 20ms: it must be at least 50ms",
+            ),
+            (
+                r#"{"backoff": {"jitter_percent": 101}}"#,
+                "`backoff.jitter_percent` is 101: expected a whole number",
+            ),
+            (
+                r#"{"backoff": {"factor": 3}}"#,
+                "unknown key `backoff.factor`",
+            ),
+            (r#"{"max_attempts": 0}"#, "`max_attempts` is zero"),
+            (r#"{"max_attempts": -1}"#, "`max_attempts` is -1"),
+            (
+                r#"{"causes": {"close": "never"}}"#,
+                "unknown key `causes.close`",
+            ),
+            (
+                r#"{"causes": {"close 1000": "maybe"}}"#,
+                "`causes.close 1000` is \"maybe\"",
+            ),
+        ] {
+            let refusal = refusal(text);
+            assert!(refusal.contains(words), "{text}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for config in [Config::default(), Config::brisk(), Config::thrifty()] {
+            assert_eq!(Config::from_value(&config.to_value()), Ok(config));
+        }
+        let text = r#"{"ping": {"every": "20s"}, "causes": {"close 4001": "never", "http 503": {"after": "9s"},
+            "tls": {"spread": ["1s", "2s"]}, "eof": "refresh", "io": "backoff"}}"#;
+        let config = Config::from_json(text).unwrap();
+        assert_eq!(config.overrides().iter().count(), 5);
+        assert_eq!(Config::from_value(&config.to_value()), Ok(config));
+    }
+}

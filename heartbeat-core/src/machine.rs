@@ -1,0 +1,726 @@
+//! The machine: every phase, every transition and every timer, in one file.
+//!
+//! # Phases
+//!
+//! ```text
+//! Waiting ──▶ Connecting ──▶ Open ──▶ Closing ──▶ Stopped
+//!    ▲            │           │
+//!    └────────────┴───────────┘   a loss: back to Waiting, or Stopped if retrying cannot mend it
+//! ```
+//!
+//! # Rules
+//!
+//! - A step takes the event first and the timers after: bytes in hand beat an expired deadline, and
+//!   a flood of bytes cannot keep a timer from its turn.
+//! - A deadline is a pure function of anchors (when was something last heard, sent, blocked, …) and
+//!   of the configuration. Only anchors are stored; nothing is "armed" or "cancelled".
+//! - What is due is compared with the clock, never assumed: a superfluous tick does nothing.
+//! - Every timer, when it is due, produces an action and moves its anchor past `now`. So `wake` is
+//!   always in the future and nothing spins.
+//! - Losing a connection leaves `Open` or `Connecting` in the same step. From then on the old id is
+//!   stale: whatever its socket says outranks nothing.
+
+use core::borrow::Borrow;
+use core::time::Duration;
+
+use crate::action::{AbortReason, Action, Actions, Ask, GiveUp, Reply, Step};
+use crate::backoff::{DIAL_FLOOR, Rng};
+use crate::cause::{Cause, MAX_RETRY_AFTER, Verdict};
+use crate::config::Config;
+use crate::dialect::{Class, Dialect};
+use crate::event::{ConnId, Event, Message};
+use crate::stats::Stats;
+use crate::time::{Instant, Span};
+
+/// The liveness and reconnection logic of one client. See the [crate's documentation](crate).
+///
+/// `C` is the configuration or anything that lends it, such as an `Arc<Config>` that many machines
+/// share; `D` is the dialect.
+#[derive(Clone, Debug)]
+pub struct Heartbeat<C, D> {
+    config: C,
+    dialect: D,
+    /// The latest time seen. Time never runs backwards in here.
+    now: Instant,
+    /// What the last step announced; a tick's lateness is measured from it.
+    wake: Instant,
+    /// The latest id that was handed out.
+    last_id: u64,
+    state: State,
+    /// Losses in a row without a stable connection between them.
+    failures: u32,
+    /// Fresh credentials were asked for since the last stable connection.
+    refreshed: bool,
+    /// The last loss asked for fresh credentials, and no dial has been told yet.
+    refresh: bool,
+    rng: Rng,
+    /// Number of pings sent, the payload of the next one.
+    ping_number: u64,
+    stats: Stats,
+}
+
+/// Where a machine stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// No connection; the next dial is planned.
+    Waiting,
+    /// A dial is under way.
+    Connecting,
+    /// Connected.
+    Open,
+    /// The closing handshake that `Stop` began is under way.
+    Closing,
+    /// The end: stopped, or given up.
+    Stopped,
+}
+
+impl Phase {
+    /// The word for logs and traces (`waiting`, …).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Connecting => "connecting",
+            Self::Open => "open",
+            Self::Closing => "closing",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Waiting {
+        at: Instant,
+        /// No kick can dial before this: the floor under all dials, or the server's own `Retry-After`.
+        earliest: Instant,
+    },
+    Connecting {
+        since: Instant,
+    },
+    Open(Open),
+    Closing {
+        since: Instant,
+    },
+    Stopped,
+}
+
+/// The anchors of an open connection.
+#[derive(Clone, Debug)]
+struct Open {
+    since: Instant,
+    /// The last byte.
+    heard: Instant,
+    /// From here silence is charged: `heard`, later by the time in which reading was paused.
+    idle_from: Instant,
+    /// From here missing data is charged.
+    data_from: Instant,
+    /// The first unanswered probe; charged from here like silence.
+    probe: Option<Instant>,
+    /// The last ping's payload and time, until its pong came.
+    asked: Option<(u64, Instant)>,
+    /// A late tick turned its verdict into the current probe: until something is heard, that probe
+    /// alone decides.
+    on_last_probe: bool,
+    /// The last thing we sent, or the application did.
+    sent: Instant,
+    /// The last periodic ping (or the start).
+    pinged: Instant,
+    /// The last check (or the start).
+    checked: Instant,
+    /// Bytes wait and do not move since then.
+    blocked: Option<Instant>,
+    /// The application takes no messages since then.
+    paused: Option<Instant>,
+}
+
+impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
+    /// A machine that dials at its first step from `start` on.
+    ///
+    /// `seed` decides the jitter: the same configuration, seed and events give the same actions.
+    /// Give each client of a fleet a different one.
+    pub fn new(config: C, dialect: D, seed: u64, start: Instant) -> Self {
+        Self {
+            config,
+            dialect,
+            now: start,
+            wake: start,
+            last_id: 0,
+            state: State::Waiting {
+                at: start,
+                earliest: start,
+            },
+            failures: 0,
+            refreshed: false,
+            refresh: false,
+            rng: Rng::new(seed),
+            ping_number: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes one event, at the time `now`, and says what to do.
+    ///
+    /// Never panics and never allocates, whatever the event and whatever the time: an impossible
+    /// event changes nothing, and a `now` before the latest one counts as the latest one.
+    pub fn step<'a>(&mut self, now: Instant, event: Event<'a>) -> Step<'a> {
+        self.now = self.now.max(now);
+        let late = self.wake.after(self.config.borrow().late_grace) < self.now;
+        let mut actions = Actions::default();
+
+        let stale = self.take(event, &mut actions);
+        self.timers(late, &mut actions);
+
+        let wake = self.next_deadline();
+        self.wake = wake;
+        Step {
+            actions,
+            wake: (wake != Instant::NEVER).then_some(wake),
+            stale,
+        }
+    }
+
+    /// Where the machine stands.
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Waiting { .. } => Phase::Waiting,
+            State::Connecting { .. } => Phase::Connecting,
+            State::Open(_) => Phase::Open,
+            State::Closing { .. } => Phase::Closing,
+            State::Stopped => Phase::Stopped,
+        }
+    }
+
+    /// When the machine wants its next tick; `None` if only an event can change anything.
+    pub fn wake(&self) -> Option<Instant> {
+        (self.wake != Instant::NEVER).then_some(self.wake)
+    }
+
+    /// The current connection, from its dial to its end.
+    pub fn conn(&self) -> Option<ConnId> {
+        match self.state {
+            State::Connecting { .. } | State::Open(_) | State::Closing { .. } => {
+                Some(ConnId::new(self.last_id))
+            }
+            State::Waiting { .. } | State::Stopped => None,
+        }
+    }
+
+    /// How long nothing was heard, as of the last step; `None` unless open.
+    pub fn idle(&self) -> Option<Duration> {
+        match &self.state {
+            State::Open(open) => Some(self.now.saturating_duration_since(open.heard)),
+            State::Waiting { .. }
+            | State::Connecting { .. }
+            | State::Closing { .. }
+            | State::Stopped => None,
+        }
+    }
+
+    /// The figures as of the last step.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats;
+        if let State::Open(open) = &self.state {
+            stats.time_open += self.now.saturating_duration_since(open.since);
+        }
+        stats
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        self.config.borrow()
+    }
+
+    /// The dialect.
+    pub fn dialect(&self) -> &D {
+        &self.dialect
+    }
+
+    // ---- events -------------------------------------------------------------------------------
+
+    /// Lets the event change the state. True if it is about a connection that is not current.
+    fn take<'a>(&mut self, event: Event<'a>, actions: &mut Actions<'a>) -> bool {
+        match event {
+            Event::Tick => {}
+            Event::Kick => self.kick(actions),
+            Event::Stop => self.stop(actions),
+
+            Event::Connected(conn) if self.is_current(conn) => self.connected(),
+            Event::Connected(conn) => {
+                // A dial that was given up has succeeded after all.
+                self.abort(conn, AbortReason::Stale, actions);
+                return true;
+            }
+
+            Event::Received(conn, _)
+            | Event::Progress(conn)
+            | Event::WriteBlocked(conn)
+            | Event::Wrote(conn)
+            | Event::ReadPaused(conn)
+            | Event::ReadResumed(conn)
+            | Event::Closed(conn, _)
+                if !self.is_current(conn) =>
+            {
+                return true;
+            }
+
+            Event::Received(conn, message) => self.received(conn, message, actions),
+            Event::Progress(_) => {
+                if let State::Open(open) = &mut self.state {
+                    // Part of a message: it may be the data that is waited for, so that a large
+                    // message on a slow line is no silence of any kind.
+                    open.hear(self.now);
+                    open.data_from = self.now;
+                }
+            }
+            Event::WriteBlocked(_) => {
+                if let State::Open(open) = &mut self.state {
+                    open.blocked.get_or_insert(self.now);
+                }
+            }
+            Event::Wrote(_) => {
+                if let State::Open(open) = &mut self.state {
+                    open.blocked = None;
+                    open.sent = self.now;
+                }
+            }
+            Event::ReadPaused(_) => {
+                if let State::Open(open) = &mut self.state {
+                    open.paused.get_or_insert(self.now);
+                }
+            }
+            Event::ReadResumed(_) => {
+                if let State::Open(open) = &mut self.state {
+                    open.resume(self.now);
+                }
+            }
+            Event::Closed(_, cause) => self.closed(cause, actions),
+        }
+        false
+    }
+
+    fn is_current(&self, conn: ConnId) -> bool {
+        self.conn() == Some(conn)
+    }
+
+    fn connected(&mut self) {
+        // Said twice, it changes nothing.
+        if let State::Connecting { .. } = self.state {
+            self.stats.connects = self.stats.connects.saturating_add(1);
+            self.state = State::Open(Open::new(self.now));
+        }
+    }
+
+    fn received<'a>(&mut self, conn: ConnId, message: Message<'a>, actions: &mut Actions<'a>) {
+        let State::Open(open) = &mut self.state else {
+            // Nothing can be received before `Connected`, and after `Stop` nothing more is answered.
+            return;
+        };
+        open.hear(self.now);
+        let class = match message {
+            Message::Data => Class::Data,
+            Message::Ping(payload) => Class::Ping(Reply::Frame(payload)),
+            Message::Pong(payload) => {
+                if let Some((_, at)) = open
+                    .asked
+                    .take_if(|(number, _)| number.to_be_bytes() == payload)
+                {
+                    self.stats
+                        .rtt
+                        .measure(self.now.saturating_duration_since(at));
+                }
+                Class::Pong
+            }
+            Message::Text(text) => self.dialect.classify_text(text),
+            Message::Binary(bytes) => self.dialect.classify_binary(bytes),
+        };
+        match class {
+            Class::Data => open.data_from = self.now,
+            Class::Beat => {}
+            Class::Pong => self.stats.pongs_received = self.stats.pongs_received.saturating_add(1),
+            Class::Ping(reply) => {
+                open.sent = self.now;
+                self.stats.pongs_sent = self.stats.pongs_sent.saturating_add(1);
+                actions.push(Action::SendPong { conn, reply });
+            }
+        }
+    }
+
+    fn kick<'a>(&mut self, actions: &mut Actions<'a>) {
+        match &mut self.state {
+            State::Waiting { at, earliest } => *at = (*at).min(self.now.max(*earliest)),
+            // One open question is enough: an answer to it is an answer to this.
+            State::Open(open) if open.probe.is_none() => self.ping(true, actions),
+            State::Open(_) | State::Connecting { .. } | State::Closing { .. } | State::Stopped => {}
+        }
+    }
+
+    fn stop(&mut self, actions: &mut Actions<'_>) {
+        let conn = ConnId::new(self.last_id);
+        match self.state {
+            State::Waiting { .. } => self.state = State::Stopped,
+            State::Connecting { .. } => {
+                self.abort(conn, AbortReason::Stale, actions);
+                self.state = State::Stopped;
+            }
+            State::Open(_) => {
+                self.leave_open();
+                // RFC 6455 §7.4.1: 1000, the purpose of the connection is fulfilled.
+                actions.push(Action::Close { conn, code: 1000 });
+                self.state = State::Closing { since: self.now };
+            }
+            State::Closing { .. } | State::Stopped => {}
+        }
+    }
+
+    fn closed(&mut self, cause: Cause, actions: &mut Actions<'_>) {
+        match self.state {
+            State::Connecting { .. } | State::Open(_) => {
+                let own = match cause {
+                    Cause::Close(code) => self.dialect.close_verdict(code),
+                    _ => None,
+                };
+                let overridden = self.config().overrides().get(cause.signal());
+                let verdict = overridden
+                    .or(own)
+                    .unwrap_or_else(|| cause.default_verdict());
+                self.lose(verdict, Some(cause), actions);
+            }
+            State::Closing { .. } => self.state = State::Stopped,
+            State::Waiting { .. } | State::Stopped => {}
+        }
+    }
+
+    // ---- timers -------------------------------------------------------------------------------
+
+    /// Does what is due. `late`: this step comes more than `late_grace` after the announced wake.
+    fn timers(&mut self, late: bool, actions: &mut Actions<'_>) {
+        match &self.state {
+            State::Waiting { at, .. } if at.is_due(self.now) => self.dial(actions),
+            State::Connecting { since }
+                if since.after(self.config().connect_timeout).is_due(self.now) =>
+            {
+                self.abort(
+                    ConnId::new(self.last_id),
+                    AbortReason::ConnectTimeout,
+                    actions,
+                );
+                self.lose(Verdict::Backoff, None, actions);
+            }
+            State::Closing { since }
+                if since.after(self.config().close_timeout).is_due(self.now) =>
+            {
+                self.abort(
+                    ConnId::new(self.last_id),
+                    AbortReason::CloseTimeout,
+                    actions,
+                );
+                self.state = State::Stopped;
+            }
+            State::Open(_) => self.open_timers(late, actions),
+            State::Waiting { .. }
+            | State::Connecting { .. }
+            | State::Closing { .. }
+            | State::Stopped => {}
+        }
+    }
+
+    fn open_timers(&mut self, late: bool, actions: &mut Actions<'_>) {
+        let now = self.now;
+        let State::Open(open) = &mut self.state else {
+            return;
+        };
+        let config = self.config.borrow();
+        let mut probe_now = false;
+
+        if late && open.needs_last_probe(config, now) {
+            open.begin_last_probe(config, now);
+            probe_now = true;
+        }
+        let (deadline, reason) = open.first_verdict(config);
+        if deadline.is_due(now) {
+            self.abort(ConnId::new(self.last_id), reason, actions);
+            self.lose(Verdict::Backoff, None, actions);
+            return;
+        }
+        if open.next_check(config).is_due(now) {
+            open.checked = now;
+            let idle = now.saturating_duration_since(open.heard);
+            actions.push(Action::Check {
+                conn: ConnId::new(self.last_id),
+                idle,
+            });
+        }
+        if open.next_periodic_ping(config).is_due(now) {
+            open.pinged = now;
+            probe_now = true;
+        }
+        if probe_now || open.next_silence_ping(config).is_due(now) {
+            self.ping(true, actions);
+        } else if open.next_keepalive(config).is_due(now) {
+            self.ping(false, actions);
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let config = self.config();
+        match &self.state {
+            State::Waiting { at, .. } => *at,
+            State::Connecting { since } => since.after(config.connect_timeout),
+            State::Open(open) => open.next_deadline(config),
+            State::Closing { since } => since.after(config.close_timeout),
+            State::Stopped => Instant::NEVER,
+        }
+    }
+
+    // ---- what both cause ----------------------------------------------------------------------
+
+    fn dial(&mut self, actions: &mut Actions<'_>) {
+        self.last_id += 1;
+        self.stats.dials = self.stats.dials.saturating_add(1);
+        if self.stats.dials > 1 {
+            self.stats.reconnects = self.stats.reconnects.saturating_add(1);
+        }
+        self.state = State::Connecting { since: self.now };
+        actions.push(Action::Connect {
+            conn: ConnId::new(self.last_id),
+            attempt: self.failures,
+            refresh: core::mem::take(&mut self.refresh),
+        });
+    }
+
+    fn ping(&mut self, is_probe: bool, actions: &mut Actions<'_>) {
+        let State::Open(open) = &mut self.state else {
+            return;
+        };
+        open.sent = self.now;
+        open.asked = Some((self.ping_number, self.now));
+        if is_probe {
+            open.probe.get_or_insert(self.now);
+            self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
+        }
+        self.stats.pings_sent = self.stats.pings_sent.saturating_add(1);
+        let ping = Ask::Frame(self.ping_number.to_be_bytes());
+        self.ping_number = self.ping_number.wrapping_add(1);
+        actions.push(Action::SendPing {
+            conn: ConnId::new(self.last_id),
+            ping,
+        });
+    }
+
+    fn abort(&mut self, conn: ConnId, reason: AbortReason, actions: &mut Actions<'_>) {
+        self.stats.verdicts.count(reason);
+        actions.push(Action::Abort { conn, reason });
+    }
+
+    /// The connection or the dial has ended, by `cause` or by a verdict of our own: plan the next
+    /// dial, or give up.
+    fn lose(&mut self, verdict: Verdict, cause: Option<Cause>, actions: &mut Actions<'_>) {
+        self.stats.losses = self.stats.losses.saturating_add(1);
+        if self.leave_open() {
+            self.failures = 0;
+            self.refreshed = false;
+        }
+        let exhausted = self
+            .config()
+            .max_attempts
+            .is_some_and(|most| self.failures >= most);
+        let gives_up = match (verdict, cause) {
+            (Verdict::Never, Some(cause)) => Some(GiveUp::Cause(cause)),
+            (Verdict::Refresh, Some(cause)) if self.refreshed => Some(GiveUp::Credentials(cause)),
+            _ => exhausted.then_some(GiveUp::MaxAttempts),
+        };
+        if let Some(reason) = gives_up {
+            self.state = State::Stopped;
+            actions.push(Action::GaveUp { reason });
+            return;
+        }
+
+        if verdict == Verdict::Refresh {
+            self.refreshed = true;
+            self.refresh = true;
+        }
+        let floor = match verdict {
+            Verdict::After(least) => Span::new(least.min(MAX_RETRY_AFTER)),
+            Verdict::Spread(least, most) => self.rng.between(Span::new(least), Span::new(most)),
+            Verdict::Backoff | Verdict::Refresh | Verdict::Never => Span::ZERO,
+        };
+        let backoff = self.config().backoff;
+        let delay = match verdict {
+            // Drawn once: more jitter on top would carry it out of its range.
+            Verdict::Spread(..) => {
+                floor.max(backoff.delay(self.failures, Span::ZERO, &mut self.rng))
+            }
+            _ => backoff.delay(self.failures, floor, &mut self.rng),
+        };
+        let at = self.now.after(delay);
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Waiting {
+            at,
+            earliest: self.now.after(floor.max(Span::new(DIAL_FLOOR))),
+        };
+        actions.push(Action::ReconnectAt {
+            at,
+            attempt: self.failures,
+            delay: delay.duration(),
+        });
+    }
+
+    /// Books the time of an open connection. True if it was open long enough to have proved itself.
+    fn leave_open(&mut self) -> bool {
+        let State::Open(open) = &self.state else {
+            return false;
+        };
+        let time_open = self.now.since(open.since);
+        self.stats.time_open += time_open.duration();
+        time_open >= self.config().stable_after
+    }
+}
+
+impl Open {
+    fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            // The answer to the upgrade was heard.
+            heard: now,
+            idle_from: now,
+            data_from: now,
+            probe: None,
+            asked: None,
+            on_last_probe: false,
+            sent: now,
+            pinged: now,
+            checked: now,
+            blocked: None,
+            paused: None,
+        }
+    }
+
+    /// Any byte is life, and an answer to every open question.
+    fn hear(&mut self, now: Instant) {
+        self.heard = now;
+        self.idle_from = now;
+        self.probe = None;
+        self.on_last_probe = false;
+    }
+
+    /// Charges no silence for the time in which nothing was read.
+    fn resume(&mut self, now: Instant) {
+        if let Some(paused) = self.paused.take() {
+            let excuse = |anchor: Instant| anchor.after(now.since(paused.max(anchor)));
+            self.idle_from = excuse(self.idle_from);
+            self.data_from = excuse(self.data_from);
+            self.probe = self.probe.map(excuse);
+        }
+    }
+
+    // ---- deadlines: anchors and configuration, nothing else -----------------------------------
+
+    fn idle_deadline(&self, config: &Config) -> Instant {
+        if self.on_last_probe {
+            Instant::NEVER
+        } else {
+            self.idle_from.after(config.idle_timeout)
+        }
+    }
+
+    fn pong_deadline(&self, config: &Config) -> Instant {
+        let timeout = if self.on_last_probe {
+            config.late_probe_timeout()
+        } else {
+            config.pong_timeout
+        };
+        self.probe
+            .map_or(Instant::NEVER, |probe| probe.after(timeout))
+    }
+
+    /// What a missing pong is called: after a late tick the last probe stands in for the silence
+    /// timeout too, where that is the shorter one.
+    fn pong_reason(&self, config: &Config) -> AbortReason {
+        if self.on_last_probe && config.late_probe_timeout() < config.pong_timeout {
+            AbortReason::IdleTimeout
+        } else {
+            AbortReason::PongTimeout
+        }
+    }
+
+    fn data_deadline(&self, config: &Config) -> Instant {
+        self.data_from.after(config.data_timeout)
+    }
+
+    fn write_deadline(&self, config: &Config) -> Instant {
+        self.blocked.map_or(Instant::NEVER, |blocked| {
+            blocked.after(config.write_timeout)
+        })
+    }
+
+    /// The verdict that comes first. Of two at the same time the one that says more: silence is
+    /// told before a missing pong, both before missing data, all before a stuck write.
+    fn first_verdict(&self, config: &Config) -> (Instant, AbortReason) {
+        let mut first = (self.write_deadline(config), AbortReason::WriteTimeout);
+        if self.paused.is_none() {
+            for (deadline, reason) in [
+                (self.data_deadline(config), AbortReason::DataTimeout),
+                (self.pong_deadline(config), self.pong_reason(config)),
+                (self.idle_deadline(config), AbortReason::IdleTimeout),
+            ] {
+                if deadline <= first.0 {
+                    first = (deadline, reason);
+                }
+            }
+        }
+        first
+    }
+
+    fn next_check(&self, config: &Config) -> Instant {
+        self.checked.after(config.check_interval)
+    }
+
+    fn next_periodic_ping(&self, config: &Config) -> Instant {
+        self.pinged.after(config.ping_every)
+    }
+
+    /// One question a silence: the next one only after something was heard.
+    fn next_silence_ping(&self, config: &Config) -> Instant {
+        if self.probe.is_some() {
+            Instant::NEVER
+        } else {
+            self.heard.after(config.ping_after_silence)
+        }
+    }
+
+    fn next_keepalive(&self, config: &Config) -> Instant {
+        self.sent.after(config.keepalive)
+    }
+
+    fn next_deadline(&self, config: &Config) -> Instant {
+        self.first_verdict(config)
+            .0
+            .min(self.next_check(config))
+            .min(self.next_periodic_ping(config))
+            .min(self.next_silence_ping(config))
+            .min(self.next_keepalive(config))
+    }
+
+    // ---- late ticks ---------------------------------------------------------------------------
+
+    /// After a late tick: would silence be judged now, or before a peer that was not asked in all
+    /// this time has had a fair chance to answer?
+    fn needs_last_probe(&self, config: &Config, now: Instant) -> bool {
+        if self.paused.is_some() || self.on_last_probe {
+            return false;
+        }
+        let silence = self.idle_deadline(config).min(self.data_deadline(config));
+        let fair = now.after(config.least_answer_time());
+        self.pong_deadline(config).min(silence).is_due(now)
+            || (self.probe.is_none() && self.idle_deadline(config) < fair)
+    }
+
+    /// Whatever silence came before, this probe alone decides now.
+    fn begin_last_probe(&mut self, config: &Config, now: Instant) {
+        self.probe = Some(now);
+        self.on_last_probe = true;
+        let answered_by = now.after(config.late_probe_timeout());
+        self.data_from = self.data_from.max(answered_by.before(config.data_timeout));
+    }
+}

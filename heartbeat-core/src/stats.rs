@@ -1,0 +1,125 @@
+//! What a machine has seen and done, in figures.
+
+use core::time::Duration;
+
+use crate::action::AbortReason;
+
+/// Figures since the machine was made. Counters stop at their largest value rather than wrap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Stats {
+    /// Dials begun.
+    pub dials: u32,
+    /// Dials that led to an open connection.
+    pub connects: u32,
+    /// Dials after the first: retries.
+    pub reconnects: u32,
+    /// Connections and dials that ended by the peer, the network or a verdict.
+    pub losses: u32,
+    /// Pings sent, probes among them.
+    pub pings_sent: u32,
+    /// Pings sent that started a wait for an answer.
+    pub probes_sent: u32,
+    /// Pings of the peer that were answered.
+    pub pongs_sent: u32,
+    /// Pongs heard, wanted or not.
+    pub pongs_received: u32,
+    /// Verdicts by reason.
+    pub verdicts: Verdicts,
+    /// Round-trip times, from pings to the pongs that answered them.
+    pub rtt: Rtt,
+    /// Time that connections were open, the present one included.
+    pub time_open: Duration,
+}
+
+/// How often each timeout ended a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Verdicts {
+    /// See [`AbortReason::ConnectTimeout`].
+    pub connect_timeout: u32,
+    /// See [`AbortReason::IdleTimeout`].
+    pub idle_timeout: u32,
+    /// See [`AbortReason::PongTimeout`].
+    pub pong_timeout: u32,
+    /// See [`AbortReason::DataTimeout`].
+    pub data_timeout: u32,
+    /// See [`AbortReason::WriteTimeout`].
+    pub write_timeout: u32,
+    /// See [`AbortReason::CloseTimeout`].
+    pub close_timeout: u32,
+    /// See [`AbortReason::Stale`].
+    pub stale: u32,
+}
+
+impl Verdicts {
+    pub(crate) fn count(&mut self, reason: AbortReason) {
+        let counter = match reason {
+            AbortReason::ConnectTimeout => &mut self.connect_timeout,
+            AbortReason::IdleTimeout => &mut self.idle_timeout,
+            AbortReason::PongTimeout => &mut self.pong_timeout,
+            AbortReason::DataTimeout => &mut self.data_timeout,
+            AbortReason::WriteTimeout => &mut self.write_timeout,
+            AbortReason::CloseTimeout => &mut self.close_timeout,
+            AbortReason::Stale => &mut self.stale,
+        };
+        *counter = counter.saturating_add(1);
+    }
+}
+
+/// Round-trip times. All zero until the first answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Rtt {
+    /// The latest.
+    pub last: Duration,
+    /// Smoothed with a weight of 1/8 for the latest (RFC 6298 §2).
+    pub smoothed: Duration,
+    /// The shortest.
+    pub min: Duration,
+    /// The longest.
+    pub max: Duration,
+    /// How many were measured.
+    pub samples: u32,
+}
+
+impl Rtt {
+    pub(crate) fn measure(&mut self, sample: Duration) {
+        self.last = sample;
+        if self.samples == 0 {
+            (self.smoothed, self.min, self.max) = (sample, sample, sample);
+        } else {
+            let old = self.smoothed.as_nanos() as u64;
+            let new = sample.as_nanos() as u64;
+            self.smoothed = Duration::from_nanos(old - old / 8 + new / 8);
+            self.min = self.min.min(sample);
+            self.max = self.max.max(sample);
+        }
+        self.samples = self.samples.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rtt_is_smoothed_as_rfc_6298_says() {
+        let mut rtt = Rtt::default();
+        rtt.measure(Duration::from_millis(80));
+        assert_eq!(rtt.smoothed, Duration::from_millis(80));
+        rtt.measure(Duration::from_millis(160));
+        assert_eq!(rtt.smoothed, Duration::from_millis(90));
+        assert_eq!(
+            (rtt.min, rtt.max, rtt.last),
+            (
+                Duration::from_millis(80),
+                Duration::from_millis(160),
+                Duration::from_millis(160),
+            )
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! Time as the machine sees it: a number of nanoseconds that a driver hands in.
+
+use core::fmt;
+use core::time::Duration;
+
+/// A point in time: nanoseconds since an origin that the driver chose.
+///
+/// Not `std::time::Instant`: that one needs `std`, cannot be made up in a test, and panics on some
+/// subtractions. This one is a plain number; its arithmetic saturates.
+///
+/// The largest value, [`Instant::NEVER`], is the end of time: nothing is ever due then.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The driver's origin.
+    pub const ORIGIN: Self = Self(0);
+
+    /// Later than anything that happens (`u64::MAX` nanoseconds, 584 years after the origin).
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The instant `nanos` nanoseconds after the origin.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the origin.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// `self + duration`, at most [`Instant::NEVER`].
+    #[must_use]
+    pub const fn saturating_add(self, duration: Duration) -> Self {
+        self.after(Span::new(duration))
+    }
+
+    /// The time from `earlier` to `self`; zero if `earlier` is the later one.
+    #[must_use]
+    pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The instant `span` later; [`Instant::NEVER`] if the span is off or reaches past the end.
+    #[inline]
+    pub(crate) const fn after(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// The instant `span` earlier, at least the origin.
+    #[inline]
+    pub(crate) const fn before(self, span: Span) -> Self {
+        Self(self.0.saturating_sub(span.0))
+    }
+
+    /// The span from `earlier` to `self`.
+    #[inline]
+    pub(crate) const fn since(self, earlier: Self) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
+
+    /// True if a deadline at `self` has come at `now`. The end of time never comes.
+    #[inline]
+    pub(crate) const fn is_due(self, now: Self) -> bool {
+        self.0 <= now.0 && self.0 != u64::MAX
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NEVER {
+            return f.write_str("never");
+        }
+        write!(f, "{:?}", Duration::from_nanos(self.0))
+    }
+}
+
+/// A length of time in nanoseconds, eight bytes. All ones means "off": a deadline that never comes.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Span(u64);
+
+impl Span {
+    pub(crate) const OFF: Self = Self(u64::MAX);
+    pub(crate) const ZERO: Self = Self(0);
+
+    /// Saturates at 584 years, which is as good as off.
+    pub(crate) const fn new(duration: Duration) -> Self {
+        let nanos = duration.as_nanos();
+        if nanos > u64::MAX as u128 {
+            Self::OFF
+        } else {
+            Self(nanos as u64)
+        }
+    }
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn is_off(self) -> bool {
+        self.0 == u64::MAX
+    }
+
+    pub(crate) const fn duration(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
+    pub(crate) const fn option(self) -> Option<Duration> {
+        if self.is_off() {
+            None
+        } else {
+            Some(self.duration())
+        }
+    }
+
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+/// Where a driver takes its time from.
+///
+/// The machine never asks a clock; a driver does, once for all that one wake-up brought, and passes
+/// the answer to [`Heartbeat::step`](crate::Heartbeat::step). A test passes what it likes.
+pub trait Clock {
+    /// The present. Monotonic, if it can be: the machine takes an earlier `now` for the latest it saw.
+    fn now(&self) -> Instant;
+}
+
+impl<C: Clock + ?Sized> Clock for &C {
+    fn now(&self) -> Instant {
+        (**self).now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        let end = Instant::from_nanos(u64::MAX - 1);
+        assert_eq!(end.saturating_add(Duration::from_secs(1)), Instant::NEVER);
+        assert_eq!(
+            Instant::ORIGIN.saturating_duration_since(end),
+            Duration::ZERO
+        );
+        assert_eq!(Instant::ORIGIN.before(Span::from_nanos(5)), Instant::ORIGIN);
+        assert!(Span::new(Duration::MAX).is_off());
+    }
+
+    #[test]
+    fn the_end_of_time_is_never_due() {
+        assert!(!Instant::NEVER.is_due(Instant::NEVER));
+        assert!(Instant::from_nanos(7).is_due(Instant::from_nanos(7)));
+    }
+}
