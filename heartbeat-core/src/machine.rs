@@ -206,21 +206,20 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// How long nothing was heard, as of the last step; `None` unless open.
-    pub fn idle(&self) -> Option<Duration> {
-        match &self.state {
-            State::Open(open) => Some(self.now.saturating_duration_since(open.heard)),
-            State::Waiting { .. }
-            | State::Connecting { .. }
-            | State::Closing { .. }
-            | State::Stopped => None,
-        }
+    /// When the last byte was heard; `None` unless open.
+    pub fn heard(&self) -> Option<Instant> {
+        self.open().map(|open| open.heard)
+    }
+
+    /// Since when the connection is open; `None` unless it is.
+    pub fn open_since(&self) -> Option<Instant> {
+        self.open().map(|open| open.since)
     }
 
     /// The figures as of the last step.
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats;
-        if let State::Open(open) = &self.state {
+        if let Some(open) = self.open() {
             stats.time_open += self.now.saturating_duration_since(open.since);
         }
         stats
@@ -297,6 +296,16 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             Event::Closed(_, cause) => self.closed(cause, actions),
         }
         false
+    }
+
+    fn open(&self) -> Option<&Open> {
+        match &self.state {
+            State::Open(open) => Some(open),
+            State::Waiting { .. }
+            | State::Connecting { .. }
+            | State::Closing { .. }
+            | State::Stopped => None,
+        }
     }
 
     fn is_current(&self, conn: ConnId) -> bool {
