@@ -93,7 +93,7 @@ impl fmt::Display for DurationText {
         let fitting = UNITS[..4]
             .iter()
             .rev()
-            .find(|(_, unit)| nanos % u128::from(*unit) == 0);
+            .find(|(_, unit)| nanos.is_multiple_of(u128::from(*unit)));
         let (name, unit) = *fitting.unwrap_or(&UNITS[0]);
         write!(f, "{}{name}", nanos / u128::from(unit))
     }

@@ -21,7 +21,6 @@
 //!   stale: whatever its socket says outranks nothing.
 
 use core::borrow::Borrow;
-use core::time::Duration;
 
 use crate::action::{AbortReason, Action, Actions, Ask, GiveUp, Reply, Step};
 use crate::backoff::{DIAL_FLOOR, Rng};
@@ -115,6 +114,8 @@ struct Open {
     idle_from: Instant,
     /// From here missing data is charged.
     data_from: Instant,
+    /// The last probe of a late tick since then: missing data has the time of its answer, too.
+    data_probe: Option<Instant>,
     /// The first unanswered probe; charged from here like silence.
     probe: Option<Instant>,
     /// The last ping's payload and time, until its pong came.
@@ -169,7 +170,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         let mut actions = Actions::default();
 
         let stale = self.take(event, &mut actions);
-        self.timers(late, &mut actions);
+        self.timers(late, event == Event::Kick, &mut actions);
 
         let wake = self.next_deadline();
         self.wake = wake;
@@ -241,7 +242,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     fn take<'a>(&mut self, event: Event<'a>, actions: &mut Actions<'a>) -> bool {
         match event {
             Event::Tick => {}
-            Event::Kick => self.kick(actions),
+            Event::Kick => self.kick(),
             Event::Stop => self.stop(actions),
 
             Event::Connected(conn) if self.is_current(conn) => self.connected(),
@@ -269,7 +270,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                     // Part of a message: it may be the data that is waited for, so that a large
                     // message on a slow line is no silence of any kind.
                     open.hear(self.now);
-                    open.data_from = self.now;
+                    open.hear_data(self.now);
                 }
             }
             Event::WriteBlocked(_) => {
@@ -344,7 +345,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             Message::Binary(bytes) => self.dialect.classify_binary(bytes),
         };
         match class {
-            Class::Data => open.data_from = self.now,
+            Class::Data => open.hear_data(self.now),
             Class::Beat => {}
             Class::Pong => self.stats.pongs_received = self.stats.pongs_received.saturating_add(1),
             Class::Ping(reply) => {
@@ -355,13 +356,11 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    fn kick<'a>(&mut self, actions: &mut Actions<'a>) {
-        match &mut self.state {
-            State::Waiting { at, earliest } => *at = (*at).min(self.now.max(*earliest)),
-            // One open question is enough: an answer to it is an answer to this.
-            State::Open(open) if open.probe.is_none() => self.ping(true, actions),
-            State::Open(_) | State::Connecting { .. } | State::Closing { .. } | State::Stopped => {}
+    fn kick(&mut self) {
+        if let State::Waiting { at, earliest } = &mut self.state {
+            *at = (*at).min(self.now.max(*earliest));
         }
+        // An open connection is asked among its timers: after a verdict, and once.
     }
 
     fn stop(&mut self, actions: &mut Actions<'_>) {
@@ -403,7 +402,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     // ---- timers -------------------------------------------------------------------------------
 
     /// Does what is due. `late`: this step comes more than `late_grace` after the announced wake.
-    fn timers(&mut self, late: bool, actions: &mut Actions<'_>) {
+    /// `kicked`: a probe is due now.
+    fn timers(&mut self, late: bool, kicked: bool, actions: &mut Actions<'_>) {
         match &self.state {
             State::Waiting { at, .. } if at.is_due(self.now) => self.dial(actions),
             State::Connecting { since }
@@ -426,7 +426,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                 );
                 self.state = State::Stopped;
             }
-            State::Open(_) => self.open_timers(late, actions),
+            State::Open(_) => self.open_timers(late, kicked, actions),
             State::Waiting { .. }
             | State::Connecting { .. }
             | State::Closing { .. }
@@ -434,16 +434,17 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    fn open_timers(&mut self, late: bool, actions: &mut Actions<'_>) {
+    fn open_timers(&mut self, late: bool, kicked: bool, actions: &mut Actions<'_>) {
         let now = self.now;
         let State::Open(open) = &mut self.state else {
             return;
         };
         let config = self.config.borrow();
-        let mut probe_now = false;
+        // One open question is enough: an answer to it is an answer to a kick.
+        let mut probe_now = kicked && open.probe.is_none();
 
         if late && open.needs_last_probe(config, now) {
-            open.begin_last_probe(config, now);
+            open.begin_last_probe(now);
             probe_now = true;
         }
         let (deadline, reason) = open.first_verdict(config);
@@ -594,6 +595,7 @@ impl Open {
             heard: now,
             idle_from: now,
             data_from: now,
+            data_probe: None,
             probe: None,
             asked: None,
             on_last_probe: false,
@@ -613,12 +615,18 @@ impl Open {
         self.on_last_probe = false;
     }
 
+    fn hear_data(&mut self, now: Instant) {
+        self.data_from = now;
+        self.data_probe = None;
+    }
+
     /// Charges no silence for the time in which nothing was read.
     fn resume(&mut self, now: Instant) {
         if let Some(paused) = self.paused.take() {
             let excuse = |anchor: Instant| anchor.after(now.since(paused.max(anchor)));
             self.idle_from = excuse(self.idle_from);
             self.data_from = excuse(self.data_from);
+            self.data_probe = self.data_probe.map(excuse);
             self.probe = self.probe.map(excuse);
         }
     }
@@ -654,7 +662,10 @@ impl Open {
     }
 
     fn data_deadline(&self, config: &Config) -> Instant {
-        self.data_from.after(config.data_timeout)
+        let deadline = self.data_from.after(config.data_timeout);
+        self.data_probe.map_or(deadline, |probe| {
+            deadline.max(probe.after(config.late_probe_timeout()))
+        })
     }
 
     fn write_deadline(&self, config: &Config) -> Instant {
@@ -726,10 +737,9 @@ impl Open {
     }
 
     /// Whatever silence came before, this probe alone decides now.
-    fn begin_last_probe(&mut self, config: &Config, now: Instant) {
+    fn begin_last_probe(&mut self, now: Instant) {
         self.probe = Some(now);
         self.on_last_probe = true;
-        let answered_by = now.after(config.late_probe_timeout());
-        self.data_from = self.data_from.max(answered_by.before(config.data_timeout));
+        self.data_probe = Some(now);
     }
 }

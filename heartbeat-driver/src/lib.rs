@@ -1,1 +1,30 @@
-//! TODO
+//! What `heartbeat-tokio` and `heartbeat-blocking` share: tungstenite, rustls and the heartbeat
+//! machine over any non-blocking byte stream, without a runtime.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod engine;
+mod handoff;
+mod message;
+mod options;
+mod outbox;
+mod request;
+mod session;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
+mod upgrade;
+mod wire;
+
+pub use engine::{Dial, Engine, Turn};
+pub use handoff::{Handoff, Room};
+pub use message::{Event, Message, Reason, Seconds};
+pub use options::{Attempt, Observer, Options, SharedDialect};
+pub use outbox::{Notify, Outbox, Refusal, SendError};
+pub use request::{Request, RequestError};
+
+pub use bytes::Bytes;
+pub use heartbeat_core as core;
+#[cfg(feature = "tls")]
+pub use rustls;
+pub use tungstenite::Utf8Bytes;

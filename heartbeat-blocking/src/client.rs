@@ -1,0 +1,204 @@
+//! A client that drives itself in a thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use heartbeat_driver::{Event, Handoff, Options, Room};
+
+use crate::clock::StdClock;
+use crate::error::{RecvTimeoutError, StartError};
+use crate::in_place::{InPlace, Polled};
+use crate::reactor::Reactor;
+use crate::sender::Sender;
+
+/// Events that are handed over at once, so that the application is woken once for them.
+const BATCH: usize = 64;
+
+/// A client in a thread of its own: pings are answered and silence is noticed however slow the
+/// application is.
+///
+/// Events wait in a bounded queue. When it is full the client stops reading, goes on with its
+/// heartbeats, and does not take the silence that it caused itself for the server's. Dropping the
+/// client ends the thread and closes the socket before it returns.
+///
+/// ```no_run
+/// use heartbeat_blocking::{Client, Event, Options};
+///
+/// let mut client = Client::spawn(Options::new("wss://example.org/feed")?)?;
+/// while let Some(event) = client.recv() {
+///     match event {
+///         Event::Connected { .. } => client.sender().try_send(r#"{"op":"subscribe"}"#).unwrap_or_default(),
+///         Event::Message { message, .. } => println!("{message:?}"),
+///         _ => {}
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Client {
+    handoff: Arc<Handoff>,
+    /// Events that were taken out of the hand-off together.
+    taken: VecDeque<Event>,
+    more: bool,
+    sender: Sender,
+    abandoned: Arc<AtomicBool>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Client {
+    /// Starts a client over TCP. It begins to dial at once.
+    ///
+    /// # Errors
+    /// [`StartError`] if TLS is needed and no trusted roots are found, or if the operating system has
+    /// no room for a poll or a thread.
+    pub fn spawn(options: Options) -> Result<Self, StartError> {
+        let capacity = options.queue_len();
+        Self::drive(InPlace::new(options)?, capacity)
+    }
+
+    /// Puts a client that was made otherwise, in another world say, into a thread. At most `capacity`
+    /// events wait for the application.
+    ///
+    /// # Errors
+    /// [`StartError`] if the operating system has no room for a thread.
+    pub fn drive<R>(driver: InPlace<R>, capacity: usize) -> Result<Self, StartError>
+    where
+        R: Reactor + Send + 'static,
+        R::Socket: Send,
+    {
+        let wake = driver.reactor().waker();
+        let wake_driver = Arc::clone(&wake);
+        let handoff = Arc::new(Handoff::new(
+            capacity,
+            Box::new(move || wake_driver()),
+            Box::new(|| {}),
+        ));
+        let sender = driver.sender().clone();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let (theirs, flag) = (EndOnDrop(Arc::clone(&handoff)), Arc::clone(&abandoned));
+        let thread = thread::Builder::new()
+            .name("heartbeat".into())
+            .spawn(move || run(driver, &theirs.0, &flag))?;
+        Ok(Self {
+            handoff,
+            taken: VecDeque::new(),
+            more: true,
+            sender,
+            abandoned,
+            wake,
+            thread: Some(thread),
+        })
+    }
+
+    /// Waits for the next event; `None` after [`Event::Stopped`].
+    pub fn recv(&mut self) -> Option<Event> {
+        self.recv_until(None).ok()
+    }
+
+    /// Waits for the next event, at most for `timeout`.
+    ///
+    /// # Errors
+    /// [`RecvTimeoutError::Timeout`] if there was none, [`RecvTimeoutError::Ended`] after [`Event::Stopped`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
+        self.recv_until(StdClock::std_deadline(timeout))
+    }
+
+    fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Event, RecvTimeoutError> {
+        if self.taken.is_empty() && self.more {
+            self.more = self.handoff.take_until(&mut self.taken, deadline);
+        }
+        match self.taken.pop_front() {
+            Some(event) => Ok(event),
+            None if self.more => Err(RecvTimeoutError::Timeout),
+            None => Err(RecvTimeoutError::Ended),
+        }
+    }
+
+    /// A handle to send messages with, from any thread.
+    #[must_use]
+    pub fn sender(&self) -> &Sender {
+        &self.sender
+    }
+}
+
+impl Iterator for Client {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.recv()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Release);
+        (self.wake)();
+        if let Some(thread) = self.thread.take() {
+            // It waits for nothing but the waker; a panic of its own has been reported by then.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("handoff", &self.handoff)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells the application that nothing more comes, even if the thread ends by a panic.
+struct EndOnDrop(Arc<Handoff>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+fn run<R: Reactor>(mut driver: InPlace<R>, handoff: &Handoff, abandoned: &AtomicBool) {
+    let mut batch = VecDeque::new();
+    let mut room = Room::Free;
+    while !abandoned.load(Ordering::Acquire) {
+        if room != Room::Free {
+            room = handoff.has_room();
+            set_room(&mut driver, room);
+            if room == Room::Exhausted {
+                driver.sleep();
+                continue;
+            }
+        }
+        let mut last = Polled::Nothing;
+        while batch.len() < BATCH {
+            match driver.poll() {
+                Polled::Event(event) => batch.push_back(event),
+                other => {
+                    last = other;
+                    break;
+                }
+            }
+        }
+        let idle = batch.is_empty();
+        if !idle {
+            room = handoff.push(&mut batch);
+            set_room(&mut driver, room);
+        }
+        match last {
+            Polled::Ended => return,
+            Polled::Nothing if idle => driver.wait(None),
+            // A batch was full, or has changed what is waited for.
+            Polled::Nothing | Polled::Event(_) => {}
+        }
+    }
+}
+
+fn set_room<R: Reactor>(driver: &mut InPlace<R>, room: Room) {
+    match room {
+        Room::Free => driver.resume_reading(),
+        Room::Full | Room::Exhausted => driver.pause_reading(),
+    }
+}

@@ -1,0 +1,177 @@
+//! A client that is driven by its owner's calls: no thread, no hand-off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_driver::core::{Config, Heartbeat, Instant};
+use heartbeat_driver::{Engine, Event, Options, SharedDialect, Turn};
+
+use crate::error::{RecvTimeoutError, StartError};
+use crate::net::Net;
+use crate::reactor::Reactor;
+use crate::sender::Sender;
+
+/// A client that lives only while one of its `recv` methods is running: call them in a loop that
+/// never waits long for anything else, or heartbeats are late. Nothing is spawned and nothing is
+/// queued; dropping it closes the socket.
+///
+/// ```no_run
+/// use heartbeat_blocking::{Event, InPlace, Options};
+///
+/// let mut client = InPlace::new(Options::new("wss://example.org/feed")?)?;
+/// while let Some(event) = client.recv() {
+///     if let Event::Message { message, .. } = event {
+///         println!("{message:?}");
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct InPlace<R: Reactor = Net> {
+    engine: Engine<R::Socket>,
+    reactor: R,
+    sender: Sender,
+}
+
+/// What can be had without waiting.
+#[derive(Debug)]
+pub(crate) enum Polled {
+    Event(Event),
+    Nothing,
+    Ended,
+}
+
+impl InPlace {
+    /// A client over TCP. It dials at the first call of a `recv` method.
+    ///
+    /// # Errors
+    /// [`StartError`] if TLS is needed and no trusted roots are found, or if the operating system has
+    /// no room for a poll.
+    pub fn new(options: Options) -> Result<Self, StartError> {
+        Self::with_reactor(options, Net::new()?)
+    }
+}
+
+impl<R: Reactor> InPlace<R> {
+    /// A client in a world of another kind.
+    ///
+    /// # Errors
+    /// [`StartError`] if TLS is needed and no trusted roots are found.
+    pub fn with_reactor(options: Options, reactor: R) -> Result<Self, StartError> {
+        let waker = reactor.waker();
+        let engine = Engine::new(
+            options,
+            reactor.now(),
+            Box::new(move || waker()),
+            Box::new(|| {}),
+        )?;
+        let sender = Sender::new(Arc::clone(engine.outbox()));
+        Ok(Self {
+            engine,
+            reactor,
+            sender,
+        })
+    }
+
+    /// Waits for the next event; `None` after [`Event::Stopped`].
+    pub fn recv(&mut self) -> Option<Event> {
+        self.recv_until(None).ok()
+    }
+
+    /// Waits for the next event, at most for `timeout`.
+    ///
+    /// # Errors
+    /// [`RecvTimeoutError::Timeout`] if there was none, [`RecvTimeoutError::Ended`] after [`Event::Stopped`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
+        let deadline = self.reactor.now().saturating_add(timeout);
+        self.recv_until(Some(deadline))
+    }
+
+    /// A handle to send messages with, from any thread.
+    #[must_use]
+    pub fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// The machine: phase, figures, configuration.
+    #[must_use]
+    pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
+        self.engine.machine()
+    }
+
+    /// The world that it lives in.
+    #[must_use]
+    pub fn reactor(&self) -> &R {
+        &self.reactor
+    }
+
+    fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Event, RecvTimeoutError> {
+        loop {
+            match self.poll() {
+                Polled::Event(event) => return Ok(event),
+                Polled::Ended => return Err(RecvTimeoutError::Ended),
+                Polled::Nothing
+                    if deadline.is_some_and(|deadline| deadline <= self.reactor.now()) =>
+                {
+                    return Err(RecvTimeoutError::Timeout);
+                }
+                Polled::Nothing => self.wait(deadline),
+            }
+        }
+    }
+
+    /// The next event that can be had without waiting.
+    pub(crate) fn poll(&mut self) -> Polled {
+        loop {
+            match self.engine.turn(&self.reactor) {
+                Turn::Event(event) => return Polled::Event(event),
+                Turn::Dial(dial) => self.reactor.dial(&dial),
+                Turn::Ended => return Polled::Ended,
+                Turn::Idle if self.engine.dialing().is_none() => {
+                    // Given up, or come to its end.
+                    self.reactor.cancel_dial();
+                    return Polled::Nothing;
+                }
+                Turn::Idle => match self.reactor.dialed() {
+                    Some((conn, result)) => self.engine.dialed(conn, result, &self.reactor),
+                    None => return Polled::Nothing,
+                },
+            }
+        }
+    }
+
+    /// Waits until polling again makes sense, at most until `deadline`.
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) {
+        let wake = self.engine.wake();
+        let until = match (wake, deadline) {
+            (Some(wake), Some(deadline)) => Some(wake.min(deadline)),
+            (wake, deadline) => wake.or(deadline),
+        };
+        if let Err(error) = self.reactor.wait(self.engine.socket_mut(), until) {
+            // The poll itself is broken: it cannot be mended from here, but must not spin either.
+            tracing::error!(%error, "cannot wait for the socket");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn pause_reading(&mut self) {
+        self.engine.pause_reading(&self.reactor);
+    }
+
+    pub(crate) fn resume_reading(&mut self) {
+        self.engine.resume_reading(&self.reactor);
+    }
+
+    /// Waits for the waker alone.
+    pub(crate) fn sleep(&mut self) {
+        let _ = self.reactor.wait(None, None);
+    }
+}
+
+impl<R: Reactor> Iterator for InPlace<R> {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.recv()
+    }
+}

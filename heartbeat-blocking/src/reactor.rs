@@ -1,0 +1,34 @@
+//! What a blocking client needs of the world: time, a way to wait, and byte streams.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use heartbeat_driver::Dial;
+use heartbeat_driver::core::{Clock, ConnId, Instant};
+
+/// Time, waiting and dialling. [`Net`](crate::Net) is the real one; a test brings its own, in which
+/// no time passes.
+pub trait Reactor: Clock {
+    /// A non-blocking byte stream: `read` and `write` return `WouldBlock` rather than wait.
+    type Socket: Read + Write;
+
+    /// Begins to dial; an earlier dial is dropped.
+    fn dial(&mut self, dial: &Dial);
+
+    /// Drops the dial that is under way, if any, and closes what it has opened.
+    fn cancel_dial(&mut self);
+
+    /// How the dial has ended, once it has.
+    fn dialed(&mut self) -> Option<(ConnId, io::Result<Self::Socket>)>;
+
+    /// Waits until the socket may have become readable or writable, the dial may have got further,
+    /// `until` has come, or somebody called the waker, before or during the wait. May return earlier.
+    ///
+    /// # Errors
+    /// Only what makes waiting impossible.
+    fn wait(&mut self, socket: Option<&mut Self::Socket>, until: Option<Instant>)
+    -> io::Result<()>;
+
+    /// Ends a wait, from any thread.
+    fn waker(&self) -> Arc<dyn Fn() + Send + Sync>;
+}

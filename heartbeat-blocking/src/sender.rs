@@ -1,0 +1,62 @@
+//! The way in, from any thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_driver::{Message, Outbox, SendError};
+
+/// Hands messages and commands to a client. Cheap to clone.
+///
+/// A message that was accepted is either written (handed to the operating system whole) or handed
+/// back by [`Event::Disconnected`](crate::Event::Disconnected) or
+/// [`Event::Stopped`](crate::Event::Stopped), in order. Nothing is sent twice.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    outbox: Arc<Outbox>,
+}
+
+impl Sender {
+    pub(crate) fn new(outbox: Arc<Outbox>) -> Self {
+        Self { outbox }
+    }
+
+    /// Hands a message over; waits while too much waits already, as long as the connection lasts.
+    ///
+    /// # Errors
+    /// [`SendError`] hands the message back if there is no open connection, if it is too large, or if
+    /// the client has ended.
+    pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.outbox.send_timeout(message.into(), Duration::MAX)
+    }
+
+    /// The same, but waits at most for `timeout`.
+    ///
+    /// # Errors
+    /// [`SendError`] hands the message back; [`Refusal::Full`](crate::Refusal::Full) after `timeout`.
+    pub fn send_timeout(
+        &self,
+        message: impl Into<Message>,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        self.outbox.send_timeout(message.into(), timeout)
+    }
+
+    /// Hands a message over without waiting.
+    ///
+    /// # Errors
+    /// [`SendError`] hands the message back; [`Refusal::Full`](crate::Refusal::Full) if too much waits already.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.outbox.try_send(message.into())
+    }
+
+    /// The network is back: dial now, or probe now if open.
+    pub fn kick(&self) {
+        self.outbox.kick();
+    }
+
+    /// Ends the client: what was accepted is written, the connection is closed gracefully within
+    /// `close_timeout`, and [`Event::Stopped`](crate::Event::Stopped) comes last.
+    pub fn stop(&self) {
+        self.outbox.stop();
+    }
+}

@@ -1,0 +1,232 @@
+//! What an application sends and receives, and what it is told.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use heartbeat_core::{AbortReason, Cause, ConnId, GiveUp};
+use tungstenite::Utf8Bytes;
+
+/// An application message. Cloning is cheap: the bytes are shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A text message, valid UTF-8.
+    Text(Utf8Bytes),
+    /// A binary message.
+    Binary(Bytes),
+}
+
+impl Message {
+    /// Length of the payload in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// True if the payload is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The text of a text message.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary(_) => None,
+        }
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(bytes: Bytes) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl From<Message> for tungstenite::Message {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text),
+            Message::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
+}
+
+/// What happens to a client, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A dial begins.
+    Connecting {
+        /// The connection to be.
+        conn: ConnId,
+        /// Failures in a row before this dial: 0 for the first, n for retry n.
+        attempt: u32,
+    },
+    /// The upgrade is done: messages can be sent.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// How long the dial took.
+        after: Duration,
+    },
+    /// An application message. Heartbeats of the dialect are not handed out.
+    Message {
+        /// The connection that it came on.
+        conn: ConnId,
+        /// The message.
+        message: Message,
+    },
+    /// A ping of the server was answered.
+    PongSent {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The server was asked for a sign of life.
+    PingSent {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A pong arrived.
+    PongReceived {
+        /// The connection.
+        conn: ConnId,
+        /// Time since the ping that it answers; `None` if it answers none of ours.
+        rtt: Option<Duration>,
+    },
+    /// The connection was looked at, as every `check_interval`.
+    Check {
+        /// The connection.
+        conn: ConnId,
+        /// How long nothing was heard.
+        idle: Duration,
+    },
+    /// The connection ended or the dial failed.
+    Disconnected {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: Reason,
+        /// What the error said, for people: "certificate expired", "name or service not known".
+        detail: Option<Box<str>>,
+        /// How long nothing had been heard; zero if it was never open.
+        idle: Duration,
+        /// How long it had been open; zero if it was not.
+        open: Duration,
+        /// Messages that were accepted but not wholly handed to the operating system, in order. Of
+        /// the first one a part may have been.
+        unsent: Vec<Message>,
+    },
+    /// The next dial is planned.
+    Reconnect {
+        /// Which retry in a row it will be, from 1.
+        attempt: u32,
+        /// How long until then.
+        delay: Duration,
+    },
+    /// There will be no further dial. The last event but [`Event::Stopped`].
+    GaveUp {
+        /// Why.
+        reason: GiveUp,
+    },
+    /// The client has ended, by its user's wish or because it gave up. Always the last event.
+    Stopped {
+        /// Messages that were accepted but not wholly handed to the operating system, in order.
+        unsent: Vec<Message>,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// We dropped it.
+    Verdict(AbortReason),
+    /// The peer or the network did.
+    Cause(Cause),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Verdict(reason) => reason.fmt(f),
+            Self::Cause(cause) => DisplayCause(*cause).fmt(f),
+        }
+    }
+}
+
+/// A cause in words.
+pub(crate) struct DisplayCause(pub(crate) Cause);
+
+impl fmt::Display for DisplayCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Cause::Refused => f.write_str("refused"),
+            Cause::Reset => f.write_str("reset"),
+            Cause::Eof => f.write_str("eof"),
+            Cause::Tls => f.write_str("tls"),
+            Cause::Close(code) => write!(f, "close {code}"),
+            Cause::Http {
+                status,
+                retry_after: None,
+            } => write!(f, "http {status}"),
+            Cause::Http {
+                status,
+                retry_after: Some(after),
+            } => {
+                write!(f, "http {status}, retry after {}", Seconds(after))
+            }
+            _ => f.write_str("io"),
+        }
+    }
+}
+
+/// A duration as logs show it: `25.3 s`, `2 s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seconds(pub Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = (self.0.as_nanos() + 50_000_000) / 100_000_000;
+        match (tenths / 10, tenths % 10) {
+            (whole, 0) => write!(f, "{whole} s"),
+            (whole, tenth) => write!(f, "{whole}.{tenth} s"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_like_the_log_lines_of_the_contract() {
+        assert_eq!(Seconds(Duration::from_millis(25_300)).to_string(), "25.3 s");
+        assert_eq!(Seconds(Duration::from_secs(2)).to_string(), "2 s");
+        assert_eq!(Seconds(Duration::from_millis(1_960)).to_string(), "2 s");
+        assert_eq!(Seconds(Duration::ZERO).to_string(), "0 s");
+    }
+}

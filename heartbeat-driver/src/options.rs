@@ -1,0 +1,227 @@
+//! What a client is made of.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use heartbeat_core::{Cause, Config, ConnId, Dialect, Event, Instant, JsonType, Phase, Step};
+
+use crate::outbox::Limits;
+use crate::request::{Request, RequestError};
+use crate::stream::Stream;
+
+/// A dialect that many clients share.
+pub type SharedDialect = Arc<dyn Dialect + Send + Sync>;
+
+/// What a dial factory is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The connection to be.
+    pub conn: ConnId,
+    /// Failures in a row before this dial.
+    pub attempt: u32,
+    /// The last end asked for fresh credentials (a 401, a 4401).
+    pub refresh: bool,
+}
+
+/// Sees every step of the machine: the time, the event, what the machine answered, and its phase after.
+pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>;
+
+pub(crate) type Factory = Box<dyn FnMut(Attempt) -> Result<Request, RequestError> + Send>;
+
+/// Everything that can be chosen about a client. The defaults are good for most.
+///
+/// ```
+/// use heartbeat_core::Config;
+/// use heartbeat_driver::Options;
+/// let options = Options::new("wss://example.org/feed")?.config(Config::brisk()).queue(256);
+/// # Ok::<(), heartbeat_driver::RequestError>(())
+/// ```
+pub struct Options {
+    pub(crate) factory: Factory,
+    /// Known beforehand that TLS will be needed.
+    pub(crate) tls_expected: bool,
+    pub(crate) config: Arc<Config>,
+    pub(crate) dialect: SharedDialect,
+    pub(crate) seed: u64,
+    pub(crate) read_buffer: usize,
+    pub(crate) max_message_size: usize,
+    pub(crate) queue: usize,
+    pub(crate) outbox: Limits,
+    pub(crate) observer: Option<Observer>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Options {
+    /// A client of this `ws://` or `wss://` URL.
+    ///
+    /// # Errors
+    /// [`RequestError`] names the URL and the rule; nothing is dialled.
+    pub fn new(url: &str) -> Result<Self, RequestError> {
+        Ok(Self::from_request(Request::new(url)?))
+    }
+
+    /// A client of this URL with these headers.
+    #[must_use]
+    pub fn from_request(request: Request) -> Self {
+        let tls_expected = request.is_tls();
+        Self {
+            tls_expected,
+            ..Self::from_factory(move |_| Ok(request.clone()))
+        }
+    }
+
+    /// A client whose URL and headers are made anew for each dial: fresh tokens, other hosts.
+    /// Must not block. An error counts as a failed dial.
+    #[must_use]
+    pub fn from_factory(
+        factory: impl FnMut(Attempt) -> Result<Request, RequestError> + Send + 'static,
+    ) -> Self {
+        Self {
+            factory: Box::new(factory),
+            tls_expected: false,
+            config: Arc::default(),
+            dialect: Arc::new(JsonType),
+            // The standard library's hasher keys are random; jitter needs no more than that.
+            seed: RandomState::new().build_hasher().finish(),
+            read_buffer: 4096,
+            max_message_size: 64 << 20,
+            queue: 1024,
+            outbox: Limits {
+                messages: 1024,
+                bytes: 1 << 20,
+                message_size: 64 << 20,
+            },
+            observer: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// The timing rules. Default: [`Config::default`].
+    #[must_use]
+    pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
+        self.config = config.into();
+        self
+    }
+
+    /// How the service says ping. Default: [`JsonType`].
+    #[must_use]
+    pub fn dialect(mut self, dialect: impl Dialect + Send + Sync + 'static) -> Self {
+        self.dialect = Arc::new(dialect);
+        self
+    }
+
+    /// Seed of the jitter. Default: random.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Bytes read at once, and the size of a connection's read buffer. At least 512, default 4096
+    /// (tungstenite's own default, 128 KiB, is made for a few very busy connections).
+    #[must_use]
+    pub fn read_buffer(mut self, bytes: usize) -> Self {
+        self.read_buffer = bytes.max(512);
+        self
+    }
+
+    /// The largest message, received or sent. Default 64 MiB. A larger one that is received ends the
+    /// connection with code 1009; until then a peer can make us hold this many bytes.
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = bytes;
+        self.outbox.message_size = bytes;
+        self
+    }
+
+    /// How many events may wait for the application of a client that is driven on its own before it
+    /// stops reading. Default 1024, at least 1. What the application has begun to take is not
+    /// counted, so that up to twice as many can be in memory.
+    #[must_use]
+    pub fn queue(mut self, events: usize) -> Self {
+        self.queue = events.max(1);
+        self
+    }
+
+    /// How many messages and bytes may wait to be sent. Default 1024 and 1 MiB. A single message
+    /// that is larger may still wait alone.
+    #[must_use]
+    pub fn send_queue(mut self, messages: usize, bytes: usize) -> Self {
+        self.outbox = Limits {
+            messages: messages.max(1),
+            bytes,
+            ..self.outbox
+        };
+        self
+    }
+
+    /// Lets `observer` see every step of the machine, for traces and tests.
+    #[must_use]
+    pub fn observer(
+        mut self,
+        observer: impl FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send + 'static,
+    ) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Custom roots, client certificates and the like. Default: the platform's roots, verification on.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// How many events may wait for the application.
+    #[must_use]
+    pub fn queue_len(&self) -> usize {
+        self.queue
+    }
+}
+
+impl Options {
+    /// Finds the roots now, so that a machine without any is told before the first dial.
+    pub(crate) fn prepare_tls(&mut self) -> Result<(), RequestError> {
+        #[cfg(feature = "tls")]
+        if self.tls.is_none() {
+            self.tls = Some(crate::tls::default_config()?);
+        }
+        Ok(())
+    }
+
+    /// The byte stream, under TLS if the request says so.
+    pub(crate) fn stream<S: Read + Write>(
+        &mut self,
+        io: S,
+        request: &Request,
+    ) -> Result<Stream<S>, (Cause, Option<Box<str>>)> {
+        #[cfg(feature = "tls")]
+        if request.is_tls() {
+            self.prepare_tls()
+                .map_err(|error| (Cause::Tls, Some(error.to_string().into())))?;
+            if let Some(config) = &self.tls {
+                let session = crate::tls::session(config, request.host());
+                let session =
+                    session.map_err(|error| (Cause::Tls, Some(error.to_string().into())))?;
+                return Ok(Stream::tls(io, session));
+            }
+        }
+        let _ = request;
+        Ok(Stream::plain(io))
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("config", &self.config)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,317 @@
+//! One open WebSocket connection: tungstenite over a stream, with accounts of what was sent.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+use heartbeat_core::{Ask, Cause, ConnId, Reply};
+use tungstenite::error::{Error, ProtocolError};
+use tungstenite::protocol::frame::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Message as Frame, Utf8Bytes, WebSocket};
+
+use crate::message::Message;
+use crate::outbox::Outbox;
+use crate::stream::Stream;
+
+/// Application messages are given to tungstenite only while it buffers less than this, so that what
+/// has not gone to the operating system can be handed back, and pongs find a short queue.
+const LOW_WATER: u64 = 16 * 1024;
+
+/// Pongs that wait to be written may take this many bytes before reading is held: over 400 of the
+/// largest. A peer that asks and does not listen must not make us hold more.
+const PONG_BACKLOG: u64 = 64 * 1024;
+
+/// Flushes in a row before reading gets its turn: an application that never stops sending must not
+/// keep us from hearing.
+const FLUSH_ROUNDS: u32 = 16;
+
+/// What a flush came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flushed {
+    /// Application bytes, or bytes after a stall, went to the operating system.
+    pub(crate) moved: bool,
+    /// Bytes wait since before, or since now.
+    pub(crate) blocked: bool,
+}
+
+/// What a read came to.
+pub(crate) enum Heard {
+    Frame(Frame),
+    /// Nothing more is there.
+    Dry,
+    Ended(Cause, Option<Box<str>>),
+}
+
+pub(crate) struct Session<S: Read + Write> {
+    pub(crate) conn: ConnId,
+    ws: WebSocket<Stream<S>>,
+    /// Messages handed out since the machine was last told.
+    pub(crate) unreported: u32,
+    /// Bytes of which the machine knows.
+    reported: u64,
+    /// Plain bytes given to tungstenite so far, in total.
+    given: u64,
+    /// Bytes of pongs given since everything was last flushed.
+    pongs: u64,
+    /// Application messages that are not wholly with the operating system, each with the value of
+    /// `given` at its end.
+    in_flight: VecDeque<(u64, Message)>,
+    /// Something was given and not flushed yet.
+    unflushed: bool,
+    /// A flush did not go through, and the machine knows.
+    blocked: bool,
+    /// An application message was given since the machine was last told of writing.
+    wrote: bool,
+    /// `Wire::written` at the last look.
+    written: u64,
+}
+
+impl<S: Read + Write> Session<S> {
+    pub(crate) fn new(conn: ConnId, mut ws: WebSocket<Stream<S>>) -> Self {
+        let stream = ws.get_mut();
+        let (given, written) = (stream.taken(), stream.wire().written);
+        Self {
+            conn,
+            ws,
+            unreported: 0,
+            reported: 0,
+            given,
+            pongs: 0,
+            in_flight: VecDeque::new(),
+            unflushed: false,
+            blocked: false,
+            wrote: false,
+            written,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &S {
+        self.ws.get_ref().wire().get_ref()
+    }
+
+    pub(crate) fn socket_mut(&mut self) -> &mut S {
+        self.ws.get_mut().wire_mut().get_mut()
+    }
+
+    /// Reading waits until the pongs are written.
+    pub(crate) fn holds_reading(&self) -> bool {
+        self.pongs > PONG_BACKLOG
+    }
+
+    pub(crate) fn wants_write(&self) -> bool {
+        self.unflushed
+    }
+
+    #[inline]
+    pub(crate) fn read(&mut self) -> Heard {
+        match self.ws.read() {
+            Ok(frame) => Heard::Frame(frame),
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                match self.ws.get_mut().wire_mut().write_error() {
+                    // All that the peer said before it went away has been read.
+                    Some(error) => ended(Error::Io(error)),
+                    None => Heard::Dry,
+                }
+            }
+            Err(error) => {
+                let ended = ended(error);
+                if let Heard::Ended(Cause::Close(code @ (1002 | 1007 | 1009)), _) = ended {
+                    // RFC 6455 §7.1.7: say why, if it can be said without waiting.
+                    let _ = self.ws.close(Some(CloseFrame {
+                        code: code.into(),
+                        reason: Utf8Bytes::default(),
+                    }));
+                }
+                ended
+            }
+        }
+    }
+
+    /// True once for bytes of which the machine has not been told.
+    pub(crate) fn take_unreported(&mut self) -> Option<bool> {
+        let read = self.ws.get_ref().wire().read;
+        let data = std::mem::take(&mut self.unreported) > 0;
+        let progress = std::mem::replace(&mut self.reported, read) != read;
+        (data || progress).then_some(data)
+    }
+
+    /// Everything read so far is known to the machine, whole messages excepted.
+    pub(crate) fn mark_reported(&mut self) {
+        self.reported = self.ws.get_ref().wire().read;
+    }
+
+    pub(crate) fn pong(&mut self, reply: Reply<'_>) {
+        let frame = match reply {
+            // Replaces the pong with the same bytes that tungstenite has made up by itself.
+            Reply::Frame(payload) => Frame::Pong(Bytes::copy_from_slice(payload)),
+            Reply::Binary(bytes) => Frame::Binary(Bytes::copy_from_slice(bytes)),
+            Reply::Text(text) => Frame::text(text),
+            _ => return,
+        };
+        self.pongs += frame_len(frame.len());
+        self.give(frame);
+        self.push();
+    }
+
+    pub(crate) fn ping(&mut self, ping: Ask) {
+        let Ask::Frame(payload) = ping else { return };
+        self.give(Frame::Ping(Bytes::copy_from_slice(&payload)));
+        self.push();
+    }
+
+    /// Queues everything that was accepted, then the Close frame.
+    pub(crate) fn close(&mut self, code: u16, outbox: &Outbox) {
+        while let Some(message) = outbox.pop() {
+            self.give_message(message);
+        }
+        let close = CloseFrame {
+            code: CloseCode::from(code),
+            reason: Utf8Bytes::default(),
+        };
+        self.given += frame_len(2);
+        self.unflushed = true;
+        let _ = self.ws.close(Some(close));
+        self.push();
+    }
+
+    /// Writes what waits, as far as the operating system takes it.
+    pub(crate) fn flush(&mut self, outbox: &Outbox, feed: bool) -> Flushed {
+        let mut rounds = 0;
+        loop {
+            while feed && self.buffered() < LOW_WATER {
+                let Some(message) = outbox.pop() else { break };
+                self.give_message(message);
+            }
+            if !self.unflushed || !self.push() {
+                break;
+            }
+            rounds += 1;
+            if rounds == FLUSH_ROUNDS {
+                // There may be more: after the next read.
+                outbox.poke();
+                break;
+            }
+        }
+        let written = self.ws.get_ref().wire().written;
+        let advanced = std::mem::replace(&mut self.written, written) != written;
+        let moved = advanced && (self.blocked || self.wrote);
+        if moved {
+            self.wrote = self.unflushed;
+        }
+        let newly_blocked = self.unflushed && (!self.blocked || moved);
+        self.blocked = self.unflushed;
+        Flushed {
+            moved,
+            blocked: newly_blocked,
+        }
+    }
+
+    /// Messages that may not have been handed over wholly, in order.
+    pub(crate) fn into_unsent(mut self, rest: VecDeque<Message>) -> Vec<Message> {
+        self.settle();
+        self.in_flight
+            .into_iter()
+            .map(|(_, message)| message)
+            .chain(rest)
+            .collect()
+    }
+
+    fn give_message(&mut self, message: Message) {
+        self.give(message.clone().into());
+        self.in_flight.push_back((self.given, message));
+        self.wrote = true;
+    }
+
+    fn give(&mut self, frame: Frame) {
+        self.given += frame_len(frame.len());
+        self.unflushed = true;
+        // An error here is a full socket, which the flush meets too, or a closing connection,
+        // which the next read meets.
+        let _ = self.ws.write(frame);
+    }
+
+    /// One attempt to write everything out. True if it went through.
+    fn push(&mut self) -> bool {
+        if self.ws.flush().is_ok() {
+            self.unflushed = false;
+            self.pongs = 0;
+        }
+        self.settle();
+        !self.unflushed
+    }
+
+    fn settle(&mut self) {
+        if !self.in_flight.is_empty() {
+            let confirmed = self.ws.get_mut().confirmed();
+            while self
+                .in_flight
+                .front()
+                .is_some_and(|(end, _)| *end <= confirmed)
+            {
+                self.in_flight.pop_front();
+            }
+        }
+    }
+
+    fn buffered(&self) -> u64 {
+        self.given.saturating_sub(self.ws.get_ref().taken())
+    }
+}
+
+/// Bytes of a client's frame with this payload (RFC 6455 §5.2: header, extended length, mask).
+const fn frame_len(payload: usize) -> u64 {
+    let extended = match payload {
+        0..=125 => 0,
+        126..=65_535 => 2,
+        _ => 8,
+    };
+    2 + extended + 4 + payload as u64
+}
+
+fn ended(error: Error) -> Heard {
+    let (cause, detail) = cause_of(&error);
+    Heard::Ended(cause, detail)
+}
+
+/// What an error of tungstenite's means to the machine, and what it says to people.
+pub(crate) fn cause_of(error: &Error) -> (Cause, Option<Box<str>>) {
+    let detail = || Some(error.to_string().into());
+    match error {
+        Error::Io(error) => io_cause(error),
+        Error::ConnectionClosed | Error::AlreadyClosed => (Cause::Eof, None),
+        Error::Protocol(
+            ProtocolError::ResetWithoutClosingHandshake | ProtocolError::HandshakeIncomplete,
+        ) => (Cause::Eof, None),
+        Error::Tls(_) => (Cause::Tls, detail()),
+        Error::Utf8(_) => (Cause::Close(1007), detail()),
+        Error::Capacity(_) => (Cause::Close(1009), detail()),
+        _ => (Cause::Close(1002), detail()),
+    }
+}
+
+/// The same for an I/O error, of a dial too.
+pub(crate) fn io_cause(error: &io::Error) -> (Cause, Option<Box<str>>) {
+    let cause = match error.kind() {
+        io::ErrorKind::ConnectionRefused => Cause::Refused,
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => Cause::Reset,
+        io::ErrorKind::UnexpectedEof => Cause::Eof,
+        _ if is_tls(error) => Cause::Tls,
+        _ => Cause::Io,
+    };
+    (cause, Some(error.to_string().into()))
+}
+
+fn is_tls(error: &io::Error) -> bool {
+    #[cfg(feature = "tls")]
+    return error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<rustls::Error>());
+    #[cfg(not(feature = "tls"))]
+    return {
+        let _ = error;
+        false
+    };
+}

@@ -1,0 +1,213 @@
+//! A client that drives itself in a task.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use atomic_waker::AtomicWaker;
+use futures_core::Stream;
+use heartbeat_driver::{Event, Handoff, Options, RequestError, Room};
+use tokio::task::JoinHandle;
+
+use crate::in_place::InPlace;
+use crate::sender::Sender;
+
+/// Events that are handed over at once, so that the application is woken once for them.
+const BATCH: usize = 64;
+
+/// A client in a task of its own: pings are answered and silence is noticed however slow the
+/// application is.
+///
+/// Events wait in a bounded queue. When it is full the client stops reading, goes on with its
+/// heartbeats, and does not take the silence that it caused itself for the server's. Dropping the
+/// client ends the task and closes the socket.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), heartbeat_tokio::RequestError> {
+/// use heartbeat_tokio::{Client, Event, Options};
+///
+/// let mut client = Client::spawn(Options::new("wss://example.org/feed")?)?;
+/// while let Some(event) = client.next().await {
+///     match event {
+///         Event::Connected { .. } => client.sender().try_send(r#"{"op":"subscribe"}"#).unwrap_or_default(),
+///         Event::Message { message, .. } => println!("{message:?}"),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Client {
+    handoff: Arc<Handoff>,
+    /// Who waits for events.
+    reader: Arc<AtomicWaker>,
+    /// Events that were taken out of the hand-off together.
+    taken: VecDeque<Event>,
+    more: bool,
+    sender: Sender,
+    task: JoinHandle<()>,
+}
+
+impl Client {
+    /// Starts a client over TCP. It begins to dial at once.
+    ///
+    /// # Errors
+    /// [`RequestError`] if TLS is needed and no trusted roots are found.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as [`tokio::spawn`] does.
+    pub fn spawn(options: Options) -> Result<Self, RequestError> {
+        let capacity = options.queue_len();
+        Ok(Self::drive(InPlace::new(options)?, capacity))
+    }
+
+    /// Puts a client that was made otherwise, with a dialer of your own say, into a task. At most
+    /// `capacity` events wait for the application.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as [`tokio::spawn`] does.
+    #[must_use]
+    pub fn drive(driver: InPlace, capacity: usize) -> Self {
+        let reader = Arc::new(AtomicWaker::new());
+        let (wake_driver, wake_reader) = (Arc::clone(driver.waker()), Arc::clone(&reader));
+        let handoff = Arc::new(Handoff::new(
+            capacity,
+            Box::new(move || wake_driver.wake()),
+            Box::new(move || wake_reader.wake()),
+        ));
+        let sender = driver.sender().clone();
+        let task = Drive {
+            driver,
+            handoff: EndOnDrop(Arc::clone(&handoff)),
+            batch: VecDeque::new(),
+            room: Room::Free,
+        };
+        Self {
+            handoff,
+            reader,
+            taken: VecDeque::new(),
+            more: true,
+            sender,
+            task: tokio::spawn(task),
+        }
+    }
+
+    /// The next event; `None` after [`Event::Stopped`].
+    ///
+    /// Cancel-safe: dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// The next event, for hand-written futures.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if let Some(event) = self.taken.pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        if self.more {
+            self.reader.register(cx.waker());
+            self.more = self.handoff.take(&mut self.taken);
+        }
+        match self.taken.pop_front() {
+            None if self.more => Poll::Pending,
+            event => Poll::Ready(event),
+        }
+    }
+
+    /// A handle to send messages with, from any task.
+    #[must_use]
+    pub fn sender(&self) -> &Sender {
+        &self.sender
+    }
+}
+
+impl Stream for Client {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.poll_event(cx)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The task: takes events from the driver, a batch at a time, and hands them over.
+struct Drive {
+    driver: InPlace,
+    handoff: EndOnDrop,
+    batch: VecDeque<Event>,
+    room: Room,
+}
+
+/// Tells the application that nothing more comes, even if the task ends by a panic or by its runtime.
+struct EndOnDrop(Arc<Handoff>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Future for Drive {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            if this.room != Room::Free {
+                this.driver.waker().register(cx.waker());
+                this.set_room(this.handoff.0.has_room());
+                if this.room == Room::Exhausted {
+                    return Poll::Pending;
+                }
+            }
+            let mut polled = Poll::Ready(());
+            let mut ended = false;
+            while this.batch.len() < BATCH {
+                match this.driver.poll_event(cx) {
+                    Poll::Ready(Some(event)) => this.batch.push_back(event),
+                    Poll::Ready(None) => {
+                        ended = true;
+                        break;
+                    }
+                    Poll::Pending => {
+                        polled = Poll::Pending;
+                        break;
+                    }
+                }
+            }
+            if !this.batch.is_empty() {
+                let room = this.handoff.0.push(&mut this.batch);
+                let changed = room != this.room;
+                this.set_room(room);
+                if changed {
+                    // What is waited for has changed with it.
+                    continue;
+                }
+            }
+            if ended {
+                return Poll::Ready(());
+            }
+            if polled.is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Drive {
+    fn set_room(&mut self, room: Room) {
+        self.room = room;
+        match room {
+            Room::Free => self.driver.resume_reading(),
+            Room::Full | Room::Exhausted => self.driver.pause_reading(),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! A client that is driven by its owner's polling: no task, no hand-off.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use atomic_waker::AtomicWaker;
+use futures_core::Stream;
+use heartbeat_driver::core::{Config, ConnId, Heartbeat};
+use heartbeat_driver::{Engine, Event, Options, RequestError, SharedDialect, Turn};
+use tokio::sync::Notify;
+use tokio::time::{Sleep, sleep_until};
+
+use crate::clock::TokioClock;
+use crate::dial::{Dialer, Dialing, TcpDialer};
+use crate::sender::Sender;
+use crate::transport::Transport;
+
+/// Events between two looks at tokio's cooperative budget. A budget of 128 then lets at most 2048
+/// messages through, a few hundred microseconds, before other tasks get their turn.
+const EVENTS_PER_BUDGET: u32 = 16;
+
+/// A client that lives only while it is polled: take its events in a loop that never waits long for
+/// anything else, or heartbeats are late. Nothing is spawned and nothing is queued; dropping it
+/// closes the socket.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), heartbeat_tokio::RequestError> {
+/// use heartbeat_tokio::{Event, InPlace, Options};
+///
+/// let mut client = InPlace::new(Options::new("wss://example.org/feed")?)?;
+/// while let Some(event) = client.next().await {
+///     if let Event::Message { message, .. } = event {
+///         println!("{message:?}");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct InPlace {
+    engine: Engine<Box<dyn Transport>>,
+    dialer: Box<dyn Dialer>,
+    dialing: Option<(ConnId, Dialing)>,
+    /// Armed for `Engine::wake` or earlier. Moved only to fire earlier, never because something was
+    /// heard: when it fires too early, the engine is asked for its wake again.
+    timer: Pin<Box<Sleep>>,
+    clock: TokioClock,
+    /// The task that drives this, for whoever puts something into the outbox.
+    waker: Arc<AtomicWaker>,
+    sender: Sender,
+    events: u32,
+}
+
+impl InPlace {
+    /// A client over TCP. It dials when it is first polled.
+    ///
+    /// # Errors
+    /// [`RequestError`] if TLS is needed and no trusted roots are found.
+    pub fn new(options: Options) -> Result<Self, RequestError> {
+        Self::with_dialer(options, TcpDialer)
+    }
+
+    /// A client over byte streams of another kind.
+    ///
+    /// # Errors
+    /// [`RequestError`] if TLS is needed and no trusted roots are found.
+    pub fn with_dialer(
+        options: Options,
+        dialer: impl Dialer + 'static,
+    ) -> Result<Self, RequestError> {
+        let clock = TokioClock::start();
+        let waker = Arc::new(AtomicWaker::new());
+        let room = Arc::new(Notify::new());
+        let (wake, notify) = (Arc::clone(&waker), Arc::clone(&room));
+        let now = heartbeat_driver::core::Clock::now(&clock);
+        let engine = Engine::new(
+            options,
+            now,
+            Box::new(move || wake.wake()),
+            Box::new(move || notify.notify_waiters()),
+        )?;
+        let sender = Sender::new(Arc::clone(engine.outbox()), room);
+        Ok(Self {
+            engine,
+            dialer: Box::new(dialer),
+            dialing: None,
+            timer: Box::pin(sleep_until(clock.to_tokio(now))),
+            clock,
+            waker,
+            sender,
+            events: 0,
+        })
+    }
+
+    /// The next event; `None` after [`Event::Stopped`].
+    ///
+    /// Cancel-safe: dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// A handle to send messages with, from any task.
+    #[must_use]
+    pub fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// The machine: phase, figures, configuration.
+    #[must_use]
+    pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
+        self.engine.machine()
+    }
+
+    pub(crate) fn waker(&self) -> &Arc<AtomicWaker> {
+        &self.waker
+    }
+
+    pub(crate) fn pause_reading(&mut self) {
+        self.engine.pause_reading(&self.clock);
+    }
+
+    pub(crate) fn resume_reading(&mut self) {
+        self.engine.resume_reading(&self.clock);
+    }
+
+    /// The next event. Registers the task for whatever comes first.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if self.events >= EVENTS_PER_BUDGET {
+            ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
+            self.events = 0;
+        }
+        loop {
+            match self.engine.turn(&self.clock) {
+                Turn::Event(event) => {
+                    self.events += 1;
+                    return Poll::Ready(Some(event));
+                }
+                Turn::Dial(dial) => self.dialing = Some((dial.conn, self.dialer.dial(&dial))),
+                Turn::Ended => return Poll::Ready(None),
+                Turn::Idle => {
+                    ready!(self.poll_readiness(cx));
+                }
+            }
+        }
+    }
+
+    /// Ready as soon as another turn makes sense.
+    fn poll_readiness(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.engine.outbox().is_pending() {
+            return Poll::Ready(());
+        }
+        if let Some((conn, dialing)) = &mut self.dialing {
+            let conn = *conn;
+            if self.engine.dialing() != Some(conn) {
+                // Given up: dropping the future closes what it has opened so far.
+                self.dialing = None;
+            } else if let Poll::Ready(result) = dialing.as_mut().poll(cx) {
+                self.dialing = None;
+                self.engine.dialed(conn, result, &self.clock);
+                return Poll::Ready(());
+            }
+        }
+        let (read, write) = (self.engine.wants_read(), self.engine.wants_write());
+        if let Some(socket) = self.engine.socket_mut() {
+            // Both are asked, so that both are registered.
+            let readable = read && socket.poll_read_ready(cx).is_ready();
+            let writable = write && socket.poll_write_ready(cx).is_ready();
+            if readable || writable {
+                return Poll::Ready(());
+            }
+        }
+        self.poll_timer(cx)
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(wake) = self.engine.wake() else {
+            return Poll::Pending;
+        };
+        let wake = self.clock.to_tokio(wake);
+        if self.timer.is_elapsed() || wake < self.timer.deadline() {
+            self.timer.as_mut().reset(wake);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            if wake <= self.timer.deadline() {
+                return Poll::Ready(());
+            }
+            // It was armed before something was heard.
+            self.timer.as_mut().reset(wake);
+        }
+    }
+}
+
+impl Stream for InPlace {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.poll_event(cx)
+    }
+}
+
+impl std::fmt::Debug for InPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InPlace")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
+}

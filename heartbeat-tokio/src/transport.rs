@@ -1,0 +1,158 @@
+//! Byte streams that can be driven: tokio's TCP socket, and a shim around anything asynchronous.
+
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A non-blocking byte stream and its readiness.
+///
+/// `read` and `write` return [`io::ErrorKind::WouldBlock`] rather than wait. The two `poll` methods
+/// register the task and say whether trying again makes sense.
+pub trait Transport: Read + Write + Send {
+    /// Ready when a read may succeed (or fail); else the task is woken then.
+    fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Ready when a write may succeed (or fail); else the task is woken then.
+    fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl<T: Transport + ?Sized> Transport for Box<T> {
+    fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_read_ready(cx)
+    }
+
+    fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_write_ready(cx)
+    }
+}
+
+/// tokio's TCP socket, read and written without a future for each call.
+#[derive(Debug)]
+pub struct Tcp(TcpStream);
+
+impl From<TcpStream> for Tcp {
+    fn from(stream: TcpStream) -> Self {
+        Self(stream)
+    }
+}
+
+impl Read for Tcp {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+impl Write for Tcp {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Transport for Tcp {
+    fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_read_ready(cx).map(drop)
+    }
+
+    fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_write_ready(cx).map(drop)
+    }
+}
+
+/// Any `AsyncRead + AsyncWrite` as a [`Transport`]: a Unix socket, a tunnel, an in-memory pair.
+#[derive(Debug)]
+pub struct Compat<T> {
+    io: T,
+    reading: Side,
+    writing: Side,
+}
+
+/// One direction: who is to be woken, and whether an attempt has been made that will wake them.
+#[derive(Debug)]
+struct Side {
+    waker: Waker,
+    registered: bool,
+}
+
+impl Side {
+    fn idle() -> Self {
+        Self {
+            waker: Waker::noop().clone(),
+            registered: false,
+        }
+    }
+
+    /// Pending if the last attempt has registered this task; else another attempt must be made first.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.registered && self.waker.will_wake(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.waker.clone_from(cx.waker());
+        self.registered = false;
+        Poll::Ready(())
+    }
+
+    fn attempt<R>(
+        &mut self,
+        attempt: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> io::Result<R> {
+        match attempt(&mut Context::from_waker(&self.waker)) {
+            Poll::Ready(result) => {
+                self.registered = false;
+                result
+            }
+            Poll::Pending => {
+                self.registered = true;
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+    }
+}
+
+impl<T> Compat<T> {
+    /// Wraps `io`.
+    pub fn new(io: T) -> Self {
+        Self {
+            io,
+            reading: Side::idle(),
+            writing: Side::idle(),
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> Read for Compat<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        self.reading
+            .attempt(|cx| Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        Ok(buffer.filled().len())
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Write for Compat<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writing
+            .attempt(|cx| Pin::new(&mut self.io).poll_write(cx, bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writing
+            .attempt(|cx| Pin::new(&mut self.io).poll_flush(cx))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for Compat<T> {
+    fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reading.poll(cx)
+    }
+
+    fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.writing.poll(cx)
+    }
+}

@@ -1,0 +1,19 @@
+//! What crosses the crates of the workspace, and is shared by their examples and tests.
+//!
+//! [`misbehaving`] is the server behind the demo of the `watch` examples. The tests that run the
+//! compiled examples against servers written by others are in `tests/interop`.
+//!
+//! Nothing here depends on the adapters, so that their examples can depend on it.
+
+#![allow(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    reason = "this crate is never built without std"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a server that freezes for real runs on the real clock"
+)]
+
+pub mod misbehaving;
+pub mod watch;

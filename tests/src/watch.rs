@@ -1,0 +1,379 @@
+//! What the two `watch` examples share: flags, the demo, and what is printed. Each example holds only
+//! its adapter's part.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use heartbeat_driver::core::trace::{cause_value, give_up_value};
+use heartbeat_driver::core::{Config, FramesOnly, JsonType, parse_duration};
+use heartbeat_driver::{Event, Message, Options, Reason, Seconds, SendError};
+use serde_json::{Value, json};
+
+use crate::misbehaving::MisbehavingServer;
+
+const USAGE: &str = "\
+usage: watch [URL] [--config FILE-or-JSON] [--dialect NAME] [--json] [--for DURATION]
+
+Connects to a WebSocket server and shows how the connection lives: pings, silence, verdicts, retries.
+Without URL it starts a server that misbehaves, and shows for half a minute how the connection survives.
+
+  --config FILE-or-JSON  timing rules, such as '{\"idle_timeout\":\"20s\",\"ping\":{\"after_silence\":\"5s\"}}'
+  --dialect NAME         how the server says ping: json-type (default) or frames
+  --json                 one JSON object a line on standard output, logs on standard error
+  --for DURATION         stop after this time, such as 90s
+
+Lines on standard input are sent as text messages. Ctrl-C stops gracefully.
+Exit status: 0 when stopped, 1 when it gave up, 2 for bad usage or configuration.
+RUST_LOG=heartbeat_driver=debug shows the log.
+";
+
+/// Timing of the demo, short enough to be watched.
+const DEMO: &str = r#"{
+    "idle_timeout": "3s", "check_interval": "1s", "ping": {"after_silence": "1s"}, "pong_timeout": "2s",
+    "connect_timeout": "2s", "backoff": {"base": "250ms", "cap": "2s", "jitter_percent": 50}, "stable_after": "5s"
+}"#;
+
+/// How long the demo runs: its script, and a few seconds of the peace that follows.
+const DEMO_TIME: Duration = Duration::from_secs(30);
+
+/// What a `watch` program was asked to do, and its standard output.
+#[derive(Debug)]
+pub struct Watch {
+    json: bool,
+    limit: Option<Duration>,
+    start: Instant,
+    gave_up: bool,
+    /// The demo's server, which lives as long as this.
+    _server: Option<MisbehavingServer>,
+}
+
+impl Watch {
+    /// Reads the program's arguments; starts the demo's server if no URL is among them.
+    ///
+    /// # Errors
+    /// The status to exit with, after the reason was printed on standard error.
+    pub fn from_args() -> Result<(Self, Options), ExitCode> {
+        Self::parse(lexopt::Parser::from_env()).map_err(|error| match error {
+            Refusal::Help => {
+                print!("{USAGE}");
+                ExitCode::SUCCESS
+            }
+            Refusal::Bad(text) => {
+                eprintln!("watch: {text}\n\n{USAGE}");
+                ExitCode::from(2)
+            }
+        })
+    }
+
+    fn parse(mut arguments: lexopt::Parser) -> Result<(Self, Options), Refusal> {
+        use lexopt::prelude::*;
+        let (mut url, mut config, mut limit, mut json, mut frames) =
+            (None, None, None, false, false);
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Long("config") => config = Some(read_config(&arguments.value()?.string()?)?),
+                Long("dialect") => frames = is_frames(&arguments.value()?.string()?)?,
+                Long("json") => json = true,
+                Long("for") => limit = Some(read_limit(&arguments.value()?.string()?)?),
+                Long("help") | Short('h') => return Err(Refusal::Help),
+                Value(value) if url.is_none() => url = Some(value.string()?),
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        start_log(json);
+        let start = clock();
+        let server = match url {
+            Some(_) => None,
+            None => Some(start_demo(json, start)?),
+        };
+        let config = match config {
+            Some(config) => config,
+            None if server.is_some() => Config::from_json(DEMO)?,
+            None => Config::default(),
+        };
+        let limit = limit.or(server.is_some().then_some(DEMO_TIME));
+        let url = url
+            .or_else(|| server.as_ref().map(MisbehavingServer::url))
+            .unwrap_or_default();
+        let options = Options::new(&url)?.config(config);
+        let options = if frames {
+            options.dialect(FramesOnly)
+        } else {
+            options.dialect(JsonType)
+        };
+        Ok((
+            Self {
+                json,
+                limit,
+                start,
+                gave_up: false,
+                _server: server,
+            },
+            options,
+        ))
+    }
+
+    /// When to stop by itself, told once; then the end is waited for.
+    pub fn deadline(&mut self) -> Option<Instant> {
+        self.start.checked_add(self.limit.take()?)
+    }
+
+    /// How long until then. The end itself comes within `close_timeout`.
+    pub fn time_left(&mut self) -> Duration {
+        match self.limit {
+            Some(limit) if limit > self.start.elapsed() => {
+                limit.saturating_sub(self.start.elapsed())
+            }
+            _ => self.limit.take().map_or(Duration::MAX, |_| Duration::ZERO),
+        }
+    }
+
+    /// Prints one event.
+    ///
+    /// # Errors
+    /// When nobody reads standard output any more: time to stop.
+    pub fn tell(&mut self, event: &Event) -> io::Result<()> {
+        self.gave_up |= matches!(event, Event::GaveUp { .. });
+        let mut output = io::stdout().lock();
+        if self.json {
+            let mut line = json_line(event);
+            line["t"] = json!(self.start.elapsed().as_micros() as f64 / 1e6);
+            writeln!(output, "{line}")?;
+        } else {
+            writeln!(output, "{} {}", Stamp(self.start.elapsed()), words(event))?;
+        }
+        output.flush()
+    }
+
+    /// The status to exit with.
+    #[must_use]
+    pub fn status(&self) -> ExitCode {
+        if self.gave_up {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Calls `send` for each line of standard input, and `stop` on Ctrl-C, from threads of their own.
+///
+/// # Errors
+/// The status to exit with, if the operating system does not let us hear Ctrl-C.
+pub fn listen_to_the_user(
+    send: impl Fn(String) -> Result<(), SendError> + Send + 'static,
+    stop: impl Fn() + Send + 'static,
+) -> Result<(), ExitCode> {
+    ctrlc::set_handler(stop).map_err(|error| {
+        eprintln!("watch: cannot hear Ctrl-C: {error}");
+        ExitCode::FAILURE
+    })?;
+    thread::spawn(move || {
+        for line in io::stdin().lock().lines() {
+            let Ok(line) = line else { return };
+            if let Err(error) = send(line) {
+                eprintln!("watch: not sent: {}", error.reason);
+            }
+        }
+    });
+    Ok(())
+}
+
+enum Refusal {
+    Help,
+    Bad(String),
+}
+
+impl<E: std::error::Error> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Bad(error.to_string())
+    }
+}
+
+fn read_config(value: &str) -> Result<Config, Refusal> {
+    let bad = |error: &dyn std::fmt::Display| Refusal::Bad(format!("--config: {error}"));
+    let text = match value.trim_start().starts_with('{') {
+        true => value.to_owned(),
+        false => fs::read_to_string(value).map_err(|error| bad(&format!("{value}: {error}")))?,
+    };
+    Config::from_json(&text).map_err(|error| bad(&error))
+}
+
+fn is_frames(name: &str) -> Result<bool, Refusal> {
+    match name {
+        "json-type" => Ok(false),
+        "frames" => Ok(true),
+        _ => Err(Refusal::Bad(format!(
+            "--dialect: \"{name}\" is not known; known are json-type, frames"
+        ))),
+    }
+}
+
+fn read_limit(text: &str) -> Result<Duration, Refusal> {
+    parse_duration(text).map_err(|error| Refusal::Bad(format!("--for: \"{text}\": {error}")))
+}
+
+fn start_log(json: bool) {
+    let default = if json { "heartbeat_driver=info" } else { "off" };
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| default.into());
+    let filter = tracing_subscriber::EnvFilter::new(filter);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+}
+
+fn start_demo(json: bool, start: Instant) -> io::Result<MisbehavingServer> {
+    MisbehavingServer::start(move |note| {
+        let line = format!(
+            "{} server, connection {}: {}",
+            Stamp(start.elapsed()),
+            note.connection,
+            note.text
+        );
+        // Nobody reads any more: the client's own lines will notice.
+        let _ = match json {
+            true => writeln!(io::stderr(), "{line}"),
+            false => writeln!(io::stdout(), "{line}"),
+        };
+    })
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a program that prints the time since its start"
+)]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+fn json_line(event: &Event) -> Value {
+    match event {
+        Event::Connecting { conn, attempt } => {
+            json!({"event": "connecting", "conn": conn.get(), "attempt": attempt})
+        }
+        Event::Connected { conn, after } => {
+            json!({"event": "connected", "conn": conn.get(), "after_ms": millis(*after)})
+        }
+        Event::Message {
+            conn,
+            message: Message::Text(text),
+        } => {
+            json!({"event": "message", "conn": conn.get(), "text": text.as_str()})
+        }
+        Event::Message {
+            conn,
+            message: Message::Binary(bytes),
+        } => {
+            json!({"event": "message", "conn": conn.get(), "bytes": hex(bytes)})
+        }
+        Event::PongSent { conn } => json!({"event": "pong_sent", "conn": conn.get()}),
+        Event::PingSent { conn } => json!({"event": "ping_sent", "conn": conn.get()}),
+        Event::PongReceived { conn, rtt } => {
+            json!({"event": "pong_received", "conn": conn.get(), "rtt_ms": rtt.map(millis)})
+        }
+        Event::Check { conn, idle } => {
+            json!({"event": "check", "conn": conn.get(), "idle_ms": millis(*idle)})
+        }
+        Event::Disconnected {
+            conn,
+            reason,
+            detail,
+            idle,
+            open,
+            unsent,
+        } => json!({
+            "event": "disconnected", "conn": conn.get(), "reason": reason_value(*reason), "detail": detail,
+            "idle_ms": millis(*idle), "open_ms": millis(*open), "unsent": unsent.len(),
+        }),
+        Event::Reconnect { attempt, delay } => {
+            json!({"event": "reconnect", "attempt": attempt, "delay_ms": millis(*delay)})
+        }
+        Event::GaveUp { reason } => json!({"event": "gave_up", "reason": give_up_value(*reason)}),
+        Event::Stopped { unsent } => json!({"event": "stopped", "unsent": unsent.len()}),
+        other => json!({"event": "unknown", "debug": format!("{other:?}")}),
+    }
+}
+
+fn words(event: &Event) -> String {
+    match event {
+        Event::Connecting { conn, attempt: 0 } => format!("connecting ({conn})"),
+        Event::Connecting { conn, attempt } => format!("connecting ({conn}), retry {attempt}"),
+        Event::Connected { conn, after } => format!("connected ({conn}) after {after:.1?}"),
+        Event::Message {
+            message: Message::Text(text),
+            ..
+        } => format!("message: {text}"),
+        Event::Message {
+            message: Message::Binary(bytes),
+            ..
+        } => format!("message: {} bytes", bytes.len()),
+        Event::PongSent { .. } => "ping answered".into(),
+        Event::PingSent { .. } => "ping sent".into(),
+        Event::PongReceived { rtt: Some(rtt), .. } => format!("pong after {rtt:.1?}"),
+        Event::PongReceived { .. } => "pong that nobody asked for".into(),
+        Event::Check { idle, .. } => format!("idle for {}", Seconds(*idle)),
+        Event::Disconnected {
+            conn,
+            reason,
+            detail,
+            idle,
+            open,
+            unsent,
+        } => {
+            let mut words = format!("DISCONNECTED ({conn}): {reason}");
+            if let Some(detail) = detail {
+                let _ = write!(words, " ({detail})");
+            }
+            if !open.is_zero() {
+                let _ = write!(
+                    words,
+                    ", silent for {}, open for {}",
+                    Seconds(*idle),
+                    Seconds(*open)
+                );
+            }
+            if !unsent.is_empty() {
+                let _ = write!(words, ", {} messages unsent", unsent.len());
+            }
+            words
+        }
+        Event::Reconnect { attempt, delay } => {
+            format!("retry {attempt} in {:.2} s", delay.as_secs_f64())
+        }
+        Event::GaveUp { reason } => format!("GAVE UP: {}", give_up_value(*reason)),
+        Event::Stopped { .. } => "stopped".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn reason_value(reason: Reason) -> Value {
+    match reason {
+        Reason::Verdict(verdict) => verdict.as_str().into(),
+        Reason::Cause(cause) => cause_value(cause),
+        other => other.to_string().into(),
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// Seconds since the start, to the millisecond, aligned.
+struct Stamp(Duration);
+
+impl std::fmt::Display for Stamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:>8.3}", self.0.as_secs_f64())
+    }
+}

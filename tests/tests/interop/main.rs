@@ -1,0 +1,130 @@
+//! The compiled `watch` example of both adapters, as a black box, against servers written by others:
+//! Python's `websockets` and `aiohttp`, and `ws` of Node. `tests/README.md` says how to run one scenario,
+//! and what happens where Python or Node is missing.
+
+#![cfg(unix)]
+#![allow(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    reason = "this crate is never built without std"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "programs of others run on the real clock"
+)]
+
+mod contract;
+mod process;
+mod scenarios;
+mod server;
+mod usage;
+mod watch;
+
+use std::io::{self, Write};
+
+use server::Library;
+use watch::{Adapter, Watch};
+
+/// What meets in a scenario.
+struct Pair {
+    watch: Watch,
+    library: Library,
+}
+
+/// Each scenario as a test of its own, for one adapter and one library.
+macro_rules! scenarios {
+    ($adapter:ident, $library:ident) => {
+        scenarios! { $adapter, $library:
+            answers_every_ping_once_in_order_with_its_bytes
+            silence_of_a_frozen_server_is_noticed_on_time_and_its_successor_found
+            an_unanswered_probe_is_noticed_on_time_and_the_successor_found
+            a_killed_server_is_dialled_until_it_is_back
+            a_quiet_but_healthy_server_is_never_declared_dead
+            a_line_goes_out_as_text_and_an_interrupt_closes_cleanly
+            close_1001_is_followed_by_a_new_connection
+            close_1012_spreads_the_clients_over_half_a_minute
+            http_401_is_tried_once_more_with_fresh_credentials
+            http_403_and_404_are_final
+            http_503_is_retried_when_the_server_says_so
+        }
+    };
+    ($adapter:ident, $library:ident: $($scenario:ident)*) => {
+        $(#[test]
+        fn $scenario() {
+            let name = concat!(module_path!(), "::", stringify!($scenario));
+            crate::run(name, crate::Adapter::$adapter, crate::Library::$library, crate::scenarios::$scenario);
+        })*
+    };
+}
+
+/// What concerns the command line alone, as tests for one adapter.
+macro_rules! usage {
+    ($adapter:ident) => {
+        usage! { $adapter:
+            an_unknown_flag_is_named
+            a_url_that_is_none_is_named
+            a_flag_without_its_value_is_named
+            a_span_that_is_none_is_named
+            an_unknown_setting_is_named
+            an_inconsistent_setting_is_named_with_its_rule
+            settings_can_come_from_a_file
+            a_missing_file_is_named
+            an_unknown_dialect_is_named
+            it_ends_in_time_although_the_dial_hangs
+            an_interrupt_ends_it_although_the_dial_hangs
+        }
+    };
+    ($adapter:ident: $($case:ident)*) => {
+        $(#[test]
+        fn $case() {
+            crate::usage::$case(&crate::Watch::of(crate::Adapter::$adapter));
+        })*
+    };
+}
+
+mod tokio {
+    mod usage {
+        usage!(Tokio);
+    }
+    mod websockets {
+        scenarios!(Tokio, Websockets);
+    }
+    mod aiohttp {
+        scenarios!(Tokio, Aiohttp);
+    }
+    mod ws {
+        scenarios!(Tokio, Ws);
+    }
+}
+
+mod blocking {
+    mod usage {
+        usage!(Blocking);
+    }
+    mod websockets {
+        scenarios!(Blocking, Websockets);
+    }
+    mod aiohttp {
+        scenarios!(Blocking, Aiohttp);
+    }
+    mod ws {
+        scenarios!(Blocking, Ws);
+    }
+}
+
+/// Set to `1`, it makes a missing Python or Node a failure: for CI, where nothing may be skipped.
+const REQUIRE: &str = "HEARTBEAT_REQUIRE_INTEROP";
+
+fn run(name: &str, adapter: Adapter, library: Library, scenario: fn(&Pair)) {
+    match library.install() {
+        Ok(()) => scenario(&Pair {
+            watch: Watch::of(adapter),
+            library,
+        }),
+        Err(why) if std::env::var_os(REQUIRE).is_some_and(|value| value == "1") => {
+            panic!("{REQUIRE}=1, but {why}")
+        }
+        // Not by `eprintln!`: the test harness would show it for a failed test only.
+        Err(why) => drop(writeln!(io::stderr(), "SKIPPED {name}: {why}")),
+    }
+}

@@ -1,0 +1,297 @@
+//! What happens to the two ends, and what the client must make of it.
+//!
+//! Times are asserted by order and with generous bounds: these are real programs on a shared machine.
+//! The exact times of the same rules are asserted in virtual time elsewhere.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::Pair;
+use crate::server::Server;
+use crate::watch::Client;
+
+/// Short enough for tests, long enough for a busy machine.
+const CONFIG: &str = r#"{
+    "idle_timeout": "1500ms", "ping": {"after_silence": "400ms"}, "pong_timeout": "1s",
+    "check_interval": "250ms", "connect_timeout": "2s", "stable_after": "300ms",
+    "backoff": {"base": "100ms", "cap": "400ms", "jitter_percent": 50}
+}"#;
+const IDLE_TIMEOUT: Duration = Duration::from_millis(1500);
+const STABLE_AFTER: Duration = Duration::from_millis(300);
+/// No configuration makes the time between two dials shorter.
+const SHORTEST_MS: f64 = 25.0;
+
+/// How far a verdict may be off its time, as seen through two pipes.
+const EARLY: Duration = Duration::from_millis(50);
+const LATE: Duration = Duration::from_secs(1);
+
+/// An answer is at once; this is what interpreter, pipe and scheduler may add.
+const PROMPT_MS: f64 = 500.0;
+
+const QUESTIONS: &str = include_str!("../../servers/pings.json");
+
+impl Pair {
+    fn server(&self) -> Server {
+        Server::start(self.library)
+    }
+
+    fn client(&self, server: &Server, path: &str, config: &str) -> Client {
+        self.watch.watch(&server.url(path), config)
+    }
+}
+
+pub(crate) fn answers_every_ping_once_in_order_with_its_bytes(pair: &Pair) {
+    let mut server = pair.server();
+    let mut client = pair.client(&server, "/pings", CONFIG);
+    client.message("asked");
+    // Answers stay in order, so one that comes too often comes before this.
+    client.send("over");
+
+    let mut answers = Vec::new();
+    let mut slowest = 0.0_f64;
+    server.until("open");
+    loop {
+        let answer = server.next("an answer").json;
+        assert_eq!(answer["event"], "answer");
+        if answer["text"] == "over" {
+            break;
+        }
+        slowest = slowest.max(answer["delay_ms"].as_f64().expect("an answer to something"));
+        answers.push(match &answer["frame"] {
+            Value::Null => answer["text"].clone(),
+            payload => json!({ "frame": payload }),
+        });
+    }
+    client.interrupt();
+
+    let questions: Vec<Vec<Value>> = serde_json::from_str(QUESTIONS).expect("JSON");
+    let (data, pings): (Vec<_>, Vec<_>) = questions
+        .concat()
+        .into_iter()
+        .partition(|q| q.get("data").is_some());
+    let expected: Vec<_> = pings
+        .into_iter()
+        .map(|ping| {
+            if ping.get("frame").is_some() {
+                ping
+            } else {
+                json!(r#"{"type":"pong"}"#)
+            }
+        })
+        .collect();
+    assert_eq!(answers, expected);
+    assert_eq!(client.seen("pong_sent").len(), expected.len());
+    assert!(slowest < PROMPT_MS, "an answer took {slowest} ms");
+
+    let mut shown: Vec<_> = client
+        .seen("message")
+        .iter()
+        .map(|line| &line["text"])
+        .collect();
+    assert_eq!(shown.pop(), Some(&json!("asked")));
+    assert_eq!(
+        shown,
+        data.iter()
+            .map(|question| &question["data"])
+            .collect::<Vec<_>>()
+    );
+}
+
+pub(crate) fn silence_of_a_frozen_server_is_noticed_on_time_and_its_successor_found(pair: &Pair) {
+    let config = r#"{
+        "idle_timeout": "1s", "ping": "never", "check_interval": "250ms", "connect_timeout": "600ms",
+        "backoff": {"base": "100ms", "cap": "400ms"}
+    }"#;
+    frozen(pair, config, "idle_timeout", Duration::from_secs(1));
+}
+
+pub(crate) fn an_unanswered_probe_is_noticed_on_time_and_the_successor_found(pair: &Pair) {
+    let config = r#"{
+        "idle_timeout": "5s", "ping": {"after_silence": "400ms"}, "pong_timeout": "600ms",
+        "check_interval": "250ms", "connect_timeout": "600ms", "backoff": {"base": "100ms", "cap": "400ms"}
+    }"#;
+    frozen(pair, config, "pong_timeout", Duration::from_secs(1));
+}
+
+/// A server that talks is stopped; `bound` after its last byte the client must know.
+fn frozen(pair: &Pair, config: &str, reason: &str, bound: Duration) {
+    let server = pair.server();
+    let mut client = pair.client(&server, "/chat", config);
+    let mut heard = client.event("message").at;
+    server.freeze();
+
+    let lost = client.until("the verdict", |line| {
+        // What was sent before the freeze still arrives.
+        if line.json["event"] == "message" {
+            heard = line.at;
+        }
+        line.json["event"] == "disconnected"
+    });
+    assert_eq!(lost.json["reason"], reason);
+    let silence = lost.at - heard;
+    assert!(
+        silence >= bound - EARLY && silence <= bound + LATE,
+        "after {silence:?}"
+    );
+    assert!(number(&lost.json["idle_ms"]) >= millis(bound));
+
+    // The system still completes TCP handshakes for it, but nobody answers the upgrade.
+    let stuck = client.event("disconnected").json;
+    assert_eq!(stuck["reason"], "connect_timeout");
+
+    let _successor = server.replace();
+    client.event("connected");
+    client.event("message");
+    client.interrupt();
+}
+
+pub(crate) fn a_killed_server_is_dialled_until_it_is_back(pair: &Pair) {
+    let mut server = pair.server();
+    let mut client = pair.client(&server, "/chat", CONFIG);
+    client.event("message");
+    // The second time the count starts anew, for the connection between was stable.
+    for _ in 0..2 {
+        server.kill();
+        let lost = client.event("disconnected").json;
+        assert!(
+            lost["reason"] == "eof" || lost["reason"] == "reset",
+            "{lost}"
+        );
+        for (attempt, longest) in (1..).zip([100.0, 200.0]) {
+            let announced = client.event("reconnect").json;
+            assert_eq!(announced["attempt"], attempt);
+            assert!(
+                (SHORTEST_MS..=longest).contains(&number(&announced["delay_ms"])),
+                "{announced}"
+            );
+            client.event("connecting");
+            assert_eq!(client.event("disconnected").json["reason"], "refused");
+        }
+        server = server.replace();
+        let stable =
+            number(&client.event("connected").json["t"]) + 1.5 * STABLE_AFTER.as_secs_f64();
+        client.until("a stable connection", |line| {
+            line.json["event"] == "message" && number(&line.json["t"]) > stable
+        });
+    }
+    client.interrupt();
+}
+
+pub(crate) fn a_quiet_but_healthy_server_is_never_declared_dead(pair: &Pair) {
+    let server = pair.server();
+    let mut client = pair.client(&server, "/quiet", CONFIG);
+    let start = number(&client.event("connected").json["t"]);
+    client.until("three idle timeouts", |line| {
+        assert_ne!(line.json["event"], "disconnected");
+        number(&line.json["t"]) >= start + 3.0 * IDLE_TIMEOUT.as_secs_f64()
+    });
+    assert_eq!(client.seen("connecting").len(), 1);
+    assert!(client.seen("ping_sent").len() >= 3);
+    assert!(client.seen("pong_received").len() >= 3);
+    client.interrupt();
+}
+
+pub(crate) fn a_line_goes_out_as_text_and_an_interrupt_closes_cleanly(pair: &Pair) {
+    let mut server = pair.server();
+    let mut client = pair.client(&server, "/echo", CONFIG);
+    client.event("connected");
+    let text = r#"a "line", with δέλτα ✓"#;
+    client.send(text);
+    assert_eq!(server.until("message")["text"], text);
+    client.message(text);
+
+    client.interrupt();
+    let code = &server.until("closed")["code"];
+    assert!(*code == 1000 || *code == 1001, "{code}");
+}
+
+pub(crate) fn close_1001_is_followed_by_a_new_connection(pair: &Pair) {
+    let server = pair.server();
+    let mut client = pair.client(&server, "/close/1001", CONFIG);
+    assert_eq!(
+        client.event("disconnected").json["reason"],
+        json!({ "close": 1001 })
+    );
+    assert_eq!(client.event("reconnect").json["attempt"], 1);
+    client.event("connected");
+    client.interrupt();
+}
+
+pub(crate) fn close_1012_spreads_the_clients_over_half_a_minute(pair: &Pair) {
+    let server = pair.server();
+    let mut client = pair.client(&server, "/close/1012", CONFIG);
+    assert_eq!(
+        client.event("disconnected").json["reason"],
+        json!({ "close": 1012 })
+    );
+    let delay = number(&client.event("reconnect").json["delay_ms"]);
+    assert!((5_000.0..=30_000.0).contains(&delay), "{delay} ms");
+    client.interrupt();
+}
+
+pub(crate) fn http_401_is_tried_once_more_with_fresh_credentials(pair: &Pair) {
+    let server = pair.server();
+    let mut client = pair.client(&server, "/status/401", CONFIG);
+    assert_eq!(client.end().code(), Some(1));
+    assert_eq!(client.events(), TWICE);
+    for lost in client.seen("disconnected") {
+        assert_eq!(lost["reason"]["http"], 401);
+    }
+    assert_eq!(
+        server
+            .end()
+            .iter()
+            .filter(|line| line["event"] == "refused")
+            .count(),
+        2
+    );
+}
+
+const TWICE: [&str; 6] = [
+    "connecting",
+    "disconnected",
+    "reconnect",
+    "connecting",
+    "disconnected",
+    "gave_up",
+];
+
+pub(crate) fn http_403_and_404_are_final(pair: &Pair) {
+    let server = pair.server();
+    for status in [403, 404] {
+        let mut client = pair.client(&server, &format!("/status/{status}"), CONFIG);
+        assert_eq!(client.end().code(), Some(1));
+        assert_eq!(client.events(), ["connecting", "disconnected", "gave_up"]);
+        assert_eq!(client.seen("disconnected")[0]["reason"]["http"], status);
+    }
+    assert_eq!(
+        server
+            .end()
+            .iter()
+            .filter(|line| line["event"] == "refused")
+            .count(),
+        2
+    );
+}
+
+pub(crate) fn http_503_is_retried_when_the_server_says_so(pair: &Pair) {
+    let server = pair.server();
+    let mut client = pair.client(&server, "/status/503", CONFIG);
+    let lost = client.event("disconnected").json;
+    assert_eq!(lost["reason"], json!({ "http": 503, "retry_after": "2s" }));
+    let delay = number(&client.event("reconnect").json["delay_ms"]);
+    // Jitter comes on top, as much as the ordinary backoff would have had.
+    assert!((2_000.0..=2_100.0).contains(&delay), "{delay} ms");
+    client.interrupt();
+}
+
+fn number(value: &Value) -> f64 {
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is not a number"))
+}
+
+fn millis(span: Duration) -> f64 {
+    span.as_secs_f64() * 1000.0
+}

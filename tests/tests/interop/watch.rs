@@ -1,0 +1,224 @@
+//! The client under test: builds the two `watch` examples, runs them, reads what they print.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::contract::Contract;
+use crate::process::{Line, PATIENCE, Process};
+use crate::server;
+
+/// Which of the twins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Adapter {
+    Tokio,
+    Blocking,
+}
+
+impl Adapter {
+    /// Its package, its variable that names another program to test, and its file here.
+    fn names(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Tokio => ("heartbeat-tokio", "HEARTBEAT_WATCH_TOKIO", "watch-tokio"),
+            Self::Blocking => (
+                "heartbeat-blocking",
+                "HEARTBEAT_WATCH_BLOCKING",
+                "watch-blocking",
+            ),
+        }
+    }
+}
+
+/// The compiled example of an adapter.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    pub(crate) adapter: Adapter,
+    program: PathBuf,
+}
+
+impl Watch {
+    /// Builds it, once for all tests.
+    pub(crate) fn of(adapter: Adapter) -> Self {
+        static TOKIO: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        static BLOCKING: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        let built = match adapter {
+            Adapter::Tokio => &TOKIO,
+            Adapter::Blocking => &BLOCKING,
+        };
+        let built = built.get_or_init(|| match env::var_os(adapter.names().1) {
+            Some(program) => Ok(program.into()),
+            None => build(adapter),
+        });
+        match built {
+            Ok(program) => Self {
+                adapter,
+                program: program.clone(),
+            },
+            Err(why) => panic!("{}: {why}", adapter.names().0),
+        }
+    }
+
+    pub(crate) fn start<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Client {
+        let mut command = Command::new(&self.program);
+        command.args(arguments);
+        Client {
+            process: Process::start(format!("watch ({:?})", self.adapter), &mut command),
+            contract: Contract::default(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Watches `url` and prints JSON. `--for` ends it even if the tests are killed and cannot.
+    pub(crate) fn watch(&self, url: &str, config: &str) -> Client {
+        self.start([url, "--json", "--config", config, "--for", "60s"])
+    }
+}
+
+/// Both examples are called `watch` and share an output file, so each is kept right after its build.
+fn build(adapter: Adapter) -> Result<PathBuf, String> {
+    let (package, _, file) = adapter.names();
+    let _lock = server::lock();
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args([
+        "build",
+        "--quiet",
+        "--message-format=json-render-diagnostics",
+    ]);
+    cargo.args(["--package", package, "--example", "watch"]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // Cargo puts CARGO_TARGET_TMPDIR into the target directory of the run that we are part of.
+    cargo.env(
+        "CARGO_TARGET_DIR",
+        server::output()
+            .parent()
+            .expect("it is in the target directory"),
+    );
+    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("cargo does not start: {error}"))?;
+    if !output.status.success() {
+        return Err("the example `watch` does not build, see above".into());
+    }
+    let built = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .find_map(|message: Value| {
+            let executable = message["executable"].as_str().map(PathBuf::from);
+            executable.filter(|_| message["target"]["name"] == "watch")
+        })
+        .ok_or("cargo names no executable for the example `watch`")?;
+    let copy = server::output().join(file);
+    replace(&built, &copy).map_err(|error| format!("{}: {error}", copy.display()))?;
+    Ok(copy)
+}
+
+/// By way of another name, for the old one may be running. A link, where there can be one: a program
+/// that was written a moment ago may still be open for writing in a child that is about to start, and
+/// then the system refuses to run it.
+fn replace(built: &Path, copy: &Path) -> io::Result<()> {
+    let fresh = copy.with_extension("new");
+    drop(fs::remove_file(&fresh));
+    fs::hard_link(built, &fresh).or_else(|_| fs::copy(built, &fresh).map(drop))?;
+    fs::rename(fresh, copy)
+}
+
+/// A running `watch`.
+pub(crate) struct Client {
+    process: Process,
+    contract: Contract,
+    seen: Vec<Value>,
+}
+
+impl Client {
+    /// The next line, or `None` after the last; each line is held to the contract.
+    #[track_caller]
+    fn next(&mut self, waiting_for: &str, deadline: Instant) -> Option<Line> {
+        let line = self.process.next(waiting_for, deadline)?;
+        if let Err(why) = self.contract.take(&line.json) {
+            panic!("watch printed {}: {why}", line.json);
+        }
+        self.seen.push(line.json.clone());
+        Some(line)
+    }
+
+    /// Passes over what it prints until a line is right.
+    #[track_caller]
+    pub(crate) fn until(
+        &mut self,
+        waiting_for: &str,
+        mut right: impl FnMut(&Line) -> bool,
+    ) -> Line {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.next(waiting_for, deadline) {
+                Some(line) if right(&line) => return line,
+                Some(_) => {}
+                None => panic!("watch ended before {waiting_for}"),
+            }
+        }
+    }
+
+    /// Passes over what it prints until this event.
+    #[track_caller]
+    pub(crate) fn event(&mut self, event: &str) -> Line {
+        self.until(event, |line| line.json["event"] == event)
+    }
+
+    /// Passes over what it prints until this text message.
+    #[track_caller]
+    pub(crate) fn message(&mut self, text: &str) {
+        self.until(text, |line| {
+            line.json["event"] == "message" && line.json["text"] == text
+        });
+    }
+
+    /// The names of the events so far.
+    pub(crate) fn events(&self) -> Vec<&str> {
+        self.seen
+            .iter()
+            .filter_map(|line| line["event"].as_str())
+            .collect()
+    }
+
+    /// What it has printed so far of this event.
+    pub(crate) fn seen(&self, event: &str) -> Vec<&Value> {
+        self.seen
+            .iter()
+            .filter(|line| line["event"] == event)
+            .collect()
+    }
+
+    pub(crate) fn send(&mut self, text: &str) {
+        self.process.write_line(text);
+    }
+
+    /// Ctrl-C; the rest of what it prints ends with `stopped`.
+    #[track_caller]
+    pub(crate) fn interrupt(&mut self) {
+        self.process.signal(Signal::INT);
+        let status = self.end();
+        assert_eq!(
+            self.seen.last().map(|line| &line["event"]),
+            Some(&"stopped".into())
+        );
+        assert_eq!(status.code(), Some(0));
+    }
+
+    /// Reads on until it ends by itself.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        while self.next("its end", deadline).is_some() {}
+        self.process.end()
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        self.process.stderr()
+    }
+}
