@@ -179,8 +179,7 @@ impl<S: Read + Write> Engine<S> {
     pub fn wants_write(&self) -> bool {
         match &self.link {
             Link::Down | Link::Dialing { .. } => false,
-            // Which of the two a handshake waits for is TLS's own business.
-            Link::Upgrading { .. } => true,
+            Link::Upgrading { upgrade, .. } => upgrade.wants_write(),
             Link::Open(session) => session.wants_write(),
         }
     }

@@ -70,12 +70,12 @@ pub(crate) struct Session<S: Read + Write> {
 impl<S: Read + Write> Session<S> {
     pub(crate) fn new(conn: ConnId, mut ws: WebSocket<Stream<S>>) -> Self {
         let stream = ws.get_mut();
-        let (given, written) = (stream.taken(), stream.wire().written);
+        let (given, written, read) = (stream.taken(), stream.wire().written, stream.wire().read);
         Self {
             conn,
             ws,
             unreported: 0,
-            reported: 0,
+            reported: read,
             given,
             pongs: 0,
             in_flight: VecDeque::new(),
@@ -100,7 +100,7 @@ impl<S: Read + Write> Session<S> {
     }
 
     pub(crate) fn wants_write(&self) -> bool {
-        self.unflushed
+        self.unflushed && self.ws.get_ref().wire().write_blocked
     }
 
     #[inline]

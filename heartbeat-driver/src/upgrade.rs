@@ -48,6 +48,12 @@ impl<S: Read + Write> Upgrade<S> {
             .map(|handshake| handshake.get_ref().get_ref().wire().get_ref())
     }
 
+    pub(crate) fn wants_write(&self) -> bool {
+        self.handshake
+            .as_ref()
+            .is_some_and(|handshake| handshake.get_ref().get_ref().wire().write_blocked)
+    }
+
     pub(crate) fn socket_mut(&mut self) -> Option<&mut S> {
         self.handshake
             .as_mut()

@@ -13,6 +13,8 @@ pub(crate) struct Wire<S> {
     pub(crate) read: u64,
     /// Bytes that the operating system took so far.
     pub(crate) written: u64,
+    /// The last write did not go through: it is worth waiting until the stream is writable.
+    pub(crate) write_blocked: bool,
     write_error: Option<io::Error>,
 }
 
@@ -22,6 +24,7 @@ impl<S> Wire<S> {
             io,
             read: 0,
             written: 0,
+            write_blocked: false,
             write_error: None,
         }
     }
@@ -68,7 +71,9 @@ impl<S: Write> Write for Wire<S> {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let result = self.io.write(bytes);
-        let count = self.keep(result)?;
+        let result = self.keep(result);
+        self.write_blocked = result.is_err();
+        let count = result?;
         self.written += count as u64;
         Ok(count)
     }

@@ -16,4 +16,5 @@
 )]
 
 pub mod misbehaving;
+pub mod sim;
 pub mod watch;

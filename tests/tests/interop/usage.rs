@@ -81,7 +81,6 @@ pub(crate) fn it_ends_in_time_although_the_dial_hangs(watch: &Watch) {
     let start = Instant::now();
     let mut client = watch.start([url.as_str(), "--json", "--for", "300ms"]);
     assert_eq!(client.end().code(), Some(0));
-    assert_eq!(client.events().last(), Some(&"stopped"));
     assert!(start.elapsed() < PATIENCE);
 }
 
