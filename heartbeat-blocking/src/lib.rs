@@ -1,5 +1,31 @@
 //! A blocking WebSocket client that notices a dead connection at the configured time and comes back
 //! by itself.
+//!
+//! ```no_run
+//! use heartbeat_blocking::{Client, Event, Options};
+//!
+//! let mut client = Client::spawn(Options::new("wss://example.org/feed")?)?;
+//! while let Some(event) = client.recv() {
+//!     match event {
+//!         Event::Connected { .. } => client.sender().try_send(r#"{"op":"subscribe"}"#)?,
+//!         Event::Message { message, .. } => println!("{message:?}"),
+//!         Event::Disconnected { reason, .. } => eprintln!("{reason}: coming back"),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Client`] drives itself in a thread; [`InPlace`] is driven by its owner's calls. Both are
+//! iterators of [`Event`]s. [`Options`] holds everything that can be chosen, its [`core::Config`] the
+//! times. Logs go to `tracing`, under the target `heartbeat_driver`.
+//!
+//! This crate waits and dials; the protocol is performed in `heartbeat-driver`, and every rule of
+//! time is in [`core`] (`heartbeat-core`).
+//!
+//! # Features
+//!
+//! `tls` (default): `wss://` through rustls, certificates verified against the platform's roots.
 #![forbid(unsafe_code)]
 
 mod client;

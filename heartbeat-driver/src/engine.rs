@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use heartbeat_core::{
     AbortReason, Action, Cause, Clock, Config, ConnId, Event as Input, GiveUp, Heartbeat, Instant,
-    Message as Received, Phase, Step,
+    Message as Received, Phase, Ping, Step,
 };
 use tracing::{debug, info, warn};
 use tungstenite::Message as Frame;
@@ -356,6 +356,7 @@ impl<S: Read + Write> Engine<S> {
                 self.outbox.open();
                 let after = now.saturating_duration_since(since);
                 info!(%conn, "connected after {}", Seconds(after));
+                self.tell_monitor_started(conn);
                 self.events.push_back(Event::Connected { conn, after });
                 self.step(now, Input::Connected(conn));
                 if self.paused {
@@ -364,6 +365,17 @@ impl<S: Read + Write> Engine<S> {
             }
         }
         ReadOn::Again
+    }
+
+    fn tell_monitor_started(&self, conn: ConnId) {
+        let config = self.machine.config();
+        let (asks, interval) = match config.ping() {
+            Ping::Never => ("never asks", Duration::ZERO),
+            Ping::AfterSilence(silence) => ("asks after silence", silence),
+            Ping::Every(interval) => ("asks every", interval),
+        };
+        let (interval, threshold) = (Seconds(interval), Seconds(config.idle_timeout()));
+        info!(%conn, asks, %interval, %threshold, "monitor started");
     }
 
     /// The socket has run dry, or has been read for long enough: tell the machine what came, write

@@ -122,13 +122,27 @@ impl Request {
         if tls && cfg!(not(feature = "tls")) {
             return Err(RequestError::TlsDisabled { url: shown() });
         }
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        if port == 0 || authority.ends_with(':') {
-            return Err(RequestError::Url {
-                url: shown(),
-                rule: "the port must lie between 1 and 65535".into(),
-            });
-        }
+        // `http` takes a port that is none for no port.
+        let has_port = authority
+            .rsplit(']')
+            .next()
+            .is_some_and(|rest| rest.contains(':'));
+        let port = match uri.port_u16() {
+            Some(port @ 1..) => port,
+            None if !has_port => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            _ => {
+                return Err(RequestError::Url {
+                    url: shown(),
+                    rule: "the port must lie between 1 and 65535".into(),
+                });
+            }
+        };
         Ok(Self {
             uri,
             host,
@@ -219,7 +233,8 @@ mod tests {
             ("http://example.org", "must be ws or wss"),
             ("ws://", "is not a URL"),
             ("ws://:80/", "names no host"),
-            ("ws://example.org:99999/", "is not a URL"),
+            ("ws://example.org:99999/", "between 1 and 65535"),
+            ("ws://example.org:/", "between 1 and 65535"),
             ("ws://example.org:0/", "between 1 and 65535"),
             ("ws://exa mple.org/", "is not a URL"),
         ] {

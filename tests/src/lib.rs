@@ -18,3 +18,8 @@
 pub mod misbehaving;
 pub mod sim;
 pub mod watch;
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

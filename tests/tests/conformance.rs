@@ -10,7 +10,9 @@ use heartbeat_tokio::core::Config;
 use tungstenite::Message;
 use world::{Script, User, replay, run_on_blocking, run_on_tokio, seconds, turned_away, visit};
 
-const SCRIPTS: [(&str, fn() -> Script); 6] = [
+type NamedScript = (&'static str, fn() -> Script);
+
+const SCRIPTS: [NamedScript; 6] = [
     ("pings of both kinds, then silence", pings_then_silence),
     ("dials that fail in every way", failing_dials),
     ("quiet but alive", quiet_but_alive),

@@ -62,7 +62,7 @@ pub struct Peer {
 
 #[derive(Debug)]
 enum Link {
-    Upgrading(MidHandshake<ServerHandshake<End, NoCallback>>),
+    Upgrading(Box<MidHandshake<ServerHandshake<End, NoCallback>>>),
     Answering {
         end: End,
         head: Vec<u8>,
@@ -90,7 +90,7 @@ impl Peer {
             Reception::Refused => Link::Gone,
             Reception::Upgrade => match tungstenite::accept(end) {
                 Ok(ws) => Link::Open(Box::new(ws)),
-                Err(HandshakeError::Interrupted(handshake)) => Link::Upgrading(handshake),
+                Err(HandshakeError::Interrupted(handshake)) => Link::Upgrading(Box::new(handshake)),
                 Err(HandshakeError::Failure(_)) => Link::Gone,
             },
         };
@@ -155,7 +155,7 @@ impl Peer {
         self.link = match std::mem::replace(&mut self.link, Link::Gone) {
             Link::Upgrading(handshake) => match handshake.handshake() {
                 Ok(ws) => Link::Open(Box::new(ws)),
-                Err(HandshakeError::Interrupted(handshake)) => Link::Upgrading(handshake),
+                Err(HandshakeError::Interrupted(handshake)) => Link::Upgrading(Box::new(handshake)),
                 Err(HandshakeError::Failure(_)) => Link::Gone,
             },
             Link::Answering {

@@ -1,5 +1,10 @@
 //! The same world for both adapters: scripted servers over in-memory streams, in virtual time.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it is tokio's clock that is virtual here"
+)]
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
@@ -229,7 +234,10 @@ impl Virtual {
                 next = next.min(*start + at);
             }
         }
-        while let Some((at, act)) = self.user.pop_front_if(|(at, _)| *at <= now) {
+        while self.user.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, act)) = self.user.pop_front() else {
+                break;
+            };
             let sender = self.sender.borrow();
             let sender = sender.as_ref().expect("set before the first wait");
             match act {
@@ -237,7 +245,6 @@ impl Virtual {
                 User::Kick => sender.kick(),
                 User::Stop => sender.stop(),
             }
-            let _ = at;
         }
         self.user.front().map_or(next, |(at, _)| next.min(*at))
     }
