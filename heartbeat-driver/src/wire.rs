@@ -13,7 +13,7 @@ pub(crate) struct Wire<S> {
     pub(crate) read: u64,
     /// Bytes that the operating system took so far.
     pub(crate) written: u64,
-    /// The last write did not go through: it is worth waiting until the stream is writable.
+    /// The stream took nothing at the last write: it is worth waiting until it is writable.
     pub(crate) write_blocked: bool,
     write_error: Option<io::Error>,
 }
@@ -41,15 +41,12 @@ impl<S> Wire<S> {
         self.write_error.take()
     }
 
+    /// Keeps what is an error, so that to the caller it is a stream that takes nothing.
     fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         match result {
-            Err(error)
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 self.write_error = Some(error);
+                self.write_blocked = false;
                 Err(io::ErrorKind::WouldBlock.into())
             }
             other => other,
@@ -57,9 +54,19 @@ impl<S> Wire<S> {
     }
 }
 
+/// A signal is no reason to stop.
+fn uninterrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 impl<S: Read> Read for Wire<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.io.read(buffer)?;
+        let count = uninterrupted(|| self.io.read(buffer))?;
         self.read += count as u64;
         Ok(count)
     }
@@ -70,10 +77,12 @@ impl<S: Write> Write for Wire<S> {
         if self.write_error.is_some() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = self.io.write(bytes);
-        let result = self.keep(result);
+        let result = uninterrupted(|| match self.io.write(bytes) {
+            Ok(0) if !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),
+            result => result,
+        });
         self.write_blocked = result.is_err();
-        let count = result?;
+        let count = self.keep(result)?;
         self.written += count as u64;
         Ok(count)
     }
@@ -82,7 +91,7 @@ impl<S: Write> Write for Wire<S> {
         if self.write_error.is_some() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = self.io.flush();
+        let result = uninterrupted(|| self.io.flush());
         self.keep(result)
     }
 }

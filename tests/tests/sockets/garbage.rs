@@ -1,0 +1,201 @@
+//! Servers that break the protocol: one typed end, the table's policy, no panic.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+
+use heartbeat_tokio::{Event, core::GiveUp};
+use tungstenite::Message;
+
+use crate::harness::{BINARY, Case, Client, Server, TEXT, frame, hang_up};
+
+cases! {
+    everywhere: [
+        a_broken_protocol_ends_in_one_typed_give_up_and_the_server_is_told,
+        half_a_frame_and_the_end_of_the_stream_is_retried,
+        an_upgrade_answered_with_garbage_is_one_typed_end,
+    ]
+}
+
+/// Frames that no server may send, and the codes that say so.
+fn broken() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
+    let length = |bytes: u64| [&[BINARY, 127][..], &bytes.to_be_bytes()].concat();
+    vec![
+        ("reserved bits", frame(0xf1, b"x"), &[1002]),
+        ("a reserved opcode", frame(0x83, b"x"), &[1002]),
+        ("a reserved control opcode", frame(0x8b, b"x"), &[1002]),
+        ("bad UTF-8", frame(TEXT, &[0xff, 0xfe]), &[1007]),
+        (
+            "half a character at the end",
+            frame(TEXT, "é".as_bytes().split_at(1).0),
+            &[1007],
+        ),
+        ("a fragmented ping", frame(0x09, b"x"), &[1002]),
+        ("a ping of 126 bytes", frame(0x89, &[0; 126]), &[1002]),
+        ("a length of 2^63", length(1 << 63), &[1002, 1009]),
+        ("a length of 2^63 - 1", length((1 << 63) - 1), &[1009]),
+        (
+            "a length over the limit",
+            frame(BINARY, &[0; 1001])[..4].to_vec(),
+            &[1009],
+        ),
+        (
+            "fragments over the limit",
+            [frame(0x02, &[0; 600]), frame(0x80, &[0; 600])].concat(),
+            &[1009],
+        ),
+        (
+            "a masked frame",
+            vec![TEXT, 0x81, 1, 2, 3, 4, b'x' ^ 1],
+            &[1002],
+        ),
+        ("a fragment of nothing", frame(0x80, b"x"), &[1002]),
+        (
+            "a message in a message",
+            [frame(0x01, b"x"), frame(TEXT, b"y")].concat(),
+            &[1002],
+        ),
+        ("half a close code", frame(0x88, &[3]), &[1002]),
+        (
+            "a close code that is none",
+            frame(0x88, &999_u16.to_be_bytes()),
+            &[1002],
+        ),
+        (
+            "a close reason that is no text",
+            frame(0x88, &[3, 0xe8, 0xff]),
+            &[1002, 1007],
+        ),
+    ]
+}
+
+/// Takes the rest of the events: exactly one end, the reason for giving up, and the last word.
+fn given_up(client: &mut Client) -> (String, GiveUp) {
+    let (mut ends, mut gave_up) = (Vec::new(), None);
+    loop {
+        match client.next() {
+            Some(Event::Disconnected { reason, .. }) => ends.push(reason.to_string()),
+            Some(Event::GaveUp { reason }) => gave_up = Some(reason),
+            Some(Event::Stopped { unsent }) => assert_eq!(unsent, []),
+            Some(Event::Connecting { attempt, .. }) => assert_eq!(attempt, 0),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    assert_eq!(ends.len(), 1, "{ends:?}");
+    (ends.remove(0), gave_up.expect("it does not try again"))
+}
+
+fn a_broken_protocol_ends_in_one_typed_give_up_and_the_server_is_told(case: Case) {
+    for (name, bytes, codes) in broken() {
+        let server = Server::start();
+        let mut client = case.start(server.options("{}").max_message_size(1000));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut ws = server.upgrade();
+                ws.get_mut().write_all(&bytes).expect("the client reads");
+                let close = ws.read();
+                let told = matches!(&close, Ok(Message::Close(Some(frame))) if codes.contains(&frame.code.into()));
+                assert!(told, "{name}: {close:?}");
+            });
+            let (reason, gave_up) = given_up(&mut client);
+            let expected = codes.iter().find(|code| reason == format!("close {code}"));
+            let code = *expected.unwrap_or_else(|| panic!("{name}: {reason}"));
+            assert_eq!(
+                gave_up,
+                GiveUp::Cause(heartbeat_tokio::core::Cause::Close(code)),
+                "{name}"
+            );
+        });
+    }
+}
+
+fn half_a_frame_and_the_end_of_the_stream_is_retried(case: Case) {
+    let server = Server::start();
+    let config = r#"{"backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
+    let mut client = case.connect(&server, config);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut ws = server.upgrade();
+            ws.get_mut()
+                .write_all(&frame(TEXT, b"hello")[..4])
+                .expect("the client reads");
+            hang_up(ws.get_ref());
+            server
+                .upgrade()
+                .send(Message::text("again"))
+                .expect("the client reads");
+        });
+        assert_eq!(client.until_disconnected().reason, "eof");
+        assert_eq!(client.message(), "again".into());
+    });
+}
+
+fn an_upgrade_answered_with_garbage_is_one_typed_end(case: Case) {
+    let config = r#"{"connect_timeout": "10s", "backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
+    let answers: [(&str, &[u8], &str); 4] = [
+        ("not HTTP", b"SSH-2.0-OpenSSH_9.9\r\n\r\n", "close 1002"),
+        (
+            "somebody else's key",
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+            "close 1002",
+        ),
+        (
+            "a web page",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+            "http 200",
+        ),
+        ("half an answer", b"HTTP/1.1 101 Switching", "eof"),
+    ];
+    for (name, answer, expected) in answers {
+        let server = Server::start();
+        let mut client = case.connect(&server, config);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut socket = server.accept();
+                read_head(&mut socket);
+                socket.write_all(answer).expect("the client reads");
+                hang_up(&socket);
+            });
+            assert_eq!(client.until_disconnected().reason, expected, "{name}");
+        });
+    }
+    // A head without an end: bounded, not collected for ever.
+    let server = Server::start();
+    let mut client = case.connect(&server, config);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut socket = server.accept();
+            read_head(&mut socket);
+            let mut sent = 0;
+            let header = b"X-Padding: 0123456789012345678901234567890123456789\r\n".repeat(100);
+            socket
+                .write_all(b"HTTP/1.1 101 Switching Protocols\r\n")
+                .expect("the client reads");
+            while socket.write_all(&header).is_ok() {
+                sent += header.len();
+                assert!(
+                    sent < 64 << 20,
+                    "the client collects headers without bounds"
+                );
+            }
+        });
+        assert_eq!(client.until_disconnected().reason, "close 1002");
+    });
+}
+
+/// The client's upgrade request.
+pub(crate) fn read_head(socket: &mut TcpStream) -> Vec<u8> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        assert_eq!(
+            socket.read(&mut byte).expect("a request"),
+            1,
+            "the client left"
+        );
+        head.push(byte[0]);
+    }
+    head
+}

@@ -1,0 +1,50 @@
+//! Both adapters, in every way of driving them, on real loopback sockets: what breaks a long-lived
+//! client. Exact times are the business of `virtual_time`; here the order of things counts, and the
+//! bounds on time are generous.
+
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    reason = "this crate is never built without std"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "sockets of the operating system live on its clock"
+)]
+
+/// Each case as a test of its own, for each way of driving a client.
+///
+/// `everywhere`: all four; `driven`: a task and a thread, which go on without the application.
+macro_rules! cases {
+    (everywhere: [$($all:ident),* $(,)?]) => { cases! { everywhere: [$($all),*], driven: [] } };
+    (everywhere: [$($all:ident),* $(,)?], driven: [$($driven:ident),* $(,)?]) => {
+        cases! { @ tokio_task, TokioTask: $($all)* $($driven)* }
+        cases! { @ tokio_in_place, TokioInPlace: $($all)* }
+        cases! { @ blocking_thread, BlockingThread: $($all)* $($driven)* }
+        cases! { @ blocking_in_place, BlockingInPlace: $($all)* }
+    };
+    (@ $module:ident, $how:ident: $($case:ident)*) => {
+        mod $module {
+            $(#[test]
+            fn $case() {
+                super::$case(crate::harness::Case {
+                    how: crate::harness::How::$how,
+                    name: concat!(module_path!(), "::", stringify!($case)),
+                });
+            })*
+        }
+    };
+}
+
+mod cost;
+mod dials;
+mod ends;
+mod fleet;
+mod garbage;
+mod harness;
+mod on_tokio;
+mod pings;
+mod pressure;
+mod sending;
+mod tls;

@@ -1,0 +1,250 @@
+//! Back-pressure in both directions: an application that does not take, a server that does not read.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use heartbeat_tokio::{Event, Message};
+
+use crate::harness::{BINARY, Case, Server, frame, read_to_the_end};
+
+cases! {
+    everywhere: [
+        a_frozen_server_with_a_full_send_path_is_dead_at_idle_timeout,
+        a_frozen_server_with_a_full_send_path_is_dead_at_a_shorter_write_timeout,
+        a_connection_that_dies_in_a_send_burst_accounts_for_every_message,
+    ],
+    driven: [
+        an_application_that_takes_nothing_for_three_idle_timeouts_loses_nothing,
+        a_queue_of_16_holds_what_is_promised_and_no_more,
+    ]
+}
+
+fn an_application_that_takes_nothing_for_three_idle_timeouts_loses_nothing(case: Case) {
+    let server = Server::narrow();
+    let config =
+        r#"{"idle_timeout": "400ms", "ping": {"every": "100ms"}, "pong_timeout": "300ms"}"#;
+    let mut client = case.start(server.options(config).queue(16));
+    let (busy, pings) = (AtomicBool::new(true), AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut ws = server.upgrade();
+            let mut writer = ws.get_ref().try_clone().expect("a second handle");
+            let busy = &busy;
+            scope.spawn(move || {
+                for n in 0_u64.. {
+                    let mut payload = n.to_be_bytes().to_vec();
+                    payload.resize(1024, b'.');
+                    writer
+                        .write_all(&frame(BINARY, &payload))
+                        .expect("the client reads at last");
+                    if !busy.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+                writer
+                    .write_all(&frame(BINARY, b""))
+                    .expect("the client reads");
+            });
+            // tungstenite would answer them itself, in the midst of the writer's frames: the client
+            // does not read, so that there is nobody to answer to.
+            while let Ok(message) = read_frame(ws.get_mut()) {
+                if message == 0x9 {
+                    pings.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        client.until_connected();
+        let before = pings.load(Ordering::Relaxed);
+        // The application is busy with something else.
+        thread::sleep(Duration::from_millis(1300));
+        let meanwhile = pings.load(Ordering::Relaxed) - before;
+        assert!(meanwhile >= 3, "{meanwhile} pings went out meanwhile");
+        busy.store(false, Ordering::Relaxed);
+        for n in 0_u64.. {
+            let Message::Binary(bytes) = client.message() else {
+                panic!("text?")
+            };
+            if bytes.is_empty() {
+                assert!(n > 16, "it was not kept busy");
+                break;
+            }
+            assert_eq!(bytes[..8], n.to_be_bytes());
+        }
+        drop(client);
+    });
+}
+
+/// The opcode of the client's next frame.
+fn read_frame(socket: &mut impl std::io::Read) -> std::io::Result<u8> {
+    let mut head = [0; 6];
+    socket.read_exact(&mut head)?;
+    // Short ones only: two bytes, a mask, the payload.
+    let mut payload = vec![0; usize::from(head[1] & 0x7f)];
+    socket.read_exact(&mut payload)?;
+    Ok(head[0] & 0xf)
+}
+
+/// Numbered messages, as the server gets them: how many are whole.
+fn whole_messages(mut bytes: &[u8]) -> u64 {
+    let mut expected = 0_u64;
+    // FIN and opcode, 126 and the length, the mask, the payload (RFC 6455 §5.2).
+    while bytes.len() >= 8 {
+        let length = match bytes[1] & 0x7f {
+            126 => usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+            short => {
+                // A control frame in between.
+                bytes = bytes.get(6 + usize::from(short)..).unwrap_or_default();
+                continue;
+            }
+        };
+        let Some(payload) = bytes.get(8..8 + length) else {
+            break;
+        };
+        let number: Vec<u8> = payload
+            .iter()
+            .zip(&bytes[4..8])
+            .map(|(byte, mask)| byte ^ mask)
+            .collect();
+        assert_eq!(
+            number[..],
+            expected.to_be_bytes()[..4.max(8).min(number.len())]
+        );
+        expected += 1;
+        bytes = &bytes[8 + length..];
+    }
+    expected
+}
+
+/// A message of 1000 bytes that says its number.
+fn numbered(number: u64) -> Message {
+    let mut payload = number.to_be_bytes().to_vec();
+    payload.resize(1000, b'.');
+    payload.into()
+}
+
+#[track_caller]
+fn assert_accounts(accepted: u64, received: u64, unsent: &[Message]) {
+    // All that the operating system took arrives, whole or in part; what comes back begins with
+    // what did not arrive whole.
+    let expected: Vec<Message> = (received..accepted).map(numbered).collect();
+    assert_eq!(
+        unsent.len(),
+        expected.len(),
+        "{accepted} accepted, {received} received"
+    );
+    assert!(unsent == expected, "in order");
+}
+
+fn frozen(case: Case, config: &str, verdict: &str) {
+    let server = Server::narrow();
+    let mut client = case.connect(&server, config);
+    let sender = client.sender();
+    thread::scope(|scope| {
+        let (frozen, thaw) = std::sync::mpsc::channel::<()>();
+        let receiver = scope.spawn(|| {
+            let mut ws = server.upgrade();
+            // Until the client has dropped its end.
+            let _ = thaw.recv();
+            whole_messages(&read_to_the_end(ws.get_mut()))
+        });
+        client.until_connected();
+        // The application goes on writing, as long as it can.
+        let accepted = scope.spawn(move || {
+            (0_u64..)
+                .take_while(|&number| sender.send(numbered(number)).is_ok())
+                .count() as u64
+        });
+        let end = client.until_disconnected();
+        assert_eq!(end.reason, verdict);
+        drop(frozen);
+        let (accepted, received) = (
+            accepted.join().expect("no panic"),
+            receiver.join().expect("no panic"),
+        );
+        assert!(!end.unsent.is_empty(), "the path was full");
+        assert_accounts(accepted, received, &end.unsent);
+    });
+}
+
+fn a_frozen_server_with_a_full_send_path_is_dead_at_idle_timeout(case: Case) {
+    let config =
+        r#"{"idle_timeout": "500ms", "write_timeout": "60s", "ping": {"after_silence": "200ms"}}"#;
+    frozen(case, config, "idle_timeout");
+}
+
+fn a_frozen_server_with_a_full_send_path_is_dead_at_a_shorter_write_timeout(case: Case) {
+    let config =
+        r#"{"idle_timeout": "5s", "write_timeout": "400ms", "ping": {"after_silence": "2s"}}"#;
+    frozen(case, config, "write_timeout");
+}
+
+fn a_connection_that_dies_in_a_send_burst_accounts_for_every_message(case: Case) {
+    const MESSAGES: u64 = 700;
+    for read in [0, 1, 1007, 50_000, 400_000] {
+        let server = Server::narrow();
+        let mut client = case.connect(&server, "{}");
+        let sender = client.sender();
+        thread::scope(|scope| {
+            let receiver = scope.spawn(|| {
+                let mut ws = server.upgrade();
+                let mut bytes = vec![0; read];
+                std::io::Read::read_exact(ws.get_mut(), &mut bytes).expect("a burst");
+                // The connection ends; what is under way still arrives.
+                ws.get_ref()
+                    .shutdown(Shutdown::Write)
+                    .expect("an open socket");
+                bytes.extend(read_to_the_end(ws.get_mut()));
+                whole_messages(&bytes)
+            });
+            client.until_connected();
+            let accepted = scope.spawn(move || {
+                (0..MESSAGES)
+                    .take_while(|&number| sender.send(numbered(number)).is_ok())
+                    .count() as u64
+            });
+            let end = client.until_disconnected();
+            assert_eq!(end.reason, "eof");
+            let (accepted, received) = (
+                accepted.join().expect("no panic"),
+                receiver.join().expect("no panic"),
+            );
+            assert_accounts(accepted, received, &end.unsent);
+        });
+    }
+}
+
+fn a_queue_of_16_holds_what_is_promised_and_no_more(case: Case) {
+    const QUEUE: usize = 16;
+    let server = Server::start();
+    let mut client = case.start(server.options("{}").queue(QUEUE).read_buffer(512));
+    thread::scope(|scope| {
+        let (all_out, sent) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            let mut ws = server.upgrade();
+            for n in 0_u32..1000 {
+                ws.get_mut()
+                    .write_all(&frame(BINARY, &n.to_be_bytes()))
+                    .expect("room in the socket");
+            }
+            drop(all_out);
+            read_to_the_end(ws.get_mut());
+        });
+        // `Connected`, the first message and what was handed over with it.
+        client.until_connected();
+        let _ = sent.recv();
+        client.sender().stop();
+        // Everything that was taken from the socket before the client was told to stop is handed
+        // out; what comes after that finds no room.
+        let mut taken = 0;
+        while let Some(event) = client.next() {
+            taken += usize::from(matches!(event, Event::Message { .. }));
+        }
+        assert!(
+            taken < 2 * (QUEUE + 64),
+            "{taken} messages were taken from the socket"
+        );
+    });
+}

@@ -1,0 +1,388 @@
+//! `wss://`: what is trusted works, what is not gives up, and nothing is ever said in the clear.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use heartbeat_tokio::core::{Cause, Config, GiveUp};
+use heartbeat_tokio::{Event, Options};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use tungstenite::{Message, WebSocket};
+
+use crate::harness::{Case, Server, read_to_the_end};
+
+cases! {
+    everywhere: [
+        a_trusted_server_is_spoken_to_and_large_messages_pass,
+        pings_and_pongs_pass_under_tls,
+        a_certificate_that_is_not_to_be_trusted_is_final_and_nothing_is_said,
+        plain_http_on_the_tls_port_is_final_and_nothing_is_said,
+        a_tls_port_that_hangs_up_is_retried,
+        a_stuck_write_under_tls_is_judged_and_accounted_for,
+        a_stuck_write_under_tls_keeps_nobody_from_hearing,
+    ]
+}
+
+type Tls = StreamOwned<ServerConnection, TcpStream>;
+
+fn ring() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// An authority, and what a client needs to trust it.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new([]).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params
+            .self_signed(&key)
+            .expect("a certificate")
+            .der()
+            .clone();
+        Self {
+            issuer: Issuer::new(params, key),
+            certificate,
+        }
+    }
+
+    fn trusted(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).expect("a certificate");
+        client_config(roots)
+    }
+
+    /// A server with a certificate for this name, good until this year.
+    fn server(&self, name: &str, year: i32) -> Arc<ServerConfig> {
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
+        params.not_after = date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .expect("a certificate")
+            .der()
+            .clone();
+        let config = ServerConfig::builder_with_provider(ring())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate],
+                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            );
+        Arc::new(config.expect("a certificate and its key"))
+    }
+}
+
+fn client_config(roots: RootCertStore) -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(ring())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+/// For cases in which no certificate is ever seen.
+pub(crate) fn trusting_nobody() -> Arc<ClientConfig> {
+    client_config(RootCertStore::empty())
+}
+
+fn options(server: &Server, host: &str, config: &str, tls: Arc<ClientConfig>) -> Options {
+    Options::new(&format!("wss://{host}:{}/", server.port()))
+        .expect("a URL")
+        .config(Config::from_json(config).expect("a configuration"))
+        .tls(tls)
+}
+
+fn upgrade(server: &Server, config: Arc<ServerConfig>) -> WebSocket<Tls> {
+    let session = ServerConnection::new(config).expect("a session");
+    tungstenite::accept(StreamOwned::new(session, server.accept())).expect("an upgrade")
+}
+
+fn a_trusted_server_is_spoken_to_and_large_messages_pass(case: Case) {
+    const LARGE: usize = 8 << 20;
+    let (server, authority) = (Server::start(), Authority::new());
+    // By name: the resolver takes part.
+    let mut client = case.start(options(&server, "localhost", "{}", authority.trusted()));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut ws = upgrade(&server, authority.server("localhost", 4000));
+            for _ in 0..2 {
+                let message = ws.read().expect("a message");
+                ws.send(message).expect("the client reads");
+            }
+        });
+        client.until_connected();
+        client.sender().try_send("small").expect("connected");
+        assert_eq!(client.message(), "small".into());
+        client.sender().try_send(vec![7; LARGE]).expect("connected");
+        assert!(client.message() == vec![7; LARGE].into());
+        client.until_disconnected();
+    });
+}
+
+fn pings_and_pongs_pass_under_tls(case: Case) {
+    let (server, authority) = (Server::start(), Authority::new());
+    let config = r#"{"ping": {"every": "50ms"}}"#;
+    let mut client = case.start(options(&server, "127.0.0.1", config, authority.trusted()));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut ws = upgrade(&server, authority.server("127.0.0.1", 4000));
+            for n in 0_u32..1000 {
+                ws.write(Message::Ping(n.to_be_bytes().to_vec().into()))
+                    .expect("the client reads");
+            }
+            ws.send(Message::text(r#"{"type":"ping"}"#))
+                .expect("the client reads");
+            let mut pongs = 0_u32;
+            loop {
+                match ws.read().expect("pongs") {
+                    Message::Pong(payload) => {
+                        assert_eq!(payload[..], pongs.to_be_bytes());
+                        pongs += 1;
+                    }
+                    Message::Text(text) => {
+                        assert_eq!((text.as_str(), pongs), (r#"{"type":"pong"}"#, 1000));
+                        break;
+                    }
+                    other => assert!(other.is_ping(), "{other:?}"),
+                }
+            }
+            while ws.read().is_ok() {}
+        });
+        for _ in 0..3 {
+            client.until(|event| {
+                matches!(event, Event::PongReceived { rtt: Some(_), .. }).then_some(())
+            });
+        }
+        drop(client);
+    });
+}
+
+/// What the client says, and only says, when it does not trust: handshake (22), change of cipher
+/// (20) and alert (21) records (RFC 8446 §5.1), never application data (23) nor plain text.
+fn assert_nothing_was_said(bytes: &[u8]) {
+    let mut rest = bytes;
+    while let [kind, 3, _, high, low, ..] = rest {
+        assert!(matches!(kind, 20..=22), "a record of type {kind}");
+        rest = rest
+            .get(5 + usize::from(u16::from_be_bytes([*high, *low]))..)
+            .unwrap_or_default();
+    }
+    assert_eq!(rest, [], "in the clear");
+    assert!(
+        !bytes.windows(4).any(|word| word == b"GET "),
+        "in the clear"
+    );
+}
+
+/// A socket that keeps what it reads.
+struct Tapped(TcpStream, Vec<u8>);
+
+impl Read for Tapped {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        self.1.extend_from_slice(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl Write for Tapped {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn a_certificate_that_is_not_to_be_trusted_is_final_and_nothing_is_said(case: Case) {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let cases = [
+        (
+            "unknown authority",
+            theirs.server("127.0.0.1", 4000),
+            "UnknownIssuer",
+        ),
+        ("expired", ours.server("127.0.0.1", 2020), "expired"),
+        (
+            "another's name",
+            ours.server("127.0.0.2", 4000),
+            "not valid for name",
+        ),
+    ];
+    for (name, certificate, words) in cases {
+        let server = Server::start();
+        let mut client = case.start(options(&server, "127.0.0.1", "{}", ours.trusted()));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut session = ServerConnection::new(certificate).expect("a session");
+                let mut socket = Tapped(server.accept(), Vec::new());
+                while session.is_handshaking() && session.complete_io(&mut socket).is_ok() {}
+                let said = [socket.1, read_to_the_end(&mut socket.0)].concat();
+                // All after the greeting is encrypted with a key that the server has: the alert.
+                assert!(said.starts_with(&[22, 3]), "{name}");
+                assert!(
+                    !said.windows(4).any(|word| word == b"GET "),
+                    "{name}: in the clear"
+                );
+            });
+            let end = client.until_disconnected();
+            assert_eq!(end.reason, "tls", "{name}: {}", end.detail);
+            assert!(end.detail.contains(words), "{name}: {}", end.detail);
+            let reason = client.until(|event| match event {
+                Event::GaveUp { reason } => Some(reason),
+                _ => None,
+            });
+            assert_eq!(reason, GiveUp::Cause(Cause::Tls), "{name}");
+            drop(client);
+        });
+    }
+}
+
+fn plain_http_on_the_tls_port_is_final_and_nothing_is_said(case: Case) {
+    let server = Server::start();
+    let mut client = case.start(options(&server, "127.0.0.1", "{}", trusting_nobody()));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut socket = server.accept();
+            socket
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .expect("the client reads");
+            assert_nothing_was_said(&read_to_the_end(&mut socket));
+        });
+        assert_eq!(client.until_disconnected().reason, "tls");
+        client.until(|event| matches!(event, Event::GaveUp { .. }).then_some(()));
+        drop(client);
+    });
+}
+
+fn a_tls_port_that_hangs_up_is_retried(case: Case) {
+    let (server, authority) = (Server::start(), Authority::new());
+    let config = r#"{"backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
+    let mut client = case.start(options(&server, "127.0.0.1", config, authority.trusted()));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut greeting = [0; 5];
+            let mut socket = server.accept();
+            socket.read_exact(&mut greeting).expect("a greeting");
+            drop(socket);
+            let mut ws = upgrade(&server, authority.server("127.0.0.1", 4000));
+            ws.send(Message::text("welcome")).expect("the client reads");
+        });
+        let reason = client.until_disconnected().reason;
+        assert!(["eof", "reset"].contains(&reason.as_str()), "{reason}");
+        assert_eq!(client.message(), "welcome".into());
+    });
+}
+
+fn a_stuck_write_under_tls_is_judged_and_accounted_for(case: Case) {
+    let (server, authority) = (Server::narrow(), Authority::new());
+    let config = r#"{"write_timeout": "500ms"}"#;
+    let mut client = case.start(options(&server, "127.0.0.1", config, authority.trusted()));
+    let sender = client.sender();
+    let numbered = |n: u64| {
+        let mut payload = n.to_be_bytes().to_vec();
+        payload.resize(1000, 0);
+        heartbeat_tokio::Message::from(payload)
+    };
+    thread::scope(|scope| {
+        let (thaw, frozen) = std::sync::mpsc::channel::<()>();
+        let received = scope.spawn(|| {
+            let mut ws = upgrade(&server, authority.server("127.0.0.1", 4000));
+            // It listens for a while, slower than the client speaks, then freezes.
+            for n in 0_u64..2000 {
+                assert_eq!(
+                    ws.read().expect("a message").into_data()[..8],
+                    n.to_be_bytes()
+                );
+            }
+            let _ = frozen.recv();
+            let mut received = 2000_u64;
+            while let Ok(message) = ws.read() {
+                assert_eq!(message.into_data()[..8], received.to_be_bytes());
+                received += 1;
+            }
+            received
+        });
+        client.until_connected();
+        let accepted = scope.spawn(move || {
+            (0_u64..)
+                .take_while(|&n| sender.send(numbered(n)).is_ok())
+                .count() as u64
+        });
+        let end = client.until_disconnected();
+        assert_eq!(end.reason, "write_timeout");
+        drop(thaw);
+        let (accepted, received) = (
+            accepted.join().expect("no panic"),
+            received.join().expect("no panic"),
+        );
+        // A TLS record is whole or nothing, so that some messages of the last one may have been
+        // handed over wholly and yet not arrive. None may be on both sides, and none on neither.
+        let expected: Vec<_> = (accepted - end.unsent.len() as u64..accepted)
+            .map(numbered)
+            .collect();
+        assert!(end.unsent == expected, "in order");
+        let first_unsent = accepted - end.unsent.len() as u64;
+        assert!(
+            first_unsent <= received && received <= first_unsent + 66,
+            "{accepted} accepted, {received} received, {} came back",
+            end.unsent.len()
+        );
+    });
+}
+
+/// While our own write is stuck, the server goes on talking and asking.
+fn a_stuck_write_under_tls_keeps_nobody_from_hearing(case: Case) {
+    let (server, authority) = (Server::narrow(), Authority::new());
+    let config =
+        r#"{"idle_timeout": "700ms", "ping": {"after_silence": "300ms"}, "write_timeout": "60s"}"#;
+    let mut client = case.start(options(&server, "127.0.0.1", config, authority.trusted()));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut ws = upgrade(&server, authority.server("127.0.0.1", 4000));
+            let end = std::time::Instant::now() + Duration::from_millis(1500);
+            while std::time::Instant::now() < end {
+                ws.send(Message::Ping("are you there?".into()))
+                    .expect("the client reads");
+                ws.send(Message::text("still here"))
+                    .expect("the client reads");
+                thread::sleep(Duration::from_millis(20));
+            }
+            ws.send(Message::text("now I listen"))
+                .expect("the client reads");
+            let (mut pongs, mut large) = (0, 0);
+            while (pongs, large) != (75, 1) && pongs < 200 {
+                match ws.read().expect("what was stuck") {
+                    Message::Pong(_) => pongs += 1,
+                    Message::Binary(bytes) => large += usize::from(bytes.len() == 8 << 20),
+                    _ => {}
+                }
+                if large == 1 && pongs > 20 {
+                    break;
+                }
+            }
+        });
+        client.until_connected();
+        client
+            .sender()
+            .try_send(vec![0; 8 << 20])
+            .expect("connected");
+        while client.message() != "now I listen".into() {}
+        let end = client.until_disconnected();
+        assert!(["eof", "reset"].contains(&end.reason.as_str()), "{end:?}");
+        assert_eq!(end.unsent.len(), 0);
+    });
+}
