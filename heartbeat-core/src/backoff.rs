@@ -72,3 +72,72 @@ impl Rng {
         low.plus(Span::from_nanos(offset as u64))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKOFF: Backoff = Backoff {
+        base: Span::from_nanos(2_000_000_000),
+        cap: Span::from_nanos(60_000_000_000),
+        jitter_percent: 50,
+    };
+
+    #[test]
+    fn the_ceiling_doubles_and_stays_at_the_cap_however_many_failures() {
+        let seconds = |failures| BACKOFF.ceiling(failures).as_nanos() / 1_000_000_000;
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5, 6].map(seconds),
+            [2, 4, 8, 16, 32, 60, 60]
+        );
+        for failures in [31, 32, 33, 62, 63, 64, 65, 127, 128, u32::MAX - 1, u32::MAX] {
+            assert_eq!(BACKOFF.ceiling(failures), BACKOFF.cap, "{failures}");
+        }
+    }
+
+    #[test]
+    fn at_the_cap_there_is_still_jitter() {
+        let mut rng = Rng::new(7);
+        for failures in [5, 64, u32::MAX] {
+            let mut delays: [Span; 100] =
+                core::array::from_fn(|_| BACKOFF.delay(failures, Span::ZERO, &mut rng));
+            delays.sort_unstable();
+            assert!(delays[0].as_nanos() >= 30_000_000_000);
+            assert!(delays[99] <= BACKOFF.cap);
+            assert!(delays.windows(2).all(|pair| pair[0] < pair[1]));
+        }
+    }
+
+    /// First numbers for seed 1234567, as Vigna's `splitmix64.c` gives them.
+    #[test]
+    fn the_generator_is_splitmix64() {
+        let mut rng = Rng::new(1_234_567);
+        for expected in [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+            4_593_380_528_125_082_431,
+            16_408_922_859_458_223_821,
+        ] {
+            assert_eq!(rng.next(), expected);
+        }
+    }
+
+    #[test]
+    fn a_draw_lies_in_its_range_whatever_the_range() {
+        let mut rng = Rng::new(7);
+        let ends = [0, 1, 2, u64::MAX - 1, u64::MAX].map(Span::from_nanos);
+        for low in ends {
+            for high in ends {
+                for _ in 0..100 {
+                    let drawn = rng.between(low, high);
+                    assert!(drawn >= low && drawn <= high.max(low), "{low:?}..={high:?}");
+                }
+            }
+        }
+        // Both ends are drawn.
+        let [zero, one, ..] = ends;
+        let ones = (0..1000).filter(|_| rng.between(zero, one) == one).count();
+        assert!((400..600).contains(&ones), "{ones}");
+    }
+}

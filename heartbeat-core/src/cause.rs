@@ -43,7 +43,8 @@ pub enum Verdict {
     /// Spans over [`MAX_RETRY_AFTER`] are cut to it.
     After(Duration),
     /// Dial again at a moment drawn evenly from this range, or after the ordinary backoff if that is
-    /// longer: a whole fleet was sent away at once and must not come back at once.
+    /// longer: a whole fleet was sent away at once and must not come back at once. Cut to
+    /// [`MAX_RETRY_AFTER`], too.
     Spread(Duration, Duration),
     /// Fetch new credentials (the dial factory is told) and dial once more after the ordinary
     /// backoff; give up if that is refused too before the connection was stable.

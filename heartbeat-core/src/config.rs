@@ -153,20 +153,16 @@ impl Config {
             .duration()
     }
 
-    /// How long a probe that a late tick called for may stay unanswered: as long as any probe, and
-    /// no longer than silence is borne at all.
+    /// How long a probe that a late tick called for may stay unanswered: as long as any probe, but
+    /// no longer than silence is borne at all, and not so long that whoever has just opened a laptop
+    /// sits and waits.
     pub(crate) fn late_probe_timeout(&self) -> Span {
-        let probe = if self.pong_timeout.is_off() {
-            LATE_PROBE
-        } else {
-            self.pong_timeout
-        };
-        probe.min(self.idle_timeout)
+        LATE_PROBE.min(self.pong_timeout).min(self.idle_timeout)
     }
 
     /// The least time that a peer gets to answer when a late tick has left it nearly none.
     pub(crate) fn least_answer_time(&self) -> Span {
-        LATE_PROBE.min(self.late_probe_timeout())
+        LEAST_ANSWER.min(self.late_probe_timeout())
     }
 
     /// The verdict for a cause: the override if there is one, else the built-in table's.
@@ -270,9 +266,12 @@ impl Config {
     }
 }
 
-/// A probe after a late tick, where no `pong_timeout` is set, waits this long for an answer: Python
-/// `websockets`' default for the time that opening a connection, the slowest exchange, may take.
-const LATE_PROBE: Span = Span::new(Duration::from_secs(10));
+/// The longest that a probe after a late tick waits for its answer: Python `websockets`' default
+/// `ping_timeout`.
+const LATE_PROBE: Span = Span::new(Duration::from_secs(20));
+
+/// A peer that has less than this left, and was not asked, is asked: half of that.
+const LEAST_ANSWER: Span = Span::new(Duration::from_secs(10));
 
 /// Builds a [`Config`]. Every time lies between [`MIN_DURATION`] and [`MAX_DURATION`].
 #[derive(Clone, Debug)]
@@ -348,8 +347,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// The connection is dead when nothing at all was heard for this long after a probe.
-    /// `None`: only `idle_timeout` decides.
+    /// The connection is dead when nothing at all was heard for this long after a probe (after the
+    /// probe that a late tick called for: 20 s at the most). `None`: only `idle_timeout` decides.
     #[must_use]
     pub fn pong_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.pong_timeout = self.optional("pong_timeout", timeout.into());

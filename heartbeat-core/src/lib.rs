@@ -1,4 +1,68 @@
 //! The liveness and reconnection logic of a long-lived WebSocket client, as a pure state machine.
+//!
+//! Events and the time go in, actions and the next wake-up come out. There is no I/O, no clock, no
+//! thread and no allocation in here: a *driver* owns the socket and the timer, tells what happened,
+//! and does what it is told. (The one exception: `serde_json` may allocate for a moment while the
+//! dialect `JsonType` looks into a text that might be a ping.)
+//!
+//! ```
+//! use core::time::Duration;
+//! use heartbeat_core::{AbortReason, Action, Cause, Config, Event, FramesOnly, Heartbeat, Instant, Message};
+//!
+//! let second = |n: u64| Instant::from_nanos(n * 1_000_000_000);
+//! let mut machine = Heartbeat::new(Config::default(), FramesOnly, 7, second(0));
+//!
+//! // It wants a connection.
+//! let step = machine.step(second(0), Event::Tick);
+//! let Action::Connect { conn, .. } = step.actions[0] else { panic!() };
+//! assert_eq!(step.wake, Some(second(10)));             // connect_timeout
+//!
+//! // The driver has dialled. From here on silence is watched.
+//! let step = machine.step(second(1), Event::Connected(conn));
+//! assert_eq!(step.wake, Some(second(31)));             // ask after 30 s of silence
+//!
+//! // The server asks; the answer comes before anything else.
+//! let step = machine.step(second(5), Event::Received(conn, Message::Ping(b"17")));
+//! assert!(matches!(step.actions[0], Action::SendPong { .. }));
+//!
+//! // Then it says nothing more. The driver ticks whenever `wake` has come.
+//! let verdict = loop {
+//!     let step = machine.step(machine.wake().unwrap(), Event::Tick);
+//!     if let Action::Abort { reason, .. } = step.actions[0] {
+//!         break (machine.wake(), reason);
+//!     }
+//! };
+//! // 90 s after the last byte it is dead; the next dial comes within 2 s.
+//! assert_eq!(verdict.1, AbortReason::IdleTimeout);
+//! assert!(verdict.0 > Some(second(95)) && verdict.0 <= Some(second(97)));
+//!
+//! // Whatever the old socket says now changes nothing.
+//! assert!(machine.step(second(96), Event::Closed(conn, Cause::Close(1002))).stale);
+//! ```
+//!
+//! # Writing a driver
+//!
+//! Wait for whichever comes first, the socket or [`Step::wake`], and then:
+//!
+//! 1. Read what has arrived, and report it: a ping at once ([`Message::Ping`], or a text or binary
+//!    message that [`Dialect`] does not take for data), anything else once the socket has run dry
+//!    ([`Message::Data`]), bytes that are no whole message yet as [`Event::Progress`].
+//! 2. If `wake` has come, report [`Event::Tick`]. In this order: bytes in hand beat a deadline.
+//! 3. Perform each step's actions, in their order. [`Action::Abort`] means to drop the transport, not
+//!    to say goodbye.
+//! 4. Report what becomes of writes: [`Event::Wrote`] when the transport has taken what was there,
+//!    [`Event::WriteBlocked`] when it takes nothing more.
+//!
+//! [`Action::Connect`] is answered with [`Event::Connected`] or [`Event::Closed`], whenever that is
+//! known; dialling must not keep the driver from waiting. A superfluous tick does nothing.
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `json` | yes | the dialect `JsonType` (needs `alloc`) |
+//! | `serde` | | `Config` from and to text, `Stats` to serde formats (needs `alloc`) |
+//! | `trace` | | the trace format, read and written (needs `alloc`) |
 #![no_std]
 #![forbid(unsafe_code)]
 

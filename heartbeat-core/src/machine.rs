@@ -552,7 +552,11 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
         let floor = match verdict {
             Verdict::After(least) => Span::new(least.min(MAX_RETRY_AFTER)),
-            Verdict::Spread(least, most) => self.rng.between(Span::new(least), Span::new(most)),
+            Verdict::Spread(least, most) => {
+                let most = most.min(MAX_RETRY_AFTER);
+                self.rng
+                    .between(Span::new(least.min(most)), Span::new(most))
+            }
             Verdict::Backoff | Verdict::Refresh | Verdict::Never => Span::ZERO,
         };
         let backoff = self.config().backoff;

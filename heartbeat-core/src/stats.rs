@@ -19,7 +19,7 @@ pub struct Stats {
     pub losses: u32,
     /// Pings sent, probes among them.
     pub pings_sent: u32,
-    /// Pings sent that started a wait for an answer.
+    /// Pings sent that ask for an answer: all but keepalives.
     pub probes_sent: u32,
     /// Pings of the peer that were answered.
     pub pongs_sent: u32,

@@ -49,12 +49,6 @@ impl Instant {
         Self(self.0.saturating_add(span.0))
     }
 
-    /// The instant `span` earlier, at least the origin.
-    #[inline]
-    pub(crate) const fn before(self, span: Span) -> Self {
-        Self(self.0.saturating_sub(span.0))
-    }
-
     /// The span from `earlier` to `self`.
     #[inline]
     pub(crate) const fn since(self, earlier: Self) -> Span {
@@ -151,7 +145,6 @@ mod tests {
             Instant::ORIGIN.saturating_duration_since(end),
             Duration::ZERO
         );
-        assert_eq!(Instant::ORIGIN.before(Span::from_nanos(5)), Instant::ORIGIN);
         assert!(Span::new(Duration::MAX).is_off());
     }
 

@@ -1,0 +1,499 @@
+//! Invariant 20: what each cause of an end means for the next dial, row by row, and how a
+//! configuration or a dialect changes it.
+
+mod support;
+
+use std::time::Duration;
+
+use heartbeat_core::trace::Header;
+use heartbeat_core::{
+    AbortReason, Cause, Class, Config, ConfigError, Dialect, GiveUp, Heartbeat, Instant,
+    MAX_RETRY_AFTER, Overrides, Phase, Signal, Verdict,
+};
+use support::*;
+
+const SPREAD: Verdict = Verdict::Spread(secs(5), secs(30));
+
+const fn http(status: u16) -> Cause {
+    Cause::Http {
+        status,
+        retry_after: None,
+    }
+}
+
+const fn retry_after(status: u16, seconds: u64) -> Cause {
+    Cause::Http {
+        status,
+        retry_after: Some(secs(seconds)),
+    }
+}
+
+/// The table of DESIGN, and beyond it what stands near to its rows.
+fn table() -> Vec<(Verdict, Vec<Cause>)> {
+    let closes = |codes: &[u16]| codes.iter().copied().map(Cause::Close).collect::<Vec<_>>();
+    let statuses = |codes: &[u16]| codes.iter().copied().map(http).collect::<Vec<_>>();
+    vec![
+        (
+            Verdict::Backoff,
+            vec![Cause::Refused, Cause::Reset, Cause::Eof, Cause::Io],
+        ),
+        (
+            Verdict::Backoff,
+            closes(&[1000, 1001, 1005, 1006, 1011, 1013, 1014]),
+        ),
+        (
+            Verdict::Backoff,
+            statuses(&[408, 425, 500, 502, 503, 504, 599, 429]),
+        ),
+        // A captive portal, a server that is half started.
+        (Verdict::Backoff, statuses(&[100, 200, 204, 302, 303, 307])),
+        (SPREAD, closes(&[1012])),
+        (Verdict::After(secs(7)), vec![retry_after(429, 7)]),
+        (Verdict::After(secs(7)), vec![retry_after(503, 7)]),
+        // Only there is a Retry-After heeded.
+        (
+            Verdict::Backoff,
+            vec![retry_after(500, 7), retry_after(408, 7)],
+        ),
+        (Verdict::Never, vec![retry_after(403, 7)]),
+        (
+            Verdict::Never,
+            closes(&[1002, 1003, 1007, 1009, 1010, 1015]),
+        ),
+        (
+            Verdict::Never,
+            statuses(&[400, 402, 403, 404, 405, 410, 426, 451, 499, 301, 308]),
+        ),
+        (Verdict::Never, vec![Cause::Tls]),
+        (Verdict::Refresh, closes(&[1008, 3000, 4401])),
+        (Verdict::Refresh, vec![http(401), retry_after(401, 7)]),
+        // A service's own codes, and those that have no meaning.
+        (
+            Verdict::Backoff,
+            closes(&[
+                4000,
+                4001,
+                4400,
+                4402,
+                4999,
+                3001,
+                3999,
+                5000,
+                0,
+                999,
+                u16::MAX,
+            ]),
+        ),
+    ]
+}
+
+#[test]
+fn each_row_of_the_table_of_causes_holds() {
+    let config = Config::default();
+    for (verdict, causes) in table() {
+        for cause in causes {
+            assert_eq!(cause.default_verdict(), verdict, "{cause:?}");
+            assert_eq!(config.verdict(cause), verdict, "{cause:?}");
+        }
+    }
+}
+
+/// What the machine does is what the table says, while it dials and while it is open.
+#[test]
+fn the_machine_acts_on_each_row_of_the_table() {
+    for (verdict, causes) in table() {
+        for cause in causes {
+            for open in [false, true] {
+                let mut rig = Rig::new(Config::default());
+                rig.step(0, TICK);
+                if open {
+                    rig.step(0, connected(1));
+                }
+                let dids = rig.step(S, closed(1, cause));
+                let [did] = &dids[..] else {
+                    panic!("{cause:?}: {dids:?}");
+                };
+                let (least, most, afresh) = match verdict {
+                    Verdict::Never => {
+                        assert_eq!(*did, Did::GaveUp(GiveUp::Cause(cause)));
+                        assert_eq!((rig.phase(), rig.wake()), (Phase::Stopped, None));
+                        continue;
+                    }
+                    Verdict::Backoff => (S, 2 * S, false),
+                    Verdict::Refresh => (S, 2 * S, true),
+                    Verdict::After(_) => (7 * S, 8 * S, false),
+                    Verdict::Spread(..) => (5 * S, 30 * S, false),
+                    other => panic!("{other:?}"),
+                };
+                let delay = delay_of(&dids);
+                assert!((least..=most).contains(&delay), "{cause:?}: {dids:?}");
+                let dial = if afresh {
+                    Did::ConnectAfresh(2, 1)
+                } else {
+                    Did::Connect(2, 1)
+                };
+                assert_eq!(rig.step(S + delay, TICK), [dial], "{cause:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_row_can_be_overridden() {
+    let signals = [
+        (Signal::Refused, Cause::Refused),
+        (Signal::Reset, Cause::Reset),
+        (Signal::Eof, Cause::Eof),
+        (Signal::Tls, Cause::Tls),
+        (Signal::Io, Cause::Io),
+        (Signal::Close(1000), Cause::Close(1000)),
+        (Signal::Close(1012), Cause::Close(1012)),
+        (Signal::Close(4001), Cause::Close(4001)),
+        (Signal::Http(401), http(401)),
+        (Signal::Http(429), retry_after(429, 7)),
+    ];
+    let verdicts = [
+        Verdict::Backoff,
+        Verdict::After(secs(99)),
+        Verdict::Spread(secs(70), secs(80)),
+        Verdict::Refresh,
+        Verdict::Never,
+    ];
+    for (signal, cause) in signals {
+        for verdict in verdicts {
+            let config = Config::builder().on(signal, verdict).build().unwrap();
+            assert_eq!(config.verdict(cause), verdict);
+            let mut rig = Rig::open_at(config, 0);
+            let dids = rig.step(0, closed(1, cause));
+            match verdict {
+                Verdict::Never => assert_eq!(dids, [Did::GaveUp(GiveUp::Cause(cause))]),
+                Verdict::Backoff => assert!((S..=2 * S).contains(&delay_of(&dids))),
+                Verdict::After(_) => assert!((99 * S..=100 * S).contains(&delay_of(&dids))),
+                Verdict::Spread(..) => assert!((70 * S..=80 * S).contains(&delay_of(&dids))),
+                Verdict::Refresh => {
+                    let at = delay_of(&dids);
+                    assert_eq!(rig.step(at, TICK), [Did::ConnectAfresh(2, 1)]);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_override_is_for_its_own_row_alone() {
+    let config = Config::builder()
+        .on(Signal::Close(1000), Verdict::Never)
+        .on(Signal::Http(403), Verdict::Backoff)
+        .build()
+        .unwrap();
+    assert_eq!(config.verdict(Cause::Close(1001)), Verdict::Backoff);
+    assert_eq!(config.verdict(http(1000)), Verdict::Backoff);
+    assert_eq!(config.verdict(http(404)), Verdict::Never);
+    assert_eq!(config.verdict(Cause::Close(403)), Verdict::Backoff);
+}
+
+#[test]
+fn the_last_override_of_a_row_counts_and_too_many_are_refused() {
+    let builder = Config::builder()
+        .on(Signal::Eof, Verdict::Never)
+        .on(Signal::Eof, Verdict::Refresh);
+    let config = builder.clone().build().unwrap();
+    assert_eq!(config.verdict(Cause::Eof), Verdict::Refresh);
+    assert_eq!(config.overrides().iter().count(), 1);
+
+    let full = (1..Overrides::MAX as u16).fold(builder, |builder, code| {
+        builder.on(Signal::Close(4000 + code), Verdict::Never)
+    });
+    let full = full.on(Signal::Eof, Verdict::Never);
+    assert!(full.clone().build().is_ok());
+    let over = full.on(Signal::Io, Verdict::Never).build();
+    assert_eq!(over, Err(ConfigError::TooManyOverrides));
+}
+
+// ---- a dialect's own codes ---------------------------------------------------------------------
+
+/// A service whose close code 4100 means: never come back.
+struct Service;
+
+impl Dialect for Service {
+    fn classify_text<'a>(&self, _: &'a str) -> Class<'a> {
+        Class::Data
+    }
+
+    fn classify_binary<'a>(&self, _: &'a [u8]) -> Class<'a> {
+        Class::Data
+    }
+
+    fn close_verdict(&self, code: u16) -> Option<Verdict> {
+        (code == 4100 || code == 1000).then_some(Verdict::Never)
+    }
+}
+
+fn close_of_a_service(config: Config, code: u16) -> Vec<Did> {
+    let mut machine = Heartbeat::new(config, Service, 7, Instant::ORIGIN);
+    let _ = machine.step(Instant::ORIGIN, TICK);
+    let _ = machine.step(Instant::ORIGIN, connected(1));
+    did(&machine.step(Instant::ORIGIN, closed(1, Cause::Close(code))))
+}
+
+#[test]
+fn a_dialect_decides_its_own_codes_and_a_configuration_outranks_it() {
+    for code in [4100, 1000] {
+        assert_eq!(
+            close_of_a_service(Config::default(), code),
+            [Did::GaveUp(GiveUp::Cause(Cause::Close(code)))]
+        );
+        let config = Config::builder().on(Signal::Close(code), Verdict::Backoff);
+        let dids = close_of_a_service(config.build().unwrap(), code);
+        assert!((S..=2 * S).contains(&delay_of(&dids)));
+    }
+    assert!(matches!(
+        close_of_a_service(Config::default(), 4101)[..],
+        [Did::Reconnect { .. }]
+    ));
+}
+
+// ---- Retry-After -------------------------------------------------------------------------------
+
+/// The delay after one loss by `cause`, for many seeds.
+fn delays(config: &Config, cause: Cause) -> Vec<u64> {
+    (0..2000)
+        .map(|seed| {
+            let mut header = Header::default();
+            header.config = config.clone();
+            header.seed = seed;
+            let mut machine = header.heartbeat();
+            let _ = machine.step(Instant::ORIGIN, TICK);
+            let step = machine.step(Instant::ORIGIN, closed(1, cause));
+            delay_of(&did(&step))
+        })
+        .collect()
+}
+
+/// All lie in the range, and they come near to both of its ends.
+#[track_caller]
+fn assert_fill(delays: &[u64], least: u64, most: u64) {
+    let (min, max) = (*delays.iter().min().unwrap(), *delays.iter().max().unwrap());
+    assert!(
+        min >= least && max <= most,
+        "{min}..={max}, not in {least}..={most}"
+    );
+    let margin = (most - least) / 50;
+    assert!(
+        min <= least + margin && max >= most - margin,
+        "{min}..={max}"
+    );
+}
+
+#[test]
+fn retry_after_is_a_floor_and_jitter_comes_on_top() {
+    // The backoff alone: 1 s to 2 s, so that its jitter is 1 s.
+    let config = Config::default();
+    assert_fill(&delays(&config, retry_after(429, 0)), S, 2 * S);
+    assert_fill(&delays(&config, retry_after(429, 1)), S, 2 * S);
+    assert_fill(&delays(&config, retry_after(503, 7)), 7 * S, 8 * S);
+    // The cap of the backoff is none for the server's wish.
+    assert_fill(&delays(&config, retry_after(503, 3600)), 3600 * S, 3601 * S);
+    // Within the range of the backoff it only cuts off the lower end, and adds what it cuts.
+    let long = Config::builder()
+        .backoff(secs(40), secs(60), 50)
+        .build()
+        .unwrap();
+    assert_fill(&delays(&long, retry_after(503, 20)), 20 * S, 40 * S);
+    assert_fill(&delays(&long, retry_after(503, 30)), 30 * S, 50 * S);
+}
+
+#[test]
+fn retry_after_is_cut_to_a_day() {
+    let day = nanos(MAX_RETRY_AFTER);
+    assert_eq!(day, 86_400 * S);
+    for after in [MAX_RETRY_AFTER, secs(86_401), Duration::MAX] {
+        let cause = Cause::Http {
+            status: 503,
+            retry_after: Some(after),
+        };
+        assert_fill(&delays(&Config::default(), cause), day, day + S);
+    }
+}
+
+#[test]
+fn a_kick_hastens_a_backoff_but_not_a_retry_after() {
+    let config = Config::builder()
+        .backoff(secs(40), secs(60), 50)
+        .build()
+        .unwrap();
+    // Not before the floor that is under all dials.
+    let mut rig = Rig::open_at(config.clone(), 0);
+    rig.step(0, closed(1, Cause::Reset));
+    assert_eq!(rig.step(25 * MS - 1, KICK), []);
+    assert_eq!(rig.wake(), Some(25 * MS));
+    assert_eq!(rig.step(25 * MS, TICK), [Did::Connect(2, 1)]);
+
+    let mut rig = Rig::open_at(config.clone(), 0);
+    rig.step(0, closed(1, Cause::Reset));
+    assert_eq!(rig.step(3 * S, KICK), [Did::Connect(2, 1)]);
+
+    let mut rig = Rig::open_at(config, 0);
+    rig.step(0, closed(1, retry_after(429, 7)));
+    assert_eq!(rig.step(3 * S, KICK), []);
+    assert_eq!(rig.wake(), Some(7 * S));
+    assert_eq!(rig.step(7 * S, KICK), [Did::Connect(2, 1)]);
+}
+
+// ---- 1012 --------------------------------------------------------------------------------------
+
+#[test]
+fn a_restart_spreads_the_clients_over_5_to_30_seconds() {
+    let delays_ = delays(&Config::default(), Cause::Close(1012));
+    assert_fill(&delays_, 5 * S, 30 * S);
+    // Evenly: each of 5 parts has its fifth.
+    for part in 0..5 {
+        let from = (5 + 5 * part) * S;
+        let count = delays_
+            .iter()
+            .filter(|delay| (from..from + 5 * S).contains(delay))
+            .count();
+        assert!((340..=460).contains(&count), "part {part}: {count}");
+    }
+}
+
+#[test]
+fn a_restart_is_spread_whatever_the_cap_and_the_backoff_may_be_longer() {
+    let short = Config::builder()
+        .backoff(millis(50), millis(50), 50)
+        .build()
+        .unwrap();
+    assert_fill(&delays(&short, Cause::Close(1012)), 5 * S, 30 * S);
+    let long = Config::builder()
+        .backoff(secs(60), secs(60), 50)
+        .build()
+        .unwrap();
+    assert_fill(&delays(&long, Cause::Close(1012)), 30 * S, 60 * S);
+}
+
+#[test]
+fn a_kick_does_not_undo_the_spread() {
+    let mut rig = Rig::open_at(Config::default(), 0);
+    let delay = delay_of(&rig.step(0, closed(1, Cause::Close(1012))));
+    assert_eq!(rig.step(5 * S - 1, KICK), []);
+    // What was drawn stays: a network that comes back for all must not bring all back at once.
+    assert_eq!(rig.wake(), Some(delay));
+}
+
+// ---- credentials -------------------------------------------------------------------------------
+
+#[test]
+fn credentials_are_refreshed_once_and_then_given_up() {
+    for (first, second) in [
+        (http(401), http(401)),
+        (Cause::Close(1008), http(401)),
+        (http(401), Cause::Close(4401)),
+        (Cause::Close(3000), Cause::Close(3000)),
+    ] {
+        let mut rig = Rig::new(Config::default());
+        rig.step(0, TICK);
+        let at = delay_of(&rig.step(0, closed(1, first)));
+        assert_eq!(rig.step(at, TICK), [Did::ConnectAfresh(2, 1)]);
+        assert_eq!(
+            rig.step(at, closed(2, second)),
+            [Did::GaveUp(GiveUp::Credentials(second))]
+        );
+        assert_eq!((rig.phase(), rig.wake()), (Phase::Stopped, None));
+    }
+}
+
+/// A dial that fails for another reason in between proves nothing about the credentials, and is
+/// not told to fetch them again.
+#[test]
+fn a_failure_between_two_refusals_does_not_start_the_count_anew() {
+    let mut rig = Rig::new(Config::default());
+    rig.step(0, TICK);
+    let mut now = delay_of(&rig.step(0, closed(1, http(401))));
+    assert_eq!(rig.step(now, TICK), [Did::ConnectAfresh(2, 1)]);
+    now += delay_of(&rig.step(now, closed(2, Cause::Refused)));
+    assert_eq!(rig.step(now, TICK), [Did::Connect(3, 2)]);
+    assert_eq!(
+        rig.step(now, closed(3, http(401))),
+        [Did::GaveUp(GiveUp::Credentials(http(401)))]
+    );
+}
+
+#[test]
+fn a_stable_connection_earns_a_new_refresh() {
+    for (open_for, stable) in [(30 * S, true), (30 * S - 1, false)] {
+        let mut rig = Rig::new(Config::default());
+        rig.step(0, TICK);
+        rig.step(0, closed(1, http(401)));
+        let now = rig.reconnect();
+        let dids = rig.step(now + open_for, closed(2, Cause::Close(1008)));
+        if stable {
+            let at = now + open_for + delay_of(&dids);
+            assert_eq!(rig.step(at, TICK), [Did::ConnectAfresh(3, 1)]);
+        } else {
+            let reason = GiveUp::Credentials(Cause::Close(1008));
+            assert_eq!(dids, [Did::GaveUp(reason)]);
+        }
+    }
+}
+
+#[test]
+fn a_kick_does_not_lose_the_call_for_fresh_credentials() {
+    let mut rig = Rig::new(Config::default());
+    rig.step(0, TICK);
+    rig.step(0, closed(1, http(401)));
+    assert_eq!(rig.step(S / 2, KICK), [Did::ConnectAfresh(2, 1)]);
+}
+
+// ---- giving up ---------------------------------------------------------------------------------
+
+#[test]
+fn what_cannot_be_mended_outranks_the_number_of_attempts() {
+    let config = Config::builder().max_attempts(1).build().unwrap();
+    let mut rig = Rig::new(config);
+    rig.step(0, TICK);
+    let now = delay_of(&rig.step(0, closed(1, Cause::Refused)));
+    rig.step(now, TICK);
+    assert_eq!(
+        rig.step(now, closed(2, Cause::Tls)),
+        [Did::GaveUp(GiveUp::Cause(Cause::Tls))]
+    );
+}
+
+/// A verdict of our own is always worth another dial, whatever rows were overridden.
+#[test]
+fn a_local_verdict_never_gives_up_by_itself() {
+    let signals = [
+        Signal::Refused,
+        Signal::Reset,
+        Signal::Eof,
+        Signal::Tls,
+        Signal::Io,
+    ];
+    let never = signals
+        .iter()
+        .fold(Config::builder(), |builder, signal| {
+            builder.on(*signal, Verdict::Never)
+        })
+        .build()
+        .unwrap();
+    let mut rig = Rig::open_at(never, 0);
+    assert_eq!(rig.run_to_abort(), (90 * S, AbortReason::IdleTimeout));
+    assert_eq!(rig.phase(), Phase::Waiting);
+}
+
+#[test]
+fn a_close_that_was_asked_for_is_the_end_whatever_its_code() {
+    for cause in [
+        Cause::Close(1000),
+        Cause::Close(1012),
+        Cause::Close(1008),
+        Cause::Eof,
+        Cause::Tls,
+    ] {
+        let mut rig = Rig::open_at(Config::default(), 0);
+        rig.step(0, STOP);
+        assert_eq!(rig.step_whole(S, closed(1, cause)), (vec![], false));
+        assert_eq!((rig.phase(), rig.wake()), (Phase::Stopped, None));
+    }
+}

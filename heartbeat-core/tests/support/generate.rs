@@ -1,0 +1,391 @@
+//! Random configurations and traces, drawn so that things coincide: short times in whole seconds,
+//! steps exactly at `wake` and around it, events about the connection before and the one to come.
+
+use std::fmt;
+use std::time::Duration;
+
+use heartbeat_core::trace::Header;
+use heartbeat_core::{Cause, Config, ConnId, Event, Instant, Message, Ping, Signal, Verdict};
+use proptest::prelude::*;
+
+use super::compare::header;
+use super::{JSON_PING, MS, Machine, S, secs};
+
+/// An event and its time, relative to where the machine stands when its turn comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Op {
+    pub(crate) when: When,
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum When {
+    /// At the machine's `wake`.
+    Wake,
+    /// That many nanoseconds before it.
+    BeforeWake(u64),
+    /// That many after it.
+    AfterWake(u64),
+    /// That many after the latest time.
+    Later(u64),
+    /// That many before the latest time: time goes backwards.
+    Back(u64),
+    /// Whatever the machine's time.
+    At(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    Tick,
+    Connected(Which),
+    Received(Which, Content),
+    Progress(Which),
+    WriteBlocked(Which),
+    Wrote(Which),
+    ReadPaused(Which),
+    ReadResumed(Which),
+    Closed(Which, Cause),
+    Kick,
+    Stop,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which {
+    Current,
+    /// The latest id, live or not, less this.
+    Earlier(u64),
+    /// An id that was not handed out yet.
+    Future(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content {
+    Data,
+    Ping(&'static [u8]),
+    /// A pong that answers the ping with this number.
+    PongTo(u8),
+    Pong(&'static [u8]),
+    Text(&'static str),
+    Binary(&'static [u8]),
+}
+
+/// Pings in other words, and what only looks like one.
+const TEXTS: &[&str] = &[
+    "",
+    "ping",
+    r#"{"type":"pong"}"#,
+    r#"{"type":"ping"#,
+    r#"{"type":["ping"]}"#,
+    r#"[{"type":"ping"}]"#,
+    r#"{"type":"ping","type":"trade"}"#,
+    r#"{"type":7,"type":"ping"}"#,
+    r#" {"t\u0079pe" : "\u0070ing", "a": {"b": [1]}} "#,
+];
+
+/// The payloads of the machine's first 256 pings.
+static NUMBERS: [[u8; 8]; 256] = {
+    let mut numbers = [[0; 8]; 256];
+    let mut number = 0;
+    while number < 256 {
+        numbers[number] = (number as u64).to_be_bytes();
+        number += 1;
+    }
+    numbers
+};
+
+/// Turns ops into events as the machine goes along.
+#[derive(Clone)]
+pub(crate) struct Resolver {
+    now: u64,
+}
+
+impl Resolver {
+    pub(crate) fn new(header: &Header) -> Self {
+        Self {
+            now: header.start.as_nanos(),
+        }
+    }
+
+    pub(crate) fn resolve(&mut self, machine: &Machine, op: Op) -> (Instant, Event<'static>) {
+        let wake = machine.wake().map_or(self.now, Instant::as_nanos);
+        let at = match op.when {
+            When::Wake => wake,
+            When::BeforeWake(span) => wake.saturating_sub(span),
+            When::AfterWake(span) => wake.saturating_add(span),
+            When::Later(span) => self.now.saturating_add(span),
+            When::Back(span) => self.now.saturating_sub(span),
+            When::At(at) => at,
+        };
+        self.now = self.now.max(at);
+        (Instant::from_nanos(at), event(machine, op.what))
+    }
+}
+
+fn event(machine: &Machine, what: What) -> Event<'static> {
+    let latest = u64::from(machine.stats().dials);
+    let conn = |which| {
+        ConnId::new(match which {
+            Which::Current => latest,
+            Which::Earlier(back) => latest.saturating_sub(back),
+            Which::Future(ahead) => latest.saturating_add(ahead),
+        })
+    };
+    match what {
+        What::Tick => Event::Tick,
+        What::Connected(which) => Event::Connected(conn(which)),
+        What::Received(which, content) => Event::Received(
+            conn(which),
+            match content {
+                Content::Data => Message::Data,
+                Content::Ping(bytes) => Message::Ping(bytes),
+                Content::PongTo(back) => {
+                    let latest = machine.stats().pings_sent as u8;
+                    Message::Pong(&NUMBERS[usize::from(latest.wrapping_sub(back))])
+                }
+                Content::Pong(bytes) => Message::Pong(bytes),
+                Content::Text(text) => Message::Text(text),
+                Content::Binary(bytes) => Message::Binary(bytes),
+            },
+        ),
+        What::Progress(which) => Event::Progress(conn(which)),
+        What::WriteBlocked(which) => Event::WriteBlocked(conn(which)),
+        What::Wrote(which) => Event::Wrote(conn(which)),
+        What::ReadPaused(which) => Event::ReadPaused(conn(which)),
+        What::ReadResumed(which) => Event::ReadResumed(conn(which)),
+        What::Closed(which, cause) => Event::Closed(conn(which), cause),
+        What::Kick => Event::Kick,
+        What::Stop => Event::Stop,
+    }
+}
+
+// ---- strategies --------------------------------------------------------------------------------
+
+/// A machine and what happens to it.
+#[derive(Clone)]
+pub(crate) struct Script {
+    pub(crate) header: Header,
+    pub(crate) ops: Vec<Op>,
+}
+
+/// What happened is told as a trace by the failure itself, which can be replayed.
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the trace above, {} events", self.ops.len())
+    }
+}
+
+/// Scripts of fewer than `length` events.
+pub(crate) fn scripts(length: usize) -> BoxedStrategy<Script> {
+    (headers(), prop::collection::vec(op(), 1..length))
+        .prop_map(|(header, ops)| Script { header, ops })
+        .boxed()
+}
+
+fn op() -> BoxedStrategy<Op> {
+    // Most connections succeed, or nothing would ever be open; to stop ends the story.
+    let what = prop_oneof![
+        30 => Just(What::Tick),
+        14 => which().prop_map(What::Connected),
+        14 => (which(), content()).prop_map(|(which, content)| What::Received(which, content)),
+        4 => which().prop_map(What::Progress),
+        4 => which().prop_map(What::WriteBlocked),
+        3 => which().prop_map(What::Wrote),
+        4 => which().prop_map(What::ReadPaused),
+        4 => which().prop_map(What::ReadResumed),
+        4 => (which(), cause()).prop_map(|(which, cause)| What::Closed(which, cause)),
+        3 => Just(What::Kick),
+        1 => prop::bool::weighted(0.4).prop_map(|stop| if stop { What::Stop } else { What::Tick }),
+    ];
+    (when(), what)
+        .prop_map(|(when, what)| Op { when, what })
+        .boxed()
+}
+
+fn when() -> BoxedStrategy<When> {
+    prop_oneof![
+        24 => Just(When::Wake),
+        6 => Just(When::BeforeWake(1)),
+        4 => (1..5u64).prop_map(|seconds| When::BeforeWake(seconds * S)),
+        3 => Just(When::AfterWake(1)),
+        // Around the usual grace of a second, and far beyond it.
+        2 => Just(When::AfterWake(S)),
+        2 => Just(When::AfterWake(S + 1)),
+        4 => (1..10u64).prop_map(|seconds| When::AfterWake(seconds * S)),
+        1 => (0..400 * S).prop_map(When::AfterWake),
+        16 => Just(When::Later(0)),
+        8 => Just(When::Later(MS)),
+        8 => (0..4u64).prop_map(|seconds| When::Later(seconds * S)),
+        4 => (0..4 * S).prop_map(When::Later),
+        2 => (0..100 * S).prop_map(When::Back),
+        // Seldom, for after a leap to the end of time nothing more happens.
+        1 => prop_oneof![Just(0), Just(u64::MAX - S), Just(u64::MAX - 1), any::<u64>()]
+            .prop_map(When::At),
+    ]
+    .boxed()
+}
+
+fn which() -> BoxedStrategy<Which> {
+    prop_oneof![
+        40 => Just(Which::Current),
+        2 => (1..3u64).prop_map(Which::Earlier),
+        1 => (1..3u64).prop_map(Which::Future),
+        1 => Just(Which::Future(u64::MAX)),
+    ]
+    .boxed()
+}
+
+fn content() -> BoxedStrategy<Content> {
+    prop_oneof![
+        4 => Just(Content::Data),
+        2 => prop_oneof![Just(&b""[..]), Just(&b"hello"[..]), Just(&[0xff; 125][..])]
+            .prop_map(Content::Ping),
+        4 => Just(Content::PongTo(1)),
+        1 => any::<u8>().prop_map(Content::PongTo),
+        1 => prop_oneof![Just(&b""[..]), Just(&b"\0\0\0\0"[..])].prop_map(Content::Pong),
+        2 => Just(Content::Text(JSON_PING)),
+        1 => prop::sample::select(TEXTS).prop_map(Content::Text),
+        1 => Just(Content::Binary(br#"{"type":"ping"}"#)),
+    ]
+    .boxed()
+}
+
+pub(crate) fn cause() -> BoxedStrategy<Cause> {
+    let retry_after = prop_oneof![
+        4 => Just(None),
+        4 => (0..40u64).prop_map(|seconds| Some(secs(seconds))),
+        1 => Just(Some(Duration::MAX)),
+        1 => Just(Some(secs(86_400))),
+    ];
+    prop_oneof![
+        6 => prop_oneof![
+            Just(Cause::Refused), Just(Cause::Reset), Just(Cause::Eof), Just(Cause::Io)
+        ],
+        1 => Just(Cause::Tls),
+        4 => prop::sample::select(&[1000, 1001, 1005, 1006, 1011, 1013, 1014, 4000, 4400, 4999][..])
+            .prop_map(Cause::Close),
+        2 => Just(Cause::Close(1012)),
+        2 => prop::sample::select(&[1008, 3000, 4401][..]).prop_map(Cause::Close),
+        1 => any::<u16>().prop_map(Cause::Close),
+        3 => (prop::sample::select(&[429, 503][..]), retry_after.clone())
+            .prop_map(|(status, retry_after)| Cause::Http { status, retry_after }),
+        1 => Just(Cause::Http { status: 401, retry_after: None }),
+        1 => (200..600u16, retry_after)
+            .prop_map(|(status, retry_after)| Cause::Http { status, retry_after }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn headers() -> BoxedStrategy<Header> {
+    let start = prop_oneof![
+        4 => Just(0),
+        2 => 0..100 * S,
+        1 => any::<u64>(),
+        2 => (0..20 * S).prop_map(|left| u64::MAX - left),
+    ];
+    (configs(), any::<u64>(), start)
+        .prop_map(|(config, seed, start)| header(config, seed, start))
+        .boxed()
+}
+
+/// A time as settings may have it: mostly few whole seconds, sometimes the extremes.
+fn time() -> BoxedStrategy<Duration> {
+    prop_oneof![
+        30 => (1..10u64).prop_map(secs),
+        6 => (10..40u64).prop_map(secs),
+        4 => (1..2000u64).prop_map(Duration::from_millis),
+        2 => (MS..9 * S).prop_map(Duration::from_nanos),
+        1 => Just(heartbeat_core::MIN_DURATION),
+        1 => Just(heartbeat_core::MAX_DURATION),
+    ]
+    .boxed()
+}
+
+fn optional_time() -> BoxedStrategy<Option<Duration>> {
+    prop::option::weighted(0.6, time()).boxed()
+}
+
+pub(crate) fn configs() -> BoxedStrategy<Config> {
+    let ping = prop_oneof![
+        1 => Just(Ping::Never),
+        3 => time().prop_map(Ping::AfterSilence),
+        2 => time().prop_map(Ping::Every),
+    ];
+    let waits = (
+        time(),
+        optional_time(),
+        ping,
+        optional_time(),
+        optional_time(),
+        optional_time(),
+    );
+    let limits = (time(), optional_time(), time(), time(), time());
+    let percent = prop_oneof![Just(0u8), Just(1), Just(50), Just(100), 0..=100u8];
+    let backoff = (time(), time(), percent);
+    let most = prop::option::weighted(0.3, 1..4u32);
+    (waits, limits, backoff, most, overrides())
+        .prop_map(|(waits, limits, backoff, most, overrides)| {
+            let (idle, check, ping, keepalive, pong, data) = waits;
+            let (connect, write, close, grace, stable) = limits;
+            let (base, cap, percent) = backoff;
+            let base = base.max(heartbeat_core::MIN_BACKOFF_BASE);
+            let builder = Config::builder()
+                .idle_timeout(idle)
+                .check_interval(check)
+                .ping(shorter_than(idle, ping))
+                .keepalive(keepalive)
+                .pong_timeout(pong)
+                .data_timeout(data)
+                .connect_timeout(connect)
+                .write_timeout(write)
+                .close_timeout(close)
+                .late_grace(grace)
+                .backoff(base, cap.max(base), percent)
+                .stable_after(stable)
+                .max_attempts(most);
+            let builder = overrides
+                .into_iter()
+                .fold(builder, |builder, (signal, verdict)| {
+                    builder.on(signal, verdict)
+                });
+            builder.build().expect("consistent")
+        })
+        .boxed()
+}
+
+/// A ping must come before the idle timeout.
+fn shorter_than(idle: Duration, ping: Ping) -> Ping {
+    let nearly = idle - Duration::from_nanos(1);
+    match ping {
+        Ping::AfterSilence(_) | Ping::Every(_) if nearly < heartbeat_core::MIN_DURATION => {
+            Ping::Never
+        }
+        Ping::AfterSilence(silence) => Ping::AfterSilence(silence.min(nearly)),
+        Ping::Every(interval) => Ping::Every(interval.min(nearly)),
+        Ping::Never => Ping::Never,
+    }
+}
+
+fn overrides() -> BoxedStrategy<Vec<(Signal, Verdict)>> {
+    let signal = prop_oneof![
+        Just(Signal::Refused),
+        Just(Signal::Reset),
+        Just(Signal::Eof),
+        Just(Signal::Tls),
+        Just(Signal::Io),
+        Just(Signal::Close(1000)),
+        Just(Signal::Close(1012)),
+        Just(Signal::Http(429)),
+    ];
+    let verdict = prop_oneof![
+        Just(Verdict::Backoff),
+        Just(Verdict::Refresh),
+        Just(Verdict::Never),
+        time().prop_map(Verdict::After),
+        (time(), time()).prop_map(|(one, other)| Verdict::Spread(one.min(other), one.max(other))),
+    ];
+    prop_oneof![
+        3 => Just(Vec::new()),
+        1 => prop::collection::vec((signal, verdict), 1..4),
+    ]
+    .boxed()
+}

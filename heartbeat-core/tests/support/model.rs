@@ -1,0 +1,850 @@
+//! The rules a second time, written to be read: no anchors, no shared code with the machine.
+//!
+//! The model keeps the whole history of a connection as a list of facts and answers every question
+//! ("since when is a question open?", "how much silence is charged?") by looking through it. Times
+//! are 128 bits wide, so that nothing overflows; what would come at or after the end of time
+//! (`u64::MAX`) never comes.
+//!
+//! What chance decides, the model cannot know: the delay before a dial and, after a spread, the
+//! moment from which a kick may dial. It takes these from the machine's own answer and checks that
+//! they lie where they may.
+
+use std::time::Duration;
+
+use heartbeat_core::{
+    AbortReason, Cause, Config, Event, GiveUp, Message, Phase, Ping, Signal, Verdict,
+};
+
+use super::{Did, JSON_PONG, nanos};
+
+type Time = u128;
+
+const END: Time = u64::MAX as Time;
+/// The least time between a loss and the next dial.
+const DIAL_FLOOR: Time = 25_000_000;
+const DAY: Time = 86_400 * 1_000_000_000;
+const TEN_SECONDS: Time = 10_000_000_000;
+const TWENTY_SECONDS: Time = 20_000_000_000;
+
+/// What the machine answered, and what the model must take from it where chance decides.
+pub(crate) struct Answer {
+    pub(crate) dids: Vec<Did>,
+    pub(crate) wake: Option<u64>,
+    pub(crate) stale: bool,
+    pub(crate) phase: Phase,
+}
+
+#[derive(Clone)]
+pub(crate) struct Model {
+    config: Config,
+    now: Time,
+    wake: Option<Time>,
+    state: State,
+    dials: u64,
+    /// Losses since the last connection that was stable.
+    failures: u32,
+    /// A loss since the last stable connection asked for fresh credentials.
+    asked_for_credentials: bool,
+    /// The next dial must be told to fetch them.
+    tell_the_dial: bool,
+    pings: u64,
+    pub(crate) counts: Counts,
+}
+
+/// The order of [`Counts::verdicts`].
+pub(crate) const REASONS: [AbortReason; 7] = [
+    AbortReason::ConnectTimeout,
+    AbortReason::IdleTimeout,
+    AbortReason::PongTimeout,
+    AbortReason::DataTimeout,
+    AbortReason::WriteTimeout,
+    AbortReason::CloseTimeout,
+    AbortReason::Stale,
+];
+
+/// The figures that the model keeps beside the machine's `Stats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) dials: u32,
+    pub(crate) reconnects: u32,
+    pub(crate) connects: u32,
+    pub(crate) losses: u32,
+    pub(crate) pings_sent: u32,
+    pub(crate) probes_sent: u32,
+    pub(crate) pongs_sent: u32,
+    pub(crate) pongs_received: u32,
+    pub(crate) verdicts: [u32; 7],
+    pub(crate) rtt_samples: u32,
+    pub(crate) rtt_last: Duration,
+    pub(crate) time_open: Duration,
+}
+
+#[derive(Clone)]
+enum State {
+    Waiting {
+        at: Time,
+        /// A kick may dial from here on; where chance decides, somewhere in this range.
+        kick_from: (Time, Time),
+    },
+    Connecting {
+        since: Time,
+    },
+    Open(History),
+    Closing {
+        since: Time,
+    },
+    Stopped,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fact {
+    Opened,
+    /// A byte arrived.
+    Heard,
+    /// Data arrived, or a part of a message that may be data.
+    Data,
+    /// Something was sent, by whomever.
+    Sent,
+    /// A ping with this number was sent.
+    Asked(u64),
+    /// The pong for it arrived.
+    Answered(u64),
+    /// A ping that wants an answer was sent.
+    Probed,
+    /// A ping was sent because a step came late; only it decides until a byte is heard.
+    ProbedLate,
+    PeriodicPing,
+    Checked,
+    Blocked,
+    Moved,
+    Paused,
+    Resumed,
+}
+
+/// All that happened to one open connection, in order.
+#[derive(Clone, Default)]
+struct History(Vec<(Time, Fact)>);
+
+impl History {
+    fn add(&mut self, now: Time, fact: Fact) {
+        self.0.push((now, fact));
+    }
+
+    /// When the latest of these facts happened.
+    fn last(&self, wanted: impl Fn(Fact) -> bool) -> Option<Time> {
+        let found = self.0.iter().rev().find(|(_, fact)| wanted(*fact));
+        found.map(|(time, _)| *time)
+    }
+
+    /// When the earliest `wanted` fact after the latest `reset` fact happened.
+    fn first_since(
+        &self,
+        wanted: impl Fn(Fact) -> bool,
+        reset: impl Fn(Fact) -> bool,
+    ) -> Option<Time> {
+        let found = self.since(reset).iter().find(|(_, fact)| wanted(*fact));
+        found.map(|(time, _)| *time)
+    }
+
+    /// When the latest `wanted` fact after the latest `reset` fact happened.
+    fn last_since(
+        &self,
+        wanted: impl Fn(Fact) -> bool,
+        reset: impl Fn(Fact) -> bool,
+    ) -> Option<Time> {
+        let mut facts = self.since(reset).iter().rev();
+        let found = facts.find(|(_, fact)| wanted(*fact));
+        found.map(|(time, _)| *time)
+    }
+
+    fn since(&self, reset: impl Fn(Fact) -> bool) -> &[(Time, Fact)] {
+        let last = self.0.iter().rposition(|(_, fact)| reset(*fact));
+        &self.0[last.map_or(0, |index| index + 1)..]
+    }
+
+    fn opened(&self) -> Time {
+        self.last(|fact| fact == Fact::Opened).expect("opened")
+    }
+
+    fn heard(&self) -> Time {
+        self.last(|fact| matches!(fact, Fact::Opened | Fact::Heard))
+            .expect("opened")
+    }
+
+    fn is_paused(&self) -> bool {
+        self.first_since(|fact| fact == Fact::Paused, |fact| fact == Fact::Resumed)
+            .is_some()
+    }
+
+    /// How long reading was paused between `from` and `now`.
+    fn paused_since(&self, from: Time, now: Time) -> Time {
+        let mut sum = 0;
+        let mut pause: Option<Time> = None;
+        for (time, fact) in &self.0 {
+            match fact {
+                Fact::Paused => pause = pause.or(Some(*time)),
+                Fact::Resumed => {
+                    if let Some(begin) = pause.take() {
+                        sum += time.saturating_sub(begin.max(from));
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Some(begin) = pause {
+            sum += now.saturating_sub(begin.max(from));
+        }
+        sum
+    }
+
+    /// The probe on which everything depends since a late step, until a byte is heard.
+    fn late_probe(&self) -> Option<Time> {
+        self.first_since(
+            |fact| fact == Fact::ProbedLate,
+            |fact| matches!(fact, Fact::Opened | Fact::Heard),
+        )
+    }
+
+    /// The first question that has no answer yet. Any byte is an answer.
+    fn open_question(&self) -> Option<Time> {
+        self.first_since(
+            |fact| matches!(fact, Fact::Probed | Fact::ProbedLate),
+            |fact| matches!(fact, Fact::Opened | Fact::Heard),
+        )
+    }
+}
+
+impl Model {
+    pub(crate) fn new(config: Config, start: u64) -> Self {
+        let start = Time::from(start);
+        Self {
+            config,
+            now: start,
+            wake: Some(start),
+            state: State::Waiting {
+                at: start,
+                kick_from: (start, start),
+            },
+            dials: 0,
+            failures: 0,
+            asked_for_credentials: false,
+            tell_the_dial: false,
+            pings: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// What the machine must answer; `answer` is what it did answer. An error if chance fell
+    /// where it may not.
+    pub(crate) fn step(
+        &mut self,
+        now: u64,
+        event: Event<'_>,
+        answer: &Answer,
+    ) -> Result<Answer, String> {
+        self.now = self.now.max(Time::from(now));
+        let late = self
+            .wake
+            .is_some_and(|wake| self.now > wake + span(self.config.late_grace()));
+        let mut dids = Vec::new();
+        let stale = self.event(event, answer, &mut dids)?;
+        self.due(matches!(event, Event::Kick), late, answer, &mut dids)?;
+        self.wake = self.next_wake();
+        for did in &dids {
+            if let Did::Abort(_, reason) = did {
+                let index = REASONS.iter().position(|known| known == reason);
+                self.counts.verdicts[index.expect("a known reason")] += 1;
+            }
+        }
+        Ok(Answer {
+            dids,
+            wake: self.wake.map(|wake| wake as u64),
+            stale,
+            phase: self.phase(),
+        })
+    }
+
+    fn phase(&self) -> Phase {
+        match self.state {
+            State::Waiting { .. } => Phase::Waiting,
+            State::Connecting { .. } => Phase::Connecting,
+            State::Open(_) => Phase::Open,
+            State::Closing { .. } => Phase::Closing,
+            State::Stopped => Phase::Stopped,
+        }
+    }
+
+    /// When a byte was heard last, and since when the connection is open.
+    pub(crate) fn heard_and_opened(&self) -> Option<(u64, u64)> {
+        match &self.state {
+            State::Open(history) => Some((history.heard() as u64, history.opened() as u64)),
+            State::Waiting { .. }
+            | State::Connecting { .. }
+            | State::Closing { .. }
+            | State::Stopped => None,
+        }
+    }
+
+    /// The counts with the time of the present connection.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = self.counts;
+        if let State::Open(history) = &self.state {
+            counts.time_open += duration(self.now - history.opened());
+        }
+        counts
+    }
+
+    // ---- events ----
+
+    fn event(
+        &mut self,
+        event: Event<'_>,
+        answer: &Answer,
+        dids: &mut Vec<Did>,
+    ) -> Result<bool, String> {
+        let conn = match event {
+            Event::Tick => return Ok(false),
+            Event::Kick => {
+                self.kick_while_waiting(answer)?;
+                return Ok(false);
+            }
+            Event::Stop => {
+                self.stop(dids);
+                return Ok(false);
+            }
+            Event::Connected(conn)
+            | Event::Received(conn, _)
+            | Event::Progress(conn)
+            | Event::WriteBlocked(conn)
+            | Event::Wrote(conn)
+            | Event::ReadPaused(conn)
+            | Event::ReadResumed(conn)
+            | Event::Closed(conn, _) => conn.get(),
+        };
+        let has_connection = matches!(
+            self.state,
+            State::Connecting { .. } | State::Open(_) | State::Closing { .. }
+        );
+        if !has_connection || conn != self.dials {
+            if let Event::Connected(_) = event {
+                dids.push(Did::Abort(conn, AbortReason::Stale));
+            }
+            return Ok(true);
+        }
+
+        let now = self.now;
+        match (&mut self.state, event) {
+            (State::Connecting { .. }, Event::Connected(_)) => {
+                self.counts.connects += 1;
+                let mut history = History::default();
+                history.add(now, Fact::Opened);
+                self.state = State::Open(history);
+            }
+            (State::Connecting { .. } | State::Open(_), Event::Closed(_, cause)) => {
+                let verdict = verdict(&self.config, cause);
+                self.lose(verdict, Some(cause), answer, dids)?;
+            }
+            (State::Closing { .. }, Event::Closed(..)) => self.state = State::Stopped,
+            (State::Open(history), Event::Received(_, message)) => {
+                history.add(now, Fact::Heard);
+                match message {
+                    Message::Ping(payload) => {
+                        dids.push(Did::PongFrame(conn, payload.to_vec()));
+                    }
+                    Message::Text(text) if is_json_ping(text) => {
+                        dids.push(Did::PongText(conn, JSON_PONG.to_owned()));
+                    }
+                    Message::Pong(payload) => {
+                        self.counts.pongs_received += 1;
+                        let latest = history.0.iter().rev().find_map(|(time, fact)| match fact {
+                            Fact::Asked(number) => Some((*time, *number)),
+                            _ => None,
+                        });
+                        if let Some((asked_at, number)) = latest
+                            && payload == number.to_be_bytes()
+                            && history
+                                .last(|fact| fact == Fact::Answered(number))
+                                .is_none()
+                        {
+                            history.add(now, Fact::Answered(number));
+                            self.counts.rtt_samples += 1;
+                            self.counts.rtt_last = duration(now - asked_at);
+                        }
+                    }
+                    Message::Data | Message::Text(_) | Message::Binary(_) => {
+                        history.add(now, Fact::Data);
+                    }
+                }
+                if !dids.is_empty() {
+                    history.add(now, Fact::Sent);
+                    self.counts.pongs_sent += 1;
+                }
+            }
+            (State::Open(history), Event::Progress(_)) => {
+                history.add(now, Fact::Heard);
+                history.add(now, Fact::Data);
+            }
+            (State::Open(history), Event::WriteBlocked(_)) => history.add(now, Fact::Blocked),
+            (State::Open(history), Event::Wrote(_)) => {
+                history.add(now, Fact::Moved);
+                history.add(now, Fact::Sent);
+            }
+            (State::Open(history), Event::ReadPaused(_)) => history.add(now, Fact::Paused),
+            (State::Open(history), Event::ReadResumed(_)) => history.add(now, Fact::Resumed),
+            // Impossible, or of no interest any more.
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn stop(&mut self, dids: &mut Vec<Did>) {
+        match &self.state {
+            State::Waiting { .. } => self.state = State::Stopped,
+            State::Connecting { .. } => {
+                dids.push(Did::Abort(self.dials, AbortReason::Stale));
+                self.state = State::Stopped;
+            }
+            State::Open(history) => {
+                self.counts.time_open += duration(self.now - history.opened());
+                dids.push(Did::Close(self.dials, 1000));
+                self.state = State::Closing { since: self.now };
+            }
+            State::Closing { .. } | State::Stopped => {}
+        }
+    }
+
+    /// The network is back: dial now, but no earlier than the floor and the server's own wish allow.
+    fn kick_while_waiting(&mut self, answer: &Answer) -> Result<(), String> {
+        let now = self.now;
+        let State::Waiting { at, kick_from } = &mut self.state else {
+            return Ok(());
+        };
+        if now >= *at {
+            return Ok(());
+        }
+        let (earliest, latest) = *kick_from;
+        let new_at = if now >= latest {
+            now
+        } else if earliest == latest {
+            earliest
+        } else if answer.phase == Phase::Connecting {
+            if now < earliest {
+                return Err(format!("a kick dialled at {now}, before {earliest}"));
+            }
+            now
+        } else {
+            // Only now does the machine tell what it drew.
+            let told = answer.wake.map_or(END, Time::from);
+            if told < earliest || told > latest.min(*at) {
+                return Err(format!(
+                    "after a kick the dial is at {told}, not in {earliest}..={latest}"
+                ));
+            }
+            told
+        };
+        if earliest != latest && new_at > now {
+            *kick_from = (new_at, new_at);
+        }
+        *at = (*at).min(new_at);
+        Ok(())
+    }
+
+    // ---- what is due ----
+
+    fn due(
+        &mut self,
+        kicked: bool,
+        late: bool,
+        answer: &Answer,
+        dids: &mut Vec<Did>,
+    ) -> Result<(), String> {
+        let now = self.now;
+        match self.state {
+            State::Waiting { at, .. } if at <= now && at < END => {
+                self.dials += 1;
+                self.counts.dials += 1;
+                self.counts.reconnects = self.counts.dials - 1;
+                let attempt = self.failures;
+                dids.push(if self.tell_the_dial {
+                    Did::ConnectAfresh(self.dials, attempt)
+                } else {
+                    Did::Connect(self.dials, attempt)
+                });
+                self.tell_the_dial = false;
+                self.state = State::Connecting { since: now };
+            }
+            State::Connecting { since } if self.has_come(since, self.config.connect_timeout()) => {
+                dids.push(Did::Abort(self.dials, AbortReason::ConnectTimeout));
+                self.lose(Verdict::Backoff, None, answer, dids)?;
+            }
+            State::Closing { since } if self.has_come(since, self.config.close_timeout()) => {
+                dids.push(Did::Abort(self.dials, AbortReason::CloseTimeout));
+                self.state = State::Stopped;
+            }
+            State::Open(_) => self.due_while_open(kicked, late, answer, dids)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn has_come(&self, since: Time, limit: Duration) -> bool {
+        let deadline = since + span(limit);
+        deadline <= self.now && deadline < END
+    }
+
+    fn due_while_open(
+        &mut self,
+        kicked: bool,
+        late: bool,
+        answer: &Answer,
+        dids: &mut Vec<Did>,
+    ) -> Result<(), String> {
+        let now = self.now;
+        let conn = self.dials;
+        let late_probe = late && self.wants_late_probe();
+
+        let first = self
+            .verdicts()
+            .into_iter()
+            .filter(|(deadline, reason)| {
+                *deadline <= now && !(late_probe && *reason != AbortReason::WriteTimeout)
+            })
+            .min_by_key(|(deadline, _)| *deadline);
+        if let Some((_, reason)) = first {
+            dids.push(Did::Abort(conn, reason));
+            return self.lose(Verdict::Backoff, None, answer, dids);
+        }
+
+        let check = self.next_check();
+        let periodic = self.next_periodic_ping();
+        let after_silence = self.next_silence_ping();
+        let keepalive = self.next_keepalive();
+        let State::Open(history) = &mut self.state else {
+            unreachable!("called while open");
+        };
+        let is_due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
+
+        if is_due(check) {
+            dids.push(Did::Check(conn, (now - history.heard()) as u64));
+            history.add(now, Fact::Checked);
+        }
+        let kick_asks = kicked && history.open_question().is_none();
+        let asks = kick_asks || late_probe || is_due(periodic) || is_due(after_silence);
+        if is_due(periodic) {
+            history.add(now, Fact::PeriodicPing);
+        }
+        if asks || is_due(keepalive) {
+            dids.push(Did::Ping(conn, self.pings));
+            history.add(now, Fact::Sent);
+            history.add(now, Fact::Asked(self.pings));
+            self.pings += 1;
+            self.counts.pings_sent += 1;
+        }
+        if asks {
+            self.counts.probes_sent += 1;
+            history.add(
+                now,
+                if late_probe {
+                    Fact::ProbedLate
+                } else {
+                    Fact::Probed
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// A step came late: is silence to be judged now, or so soon that a peer that was not asked yet
+    /// could hardly answer?
+    fn wants_late_probe(&self) -> bool {
+        let State::Open(history) = &self.state else {
+            return false;
+        };
+        if history.is_paused() || history.late_probe().is_some() {
+            return false;
+        }
+        let verdicts = self.verdicts();
+        let silence_is_due = verdicts.iter().any(|(deadline, reason)| {
+            *reason != AbortReason::WriteTimeout && *deadline <= self.now
+        });
+        let least = TEN_SECONDS.min(self.late_probe_timeout());
+        let hardly_time = history.open_question().is_none()
+            && verdicts.iter().any(|(deadline, reason)| {
+                *reason == AbortReason::IdleTimeout && *deadline < self.now + least
+            });
+        silence_is_due || hardly_time
+    }
+
+    /// How long the peer has to answer the probe of a late step.
+    fn late_probe_timeout(&self) -> Time {
+        let asked = self.config.pong_timeout().map_or(TWENTY_SECONDS, span);
+        asked
+            .min(TWENTY_SECONDS)
+            .min(span(self.config.idle_timeout()))
+    }
+
+    /// All verdicts that will fall if nothing happens, the one that goes first at equal times first.
+    fn verdicts(&self) -> Vec<(Time, AbortReason)> {
+        let State::Open(history) = &self.state else {
+            return Vec::new();
+        };
+        let config = &self.config;
+        let mut verdicts = Vec::new();
+        if !history.is_paused() {
+            // Silence is charged from a fact on, except for the time in which nothing was read.
+            let charged =
+                |from: Time, limit: Time| Some(from + limit + history.paused_since(from, self.now));
+            let late_probe = history.late_probe();
+            let idle = match late_probe {
+                Some(_) => None,
+                None => charged(history.heard(), span(config.idle_timeout())),
+            };
+            let (pong, pong_reason) = match late_probe {
+                Some(at) => {
+                    let reason = match config.pong_timeout() {
+                        Some(timeout) if span(timeout) <= self.late_probe_timeout() => {
+                            AbortReason::PongTimeout
+                        }
+                        _ => AbortReason::IdleTimeout,
+                    };
+                    (charged(at, self.late_probe_timeout()), reason)
+                }
+                None => {
+                    let deadline = config.pong_timeout().and_then(|timeout| {
+                        history
+                            .open_question()
+                            .and_then(|at| charged(at, span(timeout)))
+                    });
+                    (deadline, AbortReason::PongTimeout)
+                }
+            };
+            let data = config.data_timeout().and_then(|timeout| {
+                let is_data = |fact| matches!(fact, Fact::Opened | Fact::Data);
+                let deadline = charged(history.last(is_data)?, span(timeout));
+                // The peer has the time of a late probe for its data, too.
+                let late = history
+                    .last_since(|fact| fact == Fact::ProbedLate, is_data)
+                    .and_then(|at| charged(at, self.late_probe_timeout()));
+                deadline.max(late)
+            });
+            verdicts.extend(idle.map(|at| (at, AbortReason::IdleTimeout)));
+            verdicts.extend(pong.map(|at| (at, pong_reason)));
+            verdicts.extend(data.map(|at| (at, AbortReason::DataTimeout)));
+        }
+        let blocked = history.first_since(
+            |fact| fact == Fact::Blocked,
+            |fact| matches!(fact, Fact::Opened | Fact::Moved),
+        );
+        if let (Some(blocked), Some(timeout)) = (blocked, config.write_timeout()) {
+            verdicts.push((blocked + span(timeout), AbortReason::WriteTimeout));
+        }
+        verdicts.retain(|(deadline, _)| *deadline < END);
+        verdicts
+    }
+
+    fn open(&self) -> &History {
+        match &self.state {
+            State::Open(history) => history,
+            _ => unreachable!("asked while open"),
+        }
+    }
+
+    fn next_check(&self) -> Option<Time> {
+        let last = |fact| matches!(fact, Fact::Opened | Fact::Checked);
+        later(self.open().last(last)?, self.config.check_interval()?)
+    }
+
+    fn next_periodic_ping(&self) -> Option<Time> {
+        let last = |fact| matches!(fact, Fact::Opened | Fact::PeriodicPing);
+        match self.config.ping() {
+            Ping::Every(interval) => later(self.open().last(last)?, interval),
+            Ping::Never | Ping::AfterSilence(_) => None,
+        }
+    }
+
+    fn next_silence_ping(&self) -> Option<Time> {
+        match self.config.ping() {
+            Ping::AfterSilence(silence) if self.open().open_question().is_none() => {
+                later(self.open().heard(), silence)
+            }
+            Ping::Never | Ping::AfterSilence(_) | Ping::Every(_) => None,
+        }
+    }
+
+    fn next_keepalive(&self) -> Option<Time> {
+        let last = |fact| matches!(fact, Fact::Opened | Fact::Sent);
+        later(self.open().last(last)?, self.config.keepalive()?)
+    }
+
+    fn next_wake(&self) -> Option<Time> {
+        let next = match &self.state {
+            State::Waiting { at, .. } => Some(*at),
+            State::Connecting { since } => later(*since, self.config.connect_timeout()),
+            State::Closing { since } => later(*since, self.config.close_timeout()),
+            State::Open(_) => {
+                let verdicts = self.verdicts().into_iter().map(|(deadline, _)| deadline);
+                let notes = [
+                    self.next_check(),
+                    self.next_periodic_ping(),
+                    self.next_silence_ping(),
+                    self.next_keepalive(),
+                ];
+                verdicts.chain(notes.into_iter().flatten()).min()
+            }
+            State::Stopped => None,
+        };
+        next.filter(|at| *at < END)
+    }
+
+    // ---- losses ----
+
+    fn lose(
+        &mut self,
+        verdict: Verdict,
+        cause: Option<Cause>,
+        answer: &Answer,
+        dids: &mut Vec<Did>,
+    ) -> Result<(), String> {
+        self.counts.losses += 1;
+        if let State::Open(history) = &self.state {
+            let time_open = self.now - history.opened();
+            self.counts.time_open += duration(time_open);
+            if time_open >= span(self.config.stable_after()) {
+                self.failures = 0;
+                self.asked_for_credentials = false;
+            }
+        }
+        let gives_up = match (verdict, cause) {
+            (Verdict::Never, Some(cause)) => Some(GiveUp::Cause(cause)),
+            (Verdict::Refresh, Some(cause)) if self.asked_for_credentials => {
+                Some(GiveUp::Credentials(cause))
+            }
+            _ if self.config.max_attempts() == Some(self.failures) => Some(GiveUp::MaxAttempts),
+            _ => None,
+        };
+        if let Some(reason) = gives_up {
+            dids.push(Did::GaveUp(reason));
+            self.state = State::Stopped;
+            return Ok(());
+        }
+        if verdict == Verdict::Refresh {
+            self.asked_for_credentials = true;
+            self.tell_the_dial = true;
+        }
+
+        let (shortest, longest) = self.ordinary_delay();
+        let jitter = longest - shortest;
+        let shortest = shortest.max(DIAL_FLOOR);
+        // Where the delay may lie, and how long even a kick must wait.
+        let (least, most, kick_least, kick_most) = match verdict {
+            Verdict::After(after) => {
+                let after = span(after).min(DAY);
+                let most = if after <= shortest {
+                    longest
+                } else {
+                    longest.max(after + jitter)
+                };
+                (shortest.max(after), most, after, after)
+            }
+            Verdict::Spread(from, to) => {
+                let (from, to) = (span(from), span(to));
+                (shortest.max(from), longest.max(to), from, to)
+            }
+            _ => (shortest, longest, 0, 0),
+        };
+        let Some(Did::Reconnect { delay, .. }) = answer
+            .dids
+            .iter()
+            .find(|did| matches!(did, Did::Reconnect { .. }))
+        else {
+            return Err("a loss without a planned dial".to_owned());
+        };
+        let delay = Time::from(*delay);
+        if delay < least || delay > most {
+            return Err(format!("a delay of {delay}, not in {least}..={most}"));
+        }
+        self.failures += 1;
+        let at = (self.now + delay).min(END);
+        dids.push(Did::Reconnect {
+            at: at as u64,
+            attempt: self.failures,
+            delay: delay as u64,
+        });
+        self.state = State::Waiting {
+            at,
+            kick_from: (
+                (self.now + kick_least.max(DIAL_FLOOR)).min(END),
+                (self.now + kick_most.max(DIAL_FLOOR)).min(at),
+            ),
+        };
+        Ok(())
+    }
+
+    /// The shortest and the longest delay of the backoff, by doubling step by step.
+    fn ordinary_delay(&self) -> (Time, Time) {
+        let (base, cap, jitter_percent) = self.config.backoff();
+        let mut longest = span(base);
+        for _ in 0..self.failures {
+            longest = (longest * 2).min(span(cap));
+        }
+        let jitter = longest * Time::from(jitter_percent) / 100;
+        (longest - jitter, longest)
+    }
+}
+
+/// The table of causes of DESIGN, row by row, and what a configuration replaces in it.
+fn verdict(config: &Config, cause: Cause) -> Verdict {
+    let replaced = config
+        .overrides()
+        .iter()
+        .find(|(signal, _)| match (*signal, cause) {
+            (Signal::Close(wanted), Cause::Close(code)) => wanted == code,
+            (Signal::Http(wanted), Cause::Http { status, .. }) => wanted == status,
+            (Signal::Refused, Cause::Refused)
+            | (Signal::Reset, Cause::Reset)
+            | (Signal::Eof, Cause::Eof)
+            | (Signal::Tls, Cause::Tls)
+            | (Signal::Io, Cause::Io) => true,
+            _ => false,
+        });
+    if let Some((_, verdict)) = replaced {
+        return verdict;
+    }
+    match cause {
+        Cause::Tls | Cause::Close(1002 | 1003 | 1007 | 1009 | 1010 | 1015) => Verdict::Never,
+        Cause::Close(1008 | 3000 | 4401) | Cause::Http { status: 401, .. } => Verdict::Refresh,
+        Cause::Close(1012) => Verdict::Spread(Duration::from_secs(5), Duration::from_secs(30)),
+        Cause::Http {
+            status: 429 | 503,
+            retry_after: Some(after),
+        } => Verdict::After(after),
+        Cause::Http {
+            status: 408 | 425 | 429,
+            ..
+        } => Verdict::Backoff,
+        Cause::Http {
+            status: 301 | 308 | 400..=499,
+            ..
+        } => Verdict::Never,
+        _ => Verdict::Backoff,
+    }
+}
+
+/// `json-type`: an object whose last top-level `type` is the string `ping`.
+fn is_json_ping(text: &str) -> bool {
+    let value: Option<serde_json::Value> = serde_json::from_str(text).ok();
+    text.len() <= 4096 && value.is_some_and(|value| value["type"] == "ping")
+}
+
+fn later(from: Time, span_: Duration) -> Option<Time> {
+    let at = from + span(span_);
+    (at < END).then_some(at)
+}
+
+fn span(duration: Duration) -> Time {
+    duration.as_nanos()
+}
+
+fn duration(time: Time) -> Duration {
+    Duration::from_nanos(nanos(Duration::from_nanos(time as u64)))
+}
