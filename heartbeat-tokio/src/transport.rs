@@ -88,14 +88,18 @@ impl Side {
         }
     }
 
-    /// Pending if the last attempt has registered this task; else another attempt must be made first.
+    /// Ready only if the last attempt has registered another task: it must be made again. Where there
+    /// was no attempt that would block, there is nothing to wait for either.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.registered && self.waker.will_wake(cx.waker()) {
+        if self.waker.will_wake(cx.waker()) {
             return Poll::Pending;
         }
         self.waker.clone_from(cx.waker());
-        self.registered = false;
-        Poll::Ready(())
+        if std::mem::take(&mut self.registered) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     fn attempt<R>(

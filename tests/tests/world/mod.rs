@@ -1,5 +1,6 @@
 //! The same world for both adapters: scripted servers over in-memory streams, in virtual time.
 
+#![allow(dead_code, reason = "each test uses its part")]
 #![allow(
     clippy::disallowed_methods,
     reason = "it is tokio's clock that is virtual here"
@@ -30,7 +31,7 @@ pub(crate) struct Script {
     pub(crate) config: Config,
     /// What becomes of each dial, in order; further ones are refused.
     pub(crate) visits: Vec<Visit>,
-    /// What the user does: sends a text, kicks or stops.
+    /// What the user does: sends a text, kicks or stops; or what befalls the host.
     pub(crate) user: Vec<(Duration, User)>,
     /// When the world ends.
     pub(crate) until: Duration,
@@ -41,6 +42,8 @@ pub(crate) enum User {
     Send(&'static str),
     Kick,
     Stop,
+    /// The host does nothing for this long: the process was stopped, the machine slept.
+    Stall(Duration),
 }
 
 /// What happened.
@@ -175,6 +178,7 @@ async fn live_on_tokio(script: Script) -> Log {
                 User::Send(text) => sender.try_send(text).unwrap_or_default(),
                 User::Kick => sender.kick(),
                 User::Stop => sender.stop(),
+                User::Stall(span) => tokio::time::advance(span).await,
             }
         }
     });
@@ -244,6 +248,7 @@ impl Virtual {
                 User::Send(text) => sender.try_send(text).unwrap_or_default(),
                 User::Kick => sender.kick(),
                 User::Stop => sender.stop(),
+                User::Stall(span) => *self.now.borrow_mut() += span,
             }
         }
         self.user.front().map_or(next, |(at, _)| next.min(*at))

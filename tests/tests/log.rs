@@ -1,0 +1,74 @@
+//! What the log says, in virtual time, so that every figure is exact.
+
+mod world;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use heartbeat_tests::sim::Act;
+use heartbeat_tokio::core::Config;
+use tracing_subscriber::fmt::MakeWriter;
+use tungstenite::Message;
+use world::{Log, Script, run_on_blocking, run_on_tokio, seconds, visit};
+
+/// Lines written by the subscriber.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn log_of(run: fn(&Script) -> Log, script: &Script) -> String {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(lines.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || run(script));
+    String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text")
+}
+
+#[test]
+fn the_log_tells_monitor_checks_answers_verdicts_and_retries() {
+    let ping = Act::Send(Message::text(r#"{"type":"ping"}"#));
+    let script = Script {
+        config: Config::default(),
+        visits: vec![visit([(4.7, ping), (4.8, Act::Freeze)]), visit([])],
+        user: Vec::new(),
+        until: seconds(100.0),
+    };
+    for run in [run_on_tokio, run_on_blocking] {
+        let log = log_of(run, &script);
+        for words in [
+            "connecting conn=1 attempt=0",
+            "connected after 0 s",
+            "monitor started",
+            "interval=30 s threshold=90 s",
+            "ping answered conn=1",
+            "idle for 25.3 s",
+            "ping sent conn=1",
+            "disconnected: idle_timeout, idle for 90 s, open for 94.7 s",
+            "retry 1 in 1.",
+            "connected after 0 s conn=2",
+        ] {
+            assert!(log.contains(words), "{words:?} is not in the log:\n{log}");
+        }
+    }
+}
