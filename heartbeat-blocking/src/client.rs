@@ -17,12 +17,13 @@ use crate::sender::Sender;
 /// Events that are handed over at once, so that the application is woken once for them.
 const BATCH: usize = 64;
 
-/// A client in a thread of its own: pings are answered and silence is noticed however slow the
-/// application is.
+/// A client in a thread of its own: pings are answered and silence is noticed while the application
+/// does something else.
 ///
-/// Events wait in a bounded queue. When it is full the client stops reading, goes on with its
-/// heartbeats, and does not take the silence that it caused itself for the server's. Dropping the
-/// client ends the thread and closes the socket before it returns.
+/// Events wait in a bounded queue ([`Options::queue`]). When it is full the client stops reading, so
+/// that the server's pings wait, too; it goes on with its own, and does not take the silence that it
+/// caused itself for the server's. Dropping the client ends the thread and closes the socket before
+/// it returns.
 ///
 /// ```no_run
 /// use heartbeat_blocking::{Client, Event, Options};
@@ -30,8 +31,11 @@ const BATCH: usize = 64;
 /// let mut client = Client::spawn(Options::new("wss://example.org/feed")?)?;
 /// while let Some(event) = client.recv() {
 ///     match event {
-///         Event::Connected { .. } => client.sender().try_send(r#"{"op":"subscribe"}"#).unwrap_or_default(),
-///         Event::Message { message, .. } => println!("{message:?}"),
+///         Event::Connected { .. } => {
+///             // If the connection is gone again already, the message is handed back.
+///             let _ = client.sender().try_send(r#"{"op":"subscribe"}"#);
+///         }
+///         Event::Message { message, .. } => println!("{}", message.as_text().unwrap_or("(binary)")),
 ///         _ => {}
 ///     }
 /// }
@@ -162,9 +166,9 @@ impl Drop for EndOnDrop {
 
 fn run<R: Reactor>(mut driver: InPlace<R>, handoff: &Handoff, abandoned: &AtomicBool) {
     let mut batch = VecDeque::new();
-    let mut room = Room::Free;
+    let mut room = handoff.has_room();
     while !abandoned.load(Ordering::Acquire) {
-        if room != Room::Free {
+        if !matches!(room, Room::Free(_)) {
             room = handoff.has_room();
             set_room(&mut driver, room);
             if room == Room::Exhausted {
@@ -173,7 +177,7 @@ fn run<R: Reactor>(mut driver: InPlace<R>, handoff: &Handoff, abandoned: &Atomic
             }
         }
         let mut last = Polled::Nothing;
-        while batch.len() < BATCH {
+        while batch.len() < room.batch(BATCH) {
             match driver.poll() {
                 Polled::Event(event) => batch.push_back(event),
                 other => {
@@ -190,15 +194,15 @@ fn run<R: Reactor>(mut driver: InPlace<R>, handoff: &Handoff, abandoned: &Atomic
         match last {
             Polled::Ended => return,
             Polled::Nothing if idle => driver.wait(None),
-            // A batch was full, or has changed what is waited for.
-            Polled::Nothing | Polled::Event(_) => {}
+            // There is more, a batch was full, or has changed what is waited for.
+            Polled::Busy | Polled::Nothing | Polled::Event(_) => {}
         }
     }
 }
 
 fn set_room<R: Reactor>(driver: &mut InPlace<R>, room: Room) {
     match room {
-        Room::Free => driver.resume_reading(),
+        Room::Free(_) => driver.resume_reading(),
         Room::Full | Room::Exhausted => driver.pause_reading(),
     }
 }

@@ -37,6 +37,8 @@ pub struct InPlace<R: Reactor = Net> {
 #[derive(Debug)]
 pub(crate) enum Polled {
     Event(Event),
+    /// There is more to do, but nothing to tell yet.
+    Busy,
     Nothing,
     Ended,
 }
@@ -110,11 +112,12 @@ impl<R: Reactor> InPlace<R> {
             match self.poll() {
                 Polled::Event(event) => return Ok(event),
                 Polled::Ended => return Err(RecvTimeoutError::Ended),
-                Polled::Nothing
+                Polled::Busy | Polled::Nothing
                     if deadline.is_some_and(|deadline| deadline <= self.reactor.now()) =>
                 {
                     return Err(RecvTimeoutError::Timeout);
                 }
+                Polled::Busy => {}
                 Polled::Nothing => self.wait(deadline),
             }
         }
@@ -126,6 +129,7 @@ impl<R: Reactor> InPlace<R> {
             match self.engine.turn(&self.reactor) {
                 Turn::Event(event) => return Polled::Event(event),
                 Turn::Dial(dial) => self.reactor.dial(&dial),
+                Turn::Again => return Polled::Busy,
                 Turn::Ended => return Polled::Ended,
                 Turn::Idle if self.engine.dialing().is_none() => {
                     // Given up, or come to its end.

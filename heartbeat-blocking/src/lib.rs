@@ -7,9 +7,12 @@
 //! let mut client = Client::spawn(Options::new("wss://example.org/feed")?)?;
 //! while let Some(event) = client.recv() {
 //!     match event {
-//!         Event::Connected { .. } => client.sender().try_send(r#"{"op":"subscribe"}"#)?,
-//!         Event::Message { message, .. } => println!("{message:?}"),
-//!         Event::Disconnected { reason, .. } => eprintln!("{reason}: coming back"),
+//!         Event::Connected { .. } => {
+//!             // If the connection is gone again already, the message is handed back.
+//!             let _ = client.sender().try_send(r#"{"op":"subscribe"}"#);
+//!         }
+//!         Event::Message { message, .. } => println!("{}", message.as_text().unwrap_or("(binary)")),
+//!         Event::Disconnected { reason, detail, .. } => eprintln!("{reason} {detail:?}"),
 //!         _ => {}
 //!     }
 //! }
@@ -44,6 +47,7 @@ pub use reactor::Reactor;
 pub use sender::Sender;
 
 pub use heartbeat_driver::core;
+pub use heartbeat_driver::core::{Config, ConnId, Ping};
 #[cfg(feature = "tls")]
 pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{

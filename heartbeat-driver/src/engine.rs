@@ -39,6 +39,8 @@ pub enum Turn {
     /// Connect to this host and port, then say [`Engine::dialed`]. Drop a dial whose connection
     /// is no longer [`Engine::dialing`].
     Dial(Dial),
+    /// Turn again, after others had theirs: a server says much that nobody needs to be told.
+    Again,
     /// Wait.
     Idle,
     /// The client has ended.
@@ -168,10 +170,19 @@ impl<S: Read + Write> Engine<S> {
     pub fn wants_read(&self) -> bool {
         match &self.link {
             Link::Down | Link::Dialing { .. } => false,
-            Link::Upgrading { .. } => true,
+            // One direction at a time: a peer that speaks before it was asked must not wake us for nothing.
+            Link::Upgrading { upgrade, .. } => !upgrade.wants_write(),
+            Link::Open(_) => self.reads(),
+        }
+    }
+
+    /// True unless an open connection is not to be read from.
+    fn reads(&self) -> bool {
+        match &self.link {
             Link::Open(session) => {
                 (!self.paused || self.machine.phase() == Phase::Closing) && !session.holds_reading()
             }
+            Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => true,
         }
     }
 
@@ -233,6 +244,7 @@ impl<S: Read + Write> Engine<S> {
     /// Goes on until something is to be told, dialled or waited for.
     #[inline]
     pub fn turn(&mut self, clock: &impl Clock) -> Turn {
+        let mut unheard = 0;
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Turn::Event(event);
@@ -249,10 +261,22 @@ impl<S: Read + Write> Engine<S> {
             }
             match self.read(clock) {
                 ReadOn::Message(event) => return Turn::Event(event),
-                ReadOn::Again => continue,
+                ReadOn::Again if unheard < BURST => {
+                    unheard += 1;
+                    continue;
+                }
+                ReadOn::Again => {
+                    self.settle(clock.now());
+                    return Turn::Again;
+                }
                 ReadOn::Dry => {}
             }
+            let held = !self.reads();
             self.settle(clock.now());
+            if held && self.reads() {
+                // What has arrived meanwhile has been announced long ago: nobody wakes us for it.
+                continue;
+            }
             if self.events.is_empty() && self.dial.is_none() && !self.ended {
                 return Turn::Idle;
             }
@@ -263,13 +287,9 @@ impl<S: Read + Write> Engine<S> {
 
     #[inline]
     fn read(&mut self, clock: &impl Clock) -> ReadOn {
+        let reads = self.reads();
         let session = match &mut self.link {
-            Link::Open(session)
-                if (!self.paused || self.machine.phase() == Phase::Closing)
-                    && !session.holds_reading() =>
-            {
-                session
-            }
+            Link::Open(session) if reads => session,
             Link::Upgrading { .. } => return self.upgrade(clock),
             Link::Open(_) | Link::Down | Link::Dialing { .. } => return ReadOn::Dry,
         };
@@ -297,8 +317,7 @@ impl<S: Read + Write> Engine<S> {
                 return self.heartbeat(conn, Received::Pong(&payload), clock);
             }
             Heard::Frame(Frame::Close(frame)) => {
-                // tungstenite has queued the answer; this is its one chance to leave.
-                session.flush(&self.outbox, false);
+                session.answer_close();
                 let code = frame.as_ref().map_or(1005, |frame| frame.code.into());
                 let detail = frame
                     .filter(|frame| !frame.reason.is_empty())
@@ -641,6 +660,14 @@ pub(crate) fn websocket_config(options: &Options) -> WebSocketConfig {
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(options.max_message_size))
         .max_frame_size(Some(options.max_message_size))
+}
+
+impl<S: Read + Write> Drop for Engine<S> {
+    /// Who holds on to the outbox, or waits for room in it, is told that nobody will take anything.
+    fn drop(&mut self) {
+        self.outbox.end();
+        self.outbox.close();
+    }
 }
 
 impl<S: Read + Write> std::fmt::Debug for Engine<S> {

@@ -38,12 +38,24 @@ struct State {
 /// How much room is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// Read on.
-    Free,
+    /// Read on, until this many more events are there (at least one).
+    Free(usize),
     /// Read no more; go on with everything else.
     Full,
     /// Do nothing until the application takes something.
     Exhausted,
+}
+
+impl Room {
+    /// How many events an adapter may collect before it passes them on, `most` at the most. While
+    /// nothing is read, none of what there is to tell is held back.
+    #[must_use]
+    pub fn batch(self, most: usize) -> usize {
+        match self {
+            Self::Free(left) => left.min(most),
+            Self::Full | Self::Exhausted => most,
+        }
+    }
 }
 
 impl Handoff {
@@ -76,7 +88,7 @@ impl Handoff {
         room
     }
 
-    /// How much room is left. Other than [`Room::Free`], the driver is woken when that changes.
+    /// How much room is left. If it is none, the driver is woken when that changes.
     pub fn has_room(&self) -> Room {
         self.room(&self.lock())
     }
@@ -84,11 +96,12 @@ impl Handoff {
     fn room(&self, state: &State) -> Room {
         let waiting = state.queue.len();
         let room = match waiting {
-            _ if waiting < self.capacity => Room::Free,
+            _ if waiting < self.capacity => Room::Free(self.capacity - waiting),
             _ if waiting < self.capacity + EXTRA => Room::Full,
             _ => Room::Exhausted,
         };
-        self.starved.store(room != Room::Free, Ordering::Release);
+        let starved = !matches!(room, Room::Free(_));
+        self.starved.store(starved, Ordering::Release);
         room
     }
 
@@ -196,7 +209,7 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
         });
         let handoff = Handoff::new(2, wake, Box::new(|| {}));
-        assert_eq!(handoff.push(&mut [message()].into()), Room::Free);
+        assert_eq!(handoff.push(&mut [message()].into()), Room::Free(1));
         assert_eq!(handoff.push(&mut [message()].into()), Room::Full);
         let note = Event::Check {
             conn: CONN,
@@ -213,13 +226,13 @@ mod tests {
             1,
             "the driver waited for room"
         );
-        assert_eq!(handoff.has_room(), Room::Free);
+        assert_eq!(handoff.has_room(), Room::Free(2));
     }
 
     #[test]
     fn even_ends_are_bounded() {
         let handoff = Handoff::new(1, Box::new(|| {}), Box::new(|| {}));
-        let mut room = Room::Free;
+        let mut room = Room::Free(1);
         for count in 1..=1 + EXTRA {
             room = handoff.push(&mut [Event::Stopped { unsent: Vec::new() }].into());
             assert_eq!(room == Room::Exhausted, count == 1 + EXTRA);

@@ -141,7 +141,8 @@ impl Options {
 
     /// How many events may wait for the application of a client that is driven on its own before it
     /// stops reading. Default 1024, at least 1. What the application has begun to take is not
-    /// counted, so that up to twice as many can be in memory.
+    /// counted, so that up to twice as many can be in memory. While reading is stopped the server's
+    /// pings are not answered either: they stand behind messages that nobody takes.
     #[must_use]
     pub fn queue(mut self, events: usize) -> Self {
         self.queue = events.max(1);

@@ -31,7 +31,7 @@ pub enum RequestError {
         rule: String,
     },
     /// Neither `ws` nor `wss`.
-    #[error("the scheme of \"{url}\" must be ws or wss")]
+    #[error("the scheme of \"{url}\" must be ws or wss, as in ws://HOST:PORT/")]
     Scheme {
         /// The text, without its query.
         url: String,
@@ -91,16 +91,23 @@ impl Request {
     /// ```
     pub fn new(url: &str) -> Result<Self, RequestError> {
         let shown = || url.split(['?', '#']).next().unwrap_or_default().to_owned();
-        let uri: Uri = url
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| RequestError::Url {
-                url: if url.contains('@') {
-                    "…".into()
-                } else {
-                    shown()
-                },
-                rule: error.to_string(),
-            })?;
+        // The scheme's case means nothing (RFC 3986 §3.1), but `http` keeps it.
+        let lower = url
+            .split_once("://")
+            .map(|(scheme, rest)| format!("{}://{rest}", scheme.to_ascii_lowercase()));
+        let uri: Uri =
+            lower
+                .as_deref()
+                .unwrap_or(url)
+                .parse()
+                .map_err(|error: http::uri::InvalidUri| RequestError::Url {
+                    url: if url.contains('@') {
+                        "…".into()
+                    } else {
+                        shown()
+                    },
+                    rule: error.to_string(),
+                })?;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let host = uri
             .host()
@@ -271,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_headers_of_the_upgrade_are_its_own() {
-        let request = Request::new("ws://[::1]:8080/").unwrap();
+        let request = Request::new("WS://[::1]:8080/").unwrap();
         assert_eq!((request.host(), request.port()), ("::1", 8080));
         assert!(request.header("sec-websocket-key", "x").is_err());
     }

@@ -52,8 +52,7 @@ pub(crate) struct Session<S: Read + Write> {
     reported: u64,
     /// Plain bytes given to tungstenite so far, in total.
     given: u64,
-    /// Bytes of pongs given since everything was last flushed.
-    pongs: u64,
+    pongs: Backlog,
     /// Application messages that are not wholly with the operating system, each with the value of
     /// `given` at its end.
     in_flight: VecDeque<(u64, Message)>,
@@ -77,7 +76,7 @@ impl<S: Read + Write> Session<S> {
             unreported: 0,
             reported: read,
             given,
-            pongs: 0,
+            pongs: Backlog::default(),
             in_flight: VecDeque::new(),
             unflushed: false,
             blocked: false,
@@ -96,7 +95,7 @@ impl<S: Read + Write> Session<S> {
 
     /// Reading waits until the pongs are written.
     pub(crate) fn holds_reading(&self) -> bool {
-        self.pongs > PONG_BACKLOG
+        self.pongs.bytes() > PONG_BACKLOG
     }
 
     pub(crate) fn wants_write(&self) -> bool {
@@ -149,14 +148,21 @@ impl<S: Read + Write> Session<S> {
             Reply::Text(text) => Frame::text(text),
             _ => return,
         };
-        self.pongs += frame_len(frame.len());
+        let len = frame_len(frame.len());
         self.give(frame);
+        self.pongs.add(len, self.given);
         self.push();
     }
 
     pub(crate) fn ping(&mut self, ping: Ask) {
         let Ask::Frame(payload) = ping else { return };
         self.give(Frame::Ping(Bytes::copy_from_slice(&payload)));
+        self.push();
+    }
+
+    /// Lets the answer leave that tungstenite has queued for a Close frame: this is its one chance.
+    pub(crate) fn answer_close(&mut self) {
+        self.unflushed = true;
         self.push();
     }
 
@@ -235,8 +241,8 @@ impl<S: Read + Write> Session<S> {
     fn push(&mut self) -> bool {
         if self.ws.flush().is_ok() {
             self.unflushed = false;
-            self.pongs = 0;
         }
+        self.pongs.taken(self.ws.get_ref().taken());
         self.settle();
         !self.unflushed
     }
@@ -256,6 +262,40 @@ impl<S: Read + Write> Session<S> {
 
     fn buffered(&self) -> u64 {
         self.given.saturating_sub(self.ws.get_ref().taken())
+    }
+}
+
+/// Pongs that wait to be written, in two parts, each gone once its end has been taken. So they are
+/// counted down also while the application's messages keep the way from ever being free.
+#[derive(Debug, Default)]
+struct Backlog {
+    older: Part,
+    newer: Part,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    bytes: u64,
+    /// The value of `Session::given` after its last pong.
+    end: u64,
+}
+
+impl Backlog {
+    fn bytes(&self) -> u64 {
+        self.older.bytes + self.newer.bytes
+    }
+
+    fn add(&mut self, bytes: u64, end: u64) {
+        self.newer.bytes += bytes;
+        self.newer.end = end;
+    }
+
+    fn taken(&mut self, taken: u64) {
+        for _ in 0..2 {
+            if self.older.end <= taken {
+                self.older = std::mem::take(&mut self.newer);
+            }
+        }
     }
 }
 

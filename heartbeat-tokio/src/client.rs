@@ -17,12 +17,12 @@ use crate::sender::Sender;
 /// Events that are handed over at once, so that the application is woken once for them.
 const BATCH: usize = 64;
 
-/// A client in a task of its own: pings are answered and silence is noticed however slow the
-/// application is.
+/// A client in a task of its own: pings are answered and silence is noticed while the application
+/// does something else.
 ///
-/// Events wait in a bounded queue. When it is full the client stops reading, goes on with its
-/// heartbeats, and does not take the silence that it caused itself for the server's. Dropping the
-/// client ends the task and closes the socket.
+/// Events wait in a bounded queue ([`Options::queue`]). When it is full the client stops reading, so
+/// that the server's pings wait, too; it goes on with its own, and does not take the silence that it
+/// caused itself for the server's. Dropping the client ends the task and closes the socket.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), heartbeat_tokio::RequestError> {
@@ -31,8 +31,11 @@ const BATCH: usize = 64;
 /// let mut client = Client::spawn(Options::new("wss://example.org/feed")?)?;
 /// while let Some(event) = client.next().await {
 ///     match event {
-///         Event::Connected { .. } => client.sender().try_send(r#"{"op":"subscribe"}"#).unwrap_or_default(),
-///         Event::Message { message, .. } => println!("{message:?}"),
+///         Event::Connected { .. } => {
+///             // If the connection is gone again already, the message is handed back.
+///             let _ = client.sender().try_send(r#"{"op":"subscribe"}"#);
+///         }
+///         Event::Message { message, .. } => println!("{}", message.as_text().unwrap_or("(binary)")),
 ///         _ => {}
 ///     }
 /// }
@@ -83,7 +86,7 @@ impl Client {
             driver,
             handoff: EndOnDrop(Arc::clone(&handoff)),
             batch: VecDeque::new(),
-            room: Room::Free,
+            room: Room::Free(capacity),
         };
         Self {
             handoff,
@@ -161,7 +164,7 @@ impl Future for Drive {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         loop {
-            if this.room != Room::Free {
+            if !matches!(this.room, Room::Free(_)) {
                 this.driver.waker().register(cx.waker());
                 this.set_room(this.handoff.0.has_room());
                 if this.room == Room::Exhausted {
@@ -170,7 +173,7 @@ impl Future for Drive {
             }
             let mut polled = Poll::Ready(());
             let mut ended = false;
-            while this.batch.len() < BATCH {
+            while this.batch.len() < this.room.batch(BATCH) {
                 match this.driver.poll_event(cx) {
                     Poll::Ready(Some(event)) => this.batch.push_back(event),
                     Poll::Ready(None) => {
@@ -185,7 +188,7 @@ impl Future for Drive {
             }
             if !this.batch.is_empty() {
                 let room = this.handoff.0.push(&mut this.batch);
-                let changed = room != this.room;
+                let changed = matches!(room, Room::Free(_)) != matches!(this.room, Room::Free(_));
                 this.set_room(room);
                 if changed {
                     // What is waited for has changed with it.
@@ -206,7 +209,7 @@ impl Drive {
     fn set_room(&mut self, room: Room) {
         self.room = room;
         match room {
-            Room::Free => self.driver.resume_reading(),
+            Room::Free(_) => self.driver.resume_reading(),
             Room::Full | Room::Exhausted => self.driver.pause_reading(),
         }
     }

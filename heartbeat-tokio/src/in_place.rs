@@ -137,6 +137,7 @@ impl InPlace {
                     return Poll::Ready(Some(event));
                 }
                 Turn::Dial(dial) => self.dialing = Some((dial.conn, self.dialer.dial(&dial))),
+                Turn::Again => ready!(tokio::task::coop::poll_proceed(cx)).made_progress(),
                 Turn::Ended => return Poll::Ready(None),
                 Turn::Idle => {
                     ready!(self.poll_readiness(cx));

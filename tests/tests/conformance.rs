@@ -12,13 +12,14 @@ use world::{Script, User, replay, run_on_blocking, run_on_tokio, seconds, turned
 
 type NamedScript = (&'static str, fn() -> Script);
 
-const SCRIPTS: [NamedScript; 6] = [
+const SCRIPTS: [NamedScript; 7] = [
     ("pings of both kinds, then silence", pings_then_silence),
     ("dials that fail in every way", failing_dials),
     ("quiet but alive", quiet_but_alive),
     ("half a message at a time", half_a_message_at_a_time),
     ("close codes", close_codes),
     ("kick, send and stop", kick_send_and_stop),
+    ("a host that stalls", a_host_that_stalls),
 ];
 
 fn config(text: &str) -> Config {
@@ -127,6 +128,18 @@ fn kick_send_and_stop() -> Script {
             (seconds(9.0), User::Stop),
         ],
         until: seconds(60.0),
+    }
+}
+
+fn a_host_that_stalls() -> Script {
+    Script {
+        config: brisk(),
+        visits: vec![visit([(12.0, Act::Freeze)]), visit([])],
+        user: vec![
+            (seconds(2.5), User::Stall(seconds(7.0))),
+            (seconds(12.2), User::Stall(seconds(100.0))),
+        ],
+        until: seconds(130.0),
     }
 }
 

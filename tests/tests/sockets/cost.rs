@@ -21,7 +21,7 @@ cases! {
 }
 
 /// Long enough to tell a loop from a nap.
-const WHILE: Duration = Duration::from_millis(1000);
+const WHILE: Duration = Duration::from_millis(600);
 
 /// User and system time of this process so far, and how often its threads went to sleep.
 fn spent() -> (Duration, u64) {
@@ -60,7 +60,7 @@ fn assert_cheap(wait: impl FnOnce()) {
         after.1.saturating_sub(before.1),
     );
     assert!(
-        time < Duration::from_millis(100),
+        time <= Duration::from_millis(60),
         "{time:?} of processor time, {naps} naps"
     );
     assert!(naps < 200, "{naps} naps, {time:?} of processor time");
@@ -106,7 +106,7 @@ fn a_stuck_write_costs_nothing(case: Case) {
             .sender()
             .try_send(vec![0; 32 << 20])
             .expect("connected");
-        client.drive_for(Duration::from_millis(500));
+        client.drive_for(Duration::from_millis(300));
         assert_cheap(|| client.drive_for(WHILE));
     });
 }
@@ -166,6 +166,8 @@ fn a_reset_while_the_application_takes_nothing_costs_nothing(case: Case) {
             heartbeat_tokio::Event::Disconnected { reason, .. } => Some(reason.to_string()),
             _ => None,
         });
-        assert_eq!((messages, reason.as_str()), (200, "reset"));
+        assert_eq!(messages, 200);
+        // Whether a read or a write hears of it first is a matter of chance.
+        assert!(["eof", "reset"].contains(&reason.as_str()), "{reason}");
     });
 }

@@ -53,14 +53,13 @@ struct Scene {
     client: Client,
     /// The server's side, where there is one.
     socket: Option<TcpStream>,
-    _server: Server,
-    /// Fills the queue of a listener.
-    _others: Vec<TcpStream>,
+    /// The listener, and what fills its queue.
+    rest: (Server, Vec<TcpStream>),
 }
 
 fn set(case: Case, phase: Phase) -> Scene {
     let server = Server::narrow();
-    let text = r#"{"close_timeout": "300ms", "connect_timeout": "60s", "backoff": {"base": "60s", "cap": "60s", "jitter_percent": 0}}"#;
+    let text = r#"{"close_timeout": "150ms", "connect_timeout": "60s", "backoff": {"base": "60s", "cap": "60s", "jitter_percent": 0}}"#;
     let config = Config::from_json(text).expect("a configuration");
     let mut others = Vec::new();
     let mut options = server.options(text);
@@ -90,7 +89,7 @@ fn set(case: Case, phase: Phase) -> Scene {
                     Phase::OpenAndStuck => {
                         let sender = client.sender();
                         while sender.try_send(vec![0; 64 << 10]).is_ok() {
-                            client.drive_for(Duration::from_millis(10));
+                            client.drive_for(Duration::from_millis(2));
                         }
                     }
                     Phase::Waiting => {
@@ -113,8 +112,7 @@ fn set(case: Case, phase: Phase) -> Scene {
     Scene {
         client,
         socket,
-        _server: server,
-        _others: others,
+        rest: (server, others),
     }
 }
 
@@ -144,7 +142,7 @@ fn stop_ends_every_phase_within_close_timeout(case: Case) {
             "{phase:?}: {last:?}"
         );
         let took = told.elapsed();
-        // `close_timeout` is 300 ms; the rest is the machine's.
+        // `close_timeout` is 150 ms; the rest is the machine's.
         assert!(took < Duration::from_secs(2), "{phase:?}: {took:?}");
         assert_eq!(scene.client.next_within(Duration::ZERO), Next::Ended);
         drop(scene.client);
@@ -161,26 +159,28 @@ fn possessions() -> (usize, usize) {
 }
 
 fn a_drop_in_any_phase_closes_the_socket_and_leaves_nothing_behind(case: Case) {
+    /// A thread that has been joined may be in the list for a moment more.
+    fn until(what: impl std::fmt::Debug, done: impl Fn() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < end, "{what:?}: {:?}", possessions());
+            thread::yield_now();
+        }
+    }
     case.alone(|| {
-        // Whatever is made once for all: the log, the standard streams.
+        // Some descriptors are made once for all, by the first client.
+        let (threads, _) = possessions();
         drop(set(case, Phase::Open));
+        until("the first", || possessions().0 == threads);
         let before = possessions();
         for phase in PHASES {
-            let Scene { client, socket, .. } = set(case, phase);
-            drop(client);
-            if let Some(mut socket) = socket {
+            let scene = set(case, phase);
+            drop(scene.client);
+            if let Some(mut socket) = scene.socket {
                 read_to_the_end(&mut socket);
             }
-            // A thread that has been joined may be in the list for a moment more.
-            let end = Instant::now() + PATIENCE;
-            while possessions() != before {
-                assert!(
-                    Instant::now() < end,
-                    "{phase:?}: {:?}, {before:?} before",
-                    possessions()
-                );
-                thread::yield_now();
-            }
+            drop(scene.rest);
+            until((phase, before), || possessions() == before);
         }
     });
 }
@@ -241,7 +241,11 @@ fn stop_hands_back_what_a_frozen_server_did_not_take(case: Case) {
 
 fn a_sender_that_outlives_its_client_is_told(case: Case) {
     for phase in [Phase::Open, Phase::OpenAndStuck] {
-        let Scene { client, .. } = set(case, phase);
+        let Scene {
+            client,
+            socket,
+            rest,
+        } = set(case, phase);
         let sender = client.sender();
         thread::scope(|scope| {
             let waiting = (phase == Phase::OpenAndStuck).then(|| {
@@ -261,6 +265,7 @@ fn a_sender_that_outlives_its_client_is_told(case: Case) {
             .try_send("anybody?")
             .expect_err("there is nobody to take it");
         assert_eq!(refusal.reason, Refusal::Ended, "{phase:?}");
+        drop((socket, rest));
     }
 }
 

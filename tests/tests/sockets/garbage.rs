@@ -181,7 +181,7 @@ fn an_upgrade_answered_with_garbage_is_one_typed_end(case: Case) {
                 );
             }
         });
-        assert_eq!(client.until_disconnected().reason, "close 1002");
+        assert_eq!(client.until_disconnected().reason, "close 1009");
     });
 }
 

@@ -12,13 +12,14 @@ use crate::harness::{Case, PATIENCE, PING, Server, TEXT, frame, hang_up, write_u
 
 cases! {
     everywhere: [
+        a_json_ping_in_a_burst_is_answered_before_later_messages_are_handed_out,
+        pings_between_the_fragments_of_a_message_are_answered_and_it_arrives_whole,
+        a_close_is_answered_with_its_code,
+    ],
+    driven: [
         a_flood_of_100_000_pings_is_answered_one_by_one_in_order,
         pings_of_a_server_that_does_not_listen_are_bounded_and_answered_once_it_does,
         a_server_that_floods_pings_and_never_listens_gets_its_verdict,
-        a_json_ping_in_a_burst_is_answered_before_later_messages_are_handed_out,
-        pings_between_the_fragments_of_a_message_are_answered_and_it_arrives_whole,
-        pongs_go_on_however_long_the_send_path_stays_full,
-        a_close_is_answered_with_its_code,
     ]
 }
 
@@ -162,45 +163,6 @@ fn pings_between_the_fragments_of_a_message_are_answered_and_it_arrives_whole(ca
             assert!(ws.read().is_err(), "nothing else is said");
         });
         assert_eq!(client.message(), "hello".into());
-        drop(client);
-    });
-}
-
-fn pongs_go_on_however_long_the_send_path_stays_full(case: Case) {
-    /// Their answers are more than a client holds at once.
-    const PINGS: u64 = 2_000;
-    let server = Server::narrow();
-    let options = server
-        .options(r#"{"idle_timeout": "5s"}"#)
-        .send_queue(64, 1 << 20);
-    let mut client = case.start(options);
-    let sender = client.sender();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut ws = server.upgrade();
-            let mut payload = [b'.'; 125];
-            for n in 0..PINGS {
-                payload[..8].copy_from_slice(&n.to_be_bytes());
-                ws.send(Message::Ping(payload.to_vec().into()))
-                    .expect("the client reads");
-                // The application's own messages keep the path full all the time.
-                loop {
-                    match ws
-                        .read()
-                        .unwrap_or_else(|error| panic!("pong {n} is missing: {error}"))
-                    {
-                        Message::Pong(payload) => {
-                            assert_eq!(payload[..8], n.to_be_bytes());
-                            break;
-                        }
-                        other => assert!(other.is_binary(), "{other:?}"),
-                    }
-                }
-            }
-        });
-        client.until_connected();
-        scope.spawn(move || while sender.send(vec![0; 32 << 10]).is_ok() {});
-        assert_eq!(client.until_disconnected().reason, "reset");
         drop(client);
     });
 }

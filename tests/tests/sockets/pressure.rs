@@ -2,13 +2,15 @@
 
 use std::io::Write;
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use heartbeat_tokio::{Event, Message};
+use heartbeat_tokio::Message;
+use heartbeat_tokio::core::{Class, Dialect};
 
-use crate::harness::{BINARY, Case, Server, frame, read_to_the_end};
+use crate::harness::{BINARY, Case, Server, frame, read_to_the_end, write_until_full};
 
 cases! {
     everywhere: [
@@ -105,13 +107,11 @@ fn whole_messages(mut bytes: &[u8]) -> u64 {
         };
         let number: Vec<u8> = payload
             .iter()
-            .zip(&bytes[4..8])
+            .zip(bytes[4..8].iter().cycle())
             .map(|(byte, mask)| byte ^ mask)
+            .take(8)
             .collect();
-        assert_eq!(
-            number[..],
-            expected.to_be_bytes()[..4.max(8).min(number.len())]
-        );
+        assert_eq!(number, expected.to_be_bytes());
         expected += 1;
         bytes = &bytes[8 + length..];
     }
@@ -144,7 +144,8 @@ fn frozen(case: Case, config: &str, verdict: &str) {
     let sender = client.sender();
     thread::scope(|scope| {
         let (frozen, thaw) = std::sync::mpsc::channel::<()>();
-        let receiver = scope.spawn(|| {
+        let server = &server;
+        let receiver = scope.spawn(move || {
             let mut ws = server.upgrade();
             // Until the client has dropped its end.
             let _ = thaw.recv();
@@ -216,35 +217,45 @@ fn a_connection_that_dies_in_a_send_burst_accounts_for_every_message(case: Case)
     }
 }
 
+/// Counts what is read: every message is classified once.
+struct Counting(Arc<AtomicU64>);
+
+impl Dialect for Counting {
+    fn classify_text<'a>(&self, _: &'a str) -> Class<'a> {
+        Class::Data
+    }
+
+    fn classify_binary<'a>(&self, _: &'a [u8]) -> Class<'a> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Class::Data
+    }
+}
+
 fn a_queue_of_16_holds_what_is_promised_and_no_more(case: Case) {
-    const QUEUE: usize = 16;
+    const QUEUE: u64 = 16;
     let server = Server::start();
-    let mut client = case.start(server.options("{}").queue(QUEUE).read_buffer(512));
+    let taken = Arc::new(AtomicU64::new(0));
+    let options = server.options("{}").queue(QUEUE as usize);
+    let mut client = case.start(options.dialect(Counting(Arc::clone(&taken))));
     thread::scope(|scope| {
-        let (all_out, sent) = std::sync::mpsc::channel::<()>();
-        scope.spawn(move || {
-            let mut ws = server.upgrade();
-            for n in 0_u32..1000 {
-                ws.get_mut()
-                    .write_all(&frame(BINARY, &n.to_be_bytes()))
-                    .expect("room in the socket");
-            }
-            drop(all_out);
-            read_to_the_end(ws.get_mut());
-        });
-        // `Connected`, the first message and what was handed over with it.
+        let upgrade = scope.spawn(|| server.upgrade());
         client.until_connected();
-        let _ = sent.recv();
-        client.sender().stop();
-        // Everything that was taken from the socket before the client was told to stop is handed
-        // out; what comes after that finds no room.
-        let mut taken = 0;
-        while let Some(event) = client.next() {
-            taken += usize::from(matches!(event, Event::Message { .. }));
-        }
+        let mut ws = upgrade.join().expect("no panic");
+        let short = Some(Duration::from_millis(100));
+        ws.get_ref().set_write_timeout(short).expect("a timeout");
+        // Nobody takes anything: the server can write until all buffers of the system are full.
+        let written = write_until_full(ws.get_mut(), &frame(BINARY, &[0; 100_000]).repeat(400));
         assert!(
-            taken < 2 * (QUEUE + 64),
-            "{taken} messages were taken from the socket"
+            written > 17 * 100_000,
+            "the system holds more than the queue"
         );
+        assert_eq!(taken.load(Ordering::Relaxed), QUEUE, "messages were taken");
+        // The first of what waits is taken, and all that waits with it.
+        client.message();
+        for _ in 1..QUEUE {
+            client.message();
+        }
+        client.message();
+        assert!(taken.load(Ordering::Relaxed) <= 3 * QUEUE);
     });
 }

@@ -105,9 +105,9 @@ fn waits(
 ) -> Result<(), (Refusal, Message)> {
     let mut result = None;
     with_a_full_path(case, |client, sender, socket| {
+        let begun = Barrier::new(2);
         thread::scope(|scope| {
-            let (begun, waiting) = (Barrier::new(2), sender.clone());
-            let begun = &begun;
+            let (begun, waiting) = (&begun, sender.clone());
             let waiting = scope.spawn(move || {
                 begun.wait();
                 waiting.send("at last")
