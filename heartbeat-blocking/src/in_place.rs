@@ -126,20 +126,24 @@ impl<R: Reactor> InPlace<R> {
     /// The next event that can be had without waiting.
     pub(crate) fn poll(&mut self) -> Polled {
         loop {
+            // Before the turn, for a dial that has succeeded beats its deadline.
+            if self.engine.dialing().is_some()
+                && let Some((conn, result)) = self.reactor.dialed()
+            {
+                self.engine.dialed(conn, result, &self.reactor);
+            }
             match self.engine.turn(&self.reactor) {
                 Turn::Event(event) => return Polled::Event(event),
                 Turn::Dial(dial) => self.reactor.dial(&dial),
                 Turn::Again => return Polled::Busy,
                 Turn::Ended => return Polled::Ended,
-                Turn::Idle if self.engine.dialing().is_none() => {
-                    // Given up, or come to its end.
-                    self.reactor.cancel_dial();
+                Turn::Idle => {
+                    if self.engine.dialing().is_none() {
+                        // Given up, or come to its end.
+                        self.reactor.cancel_dial();
+                    }
                     return Polled::Nothing;
                 }
-                Turn::Idle => match self.reactor.dialed() {
-                    Some((conn, result)) => self.engine.dialed(conn, result, &self.reactor),
-                    None => return Polled::Nothing,
-                },
             }
         }
     }

@@ -131,6 +131,7 @@ impl InPlace {
             self.events = 0;
         }
         loop {
+            self.poll_dial(cx);
             match self.engine.turn(&self.clock) {
                 Turn::Event(event) => {
                     self.events += 1;
@@ -146,22 +147,26 @@ impl InPlace {
         }
     }
 
+    /// Before the turn, for a dial that has succeeded beats its deadline.
+    fn poll_dial(&mut self, cx: &mut Context<'_>) {
+        let Some((conn, dialing)) = &mut self.dialing else {
+            return;
+        };
+        let conn = *conn;
+        if self.engine.dialing() != Some(conn) {
+            // Given up: dropping the future closes what it has opened so far.
+            self.dialing = None;
+        } else if let Poll::Ready(result) = dialing.as_mut().poll(cx) {
+            self.dialing = None;
+            self.engine.dialed(conn, result, &self.clock);
+        }
+    }
+
     /// Ready as soon as another turn makes sense.
     fn poll_readiness(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
         if self.engine.outbox().is_pending() {
             return Poll::Ready(());
-        }
-        if let Some((conn, dialing)) = &mut self.dialing {
-            let conn = *conn;
-            if self.engine.dialing() != Some(conn) {
-                // Given up: dropping the future closes what it has opened so far.
-                self.dialing = None;
-            } else if let Poll::Ready(result) = dialing.as_mut().poll(cx) {
-                self.dialing = None;
-                self.engine.dialed(conn, result, &self.clock);
-                return Poll::Ready(());
-            }
         }
         let (read, write) = (self.engine.wants_read(), self.engine.wants_write());
         if let Some(socket) = self.engine.socket_mut() {
