@@ -7,6 +7,7 @@ use core::time::Duration;
 use arrayvec::ArrayVec;
 
 use crate::cause::Cause;
+use crate::dialect::Draft;
 use crate::event::ConnId;
 use crate::time::Instant;
 
@@ -84,6 +85,8 @@ pub enum Reply<'a> {
     Text(&'a str),
     /// A binary message.
     Binary(&'a [u8]),
+    /// What the dialect makes of this draft: [`Dialect::render`](crate::Dialect::render) writes it.
+    Draft(Draft<'a>),
 }
 
 /// A question to the peer.
@@ -92,6 +95,8 @@ pub enum Reply<'a> {
 pub enum Ask {
     /// A WebSocket ping frame. The payload is a running number, so that its pong can be told from others.
     Frame([u8; 8]),
+    /// What the dialect makes of this draft: [`Dialect::render`](crate::Dialect::render) writes it.
+    Draft(Draft<'static>),
 }
 
 /// Why the machine dropped a connection.

@@ -94,7 +94,9 @@ pub use config::{
 pub use config_text::ConfigTextError;
 #[cfg(feature = "json")]
 pub use dialect::JsonType;
-pub use dialect::{Class, Dialect, FramesOnly};
+pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello};
+#[cfg(feature = "dialects")]
+pub use dialect::{Description, DescriptionError, Outgoing, Values, Variables};
 pub use duration_text::{DurationError, DurationText, parse_duration};
 pub use event::{ConnId, Event, Message};
 pub use machine::{Heartbeat, Phase};

@@ -26,7 +26,7 @@ use crate::action::{AbortReason, Action, Actions, Ask, GiveUp, Reply, Step};
 use crate::backoff::{DIAL_FLOOR, Rng};
 use crate::cause::{Cause, MAX_RETRY_AFTER, Verdict};
 use crate::config::Config;
-use crate::dialect::{Class, Dialect};
+use crate::dialect::{Class, Dialect, Draft};
 use crate::event::{ConnId, Event, Message};
 use crate::stats::Stats;
 use crate::time::{Instant, Span};
@@ -55,6 +55,8 @@ pub struct Heartbeat<C, D> {
     rng: Rng,
     /// Number of pings sent, the payload of the next one.
     ping_number: u64,
+    /// The next `${id}`.
+    next_id: u64,
     stats: Stats,
 }
 
@@ -156,6 +158,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             refresh: false,
             rng: Rng::new(seed),
             ping_number: 0,
+            // Some services (Home Assistant) refuse an id that is not above 0.
+            next_id: 1,
             stats: Stats::default(),
         }
     }
@@ -229,6 +233,16 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     /// The configuration.
     pub fn config(&self) -> &Config {
         self.config.borrow()
+    }
+
+    /// Whether a [`Class::Response`] with this id answers the machine's own question, and is not for
+    /// the application.
+    pub fn is_answer(&self, id: &str) -> bool {
+        self.dialect.ask().message.is_some()
+            && self
+                .open()
+                .and_then(|open| open.asked)
+                .is_some_and(|(number, _)| is_id(id, number))
     }
 
     /// The dialect.
@@ -331,29 +345,71 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             Message::Data => Class::Data,
             Message::Ping(payload) => Class::Ping(Reply::Frame(payload)),
             Message::Pong(payload) => {
-                if let Some((_, at)) = open
+                let asked = open
                     .asked
-                    .take_if(|(number, _)| number.to_be_bytes() == payload)
-                {
-                    self.stats
-                        .rtt
-                        .measure(self.now.saturating_duration_since(at));
-                }
-                Class::Pong
+                    .take_if(|(number, _)| number.to_be_bytes() == payload);
+                return self.pong(asked);
             }
             Message::Text(text) => self.dialect.classify_text(text),
             Message::Binary(bytes) => self.dialect.classify_binary(bytes),
         };
+        // A pong that is a message answers a question that was one.
+        let asks_by_message = self.dialect.ask().message.is_some();
         match class {
             Class::Data => open.hear_data(self.now),
             Class::Beat => {}
-            Class::Pong => self.stats.pongs_received = self.stats.pongs_received.saturating_add(1),
-            Class::Ping(reply) => {
-                open.sent = self.now;
-                self.stats.pongs_sent = self.stats.pongs_sent.saturating_add(1);
-                actions.push(Action::SendPong { conn, reply });
+            Class::Pong => {
+                let asked = open.asked.take_if(|_| asks_by_message);
+                self.pong(asked);
+            }
+            Class::Response(id) => {
+                match open
+                    .asked
+                    .take_if(|(number, _)| asks_by_message && is_id(id, *number))
+                {
+                    Some(asked) => self.pong(Some(asked)),
+                    // It answers the application.
+                    None => open.hear_data(self.now),
+                }
+            }
+            Class::Ping(reply) => self.reply(conn, reply, actions),
+            Class::Carrier(carried) => {
+                if carried.data {
+                    open.hear_data(self.now);
+                }
+                if let Some(reply) = carried.reply {
+                    self.reply(conn, reply, actions);
+                }
             }
         }
+    }
+
+    fn pong(&mut self, asked: Option<(u64, Instant)>) {
+        self.stats.pongs_received = self.stats.pongs_received.saturating_add(1);
+        if let Some((_, at)) = asked {
+            self.stats
+                .rtt
+                .measure(self.now.saturating_duration_since(at));
+        }
+    }
+
+    fn reply<'a>(&mut self, conn: ConnId, reply: Reply<'a>, actions: &mut Actions<'a>) {
+        if let State::Open(open) = &mut self.state {
+            open.sent = self.now;
+        }
+        self.stats.pongs_sent = self.stats.pongs_sent.saturating_add(1);
+        let reply = match reply {
+            Reply::Draft(draft) => Reply::Draft(self.number(draft)),
+            Reply::Frame(_) | Reply::Text(_) | Reply::Binary(_) => reply,
+        };
+        actions.push(Action::SendPong { conn, reply });
+    }
+
+    /// Gives a draft the next id.
+    fn number<'a>(&mut self, mut draft: Draft<'a>) -> Draft<'a> {
+        draft.id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        draft
     }
 
     fn kick(&mut self) {
@@ -504,14 +560,25 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             return;
         };
         open.sent = self.now;
-        open.asked = Some((self.ping_number, self.now));
         if is_probe {
             open.probe.get_or_insert(self.now);
             self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
         }
         self.stats.pings_sent = self.stats.pings_sent.saturating_add(1);
-        let ping = Ask::Frame(self.ping_number.to_be_bytes());
-        self.ping_number = self.ping_number.wrapping_add(1);
+        let (number, ping) = match self.dialect.ask().message {
+            Some(draft) => {
+                let draft = self.number(draft);
+                (draft.id, Ask::Draft(draft))
+            }
+            None => {
+                let number = self.ping_number;
+                self.ping_number = number.wrapping_add(1);
+                (number, Ask::Frame(number.to_be_bytes()))
+            }
+        };
+        if let State::Open(open) = &mut self.state {
+            open.asked = Some((number, self.now));
+        }
         actions.push(Action::SendPing {
             conn: ConnId::new(self.last_id),
             ping,
@@ -589,6 +656,15 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         self.stats.time_open += time_open.duration();
         time_open >= self.config().stable_after
     }
+}
+
+/// Whether a raw JSON value is this id, as a number or as a string.
+fn is_id(raw: &str, id: u64) -> bool {
+    let digits = raw
+        .strip_prefix('"')
+        .and_then(|raw| raw.strip_suffix('"'))
+        .unwrap_or(raw);
+    digits.parse() == Ok(id)
 }
 
 impl Open {

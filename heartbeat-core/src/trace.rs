@@ -27,7 +27,7 @@ use crate::action::{Action, Ask, GiveUp, Reply, Step};
 use crate::cause::Cause;
 use crate::config::Config;
 use crate::config_text::{ConfigTextError, duration};
-use crate::dialect::JsonType;
+use crate::dialect::{Dialect, Draft, JsonType, Outgoing, Values, Variables};
 use crate::duration_text::DurationText;
 use crate::event::{ConnId, Event, Message};
 use crate::machine::{Heartbeat, Phase};
@@ -375,13 +375,21 @@ pub fn give_up_value(reason: GiveUp) -> Value {
 /// and the phase after it.
 #[must_use]
 pub fn answer(at: Instant, step: &Step<'_>, phase: Phase) -> String {
+    answer_in(&JsonType, at, step, phase)
+}
+
+/// The same for a machine that speaks any dialect, which writes its messages out. The time since
+/// 1970 that a template may ask for is the time since the trace's origin here, so that the same trace
+/// gives the same lines; a message that needs a variable is `null`.
+#[must_use]
+pub fn answer_in(dialect: &dyn Dialect, at: Instant, step: &Step<'_>, phase: Phase) -> String {
     // Written by hand where order matters: a reader compares lines byte for byte.
     let mut line = format!("{{\"at\":{},\"actions\":[", at.as_nanos());
     for (index, action) in step.actions.iter().enumerate() {
         if index > 0 {
             line.push(',');
         }
-        write_action(&mut line, action);
+        write_action(&mut line, action, &|draft| written(dialect, at, draft));
     }
     line.push_str("],\"wake\":");
     match step.wake {
@@ -393,7 +401,25 @@ pub fn answer(at: Instant, step: &Step<'_>, phase: Phase) -> String {
     line
 }
 
-fn write_action(line: &mut String, action: &Action<'_>) {
+/// A draft as key and value of its action.
+fn written(dialect: &dyn Dialect, at: Instant, draft: &Draft<'_>) -> (&'static str, Value) {
+    let mut buffer = String::new();
+    let values = Values {
+        unix_ms: at.as_nanos() / 1_000_000,
+        variables: &Variables::new(),
+    };
+    match dialect.render(draft, &values, &mut buffer) {
+        Some(Outgoing::Text(text)) => ("text", text.into()),
+        Some(Outgoing::Binary(bytes)) => ("binary", to_hex(bytes).into()),
+        None => ("text", Value::Null),
+    }
+}
+
+fn write_action(
+    line: &mut String,
+    action: &Action<'_>,
+    written: &dyn Fn(&Draft<'_>) -> (&'static str, Value),
+) {
     // Writing to a string cannot fail.
     let _ = match action {
         Action::Connect {
@@ -411,20 +437,21 @@ fn write_action(line: &mut String, action: &Action<'_>) {
                 Reply::Frame(bytes) => ("frame", Value::from(to_hex(bytes))),
                 Reply::Binary(bytes) => ("binary", Value::from(to_hex(bytes))),
                 Reply::Text(text) => ("text", Value::from(*text)),
+                Reply::Draft(draft) => written(draft),
             };
             write!(
                 line,
                 r#"{{"action":"send_pong","conn":{conn},"{key}":{value}}}"#
             )
         }
-        Action::SendPing {
-            conn,
-            ping: Ask::Frame(bytes),
-        } => {
+        Action::SendPing { conn, ping } => {
+            let (key, value) = match ping {
+                Ask::Frame(bytes) => ("frame", Value::from(to_hex(bytes))),
+                Ask::Draft(draft) => written(draft),
+            };
             write!(
                 line,
-                r#"{{"action":"send_ping","conn":{conn},"frame":"{}"}}"#,
-                to_hex(bytes)
+                r#"{{"action":"send_ping","conn":{conn},"{key}":{value}}}"#
             )
         }
         Action::Close { conn, code } => {

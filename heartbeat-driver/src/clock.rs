@@ -13,3 +13,11 @@ pub(crate) fn instant() -> Instant {
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
+
+/// Milliseconds since 1970, for the dialects whose pings say the time.
+pub(crate) fn unix_ms() -> u64 {
+    let since = wall().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_core::{
-    AbortReason, Action, Cause, Clock, Config, ConnId, Event as Input, GiveUp, Heartbeat, Instant,
-    Message as Received, Phase, Ping, Step,
+    AbortReason, Action, Ask, Cause, Class, Clock, Config, ConnId, Dialect as _, Event as Input,
+    GiveUp, Heartbeat, Instant, Message as Received, Outgoing, Phase, Ping, Reply, Step, Variables,
 };
 use tracing::{debug, info, warn};
 use tungstenite::Message as Frame;
@@ -72,6 +72,10 @@ pub struct Engine<S: Read + Write> {
     paused: bool,
     ended: bool,
     unsent: Vec<Message>,
+    /// What the dialect keeps of the messages.
+    tracked: Variables,
+    /// Where its own messages are written.
+    buffer: String,
 }
 
 enum Link<S: Read + Write> {
@@ -122,6 +126,8 @@ impl<S: Read + Write> Engine<S> {
             paused: false,
             ended: false,
             unsent: Vec::new(),
+            tracked: Variables::new(),
+            buffer: String::new(),
         })
     }
 
@@ -300,14 +306,29 @@ impl<S: Read + Write> Engine<S> {
                 self.lost(conn, cause, detail, clock.now());
                 return ReadOn::Again;
             }
-            Heard::Frame(Frame::Text(text)) => match self.options.dialect.classify_text(&text) {
-                heartbeat_core::Class::Data => Message::Text(text),
-                _ => return self.heartbeat(conn, Received::Text(&text), clock),
-            },
+            Heard::Frame(Frame::Text(text)) => {
+                self.options.dialect.track(&text, &mut self.tracked);
+                match sort(&self.machine, self.options.dialect.classify_text(&text)) {
+                    Sort::Data => Message::Text(text),
+                    Sort::Heartbeat => {
+                        return self.heartbeat(conn, Received::Text(&text), clock);
+                    }
+                    Sort::Both => {
+                        self.heartbeat(conn, Received::Text(&text), clock);
+                        return self.deliver(conn, Message::Text(text));
+                    }
+                }
+            }
             Heard::Frame(Frame::Binary(bytes)) => {
-                match self.options.dialect.classify_binary(&bytes) {
-                    heartbeat_core::Class::Data => Message::Binary(bytes),
-                    _ => return self.heartbeat(conn, Received::Binary(&bytes), clock),
+                match sort(&self.machine, self.options.dialect.classify_binary(&bytes)) {
+                    Sort::Data => Message::Binary(bytes),
+                    Sort::Heartbeat => {
+                        return self.heartbeat(conn, Received::Binary(&bytes), clock);
+                    }
+                    Sort::Both => {
+                        self.heartbeat(conn, Received::Binary(&bytes), clock);
+                        return self.deliver(conn, Message::Binary(bytes));
+                    }
                 }
             }
             Heard::Frame(Frame::Ping(payload)) => {
@@ -334,6 +355,14 @@ impl<S: Read + Write> Engine<S> {
         }
         if session.unreported >= BURST {
             self.settle(clock.now());
+        }
+        ReadOn::Message(Event::Message { conn, message })
+    }
+
+    /// A message that the machine has taken already goes on to the application.
+    fn deliver(&mut self, conn: ConnId, message: Message) -> ReadOn {
+        if self.paused {
+            return ReadOn::Again;
         }
         ReadOn::Message(Event::Message { conn, message })
     }
@@ -503,22 +532,20 @@ impl<S: Read + Write> Engine<S> {
                 refresh,
             } => self.begin_dial(conn, attempt, refresh, now),
             Action::SendPong { conn, reply } => {
-                if let Some(session) = self.session(conn) {
-                    session.pong(reply);
+                if self.answer(conn, reply) {
                     debug!(%conn, "ping answered");
                     self.events.push_back(Event::PongSent { conn });
                 }
             }
             Action::SendPing { conn, ping } => {
-                if let Some(session) = self.session(conn) {
-                    session.ping(ping);
+                if self.ask(conn, ping) {
                     debug!(%conn, "ping sent");
                     self.events.push_back(Event::PingSent { conn });
                 }
             }
             Action::Close { conn, code } => {
                 let outbox = Arc::clone(&self.outbox);
-                if let Some(session) = self.session(conn) {
+                if let Some(session) = session(&mut self.link, conn) {
                     info!(%conn, code, "closing");
                     session.close(code, &outbox);
                 }
@@ -544,6 +571,55 @@ impl<S: Read + Write> Engine<S> {
                 self.events.push_back(Event::GaveUp { reason });
             }
         }
+    }
+
+    fn answer(&mut self, conn: ConnId, reply: Reply<'_>) -> bool {
+        let Some(session) = session(&mut self.link, conn) else {
+            return false;
+        };
+        let Reply::Draft(draft) = reply else {
+            session.pong(reply);
+            return true;
+        };
+        let tracked = &self.tracked;
+        let written = self.outbox.with_values(tracked, |values| {
+            match self
+                .options
+                .dialect
+                .render(&draft, values, &mut self.buffer)
+            {
+                Some(Outgoing::Text(text)) => session.pong(Reply::Text(text)),
+                Some(Outgoing::Binary(bytes)) => session.pong(Reply::Binary(bytes)),
+                None => return false,
+            }
+            true
+        });
+        if !written {
+            warn!(%conn, "ping not answered: a variable of the reply is not set");
+        }
+        written
+    }
+
+    fn ask(&mut self, conn: ConnId, ping: Ask) -> bool {
+        let Some(session) = session(&mut self.link, conn) else {
+            return false;
+        };
+        let Ask::Draft(draft) = ping else {
+            session.ping(ping);
+            return true;
+        };
+        let tracked = &self.tracked;
+        let written = self.outbox.with_values(tracked, |values| {
+            let written = self
+                .options
+                .dialect
+                .render(&draft, values, &mut self.buffer);
+            written.map(|message| session.ask(message)).is_some()
+        });
+        if !written {
+            warn!(%conn, "ping not sent: a variable of the message is not set");
+        }
+        written
     }
 
     fn begin_dial(&mut self, conn: ConnId, attempt: u32, refresh: bool, now: Instant) {
@@ -605,13 +681,6 @@ impl<S: Read + Write> Engine<S> {
         });
     }
 
-    fn session(&mut self, conn: ConnId) -> Option<&mut Session<S>> {
-        match &mut self.link {
-            Link::Open(session) if session.conn == conn => Some(session),
-            Link::Open(_) | Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => None,
-        }
-    }
-
     fn current(&self) -> Option<ConnId> {
         match &self.link {
             Link::Down => None,
@@ -640,6 +709,30 @@ impl<S: Read + Write> Engine<S> {
             since(self.machine.heard()),
             since(self.machine.open_since()),
         )
+    }
+}
+
+fn session<S: Read + Write>(link: &mut Link<S>, conn: ConnId) -> Option<&mut Session<S>> {
+    match link {
+        Link::Open(session) if session.conn == conn => Some(session),
+        Link::Open(_) | Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => None,
+    }
+}
+
+/// Whom a message is for.
+enum Sort {
+    Data,
+    Heartbeat,
+    Both,
+}
+
+#[inline]
+fn sort(machine: &Heartbeat<Arc<Config>, SharedDialect>, class: Class<'_>) -> Sort {
+    match class {
+        Class::Data => Sort::Data,
+        Class::Response(id) if !machine.is_answer(id) => Sort::Data,
+        Class::Carrier(carried) if carried.data => Sort::Both,
+        _ => Sort::Heartbeat,
     }
 }
 

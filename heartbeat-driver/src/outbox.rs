@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use heartbeat_core::{Values, Variables};
+
 use crate::message::Message;
 
 /// How much an application may hand over before it must wait.
@@ -32,6 +34,8 @@ pub struct Outbox {
     limits: Limits,
     wake_engine: Notify,
     on_room: Notify,
+    /// What the application has set for the dialect's templates.
+    variables: Mutex<Variables>,
 }
 
 #[derive(Debug)]
@@ -99,7 +103,19 @@ impl Outbox {
             limits,
             wake_engine,
             on_room,
+            variables: Mutex::default(),
         }
+    }
+
+    /// Sets a variable of the dialect's templates (Janus' `session`, say), written as it is to be
+    /// sent: a JSON string has its quotes. Until every variable that a template needs is set, what
+    /// it would make is not sent.
+    pub fn set_variable(&self, name: impl Into<String>, value: impl Into<String>) {
+        let mut variables = self
+            .variables
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        variables.insert(name.into(), value.into());
     }
 
     /// Hands a message over, or back.
@@ -185,6 +201,35 @@ impl Outbox {
     }
 
     // ---- the engine's side --------------------------------------------------------------------
+
+    /// Calls `write` with what a template is filled in with now.
+    pub(crate) fn with_values<T>(
+        &self,
+        tracked: &Variables,
+        write: impl FnOnce(&Values<'_>) -> T,
+    ) -> T {
+        let variables = self
+            .variables
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let unix_ms = crate::clock::unix_ms();
+        if variables.is_empty() {
+            return write(&Values {
+                unix_ms,
+                variables: tracked,
+            });
+        }
+        let mut all = tracked.clone();
+        all.extend(
+            variables
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
+        write(&Values {
+            unix_ms,
+            variables: &all,
+        })
+    }
 
     /// True if something waits for the engine. An adapter asks once more after it has registered
     /// its waker.

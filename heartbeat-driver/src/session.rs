@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
-use heartbeat_core::{Ask, Cause, ConnId, Reply};
+use heartbeat_core::{Ask, Cause, ConnId, Outgoing, Reply};
 use tungstenite::error::{Error, ProtocolError};
 use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -163,6 +163,15 @@ impl<S: Read + Write> Session<S> {
     /// Lets the answer leave that tungstenite has queued for a Close frame: this is its one chance.
     pub(crate) fn answer_close(&mut self) {
         self.unflushed = true;
+        self.push();
+    }
+
+    /// The same in the dialect's own words.
+    pub(crate) fn ask(&mut self, message: Outgoing<'_>) {
+        self.give(match message {
+            Outgoing::Text(text) => Frame::text(text),
+            Outgoing::Binary(bytes) => Frame::Binary(Bytes::copy_from_slice(bytes)),
+        });
         self.push();
     }
 

@@ -52,6 +52,12 @@ impl Sender {
         self.outbox.try_send(message.into())
     }
 
+    /// Sets a variable of the dialect's templates (Janus' `session`, say), written as it is to be
+    /// sent: a JSON string has its quotes.
+    pub fn set_variable(&self, name: impl Into<String>, value: impl Into<String>) {
+        self.outbox.set_variable(name, value);
+    }
+
     /// The network is back: dial now, or probe now if open.
     pub fn kick(&self) {
         self.outbox.kick();

@@ -1,0 +1,163 @@
+//! A place in a description, and what is read there.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::error::DescriptionError;
+use crate::config::{MAX_DURATION, MIN_DURATION};
+use crate::duration_text::parse_duration;
+
+pub(super) type Result<T> = core::result::Result<T, DescriptionError>;
+
+/// The longest string or number of bytes that a rule compares with.
+const MAX_LITERAL: usize = 256;
+
+/// Where a value stands, for the error that it may deserve: `rules[2].json`.
+pub(super) struct At(String);
+
+impl At {
+    pub(super) fn root() -> Self {
+        Self(String::new())
+    }
+
+    pub(super) fn key(&self, key: &str) -> Self {
+        // A path has its slash already.
+        let dot = if self.0.is_empty() || key.starts_with('/') {
+            ""
+        } else {
+            "."
+        };
+        Self(format!("{}{dot}{key}", self.0))
+    }
+
+    pub(super) fn index(&self, index: usize) -> Self {
+        Self(format!("{}[{index}]", self.0))
+    }
+
+    pub(super) fn text(&self) -> String {
+        if self.0.is_empty() {
+            "dialect".into()
+        } else {
+            self.0.clone()
+        }
+    }
+
+    // ---- errors -------------------------------------------------------------------------------
+
+    pub(super) fn wrong(&self, value: Option<&Value>, expected: &'static str) -> DescriptionError {
+        let found = value.map_or_else(|| "missing".into(), Value::to_string);
+        self.found(found, expected)
+    }
+
+    pub(super) fn found(&self, found: String, expected: &'static str) -> DescriptionError {
+        DescriptionError::Expected {
+            at: self.text(),
+            found,
+            expected,
+        }
+    }
+
+    pub(super) fn too_many(&self, count: String, max: usize) -> DescriptionError {
+        DescriptionError::TooMany {
+            at: self.text(),
+            count,
+            max,
+        }
+    }
+
+    pub(super) fn placeholder(&self, placeholder: &str, why: &'static str) -> DescriptionError {
+        DescriptionError::Placeholder {
+            at: self.text(),
+            placeholder: placeholder.into(),
+            why,
+        }
+    }
+
+    // ---- values -------------------------------------------------------------------------------
+
+    /// An object that has no other keys than these.
+    pub(super) fn object<'v>(
+        &self,
+        value: &'v Value,
+        known: &'static str,
+    ) -> Result<&'v Map<String, Value>> {
+        let fields = value
+            .as_object()
+            .ok_or_else(|| self.wrong(Some(value), "an object"))?;
+        for key in fields.keys() {
+            if !known.split(", ").any(|known| known == key) {
+                return Err(DescriptionError::UnknownKey {
+                    at: self.key(key).0,
+                    known,
+                });
+            }
+        }
+        Ok(fields)
+    }
+
+    pub(super) fn array<'v>(
+        &self,
+        value: &'v Value,
+        max: usize,
+        expected: &'static str,
+    ) -> Result<&'v [Value]> {
+        let values = value
+            .as_array()
+            .ok_or_else(|| self.wrong(Some(value), expected))?;
+        if values.len() > max {
+            return Err(self.too_many(format!("{} entries", values.len()), max));
+        }
+        Ok(values)
+    }
+
+    pub(super) fn string<'v>(
+        &self,
+        value: Option<&'v Value>,
+        expected: &'static str,
+    ) -> Result<&'v str> {
+        value
+            .and_then(Value::as_str)
+            .ok_or_else(|| self.wrong(value, expected))
+    }
+
+    /// A string to compare with, of at least so many bytes.
+    pub(super) fn literal(&self, value: &Value, min: usize) -> Result<Box<str>> {
+        let text = self.string(Some(value), "a string")?;
+        if text.len() < min {
+            return Err(self.wrong(Some(value), "a string that is not empty"));
+        }
+        if text.len() > MAX_LITERAL {
+            return Err(self.too_many(format!("{} bytes", text.len()), MAX_LITERAL));
+        }
+        Ok(text.into())
+    }
+
+    /// Bytes in hex.
+    pub(super) fn bytes(&self, value: &Value) -> Result<Box<[u8]>> {
+        let expected = "bytes in hex, two digits each";
+        let text = self.string(Some(value), expected)?;
+        if text.len() > 2 * MAX_LITERAL {
+            return Err(self.too_many(format!("{} hex digits", text.len()), 2 * MAX_LITERAL));
+        }
+        let digit = |digit: &u8| char::from(*digit).to_digit(16);
+        let byte = |pair: &[u8]| match pair {
+            [high, low] => u8::try_from(digit(high)? * 16 + digit(low)?).ok(),
+            _ => None,
+        };
+        let bytes = text.as_bytes().chunks(2).map(byte).collect::<Option<_>>();
+        bytes.ok_or_else(|| self.wrong(Some(value), expected))
+    }
+
+    pub(super) fn duration(&self, value: &Value) -> Result<Duration> {
+        let expected = "a duration between 1ms and 100 years in text, such as \"90s\"";
+        let text = self.string(Some(value), expected)?;
+        let duration = parse_duration(text)
+            .ok()
+            .filter(|duration| (MIN_DURATION..=MAX_DURATION).contains(duration));
+        duration.ok_or_else(|| self.wrong(Some(value), expected))
+    }
+}

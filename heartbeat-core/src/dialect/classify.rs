@@ -1,0 +1,218 @@
+//! A message held against a description's rules.
+
+use alloc::string::String;
+
+use super::description::Description;
+use super::rule::{Matcher, Outcome, Rule};
+use super::scan::{MAX_PATHS, Slots};
+use super::template::{Outgoing, Source, Template, Values, Variables};
+use super::{AskBy, Carried, Class, Dialect, Draft, Hello};
+use crate::action::Reply;
+
+impl Dialect for Description {
+    #[inline]
+    fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
+        match &self.separator {
+            None => self.classify_record(text).class(),
+            Some(separator) => self.classify_records(text, separator),
+        }
+    }
+
+    fn classify_binary<'a>(&self, bytes: &'a [u8]) -> Class<'a> {
+        if self
+            .longest_binary
+            .is_none_or(|longest| bytes.len() > longest)
+        {
+            return Class::Data;
+        }
+        let matches =
+            |rule: &&Rule| matches!(&rule.matcher, Matcher::Bytes(exactly) if **exactly == *bytes);
+        match self.rules.iter().find(matches) {
+            Some(rule) => self.found(rule, "", "", &[None; MAX_PATHS]).class(),
+            None => Class::Data,
+        }
+    }
+
+    fn ask(&self) -> AskBy {
+        let message = self.question.template.map(|template| Draft {
+            message: "",
+            id: 0,
+            template,
+            captures: [(0, 0); 4],
+        });
+        AskBy {
+            message,
+            first: self.question.first,
+        }
+    }
+
+    fn render<'d>(
+        &'d self,
+        draft: &Draft<'_>,
+        values: &Values<'_>,
+        buffer: &'d mut String,
+    ) -> Option<Outgoing<'d>> {
+        self.templates
+            .get(usize::from(draft.template))?
+            .render(draft, values, buffer, &self.tracks)
+    }
+
+    fn track(&self, text: &str, variables: &mut Variables) {
+        if self.tracks.is_empty() {
+            return;
+        }
+        let mut slots = [None; MAX_PATHS];
+        if !self.paths.scan(text, &mut slots) {
+            return;
+        }
+        for track in &self.tracks {
+            if let Some(raw) =
+                slots[track.slot].filter(|raw| *raw != "null" && raw.len() <= MAX_TRACKED)
+            {
+                // Known names keep their room: no allocation per message.
+                if let Some(value) = variables.get_mut(&*track.name) {
+                    value.clear();
+                    value.push_str(raw);
+                } else {
+                    variables.insert((*track.name).into(), raw.into());
+                }
+            }
+        }
+    }
+}
+
+/// A tracked value is a number or a short text; anything longer is not kept.
+const MAX_TRACKED: usize = 256;
+
+impl Description {
+    fn classify_record<'a>(&self, text: &'a str) -> Found<'a> {
+        if text.len() > self.max_len || !self.filter.passes(text.as_bytes()) {
+            return Found::DATA;
+        }
+        let mut slots = [None; MAX_PATHS];
+        let mut scanned: Option<(usize, bool)> = None;
+        for rule in &self.rules {
+            let rest = match &rule.matcher {
+                Matcher::Text(exactly) if text == &**exactly => "",
+                Matcher::Text(_) | Matcher::Bytes(_) => continue,
+                Matcher::Prefix { prefix, rest } => match text.strip_prefix(&**prefix) {
+                    Some(after) if rest.holds(after) => after,
+                    Some(_) | None => continue,
+                },
+                Matcher::Json { prefix, conditions } => {
+                    let Some(after) = text.strip_prefix(&**prefix) else {
+                        continue;
+                    };
+                    let is_json = match scanned {
+                        Some((len, is_json)) if len == prefix.len() => is_json,
+                        Some(_) | None => self.paths.scan(after, &mut slots),
+                    };
+                    scanned = Some((prefix.len(), is_json));
+                    if !is_json || !conditions.iter().all(|condition| condition.holds(&slots)) {
+                        continue;
+                    }
+                    after
+                }
+            };
+            return self.found(rule, text, rest, &slots);
+        }
+        Found::DATA
+    }
+
+    fn found<'a>(&self, rule: &Rule, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Found<'a> {
+        let class = match rule.outcome {
+            Outcome::Data => Class::Data,
+            Outcome::Beat => Class::Beat,
+            Outcome::Pong => Class::Pong,
+            Outcome::Response(slot) => slots[slot].map_or(Class::Data, Class::Response),
+            Outcome::Reply(template) => {
+                Class::Ping(Reply::Draft(self.draft(template, text, rest, slots)))
+            }
+        };
+        let hello = rule
+            .hello
+            .as_ref()
+            .map_or(Hello::NONE, |hello| hello.read(slots));
+        Found { class, hello }
+    }
+
+    fn draft<'a>(&self, number: u16, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Draft<'a> {
+        let mut draft = Draft {
+            message: text,
+            id: 0,
+            template: number,
+            captures: [(0, 0); 4],
+        };
+        let template = self.templates.get(usize::from(number));
+        let sources = template.map_or(&[][..], Template::captures);
+        for (source, range) in sources.iter().zip(&mut draft.captures) {
+            let slice = match source {
+                Source::Slot(slot) => slots[*slot].unwrap_or_default(),
+                Source::Rest => rest,
+                Source::Message => text,
+            };
+            // Every slice is a part of `text`, and that is at most `u16::MAX` bytes long.
+            let from = (slice.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+            let at = |at: usize| u16::try_from(at).unwrap_or_default();
+            *range = (at(from), at(from.wrapping_add(slice.len())));
+        }
+        draft
+    }
+
+    /// Each record by itself. The first ping is answered, the last hello is heeded, and the
+    /// application gets the whole if any record is its own.
+    fn classify_records<'a>(&self, text: &'a str, separator: &str) -> Class<'a> {
+        let mut sum = Carried::default();
+        let mut only: Option<Class<'a>> = None;
+        let mut records = 0u32;
+        let last = text.strip_suffix(separator).unwrap_or(text);
+        for record in last.split(separator) {
+            let found = self.classify_record(record);
+            records += 1;
+            only = Some(found.class);
+            match found.class {
+                Class::Data | Class::Response(_) | Class::Carrier(_) => sum.data = true,
+                Class::Ping(reply) => sum.reply = sum.reply.or(Some(reply)),
+                Class::Beat | Class::Pong => {}
+            }
+            if !found.hello.is_none() {
+                sum.hello = found.hello;
+            }
+        }
+        match only {
+            Some(class) if records == 1 && sum.hello.is_none() => class,
+            _ if !sum.data && sum.hello.is_none() => sum.reply.map_or(Class::Beat, Class::Ping),
+            _ if sum.data && sum.reply.is_none() && sum.hello.is_none() => Class::Data,
+            _ => Class::Carrier(sum),
+        }
+    }
+}
+
+/// What a record is, and what it announces.
+struct Found<'a> {
+    class: Class<'a>,
+    hello: Hello,
+}
+
+impl<'a> Found<'a> {
+    const DATA: Self = Self {
+        class: Class::Data,
+        hello: Hello::NONE,
+    };
+
+    fn class(self) -> Class<'a> {
+        if self.hello.is_none() {
+            return self.class;
+        }
+        let (reply, data) = match self.class {
+            Class::Ping(reply) => (Some(reply), false),
+            Class::Beat | Class::Pong => (None, false),
+            Class::Data | Class::Response(_) | Class::Carrier(_) => (None, true),
+        };
+        Class::Carrier(Carried {
+            reply,
+            hello: self.hello,
+            data,
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! Why a text is not a dialect.
+
+use alloc::string::String;
+
+/// Why a description was refused. Each names the place, such as `rules[2].reply`, what stands there
+/// and the rule that it breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DescriptionError {
+    /// Not JSON at all.
+    #[error("not JSON: {0}")]
+    Json(String),
+    /// A value of the wrong kind, or out of its range.
+    #[error("`{at}` is {found}: expected {expected}")]
+    Expected {
+        /// Where.
+        at: String,
+        /// What stands there; "missing" if nothing does.
+        found: String,
+        /// What may stand there.
+        expected: &'static str,
+    },
+    /// A key that has no meaning there.
+    #[error("unknown key `{at}`; known are {known}")]
+    UnknownKey {
+        /// Where.
+        at: String,
+        /// The keys that could stand there.
+        known: &'static str,
+    },
+    /// More than fits.
+    #[error("`{at}` has {count}: at most {max} are allowed")]
+    TooMany {
+        /// Where.
+        at: String,
+        /// How many, and of what.
+        count: String,
+        /// The limit.
+        max: usize,
+    },
+    /// A path that is no path.
+    #[error("`{at}`: \"{path}\" is no path: {why}")]
+    Path {
+        /// Where.
+        at: String,
+        /// The path.
+        path: String,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+    /// A placeholder in a template that cannot be filled in.
+    #[error("`{at}`: the placeholder ${{{placeholder}}} {why}")]
+    Placeholder {
+        /// Where.
+        at: String,
+        /// What stands between the braces.
+        placeholder: String,
+        /// Why it cannot be filled in.
+        why: &'static str,
+    },
+    /// A rule that no message can reach.
+    #[error("`{at}` can never match: {why}")]
+    Unreachable {
+        /// Where.
+        at: String,
+        /// Why.
+        why: String,
+    },
+}

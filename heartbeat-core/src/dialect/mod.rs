@@ -1,0 +1,287 @@
+//! How a service says ping. WebSocket ping and pong frames need no dialect: the machine knows them.
+
+use core::time::Duration;
+
+use crate::action::Reply;
+use crate::cause::Verdict;
+
+#[cfg(feature = "dialects")]
+mod at;
+#[cfg(feature = "dialects")]
+mod classify;
+#[cfg(feature = "dialects")]
+mod description;
+#[cfg(feature = "dialects")]
+mod error;
+#[cfg(feature = "json")]
+mod json_type;
+#[cfg(feature = "dialects")]
+mod load;
+#[cfg(feature = "dialects")]
+mod load_times;
+#[cfg(feature = "dialects")]
+mod path;
+#[cfg(feature = "dialects")]
+mod prefilter;
+#[cfg(feature = "dialects")]
+mod raw;
+#[cfg(feature = "dialects")]
+mod rule;
+#[cfg(feature = "dialects")]
+mod scan;
+#[cfg(feature = "dialects")]
+mod template;
+
+#[cfg(feature = "dialects")]
+pub use description::Description;
+#[cfg(feature = "dialects")]
+pub use error::DescriptionError;
+#[cfg(feature = "json")]
+pub use json_type::JsonType;
+#[cfg(feature = "dialects")]
+pub use template::{Outgoing, Values, Variables};
+
+/// Tells heartbeats from data.
+///
+/// Pure, and the same answer for the same bytes: a driver may ask before it decides whether a
+/// message is worth a step. A message that is not understood is data, never an error.
+pub trait Dialect {
+    /// What a text message is.
+    fn classify_text<'a>(&self, text: &'a str) -> Class<'a>;
+
+    /// What a binary message is.
+    fn classify_binary<'a>(&self, bytes: &'a [u8]) -> Class<'a>;
+
+    /// What one of this service's own close codes (4000–4999) asks for; `None`: the common table decides.
+    fn close_verdict(&self, code: u16) -> Option<Verdict> {
+        let _ = code;
+        None
+    }
+
+    /// How this service is asked for a sign of life.
+    fn ask(&self) -> AskBy {
+        AskBy::default()
+    }
+
+    /// Fills in a draft that this dialect has made; the text goes into `buffer`. `None` if a value
+    /// that it needs is not known, and for a draft of another dialect's.
+    #[cfg(feature = "dialects")]
+    fn render<'d>(
+        &'d self,
+        draft: &Draft<'_>,
+        values: &Values<'_>,
+        buffer: &'d mut alloc::string::String,
+    ) -> Option<Outgoing<'d>> {
+        let _ = (draft, values, buffer);
+        None
+    }
+
+    /// Lets a message change what the dialect keeps for its templates (Discord's last `s`, say).
+    #[cfg(feature = "dialects")]
+    fn track(&self, text: &str, variables: &mut Variables) {
+        let _ = (text, variables);
+    }
+}
+
+/// How a service is asked for a sign of life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AskBy {
+    /// By the message that this draft becomes; `None`: by a WebSocket ping frame.
+    pub message: Option<Draft<'static>>,
+    /// When a connection's first question comes, if questions come at an interval.
+    pub first: First,
+}
+
+/// When a connection's first periodic ping comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum First {
+    /// After one interval.
+    #[default]
+    After,
+    /// As soon as the connection is open.
+    AtOnce,
+    /// After an even draw between nothing and one interval, so that a fleet that reconnects at once
+    /// does not ping at once.
+    Jittered,
+}
+
+/// A message to be sent, not yet written: a place in the dialect that made it, and slices of the
+/// message it answers. [`Dialect::render`] writes it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Draft<'a> {
+    /// What is answered; empty for a question.
+    message: &'a str,
+    /// The running number that `${id}` stands for.
+    pub id: u64,
+    template: u16,
+    /// From and to, in `message`.
+    captures: [(u16, u16); 4],
+}
+
+impl<'a> Draft<'a> {
+    /// The slice that was captured as this number.
+    #[cfg(feature = "dialects")]
+    fn capture(&self, number: usize) -> &'a str {
+        let (from, to) = self.captures.get(number).copied().unwrap_or_default();
+        self.message.get(from.into()..to.into()).unwrap_or_default()
+    }
+}
+
+impl core::fmt::Debug for Draft<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Draft")
+            .field("template", &self.template)
+            .field("id", &self.id)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a message is to a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Class<'a> {
+    /// The application's.
+    Data,
+    /// A sign of life that wants no answer.
+    Beat,
+    /// The answer to a ping of ours. Never answered itself.
+    Pong,
+    /// The response to the request with this id (a raw JSON value): a pong if that was our ping,
+    /// the application's otherwise.
+    Response(&'a str),
+    /// A question that wants this answer at once.
+    Ping(Reply<'a>),
+    /// More than one of these at once.
+    Carrier(Carried<'a>),
+}
+
+impl Class<'_> {
+    /// Whether the application gets the message: it is data, or carries some.
+    #[must_use]
+    pub const fn is_for_application(&self) -> bool {
+        match self {
+            Self::Data => true,
+            Self::Carrier(carried) => carried.data,
+            Self::Beat | Self::Pong | Self::Response(_) | Self::Ping(_) => false,
+        }
+    }
+}
+
+/// What a message carries that is more than one thing at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Carried<'a> {
+    /// A ping, which wants this answer at once.
+    pub reply: Option<Reply<'a>>,
+    /// What the service says about its own times.
+    pub hello: Hello,
+    /// The application gets the message, too.
+    pub data: bool,
+}
+
+/// The times that a service announces when a connection opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Hello {
+    /// How often it wants to hear a ping of ours.
+    pub ping: Option<Duration>,
+    /// How long it may be silent at most while it is well.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Hello {
+    /// Nothing was announced.
+    pub const NONE: Self = Self {
+        ping: None,
+        idle_timeout: None,
+    };
+
+    /// Whether nothing was announced.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.ping.is_none() && self.idle_timeout.is_none()
+    }
+}
+
+impl<D: Dialect + ?Sized> Dialect for &D {
+    fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
+        (**self).classify_text(text)
+    }
+
+    fn classify_binary<'a>(&self, bytes: &'a [u8]) -> Class<'a> {
+        (**self).classify_binary(bytes)
+    }
+
+    fn close_verdict(&self, code: u16) -> Option<Verdict> {
+        (**self).close_verdict(code)
+    }
+
+    fn ask(&self) -> AskBy {
+        (**self).ask()
+    }
+
+    #[cfg(feature = "dialects")]
+    fn render<'d>(
+        &'d self,
+        draft: &Draft<'_>,
+        values: &Values<'_>,
+        buffer: &'d mut alloc::string::String,
+    ) -> Option<Outgoing<'d>> {
+        (**self).render(draft, values, buffer)
+    }
+
+    #[cfg(feature = "dialects")]
+    fn track(&self, text: &str, variables: &mut Variables) {
+        (**self).track(text, variables);
+    }
+}
+
+#[cfg(feature = "json")]
+impl<D: Dialect + ?Sized> Dialect for alloc::sync::Arc<D> {
+    fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
+        (**self).classify_text(text)
+    }
+
+    fn classify_binary<'a>(&self, bytes: &'a [u8]) -> Class<'a> {
+        (**self).classify_binary(bytes)
+    }
+
+    fn close_verdict(&self, code: u16) -> Option<Verdict> {
+        (**self).close_verdict(code)
+    }
+
+    fn ask(&self) -> AskBy {
+        (**self).ask()
+    }
+
+    #[cfg(feature = "dialects")]
+    fn render<'d>(
+        &'d self,
+        draft: &Draft<'_>,
+        values: &Values<'_>,
+        buffer: &'d mut alloc::string::String,
+    ) -> Option<Outgoing<'d>> {
+        (**self).render(draft, values, buffer)
+    }
+
+    #[cfg(feature = "dialects")]
+    fn track(&self, text: &str, variables: &mut Variables) {
+        (**self).track(text, variables);
+    }
+}
+
+/// WebSocket frames alone: every text and binary message is data. Trace name: `frames`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FramesOnly;
+
+impl Dialect for FramesOnly {
+    fn classify_text<'a>(&self, _: &'a str) -> Class<'a> {
+        Class::Data
+    }
+
+    fn classify_binary<'a>(&self, _: &'a [u8]) -> Class<'a> {
+        Class::Data
+    }
+}

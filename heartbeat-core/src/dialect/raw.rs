@@ -1,0 +1,151 @@
+//! JSON values as the slices of text in which they came: nothing is decoded that need not be.
+
+/// The characters of a JSON string, from its raw text in quotes. The text must have been accepted
+/// by serde_json; of an unpaired surrogate, which is no character, U+FFFD stands in.
+pub(super) fn characters(raw: &str) -> impl Iterator<Item = char> + '_ {
+    let inside = raw
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    Characters(inside.unwrap_or_default())
+}
+
+/// Whether a raw JSON value is the string `expected`.
+pub(super) fn is_string(raw: &str, expected: &str) -> bool {
+    let Some(inside) = raw
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    else {
+        return false;
+    };
+    if inside.contains('\\') {
+        Characters(inside).eq(expected.chars())
+    } else {
+        inside == expected
+    }
+}
+
+struct Characters<'a>(&'a str);
+
+impl Characters<'_> {
+    fn take(&mut self) -> Option<char> {
+        let mut letters = self.0.chars();
+        let letter = letters.next();
+        self.0 = letters.as_str();
+        letter
+    }
+
+    fn unit(&mut self) -> Option<u32> {
+        let (digits, rest) = self.0.split_at_checked(4)?;
+        self.0 = rest;
+        u32::from_str_radix(digits, 16).ok()
+    }
+
+    fn escaped(&mut self) -> Option<char> {
+        Some(match self.take()? {
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let first = self.unit()?;
+                if !(0xD800..0xDC00).contains(&first) {
+                    return Some(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
+                }
+                let rest = self.0;
+                let second = self.0.strip_prefix("\\u").and_then(|rest| {
+                    self.0 = rest;
+                    self.unit()
+                });
+                match second {
+                    Some(second) if (0xDC00..0xE000).contains(&second) => {
+                        char::from_u32(0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00))?
+                    }
+                    _ => {
+                        self.0 = rest;
+                        char::REPLACEMENT_CHARACTER
+                    }
+                }
+            }
+            plain => plain,
+        })
+    }
+}
+
+impl Iterator for Characters<'_> {
+    type Item = char;
+
+    fn next(&mut self) -> Option<char> {
+        match self.take()? {
+            '\\' => self.escaped(),
+            letter => Some(letter),
+        }
+    }
+}
+
+/// What a raw JSON value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    String,
+    Number,
+    Bool,
+    Null,
+    Array,
+    Object,
+}
+
+impl Kind {
+    pub(super) const WORDS: &str =
+        "\"string\", \"number\", \"bool\", \"null\", \"array\" or \"object\"";
+
+    pub(super) fn named(word: &str) -> Option<Self> {
+        Some(match word {
+            "string" => Self::String,
+            "number" => Self::Number,
+            "bool" => Self::Bool,
+            "null" => Self::Null,
+            "array" => Self::Array,
+            "object" => Self::Object,
+            _ => return None,
+        })
+    }
+
+    /// The kind of a value that serde_json has accepted: its first byte tells.
+    pub(super) fn of(raw: &str) -> Self {
+        match raw.as_bytes().first() {
+            Some(b'"') => Self::String,
+            Some(b'{') => Self::Object,
+            Some(b'[') => Self::Array,
+            Some(b't' | b'f') => Self::Bool,
+            Some(b'n') => Self::Null,
+            _ => Self::Number,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use super::*;
+
+    #[test]
+    fn a_raw_string_is_compared_by_its_characters() {
+        for (raw, text) in [
+            (r#""ping""#, "ping"),
+            (r#""\u0070in\u0067""#, "ping"),
+            (r#""a\"b\\c\/d\b\f\n\r\t""#, "a\"b\\c/d\u{8}\u{c}\n\r\t"),
+            (r#""\ud83d\ude00é""#, "😀é"),
+            (r#""\ud83dx""#, "\u{fffd}x"),
+            (r#""\ud83d\u0041""#, "\u{fffd}A"),
+            (r#""""#, ""),
+        ] {
+            assert!(is_string(raw, text), "{raw}");
+            assert_eq!(characters(raw).collect::<String>(), text);
+            assert!(!is_string(raw, "other"));
+        }
+        for other in ["1", "null", "{}", "ping", "\""] {
+            assert!(!is_string(other, other), "{other}");
+        }
+    }
+}

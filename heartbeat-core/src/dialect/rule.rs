@@ -1,0 +1,182 @@
+//! One rule: what a message must look like, and what it is then.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::time::Duration;
+
+use super::Hello;
+use super::raw::{Kind, characters, is_string};
+use super::scan::{MAX_PATHS, Paths, Slots};
+
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub(super) matcher: Matcher,
+    pub(super) outcome: Outcome,
+    pub(super) hello: Option<HelloRule>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Matcher {
+    /// Exactly this text message.
+    Text(Box<str>),
+    /// Exactly this binary message.
+    Bytes(Box<[u8]>),
+    /// A text message that begins so.
+    Prefix { prefix: Box<str>, rest: Rest },
+    /// A text message that is this prefix, which may be empty, and JSON of which all of this is true.
+    Json {
+        prefix: Box<str>,
+        conditions: Box<[Condition]>,
+    },
+}
+
+impl Matcher {
+    /// Whether this one certainly matches whatever the other one matches.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Matcher::Text(one), Matcher::Text(other)) => one == other,
+            (Matcher::Bytes(one), Matcher::Bytes(other)) => one == other,
+            (
+                Matcher::Prefix {
+                    prefix,
+                    rest: Rest::Any,
+                },
+                Matcher::Text(other),
+            ) => other.starts_with(&**prefix),
+            (
+                Matcher::Prefix {
+                    prefix,
+                    rest: Rest::Any,
+                },
+                Matcher::Prefix { prefix: other, .. } | Matcher::Json { prefix: other, .. },
+            ) => other.starts_with(&**prefix),
+            (
+                Matcher::Json { prefix, conditions },
+                Matcher::Json {
+                    prefix: other,
+                    conditions: narrower,
+                },
+            ) => {
+                prefix == other
+                    && conditions
+                        .iter()
+                        .all(|condition| narrower.contains(condition))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What must follow a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    Any,
+    /// One digit or more, and nothing else.
+    Digits,
+}
+
+impl Rest {
+    pub(super) fn holds(self, rest: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Digits => !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Condition {
+    pub(super) slot: usize,
+    pub(super) test: Test,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Test {
+    /// This string, however it is escaped.
+    String(Box<str>),
+    /// A number, `true`, `false` or `null`, written so. Whole numbers have one spelling only.
+    Literal(Box<str>),
+    Exists,
+    Absent,
+    Is(Kind),
+}
+
+impl Condition {
+    pub(super) fn holds(&self, slots: &Slots<'_>) -> bool {
+        let Some(raw) = slots[self.slot] else {
+            return self.test == Test::Absent;
+        };
+        match &self.test {
+            Test::String(expected) => is_string(raw, expected),
+            Test::Literal(expected) => raw == &**expected,
+            Test::Exists => true,
+            Test::Absent => false,
+            Test::Is(kind) => Kind::of(raw) == *kind,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Data,
+    Beat,
+    Pong,
+    /// The response to the request whose id stands in this slot.
+    Response(usize),
+    /// A ping; the number of the reply's template.
+    Reply(u16),
+}
+
+/// Where a hello says its times.
+#[derive(Clone, Debug)]
+pub(super) struct HelloRule {
+    pub(super) ping: Option<TimeRule>,
+    pub(super) idle_timeout: Option<TimeRule>,
+}
+
+impl HelloRule {
+    pub(super) fn read(&self, slots: &Slots<'_>) -> Hello {
+        let time = |rule: &Option<TimeRule>| rule.as_ref().and_then(|rule| rule.read(slots));
+        Hello {
+            ping: time(&self.ping),
+            idle_timeout: time(&self.idle_timeout),
+        }
+    }
+}
+
+/// A time: numbers of a unit at some paths, added up, and a constant on top.
+#[derive(Clone, Debug)]
+pub(super) struct TimeRule {
+    pub(super) unit: Duration,
+    pub(super) slots: Box<[usize]>,
+    /// The paths are not the message's own: they lead on inside the JSON text that is the string in
+    /// this slot.
+    pub(super) inside: Option<(usize, Paths)>,
+    pub(super) plus: Duration,
+}
+
+impl TimeRule {
+    fn read(&self, slots: &Slots<'_>) -> Option<Duration> {
+        match &self.inside {
+            None => self.sum(slots),
+            Some((slot, paths)) => {
+                // Once in a connection's life: here a string may be decoded.
+                let text: String = characters(slots[*slot]?).collect();
+                let mut within = [None; MAX_PATHS];
+                paths.scan(&text, &mut within).then(|| self.sum(&within))?
+            }
+        }
+    }
+
+    fn sum(&self, slots: &Slots<'_>) -> Option<Duration> {
+        let mut sum = Duration::ZERO;
+        for slot in &self.slots {
+            let raw = slots[*slot].filter(|raw| Kind::of(raw) == Kind::Number)?;
+            let number = raw.parse::<f64>().ok()?;
+            let time = Duration::try_from_secs_f64(number * self.unit.as_secs_f64()).ok()?;
+            sum = sum.checked_add(time)?;
+        }
+        // Zero is how services say that there is no such time.
+        (!sum.is_zero()).then(|| sum.saturating_add(self.plus))
+    }
+}

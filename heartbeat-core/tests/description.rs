@@ -1,0 +1,386 @@
+//! Loading a dialect's description: what is valid, what is refused, and in which words.
+
+use heartbeat_core::{Class, Description, Dialect, JsonType, Outgoing, Reply, Values, Variables};
+use proptest::prelude::*;
+
+fn load(text: &str) -> Description {
+    Description::from_json(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// What a class is, in a word, and the reply if it is a ping.
+fn told(dialect: &dyn Dialect, text: &str) -> String {
+    match dialect.classify_text(text) {
+        Class::Ping(reply) => format!("ping -> {}", written(dialect, reply)),
+        Class::Data => "data".into(),
+        Class::Beat => "beat".into(),
+        Class::Pong => "pong".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn written(dialect: &dyn Dialect, reply: Reply<'_>) -> String {
+    match reply {
+        Reply::Text(text) => text.into(),
+        Reply::Draft(draft) => {
+            let variables = Variables::from([("session".into(), "\"s1\"".into())]);
+            let values = Values {
+                unix_ms: 1_700_000_000_123,
+                variables: &variables,
+            };
+            let mut buffer = "left over".into();
+            match dialect.render(&draft, &values, &mut buffer) {
+                Some(Outgoing::Text(text)) => text.into(),
+                Some(Outgoing::Binary(bytes)) => format!("{bytes:?}"),
+                None => "not known".into(),
+            }
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// A description, and what its refusal says.
+const REFUSALS: &[(&str, &str)] = &[
+    ("{", "not JSON"),
+    ("[]", "`dialect` is []: expected an object"),
+    (
+        r#"{"rule": []}"#,
+        "unknown key `rule`; known are rules, ping",
+    ),
+    (
+        r#"{"rules": {}}"#,
+        "`rules` is {}: expected an array of rules",
+    ),
+    (r#"{"rules": [1]}"#, "`rules[0]` is 1: expected an object"),
+    (
+        r#"{"rules": [{"text": "a"}]}"#,
+        "`rules[0]` is without an outcome: expected one of \"reply\"",
+    ),
+    (
+        r#"{"rules": [{"beat": true}]}"#,
+        "`rules[0]` is several of them or none: expected one of \"text\"",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "bytes": "00", "beat": true}]}"#,
+        "`rules[0]` is several of them or none",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "beat": true, "pong": true}]}"#,
+        "`rules[0]` is with several outcomes",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "beat": false}]}"#,
+        "`rules[0].beat` is false: expected true",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "pong": {"id": "/id"}}]}"#,
+        "`rules[0].pong` is {\"id\":\"/id\"}: expected true",
+    ),
+    (
+        r#"{"rules": [{"text": 7, "beat": true}]}"#,
+        "`rules[0].text` is 7: expected a string",
+    ),
+    (
+        r#"{"rules": [{"bytes": "0g", "beat": true}]}"#,
+        "`rules[0].bytes` is \"0g\": expected bytes in hex",
+    ),
+    (
+        r#"{"rules": [{"bytes": "000", "beat": true}]}"#,
+        "`rules[0].bytes` is \"000\": expected bytes in hex",
+    ),
+    (
+        r#"{"rules": [{"prefix": "", "beat": true}]}"#,
+        "`rules[0].prefix` is \"\": expected a string that is not empty",
+    ),
+    (
+        r#"{"rules": [{"prefix": "a", "rest": "x", "beat": true}]}"#,
+        "`rules[0].rest` is \"x\": expected \"digits\"",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "rest": "digits", "beat": true}]}"#,
+        "`rules[0].rest` is \"digits\": expected a rule with \"prefix\" alone",
+    ),
+    (
+        r#"{"rules": [{"json": {}, "beat": true}]}"#,
+        "`rules[0].json` is {}: expected an object of conditions",
+    ),
+    (
+        r#"{"rules": [{"json": {"type": "a"}, "beat": true}]}"#,
+        "`rules[0].json.type`: \"type\" is no path: a path is a JSON Pointer",
+    ),
+    (
+        r#"{"rules": [{"json": {"/a/b/c/d": 1}, "beat": true}]}"#,
+        "at most three steps",
+    ),
+    (
+        r#"{"rules": [{"json": {"/a": 1.5}, "beat": true}]}"#,
+        "`rules[0].json/a` is 1.5: expected a string, a whole number",
+    ),
+    (
+        r#"{"rules": [{"json": {"/a": {"is": "thing"}}, "beat": true}]}"#,
+        "`rules[0].json/a.is` is \"thing\": expected \"string\", \"number\"",
+    ),
+    (
+        r#"{"rules": [{"json": {"/a": {"has": 1}}, "beat": true}]}"#,
+        "unknown key `rules[0].json/a.has`",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "reply": "${/x}"}]}"#,
+        "`rules[0].reply`: the placeholder ${/x} needs a rule with \"json\"",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "reply": "${rest}"}]}"#,
+        "${rest} needs a rule with a prefix",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "reply": "${id"}]}"#,
+        "${id} has no closing brace",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "reply": "${Id}"}]}"#,
+        "${Id} is neither a path nor a name",
+    ),
+    (
+        r#"{"rules": [{"bytes": "00", "reply": "${message}"}]}"#,
+        "${message} needs a message to take it from",
+    ),
+    (
+        r#"{"ping": {"text": "${/x}"}}"#,
+        "`ping.text`: the placeholder ${/x} needs a message to take it from",
+    ),
+    (
+        r#"{"ping": {"text": "p", "every": "1s", "after_silence": "1s"}}"#,
+        "expected one of \"every\"",
+    ),
+    (
+        r#"{"ping": {"text": "p", "every": 1}}"#,
+        "`ping.every` is 1: expected a duration",
+    ),
+    (
+        r#"{"ping": {"text": "p", "every": "0s"}}"#,
+        "`ping.every` is \"0s\": expected a duration between 1ms",
+    ),
+    (
+        r#"{"ping": {"text": "p", "first": "soon"}}"#,
+        "`ping.first` is \"soon\"",
+    ),
+    (
+        r#"{"ping": {"every": "1s"}}"#,
+        "expected one of \"text\", \"bytes\" and \"frame\": true",
+    ),
+    (
+        r#"{"ping": "often"}"#,
+        "`ping` is \"often\": expected \"never\"",
+    ),
+    (r#"{"separator": ""}"#, "`separator` is \"\""),
+    (
+        r#"{"max_len": 65536}"#,
+        "`max_len` is 65536: expected a whole number from 1 to 65535",
+    ),
+    (
+        r#"{"track": {"Seq": {"path": "/s"}}}"#,
+        "`track.Seq` is {\"path\":\"/s\"}: expected a name",
+    ),
+    (r#"{"track": {"seq": {}}}"#, "`track.seq.path` is missing"),
+    (
+        r#"{"rules": [{"text": "a", "hello": {}}]}"#,
+        "`rules[0].hello` is {}: expected a rule with \"json\"",
+    ),
+    (
+        r#"{"rules": [{"json": {"/a": 1}, "hello": {"ping": {"m": "/a"}}}]}"#,
+        "unknown key `rules[0].hello.ping.m`",
+    ),
+    (
+        r#"{"rules": [{"json": {"/a": 1}, "hello": {}}]}"#,
+        "`rules[0].hello` is {}: expected \"ping\" or \"idle_timeout\"",
+    ),
+    (
+        r#"{"rules": [{"prefix": "PI", "beat": true}, {"text": "PING", "reply": "PONG"}]}"#,
+        "`rules[1]` can never match: rules[0] comes first",
+    ),
+    (
+        r#"{"rules": [{"json": {"/op": "ping"}, "beat": true}, {"json": {"/op": "ping", "/x": 1}, "pong": true}]}"#,
+        "`rules[1]` can never match: rules[0] comes first",
+    ),
+];
+
+#[test]
+fn every_refusal_names_the_place_and_the_rule() {
+    for (text, words) in REFUSALS {
+        let refusal = Description::from_json(text).expect_err(text).to_string();
+        assert!(refusal.contains(words), "{text}: {refusal}");
+    }
+}
+
+#[test]
+fn a_description_is_bounded() {
+    let rules = |rules: &[String]| format!(r#"{{"rules": [{}]}}"#, rules.join(","));
+    let texts = |count: usize| {
+        let texts = (0..count).map(|n| format!(r#"{{"text": "{n}", "beat": true}}"#));
+        rules(&texts.collect::<Vec<_>>())
+    };
+    load(&texts(32));
+    let refusal = |text: &str| {
+        Description::from_json(text)
+            .expect_err("too much")
+            .to_string()
+    };
+    assert_eq!(
+        refusal(&texts(33)),
+        "`rules` has 33 entries: at most 32 are allowed"
+    );
+    let paths = (0..17).map(|n| format!(r#"{{"json": {{"/p{n}": 1}}, "beat": true}}"#));
+    assert!(refusal(&rules(&paths.collect::<Vec<_>>())).contains("at most 16 are allowed"));
+    let conditions: Vec<_> = (0..9).map(|n| format!(r#""/p{n}": 1"#)).collect();
+    let text = rules(&[format!(
+        r#"{{"json": {{{}}}, "beat": true}}"#,
+        conditions.join(",")
+    )]);
+    assert_eq!(
+        refusal(&text),
+        "`rules[0].json` has 9 conditions: at most 8 are allowed"
+    );
+    let text = format!(r#"{{"ping": {{"text": "{}"}}}}"#, "x".repeat(1025));
+    assert_eq!(
+        refusal(&text),
+        "`ping.text` has 1025 bytes: at most 1024 are allowed"
+    );
+    assert!(refusal(&" ".repeat(65_537)).contains("at most 65536 are allowed"));
+}
+
+#[test]
+fn a_reply_repeats_what_it_captures_to_the_letter() {
+    let dialect = load(
+        r#"{"rules": [
+            {"json": {"/ping": {"exists": true}}, "reply": "{\"pong\":${/ping},\"n\":${/a/0},\"s\":${session}}"},
+            {"prefix": "PING", "reply": "PONG${rest}|${message}"},
+            {"text": "time", "reply": "$${id} ${id} ${now_ms} ${now_s}"},
+            {"text": "who", "reply": "${name}"},
+            {"text": "bytes", "reply": {"bytes": "00ff"}}
+        ]}"#,
+    );
+    for (text, expected) in [
+        (
+            r#"{"a": [ "\u0041" ], "ping" : 123456789012345678901234567890.10e+1 }"#,
+            r#"ping -> {"pong":123456789012345678901234567890.10e+1,"n":"\u0041","s":"s1"}"#,
+        ),
+        (
+            r#"{"a":[{"x": 1}],"ping":"1"}"#,
+            r#"ping -> {"pong":"1","n":{"x": 1},"s":"s1"}"#,
+        ),
+        (r#"{"ping":1}"#, "data"),
+        ("PING :x\r\n", "ping -> PONG :x\r\n|PING :x\r\n"),
+        ("time", "ping -> ${id} 0 1700000000123 1700000000"),
+        ("who", "ping -> not known"),
+        ("bytes", "ping -> [0, 255]"),
+    ] {
+        assert_eq!(told(&dialect, text), expected, "{text}");
+    }
+    assert_eq!(dialect.variables().collect::<Vec<_>>(), ["session", "name"]);
+}
+
+#[test]
+fn records_are_told_one_by_one() {
+    let dialect = load(
+        r#"{"separator": "\n", "rules": [{"text": "{}", "reply": "{}"}, {"text": "b", "beat": true}]}"#,
+    );
+    assert_eq!(told(&dialect, "{}"), "ping -> {}");
+    assert_eq!(told(&dialect, "{}\n"), "ping -> {}");
+    assert_eq!(told(&dialect, "b\n{}\n"), "ping -> {}");
+    assert_eq!(told(&dialect, "b\nb"), "beat");
+    assert_eq!(told(&dialect, "x\ny"), "data");
+    assert_eq!(told(&dialect, "x\nb"), "data");
+    let Class::Carrier(both) = dialect.classify_text("x\n{}") else {
+        panic!("data and a ping");
+    };
+    assert!(both.data && both.reply.is_some());
+}
+
+#[test]
+fn a_text_beyond_the_limit_is_data() {
+    let dialect = load(r#"{"max_len": 20, "rules": [{"json": {"/type": "ping"}, "beat": true}]}"#);
+    assert_eq!(told(&dialect, r#"{"type":"ping"}     "#), "beat");
+    assert_eq!(told(&dialect, r#"{"type":"ping"}      "#), "data");
+}
+
+#[test]
+fn what_was_read_is_written_and_read_again() {
+    let dialect = load(
+        r#"{"rules": [{"text": "ping", "reply": "pong"}], "ping": {"text": "ping", "every": "20s"}}"#,
+    );
+    let text = serde_json::to_string(&dialect).unwrap();
+    assert_eq!(serde_json::from_str::<Description>(&text).unwrap(), dialect);
+    assert_eq!(load(dialect.as_json()), dialect);
+}
+
+const JSON_TYPE: &str =
+    r#"{"rules": [{"json": {"/type": "ping"}, "reply": "{\"type\":\"pong\"}"}]}"#;
+
+/// Texts that are nearly pings, or are.
+fn near_pings() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "\"type\"",
+        "\"t\\u0079pe\"",
+        "\"Type\"",
+        "\"x\"",
+        "\"\"",
+    ]);
+    let value = prop::sample::select(vec![
+        "\"ping\"",
+        "\"\\u0070ing\"",
+        "\"pi\\u006eg\"",
+        "\"pong\"",
+        "null",
+        "[\"ping\"]",
+        "{\"type\":\"ping\"}",
+        "1e5",
+        "\"ping",
+        "\"a\\\"b\"",
+        "ping",
+    ]);
+    let blank = prop::sample::select(vec!["", " ", "\n\t", "\u{a0}"]);
+    let entries = prop::collection::vec((key, value, blank), 0..4);
+    (
+        entries,
+        prop::sample::select(vec!["{}", "[]", "{", "{} ", "{}}", " {}"]),
+    )
+        .prop_map(|(entries, frame)| {
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|(key, value, blank)| format!("{blank}{key}{blank}:{blank}{value}{blank}"))
+                .collect();
+            frame.replacen('{', &format!("{{{}", entries.join(",")), 1)
+        })
+}
+
+/// A description that uses a bit of everything.
+const RICH: &str = r#"{"rules":[{"prefix":"0","json":{"/a/b":{"is":"number"}},"reply":"${/a}${id}","hello":{"ping":{"ms":["/a/b"],"inside":"/d","plus":"1s"}}},{"bytes":"00","beat":true}],"ping":{"text":"${s}","every":"1s","first":"jittered"},"separator":"x","track":{"s":{"path":"/s","initial":"null"}},"max_len":99}"#;
+
+proptest! {
+    #[test]
+    fn the_description_of_json_type_is_the_same_as_the_one_compiled_in(text in near_pings()) {
+        let described = load(JSON_TYPE);
+        prop_assert_eq!(told(&described, &text), told(&JsonType, &text));
+    }
+
+    #[test]
+    fn the_loader_takes_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Description::from_json(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn the_loader_takes_any_change_of_a_valid_text(
+        at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()
+    ) {
+        let mut bytes = RICH.as_bytes().to_vec();
+        load(RICH);
+        let at = at.index(bytes.len());
+        if cut {
+            bytes.remove(at);
+        } else {
+            bytes[at] = byte;
+        }
+        if let Ok(dialect) = Description::from_json(&String::from_utf8_lossy(&bytes)) {
+            let _ = told(&dialect, "0{\"a\":{\"b\":1},\"d\":\"{\\\"a\\\":{\\\"b\\\":1}}\"}");
+        }
+    }
+}
