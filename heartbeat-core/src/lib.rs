@@ -96,7 +96,9 @@ pub use config_text::ConfigTextError;
 pub use dialect::JsonType;
 pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello};
 #[cfg(feature = "dialects")]
-pub use dialect::{Description, DescriptionError, Outgoing, Values, Variables};
+pub use dialect::{
+    CatalogueEntry, Description, DescriptionError, Outgoing, Values, Variables, catalogue,
+};
 pub use duration_text::{DurationError, DurationText, parse_duration};
 pub use event::{ConnId, Event, Message};
 pub use machine::{Heartbeat, Phase};

@@ -8,6 +8,7 @@ use super::scan::{MAX_PATHS, Slots};
 use super::template::{Outgoing, Source, Template, Values, Variables};
 use super::{AskBy, Carried, Class, Dialect, Draft, Hello};
 use crate::action::Reply;
+use crate::cause::Verdict;
 
 impl Dialect for Description {
     #[inline]
@@ -33,17 +34,22 @@ impl Dialect for Description {
         }
     }
 
+    fn close_verdict(&self, code: u16) -> Option<Verdict> {
+        let mut rows = self.close_codes.iter();
+        rows.find(|(codes, _)| codes.contains(&code))
+            .map(|(_, verdict)| *verdict)
+    }
+
     fn ask(&self) -> AskBy {
-        let message = self.question.template.map(|template| Draft {
-            message: "",
-            id: 0,
-            template,
-            captures: [(0, 0); 4],
-        });
         AskBy {
-            message,
+            message: self.question.template.map(Draft::of),
+            is_answered: self.is_answered,
             first: self.question.first,
         }
+    }
+
+    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
+        self.greetings.get(number).copied().map(Draft::of)
     }
 
     fn render<'d>(
@@ -139,9 +145,7 @@ impl Description {
     fn draft<'a>(&self, number: u16, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Draft<'a> {
         let mut draft = Draft {
             message: text,
-            id: 0,
-            template: number,
-            captures: [(0, 0); 4],
+            ..Draft::of(number)
         };
         let template = self.templates.get(usize::from(number));
         let sources = template.map_or(&[][..], Template::captures);

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use core::fmt;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
@@ -14,6 +15,7 @@ use super::prefilter::Filter;
 use super::rule::Rule;
 use super::scan::Paths;
 use super::template::Template;
+use crate::cause::Verdict;
 use crate::config::{Config, Ping};
 
 /// A dialect described by data: ordered rules that tell heartbeats from data, and what to send.
@@ -77,6 +79,8 @@ use crate::config::{Config, Ping};
 ///   `every`, `after_silence` or `after_sending` (after silence of our own) with a duration;
 ///   `"first": "at_once"` or `"jittered"`; `pong_timeout`.
 /// - `idle_timeout`: how long the service may be silent.
+/// - `on_open`: an array of templates, sent in this order when a connection is open.
+/// - `close_codes`: what the service's own codes ask for, `{"4004": "never", "4100-4199": "backoff"}`.
 /// - `separator`: messages are records with this text between or behind them.
 /// - `track`: `{"seq": {"path": "/s", "initial": "null"}}` keeps the last value that is not null, for `${seq}`.
 /// - `max_len`: longer texts (records, if there is a separator) are data; default 4096.
@@ -92,8 +96,13 @@ pub struct Description {
     /// The longest binary message that a rule matches.
     pub(super) longest_binary: Option<usize>,
     pub(super) question: Question,
+    /// Some rule tells the answer to a question.
+    pub(super) is_answered: bool,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) tracks: Box<[Track]>,
+    /// Templates to send when the connection is open.
+    pub(super) greetings: Box<[u16]>,
+    pub(super) close_codes: Box<[(RangeInclusive<u16>, Verdict)]>,
 }
 
 /// How and when the client asks.
@@ -178,7 +187,11 @@ impl Description {
             Schedule::AfterSending(silence) => builder = builder.keepalive(silence),
         }
         if let Ping::Every(time) | Ping::AfterSilence(time) = &mut ping {
-            if self.idle_timeout.is_some() && self.question.schedule == Schedule::Default {
+            let is_base = matches!(
+                self.question.schedule,
+                Schedule::Default | Schedule::AfterSending(_)
+            );
+            if self.idle_timeout.is_some() && is_base {
                 // The base's schedule is of no use in a shorter silence.
                 *time = (*time).min(idle / 2);
             }

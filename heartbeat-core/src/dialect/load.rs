@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::at::{At, Result};
 use super::description::{Description, Question};
 use super::error::DescriptionError;
+use super::load_times::close_codes;
 use super::path::Path;
 use super::prefilter::Filter;
 use super::raw::Kind;
@@ -22,7 +23,8 @@ const MAX_SOURCE: usize = 65_536;
 const MAX_RULES: usize = 32;
 const MAX_CONDITIONS: usize = 8;
 
-const DESCRIPTION: &str = "rules, ping, idle_timeout, separator, track, max_len";
+const DESCRIPTION: &str =
+    "rules, ping, idle_timeout, on_open, close_codes, separator, track, max_len";
 const RULE: &str = "text, bytes, prefix, rest, json, reply, beat, pong, data, hello";
 const MATCHER: &str =
     "one of \"text\", \"bytes\", \"prefix\", \"json\", or \"prefix\" and \"json\" together";
@@ -68,6 +70,14 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
         None => Vec::new(),
         Some(value) => loader.tracks(&At::root().key("track"), value)?,
     };
+    let greetings = match fields.get("on_open") {
+        None => Vec::new(),
+        Some(value) => loader.greetings(&At::root().key("on_open"), value)?,
+    };
+    let close_codes = match fields.get("close_codes") {
+        None => Vec::new(),
+        Some(value) => close_codes(&At::root().key("close_codes"), value)?,
+    };
     let idle_timeout = fields.get("idle_timeout");
     let separator = fields.get("separator");
     let longest_binary = rules.iter().filter_map(|rule| match &rule.matcher {
@@ -78,6 +88,9 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
         source,
         filter: Filter::new(&rules, &loader.paths, max_len),
         longest_binary: longest_binary.max(),
+        is_answered: rules
+            .iter()
+            .any(|rule| matches!(rule.outcome, Outcome::Pong | Outcome::Response(_))),
         rules: rules.into(),
         paths: loader.paths,
         templates: loader.templates.into(),
@@ -90,6 +103,8 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
             .map(|value| At::root().key("idle_timeout").duration(value))
             .transpose()?,
         tracks: tracks.into(),
+        greetings: greetings.into(),
+        close_codes: close_codes.into(),
     })
 }
 

@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use serde_json::Value;
@@ -14,7 +15,10 @@ use super::load::{Loader, slot};
 use super::rule::{HelloRule, TimeRule};
 use super::scan::Paths;
 use super::template::{Template, is_name};
+use crate::cause::Verdict;
 
+const MAX_GREETINGS: usize = 4;
+const MAX_CLOSE_CODES: usize = 16;
 const MAX_TRACKS: usize = 4;
 const PING: &str = "text, bytes, frame, every, after_silence, after_sending, first, pong_timeout";
 
@@ -170,4 +174,43 @@ impl Loader {
         };
         fields.iter().map(track).collect()
     }
+
+    pub(super) fn greetings(&mut self, at: &At, value: &Value) -> Result<Vec<u16>> {
+        let values = at.array(value, MAX_GREETINGS, "an array of templates")?;
+        let template = |(index, value)| self.template(&at.index(index), value, None);
+        values.iter().enumerate().map(template).collect()
+    }
+}
+
+/// Close codes and ranges of them, and what each asks for.
+pub(super) fn close_codes(at: &At, value: &Value) -> Result<Vec<(RangeInclusive<u16>, Verdict)>> {
+    let expected = "an object such as {\"4004\": \"never\", \"4100-4199\": \"backoff\"}";
+    let fields = value
+        .as_object()
+        .ok_or_else(|| at.wrong(Some(value), expected))?;
+    if fields.len() > MAX_CLOSE_CODES {
+        return Err(at.too_many(format!("{} entries", fields.len()), MAX_CLOSE_CODES));
+    }
+    let entry = |(key, value): (&String, &Value)| {
+        let at = at.key(key);
+        let (from, to) = key.split_once('-').unwrap_or((key, key));
+        // RFC 6455 §7.4.2: 4000–4999 are for private use; the others mean the same everywhere.
+        let code = |text: &str| {
+            text.parse()
+                .ok()
+                .filter(|code| (4000..=4999).contains(code))
+        };
+        let range = match (code(from), code(to)) {
+            (Some(from), Some(to)) if from <= to => from..=to,
+            _ => return Err(at.found(key.clone(), "a code from 4000 to 4999, or a range of them")),
+        };
+        let verdict = match value.as_str() {
+            Some("backoff") => Verdict::Backoff,
+            Some("refresh") => Verdict::Refresh,
+            Some("never") => Verdict::Never,
+            _ => return Err(at.wrong(Some(value), "\"backoff\", \"refresh\" or \"never\"")),
+        };
+        Ok((range, verdict))
+    };
+    fields.iter().map(entry).collect()
 }

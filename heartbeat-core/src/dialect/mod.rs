@@ -8,6 +8,8 @@ use crate::cause::Verdict;
 #[cfg(feature = "dialects")]
 mod at;
 #[cfg(feature = "dialects")]
+mod catalogue;
+#[cfg(feature = "dialects")]
 mod classify;
 #[cfg(feature = "dialects")]
 mod description;
@@ -32,6 +34,8 @@ mod scan;
 #[cfg(feature = "dialects")]
 mod template;
 
+#[cfg(feature = "dialects")]
+pub use catalogue::{CatalogueEntry, catalogue};
 #[cfg(feature = "dialects")]
 pub use description::Description;
 #[cfg(feature = "dialects")]
@@ -63,6 +67,12 @@ pub trait Dialect {
         AskBy::default()
     }
 
+    /// What to send when a connection is open, by its number from 0.
+    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
+        let _ = number;
+        None
+    }
+
     /// Fills in a draft that this dialect has made; the text goes into `buffer`. `None` if a value
     /// that it needs is not known, and for a draft of another dialect's.
     #[cfg(feature = "dialects")]
@@ -89,6 +99,9 @@ pub trait Dialect {
 pub struct AskBy {
     /// By the message that this draft becomes; `None`: by a WebSocket ping frame.
     pub message: Option<Draft<'static>>,
+    /// Whether that message is answered. One that is not is a beat of ours: where an answer is
+    /// needed, a ping frame is sent.
+    pub is_answered: bool,
     /// When a connection's first question comes, if questions come at an interval.
     pub first: First,
 }
@@ -117,6 +130,19 @@ pub struct Draft<'a> {
     template: u16,
     /// From and to, in `message`.
     captures: [(u16, u16); 4],
+}
+
+#[cfg(feature = "dialects")]
+impl Draft<'static> {
+    /// A draft that takes nothing from a message.
+    const fn of(template: u16) -> Self {
+        Self {
+            message: "",
+            id: 0,
+            template,
+            captures: [(0, 0); 4],
+        }
+    }
 }
 
 impl<'a> Draft<'a> {
@@ -222,6 +248,10 @@ impl<D: Dialect + ?Sized> Dialect for &D {
         (**self).ask()
     }
 
+    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
+        (**self).greeting(number)
+    }
+
     #[cfg(feature = "dialects")]
     fn render<'d>(
         &'d self,
@@ -254,6 +284,10 @@ impl<D: Dialect + ?Sized> Dialect for alloc::sync::Arc<D> {
 
     fn ask(&self) -> AskBy {
         (**self).ask()
+    }
+
+    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
+        (**self).greeting(number)
     }
 
     #[cfg(feature = "dialects")]

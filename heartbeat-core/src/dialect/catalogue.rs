@@ -1,0 +1,172 @@
+//! The dialects that ship with this crate, one data file per service or family.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use super::description::Description;
+use crate::duration_text::parse_duration;
+
+/// A service's dialect, and where its facts come from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CatalogueEntry {
+    /// Lower case, and stable.
+    pub name: String,
+    /// Other names for the same, also of services that speak the same dialect.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// The service, as it calls itself.
+    pub service: String,
+    /// Where the facts come from.
+    pub source: Vec<String>,
+    /// How good those sources are (`official-doc`, `vendor-sdk`, `third-party-code`, …).
+    pub evidence: String,
+    /// How often the service sends a heartbeat, or wants one.
+    #[serde(default, deserialize_with = "duration")]
+    pub interval: Option<Duration>,
+    /// Whether that is documented, suggested, or what some client does.
+    #[serde(default)]
+    pub interval_basis: Option<String>,
+    /// After how much silence, or how long after an unanswered ping, the service closes.
+    #[serde(default, deserialize_with = "duration")]
+    pub server_timeout: Option<Duration>,
+    /// Whether any message of the client's keeps the connection, or heartbeats alone; `None`: not known.
+    #[serde(default)]
+    pub any_message_counts: Option<bool>,
+    /// What else one should know.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// The dialect.
+    pub dialect: Description,
+}
+
+/// All dialects that ship with this crate. Each is read from its data file when it is asked for.
+///
+/// ```
+/// let entry = heartbeat_core::catalogue().find(|entry| entry.name == "okx").unwrap();
+/// assert_eq!(entry.server_timeout.unwrap().as_secs(), 30);
+/// assert!(heartbeat_core::catalogue().count() > 85);
+/// ```
+pub fn catalogue() -> impl Iterator<Item = CatalogueEntry> {
+    FILES.iter().flat_map(|text| {
+        // A test reads every file; one that cannot be read is a bug of this crate's.
+        let entries: Vec<CatalogueEntry> =
+            serde_json::from_str(text).expect("a data file of this crate");
+        entries
+    })
+}
+
+impl CatalogueEntry {
+    /// The entry of this name or alias.
+    ///
+    /// ```
+    /// use heartbeat_core::CatalogueEntry;
+    /// assert_eq!(CatalogueEntry::named("huobi").unwrap().name, "htx");
+    /// assert!(CatalogueEntry::named("no such service").is_none());
+    /// ```
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let quoted = alloc::format!("\"{name}\"");
+        FILES
+            .iter()
+            .filter(|text| text.contains(&quoted))
+            .flat_map(|text| serde_json::from_str::<Vec<Self>>(text).unwrap_or_default())
+            .find(|entry| entry.name == name || entry.aliases.iter().any(|alias| alias == name))
+    }
+}
+
+impl Description {
+    /// The catalogue's dialect of this name or alias.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        CatalogueEntry::named(name).map(|entry| entry.dialect)
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let duration = parse_duration(&text);
+    duration
+        .map(Some)
+        .map_err(|error| D::Error::custom(error.to_string()))
+}
+
+const FILES: &[&str] = &[
+    include_str!("../../dialects/ably.json"),
+    include_str!("../../dialects/actioncable.json"),
+    include_str!("../../dialects/apex.json"),
+    include_str!("../../dialects/ascendex.json"),
+    include_str!("../../dialects/binance.json"),
+    include_str!("../../dialects/bingx.json"),
+    include_str!("../../dialects/bitfinex.json"),
+    include_str!("../../dialects/bitget.json"),
+    include_str!("../../dialects/bithumb.json"),
+    include_str!("../../dialects/bitmart.json"),
+    include_str!("../../dialects/bitstamp.json"),
+    include_str!("../../dialects/bullish.json"),
+    include_str!("../../dialects/bybit.json"),
+    include_str!("../../dialects/bydfi.json"),
+    include_str!("../../dialects/centrifugo.json"),
+    include_str!("../../dialects/coinbase.json"),
+    include_str!("../../dialects/coinone.json"),
+    include_str!("../../dialects/crypto-com.json"),
+    include_str!("../../dialects/ddp.json"),
+    include_str!("../../dialects/deepcoin.json"),
+    include_str!("../../dialects/deribit.json"),
+    include_str!("../../dialects/deriv.json"),
+    include_str!("../../dialects/derive.json"),
+    include_str!("../../dialects/dingtalk.json"),
+    include_str!("../../dialects/discord.json"),
+    include_str!("../../dialects/elevenlabs.json"),
+    include_str!("../../dialects/engine-io.json"),
+    include_str!("../../dialects/firebase.json"),
+    include_str!("../../dialects/gains.json"),
+    include_str!("../../dialects/gate.json"),
+    include_str!("../../dialects/gemini.json"),
+    include_str!("../../dialects/generic.json"),
+    include_str!("../../dialects/graphql.json"),
+    include_str!("../../dialects/home-assistant.json"),
+    include_str!("../../dialects/hotstuff.json"),
+    include_str!("../../dialects/htx.json"),
+    include_str!("../../dialects/hyperliquid.json"),
+    include_str!("../../dialects/ibkr.json"),
+    include_str!("../../dialects/infoway.json"),
+    include_str!("../../dialects/janus.json"),
+    include_str!("../../dialects/jellyfin.json"),
+    include_str!("../../dialects/kraken.json"),
+    include_str!("../../dialects/kucoin.json"),
+    include_str!("../../dialects/lbank.json"),
+    include_str!("../../dialects/lighter.json"),
+    include_str!("../../dialects/mattermost.json"),
+    include_str!("../../dialects/mexc.json"),
+    include_str!("../../dialects/nado.json"),
+    include_str!("../../dialects/nats.json"),
+    include_str!("../../dialects/ocpp.json"),
+    include_str!("../../dialects/okx.json"),
+    include_str!("../../dialects/onetrading.json"),
+    include_str!("../../dialects/phemex.json"),
+    include_str!("../../dialects/phoenix.json"),
+    include_str!("../../dialects/poloniex.json"),
+    include_str!("../../dialects/polymarket.json"),
+    include_str!("../../dialects/predict-fun.json"),
+    include_str!("../../dialects/pusher.json"),
+    include_str!("../../dialects/signalr.json"),
+    include_str!("../../dialects/slack.json"),
+    include_str!("../../dialects/socketcluster.json"),
+    include_str!("../../dialects/sockjs.json"),
+    include_str!("../../dialects/solana.json"),
+    include_str!("../../dialects/stomp.json"),
+    include_str!("../../dialects/tiingo.json"),
+    include_str!("../../dialects/tradingview.json"),
+    include_str!("../../dialects/twitch.json"),
+    include_str!("../../dialects/valr.json"),
+    include_str!("../../dialects/weex.json"),
+    include_str!("../../dialects/whitebit.json"),
+    include_str!("../../dialects/woo.json"),
+    include_str!("../../dialects/xt.json"),
+];
