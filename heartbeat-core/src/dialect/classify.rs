@@ -14,7 +14,9 @@ impl Dialect for Description {
     #[inline]
     fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
         match &self.separator {
-            None => self.classify_record(text).class(),
+            None if !self.filter.passes(text.as_bytes()) => Class::Data,
+            None => self.classify_record(text),
+            Some(_) if !self.filter.passes_records(text.as_bytes()) => Class::Data,
             Some(separator) => self.classify_records(text, separator),
         }
     }
@@ -29,7 +31,7 @@ impl Dialect for Description {
         let matches =
             |rule: &&Rule| matches!(&rule.matcher, Matcher::Bytes(exactly) if **exactly == *bytes);
         match self.rules.iter().find(matches) {
-            Some(rule) => self.found(rule, "", "", &[None; MAX_PATHS]).class(),
+            Some(rule) => self.class_of(rule, "", "", &[None; MAX_PATHS]),
             None => Class::Data,
         }
     }
@@ -91,42 +93,55 @@ impl Dialect for Description {
 const MAX_TRACKED: usize = 256;
 
 impl Description {
-    fn classify_record<'a>(&self, text: &'a str) -> Found<'a> {
-        if text.len() > self.max_len || !self.filter.passes(text.as_bytes()) {
-            return Found::DATA;
+    /// The rule that this record matches, and what follows the rule's prefix.
+    #[inline]
+    fn rule_of<'a>(&self, text: &'a str, slots: &mut Slots<'a>) -> Option<(&Rule, &'a str)> {
+        if text.len() > self.max_len {
+            return None;
         }
-        let mut slots = [None; MAX_PATHS];
         let mut scanned: Option<(usize, bool)> = None;
         for rule in &self.rules {
-            let rest = match &rule.matcher {
-                Matcher::Text(exactly) if text == &**exactly => "",
-                Matcher::Text(_) | Matcher::Bytes(_) => continue,
-                Matcher::Prefix { prefix, rest } => match text.strip_prefix(&**prefix) {
-                    Some(after) if rest.holds(after) => after,
-                    Some(_) | None => continue,
-                },
+            match &rule.matcher {
+                Matcher::Text(exactly) if text == &**exactly => return Some((rule, "")),
+                Matcher::Text(_) | Matcher::Bytes(_) => {}
+                Matcher::Prefix { prefix, rest } => {
+                    let after = text.strip_prefix(&**prefix);
+                    if let Some(after) = after.filter(|after| rest.holds(after)) {
+                        return Some((rule, after));
+                    }
+                }
                 Matcher::Json { prefix, conditions } => {
                     let Some(after) = text.strip_prefix(&**prefix) else {
                         continue;
                     };
                     let is_json = match scanned {
                         Some((len, is_json)) if len == prefix.len() => is_json,
-                        Some(_) | None => self.paths.scan(after, &mut slots),
+                        Some(_) => {
+                            *slots = [None; MAX_PATHS];
+                            self.paths.scan(after, slots)
+                        }
+                        None => self.paths.scan(after, slots),
                     };
                     scanned = Some((prefix.len(), is_json));
-                    if !is_json || !conditions.iter().all(|condition| condition.holds(&slots)) {
-                        continue;
+                    if is_json && conditions.iter().all(|condition| condition.holds(slots)) {
+                        return Some((rule, after));
                     }
-                    after
                 }
-            };
-            return self.found(rule, text, rest, &slots);
+            }
         }
-        Found::DATA
+        None
     }
 
-    fn found<'a>(&self, rule: &Rule, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Found<'a> {
-        let class = match rule.outcome {
+    /// What a record is that matches this rule, its hello aside.
+    #[inline]
+    fn class_of<'a>(
+        &self,
+        rule: &Rule,
+        text: &'a str,
+        rest: &'a str,
+        slots: &Slots<'a>,
+    ) -> Class<'a> {
+        match rule.outcome {
             Outcome::Data => Class::Data,
             Outcome::Beat => Class::Beat,
             Outcome::Pong => Class::Pong,
@@ -134,12 +149,19 @@ impl Description {
             Outcome::Reply(template) => {
                 Class::Ping(Reply::Draft(self.draft(template, text, rest, slots)))
             }
+        }
+    }
+
+    fn classify_record<'a>(&self, text: &'a str) -> Class<'a> {
+        let mut slots = [None; MAX_PATHS];
+        let Some((rule, rest)) = self.rule_of(text, &mut slots) else {
+            return Class::Data;
         };
-        let hello = rule
-            .hello
-            .as_ref()
-            .map_or(Hello::NONE, |hello| hello.read(slots));
-        Found { class, hello }
+        let class = self.class_of(rule, text, rest, &slots);
+        match &rule.hello {
+            None => class,
+            Some(hello) => with_hello(class, hello.read(&slots)),
+        }
     }
 
     fn draft<'a>(&self, number: u16, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Draft<'a> {
@@ -166,57 +188,41 @@ impl Description {
     /// Each record by itself. The first ping is answered, the last hello is heeded, and the
     /// application gets the whole if any record is its own.
     fn classify_records<'a>(&self, text: &'a str, separator: &str) -> Class<'a> {
+        let text = text.strip_suffix(separator).unwrap_or(text);
+        if !text.contains(separator) {
+            return self.classify_record(text);
+        }
         let mut sum = Carried::default();
-        let mut only: Option<Class<'a>> = None;
-        let mut records = 0u32;
-        let last = text.strip_suffix(separator).unwrap_or(text);
-        for record in last.split(separator) {
-            let found = self.classify_record(record);
-            records += 1;
-            only = Some(found.class);
-            match found.class {
-                Class::Data | Class::Response(_) | Class::Carrier(_) => sum.data = true,
+        for record in text.split(separator) {
+            match self.classify_record(record) {
+                Class::Data | Class::Response(_) => sum.data = true,
                 Class::Ping(reply) => sum.reply = sum.reply.or(Some(reply)),
                 Class::Beat | Class::Pong => {}
-            }
-            if !found.hello.is_none() {
-                sum.hello = found.hello;
+                Class::Carrier(carried) => {
+                    sum.data |= carried.data;
+                    sum.reply = sum.reply.or(carried.reply);
+                    sum.hello = carried.hello;
+                }
             }
         }
-        match only {
-            Some(class) if records == 1 && sum.hello.is_none() => class,
-            _ if !sum.data && sum.hello.is_none() => sum.reply.map_or(Class::Beat, Class::Ping),
-            _ if sum.data && sum.reply.is_none() && sum.hello.is_none() => Class::Data,
-            _ => Class::Carrier(sum),
+        match (sum.data, sum.reply) {
+            _ if !sum.hello.is_none() => Class::Carrier(sum),
+            (true, Some(_)) => Class::Carrier(sum),
+            (true, None) => Class::Data,
+            (false, Some(reply)) => Class::Ping(reply),
+            (false, None) => Class::Beat,
         }
     }
 }
 
-/// What a record is, and what it announces.
-struct Found<'a> {
-    class: Class<'a>,
-    hello: Hello,
-}
-
-impl<'a> Found<'a> {
-    const DATA: Self = Self {
-        class: Class::Data,
-        hello: Hello::NONE,
+fn with_hello(class: Class<'_>, hello: Hello) -> Class<'_> {
+    if hello.is_none() {
+        return class;
+    }
+    let (reply, data) = match class {
+        Class::Ping(reply) => (Some(reply), false),
+        Class::Beat | Class::Pong => (None, false),
+        Class::Data | Class::Response(_) | Class::Carrier(_) => (None, true),
     };
-
-    fn class(self) -> Class<'a> {
-        if self.hello.is_none() {
-            return self.class;
-        }
-        let (reply, data) = match self.class {
-            Class::Ping(reply) => (Some(reply), false),
-            Class::Beat | Class::Pong => (None, false),
-            Class::Data | Class::Response(_) | Class::Carrier(_) => (None, true),
-        };
-        Class::Carrier(Carried {
-            reply,
-            hello: self.hello,
-            data,
-        })
-    }
+    Class::Carrier(Carried { reply, hello, data })
 }

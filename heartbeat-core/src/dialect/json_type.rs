@@ -3,7 +3,6 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use memchr::memmem;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{Class, Dialect, Reply};
@@ -60,7 +59,11 @@ fn may_be_ping(text: &[u8]) -> bool {
     }
     let blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
     text.iter().find(|byte| !blank(byte)) == Some(&b'{')
-        && (memmem::find(text, b"\"ping\"").is_some() || memchr::memchr(b'\\', text).is_some())
+        && memchr::memchr2_iter(b'g', b'\\', text).any(|at| match text[at] {
+            // The rarest letter of the word, with the rest around it; or an escape that may hide one.
+            b'g' => text[..at].ends_with(b"\"pin") && text.get(at + 1) == Some(&b'"'),
+            _ => text.get(at + 1) == Some(&b'u'),
+        })
 }
 
 fn is_ping(text: &str) -> bool {

@@ -79,14 +79,17 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
         Some(value) => close_codes(&At::root().key("close_codes"), value)?,
     };
     let idle_timeout = fields.get("idle_timeout");
-    let separator = fields.get("separator");
+    let separator = fields
+        .get("separator")
+        .map(|value| At::root().key("separator").literal(value, 1))
+        .transpose()?;
     let longest_binary = rules.iter().filter_map(|rule| match &rule.matcher {
         Matcher::Bytes(bytes) => Some(bytes.len()),
         _ => None,
     });
     Ok(Description {
         source,
-        filter: Filter::new(&rules, &loader.paths, max_len),
+        filter: Filter::new(&rules, &loader.paths, max_len, separator.as_deref()),
         longest_binary: longest_binary.max(),
         is_answered: rules
             .iter()
@@ -94,9 +97,7 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
         rules: rules.into(),
         paths: loader.paths,
         templates: loader.templates.into(),
-        separator: separator
-            .map(|value| At::root().key("separator").literal(value, 1))
-            .transpose()?,
+        separator,
         max_len,
         question,
         idle_timeout: idle_timeout

@@ -22,6 +22,8 @@ mod load;
 #[cfg(feature = "dialects")]
 mod load_times;
 #[cfg(feature = "dialects")]
+mod needles;
+#[cfg(feature = "dialects")]
 mod path;
 #[cfg(feature = "dialects")]
 mod prefilter;

@@ -5,21 +5,15 @@
 //! value's string in its quotes, or a key. Such a piece stands there literally or behind a `\u`
 //! escape; so a message with one of those always passes. Characters that JSON can write in a shorter
 //! escaped form are never part of a piece.
+//!
+//! All pieces are looked for in one pass, by a rare letter of each.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::vec::Vec;
 
-use memchr::memmem::Finder;
-
-use super::rule::{Condition, Matcher, Rule, Test};
+use super::needles::{Shared, choose, json_pieces};
+use super::rule::{Matcher, Rule};
 use super::scan::Paths;
-
-/// The shortest piece worth looking for.
-const SHORTEST: usize = 3;
-
-/// Pieces looked for one after the other; beyond that, some are shortened to what they share.
-const MOST_NEEDLES: usize = 3;
 
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
@@ -29,50 +23,65 @@ pub(super) struct Filter {
     /// What plain rules need at the beginning, and whether that is all.
     plain: Box<[(Box<[u8]>, bool)]>,
     empty: bool,
-    /// What JSON rules need; `None`: nothing in particular.
-    needles: Option<Box<[Needle]>>,
+    /// What JSON rules need.
+    json: Search,
+    /// What any rule needs in a message of several records.
+    records: Search,
 }
 
 const PLAIN: u8 = 1;
 const JSON: u8 = 2;
 
 impl Filter {
-    pub(super) fn new(rules: &[Rule], paths: &Paths, max_len: usize) -> Self {
-        let mut filter = Self {
-            longest: 0,
-            first: Box::new([0; 256]),
-            plain: Box::default(),
-            empty: false,
-            needles: None,
-        };
-        let mut plain = Vec::new();
+    pub(super) fn new(
+        rules: &[Rule],
+        paths: &Paths,
+        max_len: usize,
+        separator: Option<&str>,
+    ) -> Self {
+        let mut first = Box::new([0; 256]);
+        let (mut longest, mut empty) = (0, false);
+        let mut plain: Vec<(Box<[u8]>, bool)> = Vec::new();
         let mut pieces = Vec::new();
         for rule in rules {
             let (begin, is_all) = match &rule.matcher {
                 Matcher::Bytes(_) => continue,
                 Matcher::Json { prefix, conditions } if prefix.is_empty() => {
                     pieces.push(json_pieces(conditions, paths));
-                    filter.longest = max_len;
+                    longest = max_len;
                     for byte in b" \t\r\n{[" {
-                        filter.first[usize::from(*byte)] |= JSON;
+                        first[usize::from(*byte)] |= JSON;
                     }
                     continue;
                 }
                 Matcher::Text(text) => (text, true),
                 Matcher::Prefix { prefix, .. } | Matcher::Json { prefix, .. } => (prefix, false),
             };
-            filter.longest = filter
-                .longest
-                .max(if is_all { begin.len() } else { max_len });
+            longest = longest.max(if is_all { begin.len() } else { max_len });
             match begin.bytes().next() {
-                Some(byte) => filter.first[usize::from(byte)] |= PLAIN,
-                None => filter.empty = true,
+                Some(byte) => first[usize::from(byte)] |= PLAIN,
+                None => empty = true,
             }
             plain.push((begin.as_bytes().into(), is_all));
         }
-        filter.plain = plain.into();
-        filter.needles = choose(&pieces);
-        filter
+        let needed = choose(&pieces);
+        let json = Search::new(needed.as_deref());
+        let records = needed.map(|needed| {
+            let begin = |(begin, _): &(Box<[u8]>, bool)| {
+                Shared::plain([separator.unwrap_or_default().as_bytes(), begin].concat())
+            };
+            let begins = plain.iter().map(begin);
+            needed.into_iter().chain(begins).collect::<Vec<_>>()
+        });
+        let records = Search::new(records.as_deref());
+        Self {
+            longest,
+            first,
+            plain: plain.into(),
+            empty,
+            json,
+            records,
+        }
     }
 
     /// False only if no rule can match this text.
@@ -86,9 +95,9 @@ impl Filter {
         };
         match self.first[usize::from(*byte)] {
             0 => false,
-            JSON => self.passes_json(text),
+            JSON => self.json.finds(text),
             PLAIN => self.passes_plain(text),
-            _ => self.passes_plain(text) || self.passes_json(text),
+            _ => self.passes_plain(text) || self.json.finds(text),
         }
     }
 
@@ -102,204 +111,156 @@ impl Filter {
         })
     }
 
-    #[inline]
-    fn passes_json(&self, text: &[u8]) -> bool {
-        let Some(needles) = &self.needles else {
-            return true;
-        };
-        needles.iter().any(|needle| needle.is_in(text)) || has_unicode_escape(text)
+    /// False only if no rule can match any record of this text.
+    pub(super) fn passes_records(&self, text: &[u8]) -> bool {
+        let begins = |(begin, _): &(Box<[u8]>, bool)| text.starts_with(begin);
+        self.plain.iter().any(begins) || self.records.finds(text)
     }
 }
 
-fn has_unicode_escape(text: &[u8]) -> bool {
-    memchr::memchr_iter(b'\\', text).any(|at| text.get(at + 1) == Some(&b'u'))
+/// Needles, one of which is wanted.
+#[derive(Clone, Debug)]
+struct Search {
+    /// `None`: nothing in particular is wanted, and everything is found.
+    passes: Option<Box<[Pass]>>,
+}
+
+/// Needles that are looked for together, by one or two letters.
+#[derive(Clone, Debug)]
+struct Pass {
+    letters: (u8, u8),
+    needles: Box<[Needle]>,
 }
 
 /// A piece of text, and what must come behind it if it is a key.
 #[derive(Clone, Debug)]
 struct Needle {
-    finder: Finder<'static>,
+    text: Box<[u8]>,
+    /// The letter that it is looked for by, and where it stands in there.
+    letter: u8,
+    at: usize,
     /// One of these values, after a colon; none: anything.
     values: Box<[Box<str>]>,
 }
 
-impl Needle {
-    #[inline]
-    fn is_in(&self, text: &[u8]) -> bool {
-        if self.values.is_empty() {
-            return self.finder.find(text).is_some();
+impl Search {
+    fn new(pieces: Option<&[Shared]>) -> Self {
+        Self {
+            passes: pieces.map(|pieces| passes(pieces).into()),
         }
-        self.finder
-            .find_iter(text)
-            .any(|at| self.has_value(text.get(at + self.finder.needle().len()..)))
     }
 
-    fn has_value(&self, after: Option<&[u8]>) -> bool {
-        let value = after
-            .map(<[u8]>::trim_ascii_start)
-            .and_then(|after| after.strip_prefix(b":"))
-            .map(<[u8]>::trim_ascii_start);
-        value.is_some_and(|value| {
-            self.values
+    #[inline]
+    fn finds(&self, text: &[u8]) -> bool {
+        match &self.passes {
+            Some(passes) => passes.iter().any(|pass| pass.finds(text)),
+            None => true,
+        }
+    }
+}
+
+impl Pass {
+    /// Whether one of its needles is there, or an escape that may hide one.
+    #[inline]
+    fn finds(&self, text: &[u8]) -> bool {
+        let (one, other) = self.letters;
+        let is_hit = |at: usize| self.is_hit(text, at);
+        if one == other {
+            memchr::memchr2_iter(one, b'\\', text).any(is_hit)
+        } else {
+            memchr::memchr3_iter(one, other, b'\\', text).any(is_hit)
+        }
+    }
+
+    fn is_hit(&self, text: &[u8], at: usize) -> bool {
+        let letter = text.get(at).copied();
+        (letter == Some(b'\\') && text.get(at + 1) == Some(&b'u'))
+            || self
+                .needles
                 .iter()
-                .any(|wanted| value.starts_with(wanted.as_bytes()))
+                .any(|needle| letter == Some(needle.letter) && needle.stands_around(text, at))
+    }
+}
+
+impl Needle {
+    fn stands_around(&self, text: &[u8], at: usize) -> bool {
+        let from = at.checked_sub(self.at).and_then(|from| text.get(from..));
+        let Some(after) = from.and_then(|from| from.strip_prefix(&*self.text)) else {
+            return false;
+        };
+        if self.values.is_empty() {
+            return true;
+        }
+        let value = after.trim_ascii_start().strip_prefix(b":");
+        value.map(<[u8]>::trim_ascii_start).is_some_and(|value| {
+            let mut wanted = self.values.iter();
+            wanted.any(|wanted| value.starts_with(wanted.as_bytes()))
         })
     }
 }
 
-/// Something that a rule needs to find.
-#[derive(Clone, Debug)]
-struct Piece {
-    text: Vec<u8>,
-    /// A value's text, which is rarer than a key's.
-    is_value: bool,
-    /// The value, a number or a word, that must follow the key.
-    value: Option<Box<str>>,
-}
-
-/// All that must stand in a text of which these conditions are true.
-fn json_pieces(conditions: &[Condition], paths: &Paths) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    for condition in conditions {
-        if condition.test == Test::Absent {
-            continue;
-        }
-        let tokens = paths.tokens(condition.slot);
-        for (depth, token) in tokens.iter().enumerate() {
-            // A number may be an index, which stands nowhere.
-            if token.index.is_some() {
-                continue;
-            }
-            let value = match &condition.test {
-                Test::Literal(value) if depth + 1 == tokens.len() => Some(value.clone()),
-                _ => None,
-            };
-            add_pieces(&mut pieces, &token.key, false, value);
-        }
-        if let Test::String(value) = &condition.test {
-            add_pieces(&mut pieces, value, true, None);
-        }
-    }
-    pieces
-}
-
-fn add_pieces(pieces: &mut Vec<Piece>, text: &str, is_value: bool, value: Option<Box<str>>) {
-    let quoted = format!("\"{text}\"");
-    let last = quoted.len() - 1;
-    let has_short_escape = |at: usize, letter: char| {
-        letter.is_control()
-            || letter == '/'
-            || letter == '\\'
-            || (letter == '"' && at != 0 && at != last)
-    };
-    let mut from = 0;
-    let mut ends: Vec<usize> = quoted
-        .char_indices()
-        .filter(|(at, letter)| has_short_escape(*at, *letter))
-        .map(|(at, _)| at)
+/// As few passes as possible: one, if two letters are enough for all.
+fn passes(pieces: &[Shared]) -> Vec<Pass> {
+    let letters: Vec<u8> = (0..=u8::MAX)
+        .filter(|letter| *letter != b'\\' && pieces.iter().any(|piece| piece.text.contains(letter)))
         .collect();
-    ends.push(quoted.len());
-    for end in ends {
-        let piece = quoted.as_bytes().get(from..end).unwrap_or_default();
-        if piece.len() >= SHORTEST {
-            pieces.push(Piece {
-                text: piece.into(),
-                is_value,
-                // Behind the whole key only.
-                value: value.clone().filter(|_| piece.len() == quoted.len()),
-            });
-        }
-        from = end + 1;
-    }
-}
-
-/// A needle that some rules share, with its worth.
-struct Shared {
-    rules: Vec<usize>,
-    worth: usize,
-    text: Vec<u8>,
-    values: Vec<Box<str>>,
-}
-
-/// A few needles, one of which stands in every text that any of the rules matches. `None` if a rule
-/// needs nothing that could be looked for.
-fn choose(rules: &[Vec<Piece>]) -> Option<Box<[Needle]>> {
-    let mut groups = Vec::new();
-    for rule in 0..rules.len() {
-        groups.push(share(rules, &[rule])?);
-    }
-    while let Some((left, right, shared)) = best_union(rules, &groups) {
-        // Worth it if it is as rare as a value, or if there are too many.
-        if shared.worth < VALUE && groups.len() <= MOST_NEEDLES {
-            break;
-        }
-        groups.remove(right);
-        groups[left] = shared;
-    }
-    let needles = groups.into_iter().map(|group| Needle {
-        finder: Finder::new(&group.text).into_owned(),
-        values: group.values.into(),
-    });
-    Some(needles.collect())
-}
-
-/// Any value is worth more than any key.
-const VALUE: usize = 1000;
-
-fn best_union(rules: &[Vec<Piece>], groups: &[Shared]) -> Option<(usize, usize, Shared)> {
-    let mut best: Option<(usize, usize, Shared)> = None;
-    for left in 0..groups.len() {
-        for right in left + 1..groups.len() {
-            let members = [&groups[left].rules[..], &groups[right].rules[..]].concat();
-            if let Some(shared) = share(rules, &members)
-                && best
-                    .as_ref()
-                    .is_none_or(|(.., best)| shared.worth > best.worth)
-            {
-                best = Some((left, right, shared));
+    let mut pairs: Vec<(u8, u8)> = Vec::new();
+    for one in &letters {
+        for other in letters.iter().filter(|other| *other >= one) {
+            let has = |piece: &Shared| piece.text.contains(one) || piece.text.contains(other);
+            if pieces.iter().all(has) {
+                pairs.push((*one, *other));
             }
         }
     }
-    best
-}
-
-/// The best piece of text that all of these rules need.
-fn share(rules: &[Vec<Piece>], members: &[usize]) -> Option<Shared> {
-    let (first, others) = members.split_first()?;
-    let mut best: Option<Shared> = None;
-    for piece in &rules[*first] {
-        for from in 0..piece.text.len() {
-            for to in from + SHORTEST..=piece.text.len() {
-                let text = &piece.text[from..to];
-                let is_whole = text.len() == piece.text.len();
-                let mut is_value = piece.is_value;
-                let mut values: Vec<_> = piece.value.iter().filter(|_| is_whole).cloned().collect();
-                let has_all = others.iter().all(|other| {
-                    let holders = || rules[*other].iter().filter(|p| contains(&p.text, text));
-                    is_value &= holders().any(|holder| holder.is_value);
-                    let value = holders().find(|p| p.text.len() == text.len() && p.value.is_some());
-                    match value.and_then(|piece| piece.value.clone()) {
-                        Some(value) if !values.is_empty() => values.push(value),
-                        _ => values.clear(),
-                    }
-                    holders().next().is_some()
-                });
-                let rare = is_value || !values.is_empty();
-                let worth = text.len() + if rare { VALUE } else { 0 };
-                if has_all && best.as_ref().is_none_or(|best| worth > best.worth) {
-                    best = Some(Shared {
-                        rules: members.into(),
-                        worth,
-                        text: text.into(),
-                        values,
-                    });
-                }
-            }
+    // A letter that is found stops the search, so that frequent ones cost more than a second letter.
+    let weight = |letter: u8| frequency(letter).pow(2);
+    let cost = |(one, other): &(u8, u8)| match one == other {
+        true => weight(*one),
+        false => weight(*one) + weight(*other) + 16,
+    };
+    match pairs.into_iter().min_by_key(cost) {
+        Some(letters) => [pass(pieces, letters)].into(),
+        None if pieces.len() > 1 => {
+            let (left, right) = pieces.split_at(pieces.len() / 2);
+            [passes(left), passes(right)].concat()
         }
+        None => Vec::new(),
     }
-    best
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+fn pass(pieces: &[Shared], letters: (u8, u8)) -> Pass {
+    let needle = |piece: &Shared| {
+        let place = |letter| piece.text.iter().position(|other| *other == letter);
+        let (letter, at) = match (place(letters.0), place(letters.1)) {
+            (Some(at), None) => (letters.0, at),
+            (Some(at), Some(_)) if frequency(letters.0) <= frequency(letters.1) => (letters.0, at),
+            (_, at) => (letters.1, at.unwrap_or_default()),
+        };
+        Needle {
+            text: piece.text.as_slice().into(),
+            letter,
+            at,
+            values: piece.values.as_slice().into(),
+        }
+    };
+    Pass {
+        letters,
+        needles: pieces.iter().map(needle).collect(),
+    }
+}
+
+/// How often a byte stands in the JSON of feeds, by rank: counted over the data among the catalogue's
+/// test vectors. Punctuation and digits are the most frequent.
+fn frequency(byte: u8) -> usize {
+    const BY_FREQUENCY: &[u8] = b"zjqwxvfkyhbgmlucpdrnoiaste";
+    match byte {
+        b'"' | b':' | b',' | b'.' => 100,
+        b'0'..=b'9' => 60,
+        b'A'..=b'Z' => 10,
+        _ => BY_FREQUENCY
+            .iter()
+            .position(|other| *other == byte)
+            .map_or(10, |rank| rank + 1),
+    }
 }

@@ -7,11 +7,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 
 use super::path::{Path, Token};
-use super::raw::is_string;
 
 /// The most different paths that one dialect may name.
 pub(super) const MAX_PATHS: usize = 16;
@@ -50,9 +51,8 @@ impl Paths {
         self.list.get(slot).map_or(&[], |path| &path.0)
     }
 
-    /// Finds the values. False if `text` is no JSON object or array.
+    /// Finds the values, for slots that are empty. False if `text` is no JSON object or array.
     pub(super) fn scan<'a>(&self, text: &'a str, slots: &mut Slots<'a>) -> bool {
-        *slots = [None; MAX_PATHS];
         if !matches!(first_byte(text), Some(b'{' | b'[')) {
             return false;
         }
@@ -132,12 +132,8 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Raw<'de>>()? {
-            match self
-                .nodes
-                .iter()
-                .find(|node| is_string(key.0, &node.token.key))
-            {
+        while let Some(node) = map.next_key_seed(Key(self.nodes))? {
+            match node {
                 Some(node) => node.found(map.next_value::<Raw<'de>>()?.0, self.slots),
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -166,6 +162,29 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
             }
         }
         Ok(())
+    }
+}
+
+/// A key, as the node that it leads to.
+struct Key<'n>(&'n [Node]);
+
+impl<'de, 'n> DeserializeSeed<'de> for Key<'n> {
+    type Value = Option<&'n Node>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'n> Visitor<'_> for Key<'n> {
+    type Value = Option<&'n Node>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().find(|node| *node.token.key == *key))
     }
 }
 
