@@ -25,8 +25,8 @@ use core::borrow::Borrow;
 use crate::action::{AbortReason, Action, Actions, Ask, GiveUp, Reply, Step};
 use crate::backoff::{DIAL_FLOOR, Rng};
 use crate::cause::{Cause, MAX_RETRY_AFTER, Verdict};
-use crate::config::Config;
-use crate::dialect::{Class, Dialect, Draft};
+use crate::config::{Config, Ping};
+use crate::dialect::{Class, Dialect, Draft, First, Hello};
 use crate::event::{ConnId, Event, Message};
 use crate::stats::Stats;
 use crate::time::{Instant, Span};
@@ -106,9 +106,18 @@ enum State {
     Stopped,
 }
 
+/// The times that a service may announce for a connection; the configuration's until it does.
+#[derive(Clone, Debug)]
+struct Told {
+    idle_timeout: Span,
+    ping_every: Span,
+    ping_after_silence: Span,
+}
+
 /// The anchors of an open connection.
 #[derive(Clone, Debug)]
 struct Open {
+    told: Told,
     since: Instant,
     /// The last byte.
     heard: Instant,
@@ -129,6 +138,8 @@ struct Open {
     sent: Instant,
     /// The last periodic ping (or the start).
     pinged: Instant,
+    /// The next periodic ping comes so much sooner.
+    ahead: Span,
     /// The last check (or the start).
     checked: Instant,
     /// Bytes wait and do not move since then.
@@ -238,11 +249,19 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     /// Whether a [`Class::Response`] with this id answers the machine's own question, and is not for
     /// the application.
     pub fn is_answer(&self, id: &str) -> bool {
-        self.dialect.ask().message.is_some()
+        self.dialect.ask().is_answered
             && self
                 .open()
                 .and_then(|open| open.asked)
                 .is_some_and(|(number, _)| is_id(id, number))
+    }
+
+    /// The next id for a message of the application's (or of the driver's), where the service wants
+    /// one row of ids for those and the machine's own (Home Assistant, Mattermost).
+    pub fn take_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        id
     }
 
     /// The dialect.
@@ -331,7 +350,9 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         // Said twice, it changes nothing.
         if let State::Connecting { .. } = self.state {
             self.stats.connects = self.stats.connects.saturating_add(1);
-            self.state = State::Open(Open::new(self.now));
+            let mut open = Open::new(self.now, self.config());
+            open.ahead = self.first_ping_ahead(self.config().ping_every);
+            self.state = State::Open(open);
         }
     }
 
@@ -353,19 +374,18 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             Message::Text(text) => self.dialect.classify_text(text),
             Message::Binary(bytes) => self.dialect.classify_binary(bytes),
         };
-        // A pong that is a message answers a question that was one.
-        let asks_by_message = self.dialect.ask().message.is_some();
         match class {
             Class::Data => open.hear_data(self.now),
             Class::Beat => {}
             Class::Pong => {
-                let asked = open.asked.take_if(|_| asks_by_message);
+                // It is a message: it answers a question that was one.
+                let asked = open.asked.take_if(|_| self.dialect.ask().is_answered);
                 self.pong(asked);
             }
             Class::Response(id) => {
                 match open
                     .asked
-                    .take_if(|(number, _)| asks_by_message && is_id(id, *number))
+                    .take_if(|(number, _)| self.dialect.ask().is_answered && is_id(id, *number))
                 {
                     Some(asked) => self.pong(Some(asked)),
                     // It answers the application.
@@ -377,6 +397,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                 if carried.data {
                     open.hear_data(self.now);
                 }
+                self.greeted(carried.hello);
                 if let Some(reply) = carried.reply {
                     self.reply(conn, reply, actions);
                 }
@@ -394,9 +415,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     }
 
     fn reply<'a>(&mut self, conn: ConnId, reply: Reply<'a>, actions: &mut Actions<'a>) {
-        if let State::Open(open) = &mut self.state {
-            open.sent = self.now;
-        }
+        let is_frame = matches!(reply, Reply::Frame(_));
+        self.note_sent(is_frame);
         self.stats.pongs_sent = self.stats.pongs_sent.saturating_add(1);
         let reply = match reply {
             Reply::Draft(draft) => Reply::Draft(self.number(draft)),
@@ -405,10 +425,64 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         actions.push(Action::SendPong { conn, reply });
     }
 
+    /// Something of ours goes out. A frame is nothing to a service that counts messages.
+    fn note_sent(&mut self, is_frame: bool) {
+        if let State::Open(open) = &mut self.state
+            && !(is_frame && self.dialect.ask().message.is_some())
+        {
+            open.sent = self.now;
+        }
+    }
+
+    /// The service has said what it wants: from now on this connection keeps to that.
+    fn greeted(&mut self, hello: Hello) {
+        let (every, after_silence) = match hello.ping.map(Hello::bounded_ping) {
+            Some(Ping::Every(interval)) => (Span::new(interval), Span::OFF),
+            Some(Ping::AfterSilence(silence)) => (Span::OFF, Span::new(silence)),
+            Some(Ping::Never) | None => (Span::OFF, Span::OFF),
+        };
+        let ahead = self.first_ping_ahead(every);
+        let State::Open(open) = &mut self.state else {
+            return;
+        };
+        if let Some(timeout) = hello.idle_timeout {
+            open.told.idle_timeout = Span::new(Hello::bounded(timeout));
+        }
+        // A question after the verdict would be none.
+        let in_time = |period: Span| {
+            if !period.is_off() && period >= open.told.idle_timeout {
+                Span::from_nanos(open.told.idle_timeout.as_nanos() / 2)
+            } else {
+                period
+            }
+        };
+        let (every, after_silence) = (in_time(every), in_time(after_silence));
+        // Said again it changes nothing: a period goes on.
+        if hello.ping.is_some()
+            && (open.told.ping_every, open.told.ping_after_silence) != (every, after_silence)
+        {
+            open.told.ping_every = every;
+            open.told.ping_after_silence = after_silence;
+            open.pinged = self.now;
+            open.ahead = ahead.min(every);
+        }
+    }
+
+    /// How much sooner than after one interval a connection's first periodic ping comes.
+    fn first_ping_ahead(&mut self, interval: Span) -> Span {
+        if interval.is_off() {
+            return Span::ZERO;
+        }
+        match self.dialect.ask().first {
+            First::After => Span::ZERO,
+            First::AtOnce => interval,
+            First::Jittered => self.rng.between(Span::ZERO, interval),
+        }
+    }
+
     /// Gives a draft the next id.
     fn number<'a>(&mut self, mut draft: Draft<'a>) -> Draft<'a> {
-        draft.id = self.next_id;
-        self.next_id = self.next_id.wrapping_add(1);
+        draft.id = self.take_id();
         draft
     }
 
@@ -517,14 +591,21 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                 idle,
             });
         }
-        if open.next_periodic_ping(config).is_due(now) {
+        let ask = self.dialect.ask();
+        let mut beat_now = open.next_keepalive(config).is_due(now);
+        if open.next_periodic_ping().is_due(now) {
             open.pinged = now;
-            probe_now = true;
+            open.ahead = Span::ZERO;
+            match ask.message {
+                // Nobody answers that: it is no question.
+                Some(_) if !ask.is_answered => beat_now = true,
+                Some(_) | None => probe_now = true,
+            }
         }
-        if probe_now || open.next_silence_ping(config).is_due(now) {
-            self.ping(true, actions);
-        } else if open.next_keepalive(config).is_due(now) {
-            self.ping(false, actions);
+        let is_probe = probe_now || open.next_silence_ping().is_due(now);
+        if is_probe || beat_now {
+            let message = ask.message.filter(|_| ask.is_answered || beat_now);
+            self.ping(is_probe, message, actions);
         }
     }
 
@@ -555,17 +636,17 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         });
     }
 
-    fn ping(&mut self, is_probe: bool, actions: &mut Actions<'_>) {
+    fn ping(&mut self, is_probe: bool, message: Option<Draft<'static>>, actions: &mut Actions<'_>) {
+        self.note_sent(message.is_none());
         let State::Open(open) = &mut self.state else {
             return;
         };
-        open.sent = self.now;
         if is_probe {
             open.probe.get_or_insert(self.now);
             self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
         }
         self.stats.pings_sent = self.stats.pings_sent.saturating_add(1);
-        let (number, ping) = match self.dialect.ask().message {
+        let (number, ping) = match message {
             Some(draft) => {
                 let draft = self.number(draft);
                 (draft.id, Ask::Draft(draft))
@@ -668,8 +749,13 @@ fn is_id(raw: &str, id: u64) -> bool {
 }
 
 impl Open {
-    fn new(now: Instant) -> Self {
+    fn new(now: Instant, config: &Config) -> Self {
         Self {
+            told: Told {
+                idle_timeout: config.idle_timeout,
+                ping_every: config.ping_every,
+                ping_after_silence: config.ping_after_silence,
+            },
             since: now,
             // The answer to the upgrade was heard.
             heard: now,
@@ -681,6 +767,7 @@ impl Open {
             on_last_probe: false,
             sent: now,
             pinged: now,
+            ahead: Span::ZERO,
             checked: now,
             blocked: None,
             paused: None,
@@ -713,11 +800,11 @@ impl Open {
 
     // ---- deadlines: anchors and configuration, nothing else -----------------------------------
 
-    fn idle_deadline(&self, config: &Config) -> Instant {
+    fn idle_deadline(&self) -> Instant {
         if self.on_last_probe {
             Instant::NEVER
         } else {
-            self.idle_from.after(config.idle_timeout)
+            self.idle_from.after(self.told.idle_timeout)
         }
     }
 
@@ -762,7 +849,7 @@ impl Open {
             for (deadline, reason) in [
                 (self.data_deadline(config), AbortReason::DataTimeout),
                 (self.pong_deadline(config), self.pong_reason(config)),
-                (self.idle_deadline(config), AbortReason::IdleTimeout),
+                (self.idle_deadline(), AbortReason::IdleTimeout),
             ] {
                 if deadline <= first.0 {
                     first = (deadline, reason);
@@ -776,16 +863,16 @@ impl Open {
         self.checked.after(config.check_interval)
     }
 
-    fn next_periodic_ping(&self, config: &Config) -> Instant {
-        self.pinged.after(config.ping_every)
+    fn next_periodic_ping(&self) -> Instant {
+        self.pinged.after(self.told.ping_every.less(self.ahead))
     }
 
     /// One question a silence: the next one only after something was heard.
-    fn next_silence_ping(&self, config: &Config) -> Instant {
+    fn next_silence_ping(&self) -> Instant {
         if self.probe.is_some() {
             Instant::NEVER
         } else {
-            self.heard.after(config.ping_after_silence)
+            self.heard.after(self.told.ping_after_silence)
         }
     }
 
@@ -797,8 +884,8 @@ impl Open {
         self.first_verdict(config)
             .0
             .min(self.next_check(config))
-            .min(self.next_periodic_ping(config))
-            .min(self.next_silence_ping(config))
+            .min(self.next_periodic_ping())
+            .min(self.next_silence_ping())
             .min(self.next_keepalive(config))
     }
 
@@ -810,10 +897,10 @@ impl Open {
         if self.paused.is_some() || self.on_last_probe {
             return false;
         }
-        let silence = self.idle_deadline(config).min(self.data_deadline(config));
+        let silence = self.idle_deadline().min(self.data_deadline(config));
         let fair = now.after(config.least_answer_time());
         self.pong_deadline(config).min(silence).is_due(now)
-            || (self.probe.is_none() && self.idle_deadline(config) < fair)
+            || (self.probe.is_none() && self.idle_deadline() < fair)
     }
 
     /// Whatever silence came before, this probe alone decides now.

@@ -113,6 +113,15 @@ impl Span {
         }
     }
 
+    /// Stays off, if it is.
+    pub(crate) const fn less(self, other: Self) -> Self {
+        if self.is_off() {
+            self
+        } else {
+            Self(self.0.saturating_sub(other.0))
+        }
+    }
+
     pub(crate) const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }

@@ -2,13 +2,14 @@
 
 use alloc::string::String;
 
-use super::description::Description;
+use super::description::{Description, Schedule};
 use super::rule::{Matcher, Outcome, Rule};
 use super::scan::{MAX_PATHS, Slots};
 use super::template::{Outgoing, Source, Template, Values, Variables};
 use super::{AskBy, Carried, Class, Dialect, Draft, Hello};
 use crate::action::Reply;
 use crate::cause::Verdict;
+use crate::config::Ping;
 
 impl Dialect for Description {
     #[inline]
@@ -160,7 +161,13 @@ impl Description {
         let class = self.class_of(rule, text, rest, &slots);
         match &rule.hello {
             None => class,
-            Some(hello) => with_hello(class, hello.read(&slots)),
+            Some(hello) => {
+                let schedule = match self.question.schedule {
+                    Schedule::AfterSilence(_) => Ping::AfterSilence,
+                    _ => Ping::Every,
+                };
+                with_hello(class, hello.read(&slots, schedule))
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::action::Reply;
 use crate::cause::Verdict;
+use crate::config::Ping;
 
 #[cfg(feature = "dialects")]
 mod at;
@@ -209,12 +210,13 @@ pub struct Carried<'a> {
     pub data: bool,
 }
 
-/// The times that a service announces when a connection opens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// The times that a service announces when a connection opens. They hold for that connection, within
+/// [`Hello::MIN`] and [`Hello::MAX`], and so that a ping comes before silence is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hello {
-    /// How often it wants to hear a ping of ours.
-    pub ping: Option<Duration>,
+    /// When it wants to hear a ping of ours.
+    pub ping: Option<Ping>,
     /// How long it may be silent at most while it is well.
     pub idle_timeout: Option<Duration>,
 }
@@ -226,10 +228,32 @@ impl Hello {
         idle_timeout: None,
     };
 
+    /// No announced time is taken for less: 1 s. A hostile service cannot make us flood it, or tear
+    /// down a connection at every hiccup.
+    pub const MIN: Duration = Duration::from_secs(1);
+
+    /// No announced time is taken for more: 10 min. A hostile service cannot make us deaf for longer;
+    /// the longest silence that one of the catalogue announces is AppSync's, 5 min. To be asked more
+    /// often than it wants (OCPP: every 4 h) does no service harm.
+    pub const MAX: Duration = Duration::from_secs(600);
+
     /// Whether nothing was announced.
     #[must_use]
     pub const fn is_none(&self) -> bool {
         self.ping.is_none() && self.idle_timeout.is_none()
+    }
+
+    /// The time that is kept to when this one was announced.
+    pub(crate) fn bounded(time: Duration) -> Duration {
+        time.clamp(Self::MIN, Self::MAX)
+    }
+
+    pub(crate) fn bounded_ping(ping: Ping) -> Ping {
+        match ping {
+            Ping::Never => Ping::Never,
+            Ping::AfterSilence(silence) => Ping::AfterSilence(Self::bounded(silence)),
+            Ping::Every(interval) => Ping::Every(Self::bounded(interval)),
+        }
     }
 }
 

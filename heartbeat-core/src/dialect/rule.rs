@@ -7,6 +7,7 @@ use core::time::Duration;
 use super::Hello;
 use super::raw::{Kind, characters, is_string};
 use super::scan::{MAX_PATHS, Paths, Slots};
+use crate::config::Ping;
 
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
@@ -135,10 +136,11 @@ pub(super) struct HelloRule {
 }
 
 impl HelloRule {
-    pub(super) fn read(&self, slots: &Slots<'_>) -> Hello {
+    /// The announced times; `schedule` says what the one for pings is the time of.
+    pub(super) fn read(&self, slots: &Slots<'_>, schedule: fn(Duration) -> Ping) -> Hello {
         let time = |rule: &Option<TimeRule>| rule.as_ref().and_then(|rule| rule.read(slots));
         Hello {
-            ping: time(&self.ping),
+            ping: time(&self.ping).map(schedule),
             idle_timeout: time(&self.idle_timeout),
         }
     }

@@ -1,0 +1,217 @@
+//! What is this message to that service's dialect?
+//!
+//! ```sh
+//! cargo run -p heartbeat-core --example dialect -- kucoin < messages
+//! ```
+//!
+//! Reads one message a line (`hex:029106` is a binary one) and prints for each `data`, `beat`, `pong`,
+//! `ping -> REPLY` or `hello` with the times that it announces. `NAME` may also be a file with a
+//! description. `--json` prints one object a line, `--set NAME=VALUE` sets a template's variable,
+//! `--list` shows the catalogue. Exit status 2 for bad usage or a bad description.
+
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use heartbeat_core::{
+    Carried, Class, Description, Dialect, DurationText, Hello, Outgoing, Ping, Reply, Values,
+    Variables, catalogue,
+};
+use serde_json::{Value, json};
+
+const USAGE: &str =
+    "usage: dialect NAME-or-FILE [--json] [--set NAME=VALUE]… < messages\n       dialect --list";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dialect: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> io::Result<()> {
+    let mut teller = Teller::default();
+    let mut dialect = None;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--list" => return list(),
+            "--json" => teller.json = true,
+            "--set" => {
+                let setting = arguments.next().unwrap_or_default();
+                let (name, value) = setting
+                    .split_once('=')
+                    .ok_or_else(|| io::Error::other(USAGE))?;
+                teller.variables.insert(name.into(), value.into());
+            }
+            name if dialect.is_none() && !name.starts_with("--") => dialect = Some(find(name)?),
+            _ => return Err(io::Error::other(USAGE)),
+        }
+    }
+    let dialect = dialect.ok_or_else(|| io::Error::other(USAGE))?;
+    let mut output = io::stdout().lock();
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let told = teller.tell(&dialect, &line)?;
+        writeln!(output, "{told}")?;
+    }
+    output.flush()
+}
+
+fn find(name: &str) -> io::Result<Description> {
+    if let Some(dialect) = Description::named(name) {
+        return Ok(dialect);
+    }
+    let text = std::fs::read_to_string(name).map_err(|error| {
+        io::Error::other(format!(
+            "{name} is neither in the catalogue (--list shows it) nor a file: {error}"
+        ))
+    })?;
+    Description::from_json(&text).map_err(|error| io::Error::other(format!("{name}: {error}")))
+}
+
+fn list() -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    for entry in catalogue() {
+        let names = [&[entry.name][..], &entry.aliases].concat().join(", ");
+        writeln!(output, "{names}: {}", entry.service)?;
+    }
+    output.flush()
+}
+
+#[derive(Default)]
+struct Teller {
+    json: bool,
+    variables: Variables,
+    /// Messages answered so far: the next one's `${id}`, less one.
+    answered: u64,
+}
+
+impl Teller {
+    fn tell(&mut self, dialect: &Description, line: &str) -> io::Result<String> {
+        let bytes;
+        let class = match line.strip_prefix("hex:") {
+            Some(hex) => {
+                bytes = from_hex(hex)
+                    .ok_or_else(|| io::Error::other(format!("{line}: not bytes in hex")))?;
+                dialect.classify_binary(&bytes)
+            }
+            None => {
+                dialect.track(line, &mut self.variables);
+                dialect.classify_text(line)
+            }
+        };
+        let (word, carried) = match class {
+            Class::Beat => ("beat", Carried::default()),
+            Class::Pong => ("pong", Carried::default()),
+            Class::Response(id) if self.json => {
+                return Ok(json!({"class": "response", "id": id}).to_string());
+            }
+            Class::Response(id) => return Ok(format!("pong if {id} was our ping, else data")),
+            Class::Ping(reply) => ("ping", carried(Some(reply), false)),
+            Class::Carrier(carried) => ("data", carried),
+            _ => ("data", Carried::default()),
+        };
+        let reply = carried.reply.map(|reply| self.write(dialect, reply));
+        Ok(match self.json {
+            true => object(word, &carried, reply).to_string(),
+            false => words(word, &carried, reply),
+        })
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a program that answers now")]
+    fn write(&mut self, dialect: &Description, reply: Reply<'_>) -> Value {
+        let Reply::Draft(mut draft) = reply else {
+            return Value::Null;
+        };
+        self.answered += 1;
+        draft.id = self.answered;
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let values = Values {
+            unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            variables: &self.variables,
+        };
+        match dialect.render(&draft, &values, &mut String::new()) {
+            Some(Outgoing::Text(text)) => text.into(),
+            Some(Outgoing::Binary(bytes)) => bytes
+                .iter()
+                .fold("hex:".to_owned(), |hex, b| format!("{hex}{b:02x}"))
+                .into(),
+            None => Value::Null,
+        }
+    }
+}
+
+fn carried<'a>(reply: Option<Reply<'a>>, data: bool) -> Carried<'a> {
+    let mut carried = Carried::default();
+    (carried.reply, carried.data) = (reply, data);
+    carried
+}
+
+fn words(word: &str, carried: &Carried<'_>, reply: Option<Value>) -> String {
+    let mut words = Vec::new();
+    match reply {
+        Some(Value::String(reply)) => words.push(format!("ping -> {reply}")),
+        Some(_) => {
+            words.push("ping, but a variable of the reply is not set (--set NAME=VALUE)".into())
+        }
+        None => {}
+    }
+    let (ping, idle_timeout) = (period(carried.hello), carried.hello.idle_timeout);
+    for (name, time) in [("ping", ping), ("idle_timeout", idle_timeout)] {
+        if let Some(time) = time {
+            words.push(format!("hello {name} {}", DurationText(time)));
+        }
+    }
+    // A hello is the application's, too: only what is data besides is said to be.
+    if words.is_empty() || (carried.data && carried.hello.is_none()) {
+        words.push(word.to_owned());
+    }
+    words.join(", ")
+}
+
+fn object(word: &str, carried: &Carried<'_>, reply: Option<Value>) -> Value {
+    let is_hello = !carried.hello.is_none();
+    let class = match &reply {
+        Some(_) => "ping",
+        None if is_hello => "hello",
+        None => word,
+    };
+    let mut object = json!({"class": class});
+    if let Some(reply) = reply {
+        object["reply"] = reply;
+    }
+    if is_hello || carried.data {
+        object["data"] = carried.data.into();
+    }
+    if let Some(time) = period(carried.hello) {
+        object["ping"] = DurationText(time).to_string().into();
+    }
+    if let Some(time) = carried.hello.idle_timeout {
+        object["idle_timeout"] = DurationText(time).to_string().into();
+    }
+    object
+}
+
+/// How often, or after how much silence, the service wants to be asked.
+fn period(hello: Hello) -> Option<Duration> {
+    match hello.ping? {
+        Ping::Every(time) | Ping::AfterSilence(time) => Some(time),
+        Ping::Never => None,
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    let byte = |pair: &[u32]| match pair {
+        [high, low] => u8::try_from(high * 16 + low).ok(),
+        _ => None,
+    };
+    digits?.chunks(2).map(byte).collect()
+}
