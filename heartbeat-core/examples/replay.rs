@@ -11,7 +11,7 @@
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
-use heartbeat_core::trace::{Header, answer, read_event};
+use heartbeat_core::trace::{Header, answer_in, read_event};
 
 fn main() -> ExitCode {
     match replay(io::stdin().lock(), io::stdout().lock()) {
@@ -45,7 +45,8 @@ fn replay(input: impl BufRead, mut output: impl Write) -> io::Result<()> {
             Some(machine) => {
                 let recorded = read_event(&line).map_err(|error| at_line(&error))?;
                 let step = machine.step(recorded.at, recorded.event());
-                writeln!(output, "{}", answer(recorded.at, &step, machine.phase()))?;
+                let answer = answer_in(machine.dialect(), recorded.at, &step, machine.phase());
+                writeln!(output, "{answer}")?;
             }
         }
     }

@@ -94,11 +94,12 @@ pub use config::{
 pub use config_text::ConfigTextError;
 #[cfg(feature = "json")]
 pub use dialect::JsonType;
-pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello};
 #[cfg(feature = "dialects")]
 pub use dialect::{
-    CatalogueEntry, Description, DescriptionError, Outgoing, Values, Variables, catalogue,
+    AnyDialect, CatalogueEntry, Description, DescriptionError, Lint, Outgoing, Values, Variables,
+    catalogue, lint_limit,
 };
+pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello};
 pub use duration_text::{DurationError, DurationText, parse_duration};
 pub use event::{ConnId, Event, Message};
 pub use machine::{Heartbeat, Phase};

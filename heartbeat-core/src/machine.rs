@@ -89,6 +89,9 @@ impl Phase {
     }
 }
 
+/// A beat that falls together with a question goes out this much later.
+const PUT_OFF: Span = Span::from_nanos(1_000_000);
+
 #[derive(Clone, Debug)]
 enum State {
     Waiting {
@@ -140,6 +143,8 @@ struct Open {
     pinged: Instant,
     /// The next periodic ping comes so much sooner.
     ahead: Span,
+    /// When a beat goes out that had to let a question pass.
+    put_off: Instant,
     /// The last check (or the start).
     checked: Instant,
     /// Bytes wait and do not move since then.
@@ -592,7 +597,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             });
         }
         let ask = self.dialect.ask();
-        let mut beat_now = open.next_keepalive(config).is_due(now);
+        let mut beat_now = open.next_keepalive(config).is_due(now) || open.put_off.is_due(now);
         if open.next_periodic_ping().is_due(now) {
             open.pinged = now;
             open.ahead = Span::ZERO;
@@ -603,7 +608,13 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             }
         }
         let is_probe = probe_now || open.next_silence_ping().is_due(now);
-        if is_probe || beat_now {
+        if is_probe && beat_now && ask.message.is_some() && !ask.is_answered {
+            // The question first, for the beat brings no answer; one thing at a time.
+            open.put_off = now.after(PUT_OFF);
+            open.sent = now;
+            self.ping(true, None, actions);
+        } else if is_probe || beat_now {
+            open.put_off = Instant::NEVER;
             let message = ask.message.filter(|_| ask.is_answered || beat_now);
             self.ping(is_probe, message, actions);
         }
@@ -768,6 +779,7 @@ impl Open {
             sent: now,
             pinged: now,
             ahead: Span::ZERO,
+            put_off: Instant::NEVER,
             checked: now,
             blocked: None,
             paused: None,
@@ -887,6 +899,7 @@ impl Open {
             .min(self.next_periodic_ping())
             .min(self.next_silence_ping())
             .min(self.next_keepalive(config))
+            .min(self.put_off)
     }
 
     // ---- late ticks ---------------------------------------------------------------------------

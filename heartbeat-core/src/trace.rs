@@ -27,7 +27,9 @@ use crate::action::{Action, Ask, GiveUp, Reply, Step};
 use crate::cause::Cause;
 use crate::config::Config;
 use crate::config_text::{ConfigTextError, duration};
-use crate::dialect::{Dialect, Draft, JsonType, Outgoing, Values, Variables};
+use crate::dialect::{
+    AnyDialect, DescriptionError, Dialect, Draft, JsonType, Outgoing, Values, Variables,
+};
 use crate::duration_text::DurationText;
 use crate::event::{ConnId, Event, Message};
 use crate::machine::{Heartbeat, Phase};
@@ -61,6 +63,9 @@ pub enum TraceError {
     /// The header's configuration.
     #[error("config: {0}")]
     Config(#[from] ConfigTextError),
+    /// The header's dialect.
+    #[error("dialect: {0}")]
+    Dialect(#[from] DescriptionError),
 }
 
 type Result<T, E = TraceError> = core::result::Result<T, E>;
@@ -69,10 +74,10 @@ type Result<T, E = TraceError> = core::result::Result<T, E>;
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Header {
-    /// The timing rules.
+    /// The timing rules; where the line has none, the defaults with what the dialect asks for.
     pub config: Config,
-    /// The dialect. Only `json-type` so far.
-    pub dialect: JsonType,
+    /// The dialect: a name of the catalogue's, or a description.
+    pub dialect: AnyDialect,
     /// Seed of the jitter.
     pub seed: u64,
     /// When the machine is made.
@@ -88,16 +93,17 @@ impl Header {
         let expected =
             r#"an object such as {"config": {}, "dialect": "json-type", "seed": 7, "start": 0}"#;
         let mut header = Self::default();
+        let mut config = None;
         for (key, value) in object("header", line, expected)? {
             match key.as_str() {
-                "config" => header.config = Config::from_value(&value)?,
-                "dialect" if value == "json-type" => {}
-                "dialect" => return Err(wrong("dialect", Some(&value), r#""json-type""#)),
+                "config" => config = Some(Config::from_value(&value)?),
+                "dialect" => header.dialect = AnyDialect::from_value(&value)?,
                 "seed" => header.seed = whole("seed", Some(&value))?,
                 "start" => header.start = Instant::from_nanos(whole("start", Some(&value))?),
                 _ => return Err(TraceError::UnknownKey { key, expected }),
             }
         }
+        header.config = config.unwrap_or_else(|| header.dialect.configure(&Config::default()));
         Ok(header)
     }
 
@@ -105,12 +111,12 @@ impl Header {
     #[must_use]
     pub fn line(&self) -> String {
         let config = self.config.to_value();
-        json!({"config": config, "dialect": "json-type", "seed": self.seed, "start": self.start.as_nanos()}).to_string()
+        json!({"config": config, "dialect": self.dialect.to_value(), "seed": self.seed, "start": self.start.as_nanos()}).to_string()
     }
 
     /// The machine that it describes.
     #[must_use]
-    pub fn heartbeat(self) -> Heartbeat<Config, JsonType> {
+    pub fn heartbeat(self) -> Heartbeat<Config, AnyDialect> {
         Heartbeat::new(self.config, self.dialect, self.seed, self.start)
     }
 }

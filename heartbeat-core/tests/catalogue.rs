@@ -313,14 +313,17 @@ fn at_least_85_services_are_in_the_catalogue_and_the_others_are_explained() {
 }
 
 #[test]
-fn every_dialect_asks_in_time_for_a_configuration_that_holds() {
+fn every_dialect_keeps_to_its_services_limit_with_its_own_times() {
+    let mut limits = 0;
     for entry in catalogue() {
         let config = entry.dialect.configure(&heartbeat_core::Config::default());
-        let schedule = (config.ping(), config.keepalive());
-        assert!(
-            config.idle_timeout() >= std::time::Duration::from_secs(6),
-            "{}: {schedule:?}",
-            entry.name
-        );
+        assert_eq!(entry.lint(&config), [], "{}", entry.name);
+        let never = config
+            .to_builder()
+            .ping(heartbeat_core::Ping::Never)
+            .keepalive(None)
+            .build();
+        limits += usize::from(!entry.lint(&never.unwrap()).is_empty());
     }
+    assert!(limits > 20, "{limits}");
 }

@@ -322,6 +322,29 @@ fn a_number_of_any_size_and_half_a_surrogate_pair_are_json() {
     }
 }
 
+#[test]
+fn telling_data_and_flat_heartbeats_allocates_nothing() {
+    let trade =
+        r#"{"e":"trade","E":1672515782136,"s":"BNBBTC","p":"612.4","q":"100.0","m":true,"n":null}"#;
+    let flat = [
+        trade,
+        "ping",
+        "",
+        r#"{"type":"ping"}"#,
+        r#"{"ping":18446744073709551615}"#,
+        r#"{"op":11}"#,
+    ];
+    for subject in SUBJECTS.iter() {
+        let count = allocation_counter::measure(|| {
+            for text in flat {
+                std::hint::black_box(&subject.description.classify_text(text));
+            }
+            std::hint::black_box(&subject.description.classify_binary(b"data"));
+        });
+        assert_eq!(count.count_total, 0, "{}", subject.name);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 

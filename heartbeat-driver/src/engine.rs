@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_core::{
-    AbortReason, Action, Ask, Cause, Class, Clock, Config, ConnId, Dialect as _, Event as Input,
-    GiveUp, Heartbeat, Instant, Message as Received, Outgoing, Phase, Ping, Reply, Step, Variables,
+    AbortReason, Action, Ask, Cause, Class, Clock, Config, ConnId, Dialect as _, Draft,
+    Event as Input, GiveUp, Heartbeat, Instant, Message as Received, Outgoing, Phase, Ping, Reply,
+    Step, Variables,
 };
 use tracing::{debug, info, warn};
 use tungstenite::Message as Frame;
@@ -407,6 +408,7 @@ impl<S: Read + Write> Engine<S> {
                 self.tell_monitor_started(conn);
                 self.events.push_back(Event::Connected { conn, after });
                 self.step(now, Input::Connected(conn));
+                self.greet(conn);
                 if self.paused {
                     self.step(now, Input::ReadPaused(conn));
                 }
@@ -600,6 +602,33 @@ impl<S: Read + Write> Engine<S> {
         written
     }
 
+    /// Sends what the dialect wants to be sent on open.
+    fn greet(&mut self, conn: ConnId) {
+        for number in 0.. {
+            let Some(mut draft) = self.options.dialect.greeting(number) else {
+                return;
+            };
+            draft.id = self.machine.take_id();
+            let sent = self.write(conn, draft);
+            debug!(%conn, sent, "greeting");
+        }
+    }
+
+    /// Sends a message of the dialect's own. False if it cannot be written yet.
+    fn write(&mut self, conn: ConnId, draft: Draft<'_>) -> bool {
+        let Some(session) = session(&mut self.link, conn) else {
+            return false;
+        };
+        let tracked = &self.tracked;
+        self.outbox.with_values(tracked, |values| {
+            let written = self
+                .options
+                .dialect
+                .render(&draft, values, &mut self.buffer);
+            written.map(|message| session.ask(message)).is_some()
+        })
+    }
+
     fn ask(&mut self, conn: ConnId, ping: Ask) -> bool {
         let Some(session) = session(&mut self.link, conn) else {
             return false;
@@ -608,14 +637,7 @@ impl<S: Read + Write> Engine<S> {
             session.ping(ping);
             return true;
         };
-        let tracked = &self.tracked;
-        let written = self.outbox.with_values(tracked, |values| {
-            let written = self
-                .options
-                .dialect
-                .render(&draft, values, &mut self.buffer);
-            written.map(|message| session.ask(message)).is_some()
-        });
+        let written = self.write(conn, draft);
         if !written {
             warn!(%conn, "ping not sent: a variable of the message is not set");
         }

@@ -8,20 +8,22 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use heartbeat_driver::core::trace::{cause_value, give_up_value};
-use heartbeat_driver::core::{Config, FramesOnly, JsonType, parse_duration};
+use heartbeat_driver::core::{AnyDialect, Config, Description, parse_duration};
 use heartbeat_driver::{Event, Message, Options, Reason, Seconds, SendError};
 use serde_json::{Value, json};
 
 use crate::misbehaving::MisbehavingServer;
 
 const USAGE: &str = "\
-usage: watch [URL] [--config FILE-or-JSON] [--dialect NAME] [--json] [--for DURATION]
+usage: watch [URL] [--config FILE-or-JSON] [--dialect NAME-or-FILE] [--json] [--for DURATION]
 
 Connects to a WebSocket server and shows how the connection lives: pings, silence, verdicts, retries.
 Without URL it starts a server that misbehaves, and shows for half a minute how the connection survives.
 
   --config FILE-or-JSON  timing rules, such as '{\"idle_timeout\":\"20s\",\"ping\":{\"after_silence\":\"5s\"}}'
-  --dialect NAME         how the server says ping: json-type (default) or frames
+  --dialect NAME-or-FILE how the server says ping: json-type (default), frames, a service such as kucoin
+                         (the heartbeat-core example `dialect --list` shows all), or a description's file;
+                         without --config the service's own times are kept
   --json                 one JSON object a line on standard output, logs on standard error
   --for DURATION         stop after this time, such as 90s
 
@@ -70,12 +72,12 @@ impl Watch {
 
     fn parse(mut arguments: lexopt::Parser) -> Result<(Self, Options), Refusal> {
         use lexopt::prelude::*;
-        let (mut url, mut config, mut limit, mut json, mut frames) =
-            (None, None, None, false, false);
+        let (mut url, mut config, mut limit, mut json) = (None, None, None, false);
+        let mut dialect = AnyDialect::default();
         while let Some(argument) = arguments.next()? {
             match argument {
                 Long("config") => config = Some(read_config(&arguments.value()?.string()?)?),
-                Long("dialect") => frames = is_frames(&arguments.value()?.string()?)?,
+                Long("dialect") => dialect = read_dialect(&arguments.value()?.string()?)?,
                 Long("json") => json = true,
                 Long("for") => limit = Some(read_limit(&arguments.value()?.string()?)?),
                 Long("help") | Short('h') => return Err(Refusal::Help),
@@ -92,18 +94,14 @@ impl Watch {
         let config = match config {
             Some(config) => config,
             None if server.is_some() => Config::from_json(DEMO)?,
-            None => Config::default(),
+            None => dialect.configure(&Config::default()),
         };
+        warn_of(&dialect, &config);
         let limit = limit.or(server.is_some().then_some(DEMO_TIME));
         let url = url
             .or_else(|| server.as_ref().map(MisbehavingServer::url))
             .unwrap_or_default();
-        let options = Options::new(&url)?.config(config);
-        let options = if frames {
-            options.dialect(FramesOnly)
-        } else {
-            options.dialect(JsonType)
-        };
+        let options = Options::new(&url)?.config(config).dialect(dialect);
         Ok((
             Self {
                 json,
@@ -202,13 +200,26 @@ fn read_config(value: &str) -> Result<Config, Refusal> {
     Config::from_json(&text).map_err(|error| bad(&error))
 }
 
-fn is_frames(name: &str) -> Result<bool, Refusal> {
-    match name {
-        "json-type" => Ok(false),
-        "frames" => Ok(true),
-        _ => Err(Refusal::Bad(format!(
-            "--dialect: \"{name}\" is not known; known are json-type, frames"
-        ))),
+fn read_dialect(name: &str) -> Result<AnyDialect, Refusal> {
+    if let Some(dialect) = AnyDialect::named(name) {
+        return Ok(dialect);
+    }
+    let text = fs::read_to_string(name).map_err(|error| {
+        Refusal::Bad(format!(
+            "--dialect: \"{name}\" is neither a name that is known nor a file that can be read ({error})"
+        ))
+    })?;
+    let described = Description::from_json(&text)
+        .map_err(|error| Refusal::Bad(format!("--dialect: {name}: {error}")))?;
+    Ok(AnyDialect::Described(Box::new(described)))
+}
+
+/// Says on standard error what the service will think of these times.
+fn warn_of(dialect: &AnyDialect, config: &Config) {
+    if let AnyDialect::Named(entry) = dialect {
+        for lint in entry.lint(config) {
+            eprintln!("watch: warning: {lint}");
+        }
     }
 }
 

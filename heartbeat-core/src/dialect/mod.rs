@@ -7,6 +7,8 @@ use crate::cause::Verdict;
 use crate::config::Ping;
 
 #[cfg(feature = "dialects")]
+mod any;
+#[cfg(feature = "dialects")]
 mod at;
 #[cfg(feature = "dialects")]
 mod catalogue;
@@ -18,6 +20,8 @@ mod description;
 mod error;
 #[cfg(feature = "json")]
 mod json_type;
+#[cfg(feature = "dialects")]
+mod lint;
 #[cfg(feature = "dialects")]
 mod load;
 #[cfg(feature = "dialects")]
@@ -38,6 +42,8 @@ mod scan;
 mod template;
 
 #[cfg(feature = "dialects")]
+pub use any::AnyDialect;
+#[cfg(feature = "dialects")]
 pub use catalogue::{CatalogueEntry, catalogue};
 #[cfg(feature = "dialects")]
 pub use description::Description;
@@ -45,6 +51,8 @@ pub use description::Description;
 pub use error::DescriptionError;
 #[cfg(feature = "json")]
 pub use json_type::JsonType;
+#[cfg(feature = "dialects")]
+pub use lint::{Lint, lint_limit};
 #[cfg(feature = "dialects")]
 pub use template::{Outgoing, Values, Variables};
 

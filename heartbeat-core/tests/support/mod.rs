@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use heartbeat_core::trace::{Header, answer, event_line};
 use heartbeat_core::{
-    AbortReason, Action, Ask, Cause, Config, ConfigBuilder, ConnId, Event, GiveUp, Heartbeat,
-    Instant, JsonType, Message, Phase, Ping, Reply, Step,
+    AbortReason, Action, AnyDialect, Ask, Cause, Config, ConfigBuilder, ConnId, Event, GiveUp,
+    Heartbeat, Instant, Message, Phase, Ping, Reply, Step,
 };
 
 /// Nanoseconds in a microsecond, a millisecond, a second.
@@ -26,7 +26,7 @@ pub(crate) const S: u64 = 1_000_000_000;
 pub(crate) const JSON_PING: &str = r#"{"type":"ping"}"#;
 pub(crate) const JSON_PONG: &str = r#"{"type":"pong"}"#;
 
-pub(crate) type Machine = Heartbeat<Config, JsonType>;
+pub(crate) type Machine = Heartbeat<Config, AnyDialect>;
 
 pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -1,0 +1,131 @@
+//! A dialect chosen at run time: by name, or as a description.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+
+use serde_json::Value;
+
+use super::{
+    AskBy, CatalogueEntry, Class, Description, DescriptionError, Dialect, Draft, FramesOnly,
+    JsonType, Outgoing, Values, Variables,
+};
+use crate::cause::Verdict;
+use crate::config::Config;
+
+/// A dialect chosen at run time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnyDialect {
+    /// `json-type`, compiled in.
+    #[default]
+    JsonType,
+    /// `frames`.
+    Frames,
+    /// One of the catalogue, by its name.
+    Named(Box<CatalogueEntry>),
+    /// A description of the user's.
+    Described(Box<Description>),
+}
+
+impl AnyDialect {
+    /// The dialect of this name or alias.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "json-type" => Some(Self::JsonType),
+            "frames" => Some(Self::Frames),
+            _ => CatalogueEntry::named(name).map(|entry| Self::Named(Box::new(entry))),
+        }
+    }
+
+    /// From JSON: a name, or a description.
+    ///
+    /// # Errors
+    /// [`DescriptionError`] names the place and the rule.
+    pub fn from_value(value: &Value) -> Result<Self, DescriptionError> {
+        match value {
+            Value::String(name) => Self::named(name).ok_or_else(|| DescriptionError::Expected {
+                at: "dialect".into(),
+                found: value.to_string(),
+                expected: "the name of a dialect, or a description",
+            }),
+            _ => {
+                Description::from_value(value).map(|described| Self::Described(Box::new(described)))
+            }
+        }
+    }
+
+    /// What [`AnyDialect::from_value`] reads.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::JsonType => "json-type".into(),
+            Self::Frames => "frames".into(),
+            Self::Named(entry) => entry.name.as_str().into(),
+            Self::Described(described) => {
+                serde_json::from_str(described.as_json()).unwrap_or_default()
+            }
+        }
+    }
+
+    /// `base` with the times that the service asks for; see [`Description::configure`].
+    #[must_use]
+    pub fn configure(&self, base: &Config) -> Config {
+        match self.described() {
+            Some(described) => described.configure(base),
+            None => base.clone(),
+        }
+    }
+
+    fn described(&self) -> Option<&Description> {
+        match self {
+            Self::JsonType | Self::Frames => None,
+            Self::Named(entry) => Some(&entry.dialect),
+            Self::Described(described) => Some(described),
+        }
+    }
+
+    fn dialect(&self) -> &dyn Dialect {
+        match self {
+            Self::JsonType => &JsonType,
+            Self::Frames => &FramesOnly,
+            Self::Named(entry) => &entry.dialect,
+            Self::Described(described) => &**described,
+        }
+    }
+}
+
+impl Dialect for AnyDialect {
+    fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
+        self.dialect().classify_text(text)
+    }
+
+    fn classify_binary<'a>(&self, bytes: &'a [u8]) -> Class<'a> {
+        self.dialect().classify_binary(bytes)
+    }
+
+    fn close_verdict(&self, code: u16) -> Option<Verdict> {
+        self.dialect().close_verdict(code)
+    }
+
+    fn ask(&self) -> AskBy {
+        self.dialect().ask()
+    }
+
+    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
+        self.dialect().greeting(number)
+    }
+
+    fn render<'d>(
+        &'d self,
+        draft: &Draft<'_>,
+        values: &Values<'_>,
+        buffer: &'d mut String,
+    ) -> Option<Outgoing<'d>> {
+        self.dialect().render(draft, values, buffer)
+    }
+
+    fn track(&self, text: &str, variables: &mut Variables) {
+        self.dialect().track(text, variables);
+    }
+}
