@@ -1,0 +1,189 @@
+//! Dialects on real sockets, through both adapters: questions and answers in the service's words,
+//! messages on open, tracked values, and whose a response is.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use heartbeat_driver::core::{AnyDialect, Config, Description};
+use heartbeat_driver::{Event, Message, Options};
+use tungstenite::{Message as Frame, WebSocket};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server that says its part and notes what it hears; ends when the part ends.
+fn serve(
+    part: impl FnOnce(&mut WebSocket<TcpStream>) -> Vec<String> + Send + 'static,
+) -> (String, thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("ws://{}", listener.local_addr().expect("an address"));
+    let server = thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a client");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut ws = tungstenite::accept(stream).expect("a handshake");
+        let heard = part(&mut ws);
+        let _ = ws.close(None);
+        while ws.read().is_ok() {}
+        heard
+    });
+    (url, server)
+}
+
+fn say(ws: &mut WebSocket<TcpStream>, text: &str) {
+    ws.send(Frame::text(text)).expect("sent");
+}
+
+fn hear(ws: &mut WebSocket<TcpStream>) -> String {
+    match ws.read().expect("a message") {
+        Frame::Text(text) => text.as_str().into(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// The texts that reach the application, through either adapter, until the connection is lost.
+fn messages(adapter: &str, options: Options) -> Vec<String> {
+    let (events, received) = mpsc::channel();
+    let adapter = adapter.to_owned();
+    thread::spawn(move || match adapter.as_str() {
+        "blocking" => {
+            let mut client = heartbeat_blocking::Client::spawn(options).expect("a client");
+            while let Some(event) = client.recv() {
+                if events.send(event).is_err() {
+                    return;
+                }
+            }
+        }
+        _ => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async {
+                let mut client = heartbeat_tokio::Client::spawn(options).expect("a client");
+                while let Some(event) = std::future::poll_fn(|cx| client.poll_event(cx)).await {
+                    if events.send(event).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let mut texts = Vec::new();
+    loop {
+        match received.recv_timeout(PATIENCE).expect("an event") {
+            Event::Message {
+                message: Message::Text(text),
+                ..
+            } => texts.push(text.as_str().to_owned()),
+            Event::Disconnected { .. } => return texts,
+            _ => {}
+        }
+    }
+}
+
+fn options(url: &str, dialect: AnyDialect) -> Options {
+    let config = dialect.configure(&Config::default());
+    Options::new(url)
+        .expect("a URL")
+        .config(config)
+        .dialect(dialect)
+}
+
+fn named(name: &str) -> AnyDialect {
+    AnyDialect::named(name).expect("in the catalogue")
+}
+
+#[test]
+fn a_discord_session_beats_with_the_last_number_it_saw() {
+    for adapter in ["tokio", "blocking"] {
+        let (url, server) = serve(|ws| {
+            // 1.2 s: the limits of a hello leave no shorter one.
+            say(ws, r#"{"op":10,"d":{"heartbeat_interval":1200}}"#);
+            say(ws, r#"{"t":"READY","s":41,"op":0,"d":{}}"#);
+            let asked = hear(ws);
+            say(ws, r#"{"op":11}"#);
+            say(ws, r#"{"op":1,"d":null}"#);
+            vec![asked, hear(ws)]
+        });
+        let texts = messages(adapter, options(&url, named("discord")));
+        assert_eq!(
+            server.join().expect("a server"),
+            [r#"{"op":1,"d":41}"#; 2],
+            "{adapter}"
+        );
+        assert_eq!(
+            texts.len(),
+            2,
+            "{adapter}: the hello and the event are the application's: {texts:?}"
+        );
+    }
+}
+
+#[test]
+fn a_deribit_session_is_opened_and_answered_with_ids_of_one_row() {
+    for adapter in ["tokio", "blocking"] {
+        let (url, server) = serve(|ws| {
+            let opened = hear(ws);
+            say(
+                ws,
+                r#"{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}"#,
+            );
+            let answered = hear(ws);
+            say(
+                ws,
+                r#"{"jsonrpc":"2.0","id":2,"result":{"version":"1.2.26"}}"#,
+            );
+            vec![opened, answered]
+        });
+        let texts = messages(adapter, options(&url, named("deribit")));
+        assert_eq!(
+            server.join().expect("a server"),
+            [
+                r#"{"jsonrpc":"2.0","id":1,"method":"public/set_heartbeat","params":{"interval":30}}"#,
+                r#"{"jsonrpc":"2.0","id":2,"method":"public/test","params":{}}"#,
+            ],
+            "{adapter}"
+        );
+        assert_eq!(texts, [""; 0], "{adapter}");
+    }
+}
+
+#[test]
+fn a_response_reaches_the_application_unless_it_answers_our_question() {
+    let description = r#"{
+        "rules": [{"json": {"/result": {"exists": true}}, "pong": {"id": "/id"}}],
+        "ping": {"text": "{\"id\":${id}}", "every": "50ms", "first": "at_once"}
+    }"#;
+    for adapter in ["tokio", "blocking"] {
+        let dialect = Description::from_json(description).expect("valid");
+        let (url, server) = serve(|ws| {
+            let asked = hear(ws);
+            say(ws, r#"{"id":1,"result":null}"#);
+            say(ws, r#"{"id":"mine","result":null}"#);
+            vec![asked]
+        });
+        let texts = messages(
+            adapter,
+            options(&url, AnyDialect::Described(Box::new(dialect))),
+        );
+        assert_eq!(
+            server.join().expect("a server"),
+            [r#"{"id":1}"#],
+            "{adapter}"
+        );
+        assert_eq!(texts, [r#"{"id":"mine","result":null}"#], "{adapter}");
+    }
+}
+
+#[test]
+fn data_beside_a_ping_is_delivered_and_the_ping_answered() {
+    for adapter in ["tokio", "blocking"] {
+        let (url, server) = serve(|ws| {
+            say(ws, "{}\n{\"push\":{}}");
+            vec![hear(ws)]
+        });
+        let texts = messages(adapter, options(&url, named("centrifugo")));
+        assert_eq!(server.join().expect("a server"), ["{}"], "{adapter}");
+        assert_eq!(texts, ["{}\n{\"push\":{}}"], "{adapter}");
+    }
+}
