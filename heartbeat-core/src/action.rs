@@ -85,7 +85,8 @@ pub enum Reply<'a> {
     Text(&'a str),
     /// A binary message.
     Binary(&'a [u8]),
-    /// What the dialect makes of this draft: [`Dialect::render`](crate::Dialect::render) writes it.
+    /// What the dialect makes of this draft: its `render` writes it
+    /// (see [`Dialect`](crate::Dialect)).
     Draft(Draft<'a>),
 }
 
@@ -95,7 +96,8 @@ pub enum Reply<'a> {
 pub enum Ask {
     /// A WebSocket ping frame. The payload is a running number, so that its pong can be told from others.
     Frame([u8; 8]),
-    /// What the dialect makes of this draft: [`Dialect::render`](crate::Dialect::render) writes it.
+    /// What the dialect makes of this draft: its `render` writes it
+    /// (see [`Dialect`](crate::Dialect)).
     Draft(Draft<'static>),
 }
 

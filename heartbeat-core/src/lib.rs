@@ -3,7 +3,7 @@
 //! Events and the time go in, actions and the next wake-up come out. There is no I/O, no clock, no
 //! thread and no allocation in here: a *driver* owns the socket and the timer, tells what happened,
 //! and does what it is told. (The one exception: `serde_json` may allocate for a moment while the
-//! dialect `JsonType` looks into a text that might be a ping.)
+//! dialect looks into a text that might be a ping.)
 //!
 //! ```
 //! use core::time::Duration;
@@ -49,7 +49,10 @@
 //!    ([`Message::Data`]), bytes that are no whole message yet as [`Event::Progress`].
 //! 2. If `wake` has come, report [`Event::Tick`]. In this order: bytes in hand beat a deadline.
 //! 3. Perform each step's actions, in their order. [`Action::Abort`] means to drop the transport, not
-//!    to say goodbye.
+//!    to say goodbye. A draft ([`Reply::Draft`], [`Ask::Draft`]) is written out by the dialect's
+//!    `render`; what the service wants to be told on open ([`Dialect::greeting`]) follows
+//!    [`Event::Connected`]. A [`Class::Response`] is the application's unless it
+//!    [answers](Heartbeat::is_answer) the machine.
 //! 4. Report what becomes of writes: [`Event::Wrote`] when the transport has taken what was there,
 //!    [`Event::WriteBlocked`] when it takes nothing more.
 //!
@@ -61,7 +64,8 @@
 //! | feature | default | |
 //! |---|---|---|
 //! | `json` | yes | the dialect `JsonType` (needs `alloc`) |
-//! | `serde` | | `Config` from and to text, `Stats` to serde formats (needs `alloc`) |
+//! | `serde` | yes | `Config` from and to text, `Stats` to serde formats (needs `alloc`) |
+//! | `dialects` | yes | dialects as data: `Description`, its loader, the `catalogue` of services (needs `alloc`) |
 //! | `trace` | | the trace format, read and written (needs `alloc`) |
 #![no_std]
 #![forbid(unsafe_code)]

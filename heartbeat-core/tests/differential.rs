@@ -112,10 +112,7 @@ fn plain_rule(rule: &Value, text: &str) -> Option<Told> {
     }
     if let Some(template) = rule["reply"].as_str() {
         let reply = plain_reply(template, &message, text, rest)?;
-        return Some((
-            "ping",
-            Some(serde_json::from_str(&reply).unwrap_or(Value::String(reply))),
-        ));
+        return Some(("ping", Some(parsed(&reply))));
     }
     let kinds = [("beat", "beat"), ("pong", "pong")];
     let kind = kinds.iter().find(|(key, _)| rule[*key] == true);
@@ -155,6 +152,12 @@ fn plain_reply(template: &str, message: &Value, text: &str, rest: &str) -> Optio
     Some(reply + left)
 }
 
+/// A reply as JSON, where it is some. The plain evaluation has parsed and written its numbers once
+/// more, and `Value` loses a bit of a fraction on that way; the real one goes it, too.
+fn parsed(reply: &str) -> Value {
+    serde_json::from_str(reply).unwrap_or_else(|_| reply.into())
+}
+
 // ---- the real one -----------------------------------------------------------------------------
 
 fn real(dialect: &Description, text: &str) -> Told {
@@ -167,9 +170,7 @@ fn real(dialect: &Description, text: &str) -> Told {
             variables: &Variables::new(),
         };
         match dialect.render(&draft, &values, &mut String::new()) {
-            Some(Outgoing::Text(text)) => {
-                Some(serde_json::from_str(text).unwrap_or_else(|_| text.into()))
-            }
+            Some(Outgoing::Text(text)) => Some(parsed(&parsed(text).to_string())),
             other => panic!("{other:?}"),
         }
     };

@@ -131,7 +131,7 @@ pub enum First {
 }
 
 /// A message to be sent, not yet written: a place in the dialect that made it, and slices of the
-/// message it answers. [`Dialect::render`] writes it.
+/// message it answers. The `render` of that dialect writes it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Draft<'a> {
     /// What is answered; empty for a question.

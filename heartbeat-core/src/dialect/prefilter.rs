@@ -257,7 +257,9 @@ fn frequency(byte: u8) -> usize {
     match byte {
         b'"' | b':' | b',' | b'.' => 100,
         b'0'..=b'9' => 60,
-        b'A'..=b'Z' => 10,
+        // Symbols: BNBBTC.
+        b'A'..=b'Z' => 20,
+        0..b' ' => 2,
         _ => BY_FREQUENCY
             .iter()
             .position(|other| *other == byte)
