@@ -10,7 +10,7 @@
 use std::process::ExitCode;
 
 use heartbeat_blocking::{Client, RecvTimeoutError};
-use heartbeat_tests::watch::{Watch, listen_to_the_user};
+use heartbeat_tests::watch::Watch;
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|status| status)
@@ -23,7 +23,7 @@ fn run() -> Result<ExitCode, ExitCode> {
         ExitCode::from(2)
     })?;
     let (sending, stopping) = (client.sender().clone(), client.sender().clone());
-    listen_to_the_user(move |line| sending.try_send(line), move || stopping.stop())?;
+    watch.listen_to_the_user(move |line| sending.try_send(line), move || stopping.stop())?;
 
     loop {
         match client.recv_timeout(watch.time_left()) {

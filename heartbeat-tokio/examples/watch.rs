@@ -9,7 +9,7 @@
 
 use std::process::ExitCode;
 
-use heartbeat_tests::watch::{Watch, listen_to_the_user};
+use heartbeat_tests::watch::Watch;
 use heartbeat_tokio::Client;
 use tokio::time::sleep_until;
 
@@ -25,7 +25,7 @@ async fn run() -> Result<ExitCode, ExitCode> {
         ExitCode::from(2)
     })?;
     let (sending, stopping) = (client.sender().clone(), client.sender().clone());
-    listen_to_the_user(move |line| sending.try_send(line), move || stopping.stop())?;
+    watch.listen_to_the_user(move |line| sending.try_send(line), move || stopping.stop())?;
 
     let mut deadline = watch.deadline();
     loop {

@@ -4,18 +4,20 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use heartbeat_driver::core::trace::{cause_value, give_up_value};
-use heartbeat_driver::core::{AnyDialect, Config, Description, parse_duration};
+use heartbeat_driver::core::trace::{Header, cause_value, event_line, give_up_value};
+use heartbeat_driver::core::{AnyDialect, Config, Description, GiveUp, parse_duration};
 use heartbeat_driver::{Event, Message, Options, Reason, Seconds, SendError};
 use serde_json::{Value, json};
 
 use crate::misbehaving::MisbehavingServer;
 
 const USAGE: &str = "\
-usage: watch [URL] [--config FILE-or-JSON] [--dialect NAME-or-FILE] [--json] [--for DURATION]
+usage: watch [URL] [--config FILE-or-JSON] [--dialect NAME-or-FILE] [--json] [--for DURATION] [--trace FILE]
 
 Connects to a WebSocket server and shows how the connection lives: pings, silence, verdicts, retries.
 Without URL it starts a server that misbehaves, and shows for half a minute how the connection survives.
@@ -26,8 +28,10 @@ Without URL it starts a server that misbehaves, and shows for half a minute how 
                          without --config the service's own times are kept
   --json                 one JSON object a line on standard output, logs on standard error
   --for DURATION         stop after this time, such as 90s
+  --trace FILE           record what the machine was told: the heartbeat-core example `replay` answers why
 
-Lines on standard input are sent as text messages. Ctrl-C stops gracefully.
+Lines on standard input are sent as text messages, once connected. Ctrl-C stops gracefully, which takes
+`close_timeout` (5s) at the most; a second one stops at once.
 Exit status: 0 when stopped, 1 when it gave up, 2 for bad usage or configuration.
 RUST_LOG=heartbeat_driver=debug shows the log.
 ";
@@ -48,6 +52,8 @@ pub struct Watch {
     limit: Option<Duration>,
     start: Instant,
     gave_up: bool,
+    /// Told at the first connection.
+    connected: Option<Sender<()>>,
     /// The demo's server, which lives as long as this.
     _server: Option<MisbehavingServer>,
 }
@@ -64,7 +70,7 @@ impl Watch {
                 ExitCode::SUCCESS
             }
             Refusal::Bad(text) => {
-                eprintln!("watch: {text}\n\n{USAGE}");
+                complain(&format!("{text}\n(watch --help lists the flags)"));
                 ExitCode::from(2)
             }
         })
@@ -72,12 +78,13 @@ impl Watch {
 
     fn parse(mut arguments: lexopt::Parser) -> Result<(Self, Options), Refusal> {
         use lexopt::prelude::*;
-        let (mut url, mut config, mut limit, mut json) = (None, None, None, false);
+        let (mut url, mut config, mut limit, mut trace, mut json) = (None, None, None, None, false);
         let mut dialect = AnyDialect::default();
         while let Some(argument) = arguments.next()? {
             match argument {
                 Long("config") => config = Some(read_config(&arguments.value()?.string()?)?),
                 Long("dialect") => dialect = read_dialect(&arguments.value()?.string()?)?,
+                Long("trace") => trace = Some(arguments.value()?.string()?),
                 Long("json") => json = true,
                 Long("for") => limit = Some(read_limit(&arguments.value()?.string()?)?),
                 Long("help") | Short('h') => return Err(Refusal::Help),
@@ -101,13 +108,18 @@ impl Watch {
         let url = url
             .or_else(|| server.as_ref().map(MisbehavingServer::url))
             .unwrap_or_default();
-        let options = Options::new(&url)?.config(config).dialect(dialect);
+        let mut options = Options::new(&url)?;
+        if let Some(file) = trace {
+            options = record(options, &file, &config, &dialect)?;
+        }
+        let options = options.config(config).dialect(dialect);
         Ok((
             Self {
                 json,
                 limit,
                 start,
                 gave_up: false,
+                connected: None,
                 _server: server,
             },
             options,
@@ -135,6 +147,12 @@ impl Watch {
     /// When nobody reads standard output any more: time to stop.
     pub fn tell(&mut self, event: &Event) -> io::Result<()> {
         self.gave_up |= matches!(event, Event::GaveUp { .. });
+        if matches!(event, Event::Connected { .. })
+            && let Some(connected) = self.connected.take()
+        {
+            // The thread that waits for it may have ended.
+            let _ = connected.send(());
+        }
         let mut output = io::stdout().lock();
         if self.json {
             let mut line = json_line(event);
@@ -155,29 +173,87 @@ impl Watch {
             ExitCode::SUCCESS
         }
     }
+
+    /// Calls `send` for each line of standard input, once connected, and `stop` on Ctrl-C, from threads
+    /// of their own.
+    ///
+    /// # Errors
+    /// The status to exit with, if the operating system does not let us hear Ctrl-C.
+    pub fn listen_to_the_user(
+        &mut self,
+        send: impl Fn(String) -> Result<(), SendError> + Send + 'static,
+        stop: impl Fn() + Send + 'static,
+    ) -> Result<(), ExitCode> {
+        let asked = AtomicBool::new(false);
+        let interrupted = move || {
+            if asked.swap(true, Ordering::Relaxed) {
+                // 128 + SIGINT, as shells have it.
+                std::process::exit(130);
+            }
+            stop();
+        };
+        ctrlc::set_handler(interrupted).map_err(|error| {
+            complain(&format!("cannot hear Ctrl-C: {error}"));
+            ExitCode::FAILURE
+        })?;
+        let (connected, first_connection) = mpsc::channel();
+        self.connected = Some(connected);
+        thread::spawn(move || {
+            if first_connection.recv().is_ok() {
+                send_lines(send);
+            }
+        });
+        Ok(())
+    }
 }
 
-/// Calls `send` for each line of standard input, and `stop` on Ctrl-C, from threads of their own.
-///
-/// # Errors
-/// The status to exit with, if the operating system does not let us hear Ctrl-C.
-pub fn listen_to_the_user(
-    send: impl Fn(String) -> Result<(), SendError> + Send + 'static,
-    stop: impl Fn() + Send + 'static,
-) -> Result<(), ExitCode> {
-    ctrlc::set_handler(stop).map_err(|error| {
-        eprintln!("watch: cannot hear Ctrl-C: {error}");
-        ExitCode::FAILURE
-    })?;
-    thread::spawn(move || {
-        for line in io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            if let Err(error) = send(line) {
-                eprintln!("watch: not sent: {}", error.reason);
+fn send_lines(send: impl Fn(String) -> Result<(), SendError>) {
+    let mut input = io::stdin().lock();
+    let mut line = Vec::new();
+    while matches!(input.read_until(b'\n', &mut line), Ok(1..)) {
+        let end = line.trim_ascii_end().len();
+        match std::str::from_utf8(&line[..end]) {
+            Ok(text) => {
+                if let Err(error) = send(text.to_owned()) {
+                    complain(&format!("not sent: {}", error.reason));
+                }
             }
+            Err(error) => complain(&format!("not sent: the line is not text: {error}")),
         }
-    });
-    Ok(())
+        line.clear();
+    }
+}
+
+/// To whoever reads standard error, if anybody does.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "watch: {text}");
+}
+
+/// Writes each event of the machine to a file, as a trace that `replay` answers.
+fn record(
+    options: Options,
+    file: &str,
+    config: &Config,
+    dialect: &AnyDialect,
+) -> Result<Options, Refusal> {
+    let mut output = fs::File::create(file)
+        .map_err(|error| Refusal::Bad(format!("--trace: {file}: {error}")))?;
+    let mut header = Header::default();
+    header.config = config.clone();
+    header.dialect = dialect.clone();
+    // Any number does; the process id is at least another one each time.
+    header.seed = std::process::id().into();
+    writeln!(output, "{}", header.line())?;
+    let file = file.to_owned();
+    let mut failed = false;
+    Ok(options.seed(header.seed).observer(move |at, event, _, _| {
+        if !failed && let Err(error) = writeln!(output, "{}", event_line(at, event)) {
+            failed = true;
+            complain(&format!(
+                "--trace: {file}: {error}; no further event is recorded"
+            ));
+        }
+    }))
 }
 
 enum Refusal {
@@ -218,7 +294,7 @@ fn read_dialect(name: &str) -> Result<AnyDialect, Refusal> {
 fn warn_of(dialect: &AnyDialect, config: &Config) {
     if let AnyDialect::Named(entry) = dialect {
         for lint in entry.lint(config) {
-            eprintln!("watch: warning: {lint}");
+            complain(&format!("warning: {lint}"));
         }
     }
 }
@@ -355,7 +431,18 @@ fn words(event: &Event) -> String {
         Event::Reconnect { attempt, delay } => {
             format!("retry {attempt} in {:.2} s", delay.as_secs_f64())
         }
-        Event::GaveUp { reason } => format!("GAVE UP: {}", give_up_value(*reason)),
+        Event::GaveUp {
+            reason: GiveUp::Cause(cause),
+        } => format!("GAVE UP: {}", Reason::Cause(*cause)),
+        Event::GaveUp {
+            reason: GiveUp::Credentials(cause),
+        } => {
+            format!(
+                "GAVE UP: credentials refused twice, the last time by {}",
+                Reason::Cause(*cause)
+            )
+        }
+        Event::GaveUp { .. } => "GAVE UP: too many attempts".into(),
         Event::Stopped { .. } => "stopped".into(),
         other => format!("{other:?}"),
     }

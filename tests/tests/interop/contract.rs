@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-/// `t` is taken when a line is printed, not when the thing was decided.
-const SLACK_SECONDS: f64 = 0.05;
+/// `t` is taken when a line is printed, not when the thing was decided: on a busy machine the first of two
+/// lines may come later than it should, and the second in time. Exact times are held in virtual time.
+const SLACK_SECONDS: f64 = 0.25;
 
 /// Checks a run line by line.
 #[derive(Debug, Default)]

@@ -23,11 +23,11 @@ const STABLE_AFTER: Duration = Duration::from_millis(300);
 const SHORTEST_MS: f64 = 25.0;
 
 /// How far a verdict may be off its time, as seen through two pipes.
-const EARLY: Duration = Duration::from_millis(50);
+const EARLY: Duration = Duration::from_millis(250);
 const LATE: Duration = Duration::from_secs(1);
 
 /// An answer is at once; this is what interpreter, pipe and scheduler may add.
-const PROMPT_MS: f64 = 500.0;
+const PROMPT_MS: f64 = 1000.0;
 
 const QUESTIONS: &str = include_str!("../../servers/pings.json");
 
