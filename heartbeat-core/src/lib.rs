@@ -83,6 +83,7 @@ mod dialect;
 mod duration_text;
 mod event;
 mod machine;
+mod open;
 mod stats;
 mod time;
 #[cfg(feature = "trace")]

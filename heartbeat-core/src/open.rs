@@ -1,0 +1,215 @@
+//! The anchors of an open connection, and the deadlines that follow from them and from the
+//! configuration. No transition is in here: the machine moves the anchors and asks for the deadlines.
+
+use crate::action::AbortReason;
+use crate::config::Config;
+use crate::time::{Instant, Span};
+
+/// The times that a service may announce for a connection; the configuration's until it does.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) idle_timeout: Span,
+    pub(crate) ping_every: Span,
+    pub(crate) ping_after_silence: Span,
+}
+
+/// The anchors of an open connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    pub(crate) told: Told,
+    pub(crate) since: Instant,
+    /// The last byte.
+    pub(crate) heard: Instant,
+    /// From here silence is charged: `heard`, later by the time in which reading was paused.
+    idle_from: Instant,
+    /// From here missing data is charged.
+    data_from: Instant,
+    /// The last probe of a late tick since then: missing data has the time of its answer, too.
+    data_probe: Option<Instant>,
+    /// The first unanswered probe; charged from here like silence.
+    pub(crate) probe: Option<Instant>,
+    /// The last ping's payload and time, until its pong came.
+    pub(crate) asked: Option<(u64, Instant)>,
+    /// A late tick turned its verdict into the current probe: until something is heard, that probe
+    /// alone decides.
+    on_last_probe: bool,
+    /// The last thing we sent, or the application did.
+    pub(crate) sent: Instant,
+    /// The last periodic ping (or the start).
+    pub(crate) pinged: Instant,
+    /// The next periodic ping comes so much sooner.
+    pub(crate) ahead: Span,
+    /// When a beat goes out that had to let a question pass.
+    pub(crate) put_off: Instant,
+    /// The last check (or the start).
+    pub(crate) checked: Instant,
+    /// Bytes wait and do not move since then.
+    pub(crate) blocked: Option<Instant>,
+    /// The application takes no messages since then.
+    pub(crate) paused: Option<Instant>,
+}
+
+impl Open {
+    pub(crate) fn new(now: Instant, config: &Config) -> Self {
+        Self {
+            told: Told {
+                idle_timeout: config.idle_timeout,
+                ping_every: config.ping_every,
+                ping_after_silence: config.ping_after_silence,
+            },
+            since: now,
+            // The answer to the upgrade was heard.
+            heard: now,
+            idle_from: now,
+            data_from: now,
+            data_probe: None,
+            probe: None,
+            asked: None,
+            on_last_probe: false,
+            sent: now,
+            pinged: now,
+            ahead: Span::ZERO,
+            put_off: Instant::NEVER,
+            checked: now,
+            blocked: None,
+            paused: None,
+        }
+    }
+
+    /// Any byte is life, and an answer to every open question.
+    pub(crate) fn hear(&mut self, now: Instant) {
+        self.heard = now;
+        self.idle_from = now;
+        self.probe = None;
+        self.on_last_probe = false;
+    }
+
+    pub(crate) fn hear_data(&mut self, now: Instant) {
+        self.data_from = now;
+        self.data_probe = None;
+    }
+
+    /// Charges no silence for the time in which nothing was read.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        if let Some(paused) = self.paused.take() {
+            let excuse = |anchor: Instant| anchor.after(now.since(paused.max(anchor)));
+            self.idle_from = excuse(self.idle_from);
+            self.data_from = excuse(self.data_from);
+            self.data_probe = self.data_probe.map(excuse);
+            self.probe = self.probe.map(excuse);
+        }
+    }
+
+    // ---- deadlines: anchors and configuration, nothing else -----------------------------------
+
+    fn idle_deadline(&self) -> Instant {
+        if self.on_last_probe {
+            Instant::NEVER
+        } else {
+            self.idle_from.after(self.told.idle_timeout)
+        }
+    }
+
+    fn pong_deadline(&self, config: &Config) -> Instant {
+        let timeout = if self.on_last_probe {
+            config.late_probe_timeout()
+        } else {
+            config.pong_timeout
+        };
+        self.probe
+            .map_or(Instant::NEVER, |probe| probe.after(timeout))
+    }
+
+    /// What a missing pong is called: after a late tick the last probe stands in for the silence
+    /// timeout too, where that is the shorter one.
+    fn pong_reason(&self, config: &Config) -> AbortReason {
+        if self.on_last_probe && config.late_probe_timeout() < config.pong_timeout {
+            AbortReason::IdleTimeout
+        } else {
+            AbortReason::PongTimeout
+        }
+    }
+
+    fn data_deadline(&self, config: &Config) -> Instant {
+        let deadline = self.data_from.after(config.data_timeout);
+        self.data_probe.map_or(deadline, |probe| {
+            deadline.max(probe.after(config.late_probe_timeout()))
+        })
+    }
+
+    fn write_deadline(&self, config: &Config) -> Instant {
+        self.blocked.map_or(Instant::NEVER, |blocked| {
+            blocked.after(config.write_timeout)
+        })
+    }
+
+    /// The verdict that comes first. Of two at the same time the one that says more: silence is
+    /// told before a missing pong, both before missing data, all before a stuck write.
+    pub(crate) fn first_verdict(&self, config: &Config) -> (Instant, AbortReason) {
+        let mut first = (self.write_deadline(config), AbortReason::WriteTimeout);
+        if self.paused.is_none() {
+            for (deadline, reason) in [
+                (self.data_deadline(config), AbortReason::DataTimeout),
+                (self.pong_deadline(config), self.pong_reason(config)),
+                (self.idle_deadline(), AbortReason::IdleTimeout),
+            ] {
+                if deadline <= first.0 {
+                    first = (deadline, reason);
+                }
+            }
+        }
+        first
+    }
+
+    pub(crate) fn next_check(&self, config: &Config) -> Instant {
+        self.checked.after(config.check_interval)
+    }
+
+    pub(crate) fn next_periodic_ping(&self) -> Instant {
+        self.pinged.after(self.told.ping_every.less(self.ahead))
+    }
+
+    /// One question a silence: the next one only after something was heard.
+    pub(crate) fn next_silence_ping(&self) -> Instant {
+        if self.probe.is_some() {
+            Instant::NEVER
+        } else {
+            self.heard.after(self.told.ping_after_silence)
+        }
+    }
+
+    pub(crate) fn next_keepalive(&self, config: &Config) -> Instant {
+        self.sent.after(config.keepalive)
+    }
+
+    pub(crate) fn next_deadline(&self, config: &Config) -> Instant {
+        self.first_verdict(config)
+            .0
+            .min(self.next_check(config))
+            .min(self.next_periodic_ping())
+            .min(self.next_silence_ping())
+            .min(self.next_keepalive(config))
+            .min(self.put_off)
+    }
+
+    // ---- late ticks ---------------------------------------------------------------------------
+
+    /// After a late tick: would silence be judged now, or before a peer that was not asked in all
+    /// this time has had a fair chance to answer?
+    pub(crate) fn needs_last_probe(&self, config: &Config, now: Instant) -> bool {
+        if self.paused.is_some() || self.on_last_probe {
+            return false;
+        }
+        let silence = self.idle_deadline().min(self.data_deadline(config));
+        let fair = now.after(config.least_answer_time());
+        self.pong_deadline(config).min(silence).is_due(now)
+            || (self.probe.is_none() && self.idle_deadline() < fair)
+    }
+
+    /// Whatever silence came before, this probe alone decides now.
+    pub(crate) fn begin_last_probe(&mut self, now: Instant) {
+        self.probe = Some(now);
+        self.on_last_probe = true;
+        self.data_probe = Some(now);
+    }
+}
