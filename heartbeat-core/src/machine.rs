@@ -313,9 +313,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         // Said twice, it changes nothing.
         if let State::Connecting { .. } = self.state {
             self.stats.connects = self.stats.connects.saturating_add(1);
-            let mut open = Open::new(self.now, self.config());
-            open.ahead = self.first_ping_ahead(self.config().ping_every);
-            self.state = State::Open(open);
+            let ahead = self.first_ping_ahead(self.config().ping_every);
+            self.state = State::Open(Open::new(self.now, self.config.borrow(), ahead));
         }
     }
 

@@ -50,7 +50,7 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    pub(crate) fn new(now: Instant, config: &Config) -> Self {
+    pub(crate) fn new(now: Instant, config: &Config, ahead: Span) -> Self {
         Self {
             told: Told {
                 idle_timeout: config.idle_timeout,
@@ -68,7 +68,7 @@ impl Open {
             on_last_probe: false,
             sent: now,
             pinged: now,
-            ahead: Span::ZERO,
+            ahead,
             put_off: Instant::NEVER,
             checked: now,
             blocked: None,

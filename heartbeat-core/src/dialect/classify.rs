@@ -62,7 +62,7 @@ impl Dialect for Description {
         buffer: &'d mut String,
     ) -> Option<Outgoing<'d>> {
         self.templates
-            .get(usize::from(draft.template))?
+            .get(usize::from(draft.origin.template))?
             .render(draft, values, buffer, &self.tracks)
     }
 
@@ -172,13 +172,11 @@ impl Description {
     }
 
     fn draft<'a>(&self, number: u16, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Draft<'a> {
-        let mut draft = Draft {
-            message: text,
-            ..Draft::of(number)
-        };
+        let mut draft = Draft::of(number);
+        draft.origin.message = text;
         let template = self.templates.get(usize::from(number));
         let sources = template.map_or(&[][..], Template::captures);
-        for (source, range) in sources.iter().zip(&mut draft.captures) {
+        for (source, range) in sources.iter().zip(&mut draft.origin.captures) {
             let slice = match source {
                 Source::Slot(slot) => slots[*slot].unwrap_or_default(),
                 Source::Rest => rest,

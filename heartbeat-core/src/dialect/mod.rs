@@ -134,10 +134,23 @@ pub enum First {
 /// message it answers. The `render` of that dialect writes it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Draft<'a> {
-    /// What is answered; empty for a question.
-    message: &'a str,
     /// The running number that `${id}` stands for.
     pub id: u64,
+    #[cfg(feature = "dialects")]
+    origin: Origin<'a>,
+    /// Without descriptions nothing makes a draft, and none takes room in an action.
+    #[cfg(not(feature = "dialects"))]
+    source: (
+        core::marker::PhantomData<&'a str>,
+        core::convert::Infallible,
+    ),
+}
+
+#[cfg(feature = "dialects")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Origin<'a> {
+    /// What is answered; empty for a question.
+    message: &'a str,
     template: u16,
     /// From and to, in `message`.
     captures: [(u16, u16); 4],
@@ -148,30 +161,36 @@ impl Draft<'static> {
     /// A draft that takes nothing from a message.
     const fn of(template: u16) -> Self {
         Self {
-            message: "",
             id: 0,
-            template,
-            captures: [(0, 0); 4],
+            origin: Origin {
+                message: "",
+                template,
+                captures: [(0, 0); 4],
+            },
         }
     }
 }
 
+#[cfg(feature = "dialects")]
 impl<'a> Draft<'a> {
     /// The slice that was captured as this number.
-    #[cfg(feature = "dialects")]
     fn capture(&self, number: usize) -> &'a str {
-        let (from, to) = self.captures.get(number).copied().unwrap_or_default();
-        self.message.get(from.into()..to.into()).unwrap_or_default()
+        let range = self.origin.captures.get(number).copied();
+        let (from, to) = range.unwrap_or_default();
+        let slice = self.origin.message.get(from.into()..to.into());
+        slice.unwrap_or_default()
     }
 }
 
 impl core::fmt::Debug for Draft<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Draft")
-            .field("template", &self.template)
-            .field("id", &self.id)
-            .field("message", &self.message)
-            .finish_non_exhaustive()
+        let mut debug = f.debug_struct("Draft");
+        debug.field("id", &self.id);
+        #[cfg(feature = "dialects")]
+        debug
+            .field("template", &self.origin.template)
+            .field("message", &self.origin.message);
+        debug.finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,9 @@
 
 use core::panic::PanicInfo;
 
-use heartbeat_core::{AbortReason, Action, Config, ConnId, Event, FramesOnly, Heartbeat, Instant, Message, Reply};
+use heartbeat_core::{
+    AbortReason, Action, Config, ConnId, Event, FramesOnly, Heartbeat, Instant, Message, Reply,
+};
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
@@ -18,7 +20,27 @@ extern "C" fn start() -> ! {
     exit(if lives_and_dies() { 0 } else { 1 })
 }
 
-/// What the compiler calls to compare bytes, in place of a C library's.
+// What the compiler calls to copy, fill and compare bytes, in place of a C library's. In assembler, for
+// a loop would be made into a call of itself.
+
+#[unsafe(no_mangle)]
+extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
+    // SAFETY: the caller promises `count` bytes at both; the direction flag is clear by convention.
+    unsafe {
+        core::arch::asm!("rep movsb", inout("rcx") count => _, inout("rdi") to => _, inout("rsi") from => _);
+    }
+    to
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn memset(to: *mut u8, value: i32, count: usize) -> *mut u8 {
+    // SAFETY: the caller promises `count` bytes; the direction flag is clear by convention.
+    unsafe {
+        core::arch::asm!("rep stosb", inout("rcx") count => _, inout("rdi") to => _, in("al") value as u8);
+    }
+    to
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn bcmp(mut left: *const u8, mut right: *const u8, count: usize) -> i32 {
     for _ in 0..count {
@@ -38,10 +60,23 @@ fn lives_and_dies() -> bool {
     let mut machine = Heartbeat::new(Config::default(), FramesOnly, 7, at(0));
     let conn = ConnId::new(1);
 
-    let dialled = machine.step(at(0), Event::Tick).actions[..] == [Action::Connect { conn, attempt: 0, refresh: false }];
-    let opened = machine.step(at(1), Event::Connected(conn)).actions.is_empty();
-    let answered = machine.step(at(2), Event::Received(conn, Message::Ping(b"7"))).actions[..]
-        == [Action::SendPong { conn, reply: Reply::Frame(b"7") }];
+    let dialled = machine.step(at(0), Event::Tick).actions[..]
+        == [Action::Connect {
+            conn,
+            attempt: 0,
+            refresh: false,
+        }];
+    let opened = machine
+        .step(at(1), Event::Connected(conn))
+        .actions
+        .is_empty();
+    let answered = machine
+        .step(at(2), Event::Received(conn, Message::Ping(b"7")))
+        .actions[..]
+        == [Action::SendPong {
+            conn,
+            reply: Reply::Frame(b"7"),
+        }];
     let mut verdict = None;
     while let (Some(wake), None) = (machine.wake(), verdict) {
         for action in machine.step(wake, Event::Tick).actions {
