@@ -232,10 +232,12 @@ impl<S: Read + Write> Engine<S> {
 
     /// The application takes no messages: stop reading.
     pub fn pause_reading(&mut self, clock: &impl Clock) {
-        if !std::mem::replace(&mut self.paused, true)
-            && let Link::Open(session) = &self.link
-        {
-            self.step(clock.now(), Input::ReadPaused(session.conn));
+        if !std::mem::replace(&mut self.paused, true) {
+            let now = clock.now();
+            self.report(now);
+            if let Link::Open(session) = &self.link {
+                self.step(now, Input::ReadPaused(session.conn));
+            }
         }
     }
 
@@ -262,7 +264,9 @@ impl<S: Read + Write> Engine<S> {
             if self.ended {
                 return Turn::Ended;
             }
-            if self.outbox.is_pending() {
+            // At once, unless a deadline has come: then what has arrived is read first, for any step
+            // judges.
+            if self.outbox.is_pending() && !self.is_due(clock.now()) {
                 self.obey(clock.now());
                 continue;
             }
@@ -280,6 +284,9 @@ impl<S: Read + Write> Engine<S> {
             }
             let held = !self.reads();
             self.settle(clock.now());
+            if self.outbox.is_pending() {
+                self.obey(clock.now());
+            }
             if held && self.reads() {
                 // What has arrived meanwhile has been announced long ago: nobody wakes us for it.
                 continue;
@@ -431,14 +438,7 @@ impl<S: Read + Write> Engine<S> {
     /// The socket has run dry, or has been read for long enough: tell the machine what came, write
     /// what waits, and let due timers act.
     fn settle(&mut self, now: Instant) {
-        if let Link::Open(session) = &mut self.link {
-            let conn = session.conn;
-            match session.take_unreported() {
-                Some(true) => self.step(now, Input::Received(conn, Received::Data)),
-                Some(false) => self.step(now, Input::Progress(conn)),
-                None => {}
-            }
-        }
+        self.report(now);
         if let Link::Open(session) = &mut self.link {
             let conn = session.conn;
             let flushed = session.flush(&self.outbox, true);
@@ -449,9 +449,25 @@ impl<S: Read + Write> Engine<S> {
                 self.step(now, Input::WriteBlocked(conn));
             }
         }
-        if self.machine.wake().is_some_and(|wake| wake <= now) {
+        if self.is_due(now) {
             self.step(now, Input::Tick);
         }
+    }
+
+    /// Tells the machine what was read and not told yet.
+    fn report(&mut self, now: Instant) {
+        if let Link::Open(session) = &mut self.link {
+            let conn = session.conn;
+            match session.take_unreported() {
+                Some(true) => self.step(now, Input::Received(conn, Received::Data)),
+                Some(false) => self.step(now, Input::Progress(conn)),
+                None => {}
+            }
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.machine.wake().is_some_and(|wake| wake <= now)
     }
 
     // ---- what the machine is told and what it says --------------------------------------------
@@ -483,16 +499,7 @@ impl<S: Read + Write> Engine<S> {
     /// The open connection has ended.
     fn lost(&mut self, conn: ConnId, cause: Cause, detail: Option<Box<str>>, now: Instant) {
         // What it said last is still life, and decides how long it had been silent.
-        if let Link::Open(session) = &mut self.link
-            && let Some(data) = session.take_unreported()
-        {
-            let message = if data {
-                Input::Received(conn, Received::Data)
-            } else {
-                Input::Progress(conn)
-            };
-            self.step(now, message);
-        }
+        self.report(now);
         if self.current() != Some(conn) {
             // A verdict of our own came first.
             return;
