@@ -348,17 +348,25 @@ fn a_host_that_stalls_asks_once_more_before_it_judges() {
     );
 }
 
-/// A clock that stands still.
-struct Still;
+/// A clock that stands still, so many seconds after its origin.
+struct Still(u64);
 
 impl Clock for Still {
     fn now(&self) -> Instant {
-        Instant::ORIGIN
+        Instant::from_nanos(self.0 * 1_000_000_000)
     }
 }
 
-fn turn_until_idle(engine: &mut Engine<End>) {
-    while !matches!(engine.turn(&Still), Turn::Idle) {}
+/// What the engine has to tell at that moment.
+fn turn_until_idle(engine: &mut Engine<End>, seconds: u64) -> Vec<Event> {
+    let mut events = Vec::new();
+    loop {
+        match engine.turn(&Still(seconds)) {
+            Turn::Event(event) => events.push(event),
+            Turn::Idle => return events,
+            _ => {}
+        }
+    }
 }
 
 /// An open connection over a narrow stream, and its server's side.
@@ -366,21 +374,21 @@ fn narrow() -> (Engine<End>, WebSocket<End>) {
     let options = Options::new("ws://server.test/").expect("a URL");
     let nobody = || Box::new(|| {});
     let mut engine =
-        Engine::new(options, Still.now(), nobody(), nobody()).expect("no TLS, no error");
+        Engine::new(options, Still(0).now(), nobody(), nobody()).expect("no TLS, no error");
     let (ours, theirs) = pipe(4096);
     let conn = loop {
-        if let Turn::Dial(dial) = engine.turn(&Still) {
+        if let Turn::Dial(dial) = engine.turn(&Still(0)) {
             break dial.conn;
         }
     };
-    engine.dialed(conn, Ok(ours), &Still);
-    turn_until_idle(&mut engine);
+    engine.dialed(conn, Ok(ours), &Still(0));
+    turn_until_idle(&mut engine, 0);
     let ws = match tungstenite::accept(theirs) {
         Ok(ws) => ws,
         Err(HandshakeError::Interrupted(_)) => panic!("half a request"),
         Err(HandshakeError::Failure(error)) => panic!("{error}"),
     };
-    turn_until_idle(&mut engine);
+    turn_until_idle(&mut engine, 0);
     (engine, ws)
 }
 
@@ -396,7 +404,7 @@ fn pongs_go_on_however_long_the_send_path_stays_full() {
         let answered = (0..20).any(|_| {
             // The application's own messages keep the path full all the time.
             while engine.outbox().try_send(vec![0; 3000].into()).is_ok() {}
-            turn_until_idle(&mut engine);
+            turn_until_idle(&mut engine, 0);
             let mut answered = false;
             while let Ok(message) = server.read() {
                 if let Message::Pong(pong) = message {
@@ -407,5 +415,29 @@ fn pongs_go_on_however_long_the_send_path_stays_full() {
             answered
         });
         assert!(answered, "ping {number} is not answered");
+    }
+}
+
+#[test]
+fn what_has_arrived_beats_the_deadline_whatever_the_user_does_at_that_moment() {
+    let acts: [fn(&Engine<End>); 2] = [
+        |engine| engine.outbox().kick(),
+        |engine| engine.outbox().try_send("an order".into()).expect("room"),
+    ];
+    for act in acts {
+        let (mut engine, mut server) = narrow();
+        for seconds in [30, 60] {
+            turn_until_idle(&mut engine, seconds);
+        }
+        server.send(Message::text("life")).expect("room");
+        act(&engine);
+        let events = turn_until_idle(&mut engine, 90);
+        let gone = |event: &Event| matches!(event, Event::Disconnected { .. });
+        assert!(!events.iter().any(gone), "{events:?}");
+        assert!(
+            events
+                .iter()
+                .any(|event| matches!(event, Event::Message { .. }))
+        );
     }
 }
