@@ -204,16 +204,21 @@ impl fmt::Display for DisplayCause {
     }
 }
 
-/// A duration as logs show it: `25.3 s`, `2 s`.
+/// A duration as logs show it: `25.3 s`, `2 s`, and below a tenth of a second `1.4 ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seconds(pub Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths = (self.0.as_nanos() + 50_000_000) / 100_000_000;
+        let nanos = self.0.as_nanos();
+        let (unit, name) = match nanos {
+            1..100_000_000 => (1_000_000, "ms"),
+            _ => (1_000_000_000, "s"),
+        };
+        let tenths = (nanos * 10 + unit / 2) / unit;
         match (tenths / 10, tenths % 10) {
-            (whole, 0) => write!(f, "{whole} s"),
-            (whole, tenth) => write!(f, "{whole}.{tenth} s"),
+            (whole, 0) => write!(f, "{whole} {name}"),
+            (whole, tenth) => write!(f, "{whole}.{tenth} {name}"),
         }
     }
 }
@@ -228,5 +233,7 @@ mod tests {
         assert_eq!(Seconds(Duration::from_secs(2)).to_string(), "2 s");
         assert_eq!(Seconds(Duration::from_millis(1_960)).to_string(), "2 s");
         assert_eq!(Seconds(Duration::ZERO).to_string(), "0 s");
+        assert_eq!(Seconds(Duration::from_micros(1_440)).to_string(), "1.4 ms");
+        assert_eq!(Seconds(Duration::from_millis(100)).to_string(), "0.1 s");
     }
 }
