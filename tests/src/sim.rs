@@ -6,3 +6,10 @@ mod pipe;
 
 pub use peer::{Act, Peer, Reception, Visit};
 pub use pipe::{End, pipe};
+
+/// The `Sec-WebSocket-Accept` that answers this key (RFC 6455 §4.2.2), for a server that is written by
+/// hand.
+#[must_use]
+pub fn accept_key(key: &str) -> String {
+    tungstenite::handshake::derive_accept_key(key.as_bytes())
+}
