@@ -12,14 +12,14 @@ use std::time::Duration;
 use heartbeat_core::{
     AbortReason, Action, Ask, Cause, Class, Clock, Config, ConnId, Dialect as _, Draft,
     Event as Input, GiveUp, Heartbeat, Instant, Message as Received, Outgoing, Phase, Ping, Reply,
-    Step, Variables,
+    Variables,
 };
 use tracing::{debug, info, warn};
 use tungstenite::Message as Frame;
 use tungstenite::protocol::WebSocketConfig;
 
 use crate::message::{DisplayCause, Event, Message, Reason, Seconds};
-use crate::options::{Attempt, Observer, Options, SharedDialect};
+use crate::options::{Attempt, Options, SharedDialect};
 use crate::outbox::{Notify, Outbox};
 use crate::request::{Request, RequestError};
 use crate::session::{Heard, Session, io_cause};
@@ -379,12 +379,11 @@ impl<S: Read + Write> Engine<S> {
         if let Link::Open(session) = &mut self.link {
             session.mark_reported();
         }
-        let samples = self.machine.stats().rtt.samples;
-        let pongs = self.machine.stats().pongs_received;
+        let before = self.machine.stats();
         self.step(clock.now(), Input::Received(conn, message));
-        let stats = self.machine.stats();
-        if stats.pongs_received != pongs {
-            let rtt = (stats.rtt.samples != samples).then_some(stats.rtt.last);
+        let after = self.machine.stats();
+        if after.pongs_received != before.pongs_received {
+            let rtt = (after.rtt.samples != before.rtt.samples).then_some(after.rtt.last);
             self.events.push_back(Event::PongReceived { conn, rtt });
         }
         ReadOn::Again
@@ -441,7 +440,7 @@ impl<S: Read + Write> Engine<S> {
         self.report(now);
         if let Link::Open(session) = &mut self.link {
             let conn = session.conn;
-            let flushed = session.flush(&self.outbox, true);
+            let flushed = session.flush(&self.outbox);
             if flushed.moved {
                 self.step(now, Input::Wrote(conn));
             }
@@ -518,7 +517,7 @@ impl<S: Read + Write> Engine<S> {
         let spans = self.spans(now);
         let step = self.machine.step(now, event);
         if let Some(observer) = &mut self.options.observer {
-            observe(observer, now, &event, &step, self.machine.phase());
+            observer(now, &event, &step, self.machine.phase());
         }
         for action in step.actions {
             self.perform(now, action, spans);
@@ -769,10 +768,6 @@ enum ReadOn {
     Message(Event),
     Again,
     Dry,
-}
-
-fn observe(observer: &mut Observer, at: Instant, event: &Input<'_>, step: &Step<'_>, phase: Phase) {
-    observer(at, event, step, phase);
 }
 
 /// tungstenite's settings: small buffers, one limit for messages and frames.

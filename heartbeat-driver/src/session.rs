@@ -117,10 +117,7 @@ impl<S: Read + Write> Session<S> {
                 let ended = ended(error);
                 if let Heard::Ended(Cause::Close(code @ (1002 | 1007 | 1009)), _) = ended {
                     // RFC 6455 §7.1.7: say why, if it can be said without waiting.
-                    let _ = self.ws.close(Some(CloseFrame {
-                        code: code.into(),
-                        reason: Utf8Bytes::default(),
-                    }));
+                    let _ = self.ws.close(Some(close_frame(code)));
                 }
                 ended
             }
@@ -160,12 +157,6 @@ impl<S: Read + Write> Session<S> {
         self.push();
     }
 
-    /// Lets the answer leave that tungstenite has queued for a Close frame: this is its one chance.
-    pub(crate) fn answer_close(&mut self) {
-        self.unflushed = true;
-        self.push();
-    }
-
     /// The same in the dialect's own words.
     pub(crate) fn ask(&mut self, message: Outgoing<'_>) {
         self.give(match message {
@@ -175,26 +166,28 @@ impl<S: Read + Write> Session<S> {
         self.push();
     }
 
+    /// Lets the answer leave that tungstenite has queued for a Close frame: this is its one chance.
+    pub(crate) fn answer_close(&mut self) {
+        self.unflushed = true;
+        self.push();
+    }
+
     /// Queues everything that was accepted, then the Close frame.
     pub(crate) fn close(&mut self, code: u16, outbox: &Outbox) {
         while let Some(message) = outbox.pop() {
             self.give_message(message);
         }
-        let close = CloseFrame {
-            code: CloseCode::from(code),
-            reason: Utf8Bytes::default(),
-        };
         self.given += frame_len(2);
         self.unflushed = true;
-        let _ = self.ws.close(Some(close));
+        let _ = self.ws.close(Some(close_frame(code)));
         self.push();
     }
 
     /// Writes what waits, as far as the operating system takes it.
-    pub(crate) fn flush(&mut self, outbox: &Outbox, feed: bool) -> Flushed {
+    pub(crate) fn flush(&mut self, outbox: &Outbox) -> Flushed {
         let mut rounds = 0;
         loop {
-            while feed && self.buffered() < LOW_WATER {
+            while self.buffered() < LOW_WATER {
                 let Some(message) = outbox.pop() else { break };
                 self.give_message(message);
             }
@@ -305,6 +298,14 @@ impl Backlog {
                 self.older = std::mem::take(&mut self.newer);
             }
         }
+    }
+}
+
+/// A Close frame with a code and no words.
+fn close_frame(code: u16) -> CloseFrame {
+    CloseFrame {
+        code: CloseCode::from(code),
+        reason: Utf8Bytes::default(),
     }
 }
 

@@ -284,79 +284,53 @@ impl Hello {
     }
 }
 
+/// The methods of a dialect that is only lent.
+macro_rules! forward {
+    () => {
+        fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
+            (**self).classify_text(text)
+        }
+
+        fn classify_binary<'a>(&self, bytes: &'a [u8]) -> Class<'a> {
+            (**self).classify_binary(bytes)
+        }
+
+        fn close_verdict(&self, code: u16) -> Option<Verdict> {
+            (**self).close_verdict(code)
+        }
+
+        fn ask(&self) -> AskBy {
+            (**self).ask()
+        }
+
+        fn greeting(&self, number: usize) -> Option<Draft<'static>> {
+            (**self).greeting(number)
+        }
+
+        #[cfg(feature = "dialects")]
+        fn render<'d>(
+            &'d self,
+            draft: &Draft<'_>,
+            values: &Values<'_>,
+            buffer: &'d mut alloc::string::String,
+        ) -> Option<Outgoing<'d>> {
+            (**self).render(draft, values, buffer)
+        }
+
+        #[cfg(feature = "dialects")]
+        fn track(&self, text: &str, variables: &mut Variables) {
+            (**self).track(text, variables);
+        }
+    };
+}
+
 impl<D: Dialect + ?Sized> Dialect for &D {
-    fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
-        (**self).classify_text(text)
-    }
-
-    fn classify_binary<'a>(&self, bytes: &'a [u8]) -> Class<'a> {
-        (**self).classify_binary(bytes)
-    }
-
-    fn close_verdict(&self, code: u16) -> Option<Verdict> {
-        (**self).close_verdict(code)
-    }
-
-    fn ask(&self) -> AskBy {
-        (**self).ask()
-    }
-
-    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
-        (**self).greeting(number)
-    }
-
-    #[cfg(feature = "dialects")]
-    fn render<'d>(
-        &'d self,
-        draft: &Draft<'_>,
-        values: &Values<'_>,
-        buffer: &'d mut alloc::string::String,
-    ) -> Option<Outgoing<'d>> {
-        (**self).render(draft, values, buffer)
-    }
-
-    #[cfg(feature = "dialects")]
-    fn track(&self, text: &str, variables: &mut Variables) {
-        (**self).track(text, variables);
-    }
+    forward!();
 }
 
 #[cfg(feature = "json")]
 impl<D: Dialect + ?Sized> Dialect for alloc::sync::Arc<D> {
-    fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
-        (**self).classify_text(text)
-    }
-
-    fn classify_binary<'a>(&self, bytes: &'a [u8]) -> Class<'a> {
-        (**self).classify_binary(bytes)
-    }
-
-    fn close_verdict(&self, code: u16) -> Option<Verdict> {
-        (**self).close_verdict(code)
-    }
-
-    fn ask(&self) -> AskBy {
-        (**self).ask()
-    }
-
-    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
-        (**self).greeting(number)
-    }
-
-    #[cfg(feature = "dialects")]
-    fn render<'d>(
-        &'d self,
-        draft: &Draft<'_>,
-        values: &Values<'_>,
-        buffer: &'d mut alloc::string::String,
-    ) -> Option<Outgoing<'d>> {
-        (**self).render(draft, values, buffer)
-    }
-
-    #[cfg(feature = "dialects")]
-    fn track(&self, text: &str, variables: &mut Variables) {
-        (**self).track(text, variables);
-    }
+    forward!();
 }
 
 /// WebSocket frames alone: every text and binary message is data. Trace name: `frames`.
