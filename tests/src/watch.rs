@@ -55,7 +55,7 @@ pub struct Watch {
     /// Told at the first connection.
     connected: Option<Sender<()>>,
     /// The demo's server, which lives as long as this.
-    _server: Option<MisbehavingServer>,
+    server: Option<MisbehavingServer>,
 }
 
 impl Watch {
@@ -120,7 +120,7 @@ impl Watch {
                 start,
                 gave_up: false,
                 connected: None,
-                _server: server,
+                server,
             },
             options,
         ))
@@ -147,6 +147,10 @@ impl Watch {
     /// When nobody reads standard output any more: time to stop.
     pub fn tell(&mut self, event: &Event) -> io::Result<()> {
         self.gave_up |= matches!(event, Event::GaveUp { .. });
+        if matches!(event, Event::Stopped { .. } | Event::GaveUp { .. }) {
+            // The demo's server ends first, so that the client's end is the last line.
+            self.server = None;
+        }
         if matches!(event, Event::Connected { .. })
             && let Some(connected) = self.connected.take()
         {
