@@ -1,0 +1,297 @@
+//! The engine: the machine's commands performed on a byte stream, whatever the runtime.
+//!
+//! An adapter calls [`Engine::turn`] until it says [`Turn::Idle`], then waits for whichever comes
+//! first: the socket is ready, [`Engine::wake`] has come, or the outbox has something. It dials when
+//! told to. Nothing here blocks, and no rule of time is decided here.
+
+mod dialing;
+mod performing;
+mod reading;
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use heartbeat_core::{Clock, Config, ConnId, Event as Input, Heartbeat, Instant, Phase, Variables};
+
+pub(crate) use self::dialing::websocket_config;
+use self::reading::ReadOn;
+use crate::message::{Event, Message};
+use crate::options::{Options, SharedDialect};
+use crate::outbox::{Notify, Outbox};
+use crate::request::{Request, RequestError};
+use crate::session::Session;
+use crate::upgrade::Upgrade;
+
+/// After this many messages in a row the machine is told, and its timers get their turn, even
+/// though the socket has not run dry.
+const BURST: u32 = 64;
+
+/// What an adapter has to do next.
+#[derive(Debug)]
+pub enum Turn {
+    /// Pass this on to the application.
+    Event(Event),
+    /// Connect to this host and port, then say [`Engine::dialed`]. Drop a dial whose connection
+    /// is no longer [`Engine::dialing`].
+    Dial(Dial),
+    /// Turn again, after others had theirs: a server says much that nobody needs to be told.
+    Again,
+    /// Wait.
+    Idle,
+    /// The client has ended.
+    Ended,
+}
+
+/// A byte stream that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// What the stream is for.
+    pub conn: ConnId,
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// The machine, its connection and its queues. `S` is a non-blocking byte stream: its `read` and
+/// `write` return `WouldBlock` rather than wait.
+pub struct Engine<S: Read + Write> {
+    machine: Heartbeat<Arc<Config>, SharedDialect>,
+    options: Options,
+    outbox: Arc<Outbox>,
+    link: Link<S>,
+    /// Told, but not taken yet. A turn takes all of them before it does anything else, so that only
+    /// what one step brings is ever in here.
+    events: VecDeque<Event>,
+    dial: Option<Dial>,
+    paused: bool,
+    ended: bool,
+    unsent: Vec<Message>,
+    /// What the dialect keeps of the messages.
+    tracked: Variables,
+    /// Where its own messages are written.
+    buffer: String,
+}
+
+enum Link<S: Read + Write> {
+    Down,
+    /// The adapter dials, or has been told to.
+    Dialing {
+        conn: ConnId,
+        since: Instant,
+        request: Request,
+    },
+    /// TLS and the WebSocket upgrade are under way.
+    Upgrading {
+        conn: ConnId,
+        since: Instant,
+        upgrade: Upgrade<S>,
+    },
+    Open(Box<Session<S>>),
+}
+
+impl<S: Read + Write> Engine<S> {
+    /// An engine at rest. `wake_engine` is called, from any thread, when the outbox has something for
+    /// it; `on_room` when there is room in the outbox again.
+    ///
+    /// # Errors
+    /// [`RequestError`] if TLS is needed and no trusted roots are found.
+    pub fn new(
+        mut options: Options,
+        now: Instant,
+        wake_engine: Notify,
+        on_room: Notify,
+    ) -> Result<Self, RequestError> {
+        if options.tls_expected {
+            options.prepare_tls()?;
+        }
+        let machine = Heartbeat::new(
+            Arc::clone(&options.config),
+            Arc::clone(&options.dialect),
+            options.seed,
+            now,
+        );
+        Ok(Self {
+            machine,
+            outbox: Arc::new(Outbox::new(options.outbox, wake_engine, on_room)),
+            options,
+            link: Link::Down,
+            events: VecDeque::new(),
+            dial: None,
+            paused: false,
+            ended: false,
+            unsent: Vec::new(),
+            tracked: Variables::new(),
+            buffer: String::new(),
+        })
+    }
+
+    /// Where messages and commands go in.
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// The machine, for its figures.
+    pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
+        &self.machine
+    }
+
+    /// When to turn again at the latest.
+    pub fn wake(&self) -> Option<Instant> {
+        self.machine.wake()
+    }
+
+    /// The connection for which a byte stream is wanted.
+    pub fn dialing(&self) -> Option<ConnId> {
+        match &self.link {
+            Link::Dialing { conn, .. } => Some(*conn),
+            Link::Down | Link::Upgrading { .. } | Link::Open(_) => None,
+        }
+    }
+
+    /// The byte stream in use, to wait for.
+    pub fn socket(&self) -> Option<&S> {
+        match &self.link {
+            Link::Down | Link::Dialing { .. } => None,
+            Link::Upgrading { upgrade, .. } => upgrade.socket(),
+            Link::Open(session) => Some(session.socket()),
+        }
+    }
+
+    /// The same, to be changed (registered with a poller, say).
+    pub fn socket_mut(&mut self) -> Option<&mut S> {
+        match &mut self.link {
+            Link::Down | Link::Dialing { .. } => None,
+            Link::Upgrading { upgrade, .. } => upgrade.socket_mut(),
+            Link::Open(session) => Some(session.socket_mut()),
+        }
+    }
+
+    /// True if it helps to turn when the socket becomes readable.
+    pub fn wants_read(&self) -> bool {
+        match &self.link {
+            Link::Down | Link::Dialing { .. } => false,
+            // One direction at a time: a peer that speaks before it was asked must not wake us for nothing.
+            Link::Upgrading { upgrade, .. } => !upgrade.wants_write(),
+            Link::Open(_) => self.reads(),
+        }
+    }
+
+    /// True unless an open connection is not to be read from.
+    fn reads(&self) -> bool {
+        match &self.link {
+            Link::Open(session) => {
+                (!self.paused || self.machine.phase() == Phase::Closing) && !session.holds_reading()
+            }
+            Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => true,
+        }
+    }
+
+    /// True if it helps to turn when the socket becomes writable.
+    pub fn wants_write(&self) -> bool {
+        match &self.link {
+            Link::Down | Link::Dialing { .. } => false,
+            Link::Upgrading { upgrade, .. } => upgrade.wants_write(),
+            Link::Open(session) => session.wants_write(),
+        }
+    }
+
+    // ---- from the adapter ---------------------------------------------------------------------
+
+    /// The application takes no messages: stop reading.
+    pub fn pause_reading(&mut self, clock: &impl Clock) {
+        if !std::mem::replace(&mut self.paused, true) {
+            let now = clock.now();
+            self.report(now);
+            if let Link::Open(session) = &self.link {
+                self.step(now, Input::ReadPaused(session.conn));
+            }
+        }
+    }
+
+    /// The application takes messages again.
+    pub fn resume_reading(&mut self, clock: &impl Clock) {
+        if std::mem::replace(&mut self.paused, false)
+            && let Link::Open(session) = &self.link
+        {
+            self.step(clock.now(), Input::ReadResumed(session.conn));
+        }
+    }
+
+    /// Goes on until something is to be told, dialled or waited for.
+    #[inline]
+    pub fn turn(&mut self, clock: &impl Clock) -> Turn {
+        let mut unheard = 0;
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Turn::Event(event);
+            }
+            if let Some(dial) = self.dial.take() {
+                return Turn::Dial(dial);
+            }
+            if self.ended {
+                return Turn::Ended;
+            }
+            // At once, unless a deadline has come: then what has arrived is read first, for any step
+            // judges.
+            if self.outbox.is_pending() && !self.is_due(clock.now()) {
+                self.obey(clock.now());
+                continue;
+            }
+            match self.read(clock) {
+                ReadOn::Message(event) => return Turn::Event(event),
+                ReadOn::Again if unheard < BURST => {
+                    unheard += 1;
+                    continue;
+                }
+                ReadOn::Again => {
+                    self.settle(clock.now());
+                    return Turn::Again;
+                }
+                ReadOn::Dry => {}
+            }
+            let held = !self.reads();
+            self.settle(clock.now());
+            if self.outbox.is_pending() {
+                self.obey(clock.now());
+            }
+            if held && self.reads() {
+                // What has arrived meanwhile has been announced long ago: nobody wakes us for it.
+                continue;
+            }
+            if self.events.is_empty() && self.dial.is_none() && !self.ended {
+                return Turn::Idle;
+            }
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.machine.wake().is_some_and(|wake| wake <= now)
+    }
+
+    fn current(&self) -> Option<ConnId> {
+        match &self.link {
+            Link::Down => None,
+            Link::Dialing { conn, .. } | Link::Upgrading { conn, .. } => Some(*conn),
+            Link::Open(session) => Some(session.conn),
+        }
+    }
+}
+
+impl<S: Read + Write> Drop for Engine<S> {
+    /// Who holds on to the outbox, or waits for room in it, is told that nobody will take anything.
+    fn drop(&mut self) {
+        self.outbox.end();
+        self.outbox.close();
+    }
+}
+
+impl<S: Read + Write> std::fmt::Debug for Engine<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("phase", &self.machine.phase())
+            .field("conn", &self.current())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,248 @@
+//! The machine's actions performed, and the application told.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_core::{
+    AbortReason, Action, Ask, Cause, ConnId, Dialect as _, Draft, Event as Input, GiveUp, Instant,
+    Outgoing, Phase, Reply,
+};
+use tracing::{debug, info, warn};
+
+use super::{Engine, Link};
+use crate::message::{DisplayCause, Event, Message, Reason, Seconds};
+use crate::session::Session;
+
+impl<S: Read + Write> Engine<S> {
+    pub(super) fn obey(&mut self, now: Instant) {
+        let (kick, stop) = self.outbox.commands();
+        if kick {
+            self.step(now, Input::Kick);
+        }
+        if stop {
+            self.outbox.end();
+            self.step(now, Input::Stop);
+        }
+        // What else was pending are messages: they go out now, not when the socket has run dry.
+        self.settle(now);
+    }
+
+    pub(super) fn step(&mut self, now: Instant, event: Input<'_>) {
+        let spans = self.spans(now);
+        let step = self.machine.step(now, event);
+        if let Some(observer) = &mut self.options.observer {
+            observer(now, &event, &step, self.machine.phase());
+        }
+        for action in step.actions {
+            self.perform(now, action, spans);
+        }
+        if self.machine.phase() == Phase::Stopped && !self.ended {
+            self.ended = true;
+            self.outbox.end();
+            let mut unsent = self.drop_link();
+            unsent.splice(0..0, std::mem::take(&mut self.unsent));
+            info!("stopped");
+            self.events.push_back(Event::Stopped { unsent });
+        }
+    }
+
+    pub(super) fn perform(
+        &mut self,
+        now: Instant,
+        action: Action<'_>,
+        spans: (Duration, Duration),
+    ) {
+        match action {
+            Action::Connect {
+                conn,
+                attempt,
+                refresh,
+            } => self.begin_dial(conn, attempt, refresh, now),
+            Action::SendPong { conn, reply } => {
+                if self.answer(conn, reply) {
+                    debug!(%conn, "ping answered");
+                    self.events.push_back(Event::PongSent { conn });
+                }
+            }
+            Action::SendPing { conn, ping } => {
+                if self.ask(conn, ping) {
+                    debug!(%conn, "ping sent");
+                    self.events.push_back(Event::PingSent { conn });
+                }
+            }
+            Action::Close { conn, code } => {
+                let outbox = Arc::clone(&self.outbox);
+                if let Some(session) = session(&mut self.link, conn) {
+                    info!(%conn, code, "closing");
+                    session.close(code, &outbox);
+                }
+            }
+            Action::Abort { conn, reason } => self.abort(conn, reason, spans),
+            Action::ReconnectAt { attempt, delay, .. } => {
+                info!("retry {attempt} in {}", Seconds(delay));
+                self.events.push_back(Event::Reconnect { attempt, delay });
+            }
+            Action::Check { conn, idle } => {
+                info!(%conn, "idle for {}", Seconds(idle));
+                self.events.push_back(Event::Check { conn, idle });
+            }
+            Action::GaveUp { reason } => {
+                match reason {
+                    GiveUp::MaxAttempts => warn!("gave up: too many attempts"),
+                    GiveUp::Credentials(cause) => {
+                        warn!("gave up: credentials refused ({})", DisplayCause(cause))
+                    }
+                    GiveUp::Cause(cause) => warn!("gave up: {}", DisplayCause(cause)),
+                    _ => warn!("gave up"),
+                }
+                self.events.push_back(Event::GaveUp { reason });
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, conn: ConnId, reply: Reply<'_>) -> bool {
+        let Some(session) = session(&mut self.link, conn) else {
+            return false;
+        };
+        let Reply::Draft(draft) = reply else {
+            session.pong(reply);
+            return true;
+        };
+        let tracked = &self.tracked;
+        let written = self.outbox.with_values(tracked, |values| {
+            match self
+                .options
+                .dialect
+                .render(&draft, values, &mut self.buffer)
+            {
+                Some(Outgoing::Text(text)) => session.pong(Reply::Text(text)),
+                Some(Outgoing::Binary(bytes)) => session.pong(Reply::Binary(bytes)),
+                None => return false,
+            }
+            true
+        });
+        if !written {
+            warn!(%conn, "ping not answered: a variable of the reply is not set");
+        }
+        written
+    }
+
+    /// Sends a message of the dialect's own. False if it cannot be written yet.
+    pub(super) fn write(&mut self, conn: ConnId, draft: Draft<'_>) -> bool {
+        let Some(session) = session(&mut self.link, conn) else {
+            return false;
+        };
+        let tracked = &self.tracked;
+        self.outbox.with_values(tracked, |values| {
+            let written = self
+                .options
+                .dialect
+                .render(&draft, values, &mut self.buffer);
+            written.map(|message| session.ask(message)).is_some()
+        })
+    }
+
+    pub(super) fn ask(&mut self, conn: ConnId, ping: Ask) -> bool {
+        let Some(session) = session(&mut self.link, conn) else {
+            return false;
+        };
+        let Ask::Draft(draft) = ping else {
+            session.ping(ping);
+            return true;
+        };
+        let written = self.write(conn, draft);
+        if !written {
+            warn!(%conn, "ping not sent: a variable of the message is not set");
+        }
+        written
+    }
+
+    /// The open connection has ended.
+    pub(super) fn lost(
+        &mut self,
+        conn: ConnId,
+        cause: Cause,
+        detail: Option<Box<str>>,
+        now: Instant,
+    ) {
+        // What it said last is still life, and decides how long it had been silent.
+        self.report(now);
+        if self.current() != Some(conn) {
+            // A verdict of our own came first.
+            return;
+        }
+        let spans = self.spans(now);
+        let unsent = self.drop_link();
+        if self.machine.phase() == Phase::Closing {
+            self.unsent = unsent;
+        } else {
+            self.tell_disconnected(conn, Reason::Cause(cause), detail, spans, unsent);
+        }
+        self.step(now, Input::Closed(conn, cause));
+    }
+
+    pub(super) fn abort(&mut self, conn: ConnId, reason: AbortReason, spans: (Duration, Duration)) {
+        if self.current() != Some(conn) {
+            return;
+        }
+        // Dropping the transport closes the socket at once; nothing more is read from it or sent.
+        let unsent = self.drop_link();
+        self.dial = None;
+        match reason {
+            // The user's own wish: only the end is told.
+            AbortReason::Stale | AbortReason::CloseTimeout => self.unsent = unsent,
+            _ => self.tell_disconnected(conn, Reason::Verdict(reason), None, spans, unsent),
+        }
+    }
+
+    pub(super) fn tell_disconnected(
+        &mut self,
+        conn: ConnId,
+        reason: Reason,
+        detail: Option<Box<str>>,
+        (idle, open): (Duration, Duration),
+        unsent: Vec<Message>,
+    ) {
+        let text = detail.as_deref().unwrap_or_default();
+        let (idle_text, open_text) = (Seconds(idle), Seconds(open));
+        warn!(%conn, unsent = unsent.len(), detail = text, "disconnected: {reason}, idle for {idle_text}, open for {open_text}");
+        self.events.push_back(Event::Disconnected {
+            conn,
+            reason,
+            detail,
+            idle,
+            open,
+            unsent,
+        });
+    }
+
+    /// Closes the socket; what was not written comes back.
+    pub(super) fn drop_link(&mut self) -> Vec<Message> {
+        let queued = self.outbox.close();
+        match std::mem::replace(&mut self.link, Link::Down) {
+            Link::Open(session) => session.into_unsent(queued),
+            Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => queued.into(),
+        }
+    }
+
+    /// How long nothing was heard, and how long the connection is open.
+    pub(super) fn spans(&self, now: Instant) -> (Duration, Duration) {
+        let since = |anchor: Option<Instant>| {
+            anchor.map_or(Duration::ZERO, |anchor| {
+                now.saturating_duration_since(anchor)
+            })
+        };
+        (
+            since(self.machine.heard()),
+            since(self.machine.open_since()),
+        )
+    }
+}
+
+fn session<S: Read + Write>(link: &mut Link<S>, conn: ConnId) -> Option<&mut Session<S>> {
+    match link {
+        Link::Open(session) if session.conn == conn => Some(session),
+        Link::Open(_) | Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => None,
+    }
+}

@@ -1,0 +1,167 @@
+//! What a connection brings: heartbeats for the machine, messages for the application.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use heartbeat_core::{
+    Cause, Class, Clock, Config, ConnId, Dialect as _, Event as Input, Heartbeat, Instant,
+    Message as Received,
+};
+use tungstenite::Message as Frame;
+
+use super::{BURST, Engine, Link};
+use crate::message::{Event, Message};
+use crate::options::SharedDialect;
+use crate::session::Heard;
+
+impl<S: Read + Write> Engine<S> {
+    #[inline]
+    pub(super) fn read(&mut self, clock: &impl Clock) -> ReadOn {
+        let reads = self.reads();
+        let session = match &mut self.link {
+            Link::Open(session) if reads => session,
+            Link::Upgrading { .. } => return self.upgrade(clock),
+            Link::Open(_) | Link::Down | Link::Dialing { .. } => return ReadOn::Dry,
+        };
+        let conn = session.conn;
+        let message = match session.read() {
+            Heard::Dry => return ReadOn::Dry,
+            Heard::Ended(cause, detail) => {
+                self.lost(conn, cause, detail, clock.now());
+                return ReadOn::Again;
+            }
+            Heard::Frame(Frame::Text(text)) => {
+                self.options.dialect.track(&text, &mut self.tracked);
+                match sort(&self.machine, self.options.dialect.classify_text(&text)) {
+                    Sort::Data => Message::Text(text),
+                    Sort::Heartbeat => {
+                        return self.heartbeat(conn, Received::Text(&text), clock);
+                    }
+                    Sort::Both => {
+                        self.heartbeat(conn, Received::Text(&text), clock);
+                        return self.deliver(conn, Message::Text(text));
+                    }
+                }
+            }
+            Heard::Frame(Frame::Binary(bytes)) => {
+                match sort(&self.machine, self.options.dialect.classify_binary(&bytes)) {
+                    Sort::Data => Message::Binary(bytes),
+                    Sort::Heartbeat => {
+                        return self.heartbeat(conn, Received::Binary(&bytes), clock);
+                    }
+                    Sort::Both => {
+                        self.heartbeat(conn, Received::Binary(&bytes), clock);
+                        return self.deliver(conn, Message::Binary(bytes));
+                    }
+                }
+            }
+            Heard::Frame(Frame::Ping(payload)) => {
+                return self.heartbeat(conn, Received::Ping(&payload), clock);
+            }
+            Heard::Frame(Frame::Pong(payload)) => {
+                return self.heartbeat(conn, Received::Pong(&payload), clock);
+            }
+            Heard::Frame(Frame::Close(frame)) => {
+                session.answer_close();
+                let code = frame.as_ref().map_or(1005, |frame| frame.code.into());
+                let detail = frame
+                    .filter(|frame| !frame.reason.is_empty())
+                    .map(|frame| frame.reason.as_str().into());
+                self.lost(conn, Cause::Close(code), detail, clock.now());
+                return ReadOn::Again;
+            }
+            Heard::Frame(Frame::Frame(_)) => return ReadOn::Again,
+        };
+        session.unreported += 1;
+        if self.paused {
+            // Closing: the end of what the peer says is waited for, and there is no room for the rest.
+            return ReadOn::Again;
+        }
+        if session.unreported >= BURST {
+            self.settle(clock.now());
+        }
+        ReadOn::Message(Event::Message { conn, message })
+    }
+
+    /// A message that the machine has taken already goes on to the application.
+    pub(super) fn deliver(&mut self, conn: ConnId, message: Message) -> ReadOn {
+        if self.paused {
+            return ReadOn::Again;
+        }
+        ReadOn::Message(Event::Message { conn, message })
+    }
+
+    pub(super) fn heartbeat(
+        &mut self,
+        conn: ConnId,
+        message: Received<'_>,
+        clock: &impl Clock,
+    ) -> ReadOn {
+        if let Link::Open(session) = &mut self.link {
+            session.mark_reported();
+        }
+        let before = self.machine.stats();
+        self.step(clock.now(), Input::Received(conn, message));
+        let after = self.machine.stats();
+        if after.pongs_received != before.pongs_received {
+            let rtt = (after.rtt.samples != before.rtt.samples).then_some(after.rtt.last);
+            self.events.push_back(Event::PongReceived { conn, rtt });
+        }
+        ReadOn::Again
+    }
+
+    /// The socket has run dry, or has been read for long enough: tell the machine what came, write
+    /// what waits, and let due timers act.
+    pub(super) fn settle(&mut self, now: Instant) {
+        self.report(now);
+        if let Link::Open(session) = &mut self.link {
+            let conn = session.conn;
+            let flushed = session.flush(&self.outbox);
+            if flushed.moved {
+                self.step(now, Input::Wrote(conn));
+            }
+            if flushed.blocked {
+                self.step(now, Input::WriteBlocked(conn));
+            }
+        }
+        if self.is_due(now) {
+            self.step(now, Input::Tick);
+        }
+    }
+
+    /// Tells the machine what was read and not told yet.
+    pub(super) fn report(&mut self, now: Instant) {
+        if let Link::Open(session) = &mut self.link {
+            let conn = session.conn;
+            match session.take_unreported() {
+                Some(true) => self.step(now, Input::Received(conn, Received::Data)),
+                Some(false) => self.step(now, Input::Progress(conn)),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Whom a message is for.
+enum Sort {
+    Data,
+    Heartbeat,
+    Both,
+}
+
+#[inline]
+fn sort(machine: &Heartbeat<Arc<Config>, SharedDialect>, class: Class<'_>) -> Sort {
+    match class {
+        Class::Data => Sort::Data,
+        Class::Response(id) if !machine.is_answer(id) => Sort::Data,
+        Class::Carrier(carried) if carried.data => Sort::Both,
+        _ => Sort::Heartbeat,
+    }
+}
+
+/// What one look at the socket came to.
+pub(super) enum ReadOn {
+    Message(Event),
+    Again,
+    Dry,
+}
