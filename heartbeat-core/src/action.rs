@@ -115,6 +115,8 @@ pub enum AbortReason {
     DataTimeout,
     /// A write did not move for `write_timeout`.
     WriteTimeout,
+    /// The session was not ready within `session_timeout`.
+    SessionTimeout,
     /// The closing handshake took longer than `close_timeout`.
     CloseTimeout,
     /// The dial or connection is not wanted any more: it was abandoned before it succeeded.
@@ -131,6 +133,7 @@ impl AbortReason {
             Self::PongTimeout => "pong_timeout",
             Self::DataTimeout => "data_timeout",
             Self::WriteTimeout => "write_timeout",
+            Self::SessionTimeout => "session_timeout",
             Self::CloseTimeout => "close_timeout",
             Self::Stale => "stale",
         }

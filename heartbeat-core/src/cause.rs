@@ -31,6 +31,23 @@ pub enum Cause {
         /// The `Retry-After` header as a span from now, if there was one.
         retry_after: Option<Duration>,
     },
+    /// The application could not make a session of the open connection, and says what to do about it.
+    Session(Failure),
+}
+
+/// What is to become of a session that could not be opened: the login was refused, say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Dial again after the ordinary backoff.
+    Retry,
+    /// The same, but not before this span has passed. At most [`MAX_RETRY_AFTER`] is heeded.
+    RetryAfter(Duration),
+    /// Fetch new credentials and dial once more; give up if that fails in the same way before a
+    /// stable connection.
+    Refresh,
+    /// Dialling again cannot mend it.
+    GiveUp,
 }
 
 /// What a [`Cause`] asks the machine to do.
@@ -74,6 +91,7 @@ impl Cause {
     /// | close 1002, 1003, 1007, 1009, 1010, 1015 | give up |
     /// | close 1012 | spread over 5–30 s |
     /// | any other close code, 1000 and 4000–4999 among them | backoff |
+    /// | a session that could not be opened | what the application says |
     #[must_use]
     pub const fn default_verdict(self) -> Verdict {
         match self {
@@ -95,6 +113,12 @@ impl Cause {
                 (301 | 308 | 400..=499, _) => Verdict::Never,
                 _ => Verdict::Backoff,
             },
+            Self::Session(failure) => match failure {
+                Failure::Retry => Verdict::Backoff,
+                Failure::RetryAfter(least) => Verdict::After(least),
+                Failure::Refresh => Verdict::Refresh,
+                Failure::GiveUp => Verdict::Never,
+            },
         }
     }
 
@@ -109,6 +133,7 @@ impl Cause {
             Self::Io => Signal::Io,
             Self::Close(code) => Signal::Close(code),
             Self::Http { status, .. } => Signal::Http(status),
+            Self::Session(_) => Signal::Session,
         }
     }
 }
@@ -131,6 +156,8 @@ pub enum Signal {
     Close(u16),
     /// See [`Cause::Http`].
     Http(u16),
+    /// See [`Cause::Session`].
+    Session,
 }
 
 /// Rows of the table of causes that a configuration replaces.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::backoff::{Backoff, DIAL_FLOOR};
 use crate::cause::{Cause, Overrides, Signal, Verdict};
 use crate::duration_text::DurationText;
-use crate::time::Span;
+use crate::time::{Instant, Span};
 
 /// The shortest time that any setting may have: 1 ms. Below that a timer is a busy loop.
 pub const MIN_DURATION: Duration = Duration::from_millis(1);
@@ -15,6 +15,10 @@ pub const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The smallest `backoff.base`: twice [`DIAL_FLOOR`](crate::DIAL_FLOOR), so that jitter has room above the floor.
 pub const MIN_BACKOFF_BASE: Duration = Duration::from_millis(50);
+
+/// How long an application may take to make a session ready, where it asks for one and gives no time:
+/// 15 s, what a SignalR server gives a client for its handshake (`HandshakeTimeout`).
+pub const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// When to ask the peer for a sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub enum Ping {
 /// | [`backoff`](ConfigBuilder::backoff) | 2 s doubling to 60 s, jitter 50 % | base: the same service; "equal jitter" |
 /// | [`stable_after`](ConfigBuilder::stable_after) | 30 s | one heartbeat interval survived |
 /// | [`max_attempts`](ConfigBuilder::max_attempts) | no limit | |
+/// | [`session_timeout`](ConfigBuilder::session_timeout) | off: a connection is ready as soon as it is open | |
+/// | [`time_to_live`](ConfigBuilder::time_to_live) | 60 s | the backoff's cap: one attempt at the least falls into it |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub(crate) idle_timeout: Span,
@@ -73,6 +79,8 @@ pub struct Config {
     pub(crate) backoff: Backoff,
     pub(crate) stable_after: Span,
     pub(crate) max_attempts: Option<u32>,
+    pub(crate) session_timeout: Span,
+    pub(crate) time_to_live: Span,
     pub(crate) overrides: Overrides,
 }
 
@@ -259,6 +267,24 @@ impl Config {
         self.max_attempts
     }
 
+    /// See [`ConfigBuilder::session_timeout`].
+    #[must_use]
+    pub fn session_timeout(&self) -> Option<Duration> {
+        self.session_timeout.option()
+    }
+
+    /// See [`ConfigBuilder::time_to_live`].
+    #[must_use]
+    pub fn time_to_live(&self) -> Duration {
+        self.time_to_live.duration()
+    }
+
+    /// When a message expires that is held since `since`.
+    #[must_use]
+    pub fn expiry(&self, since: Instant) -> Instant {
+        since.after(self.time_to_live)
+    }
+
     /// The rows of the table of causes that were replaced.
     #[must_use]
     pub fn overrides(&self) -> &Overrides {
@@ -302,6 +328,8 @@ impl Default for ConfigBuilder {
             },
             stable_after: seconds(30),
             max_attempts: None,
+            session_timeout: Span::OFF,
+            time_to_live: seconds(60),
             overrides: Overrides::default(),
         };
         Self {
@@ -423,6 +451,24 @@ impl ConfigBuilder {
                 key: "max_attempts",
             });
         }
+        self
+    }
+
+    /// An open connection must be [`Ready`](crate::Event::Ready) within this time, or it is dropped: the
+    /// application authenticates and subscribes first. Until then, and for `stable_after` from then on,
+    /// the count of failures goes on. `None`: a connection is ready as soon as it is open. What drivers
+    /// take where a session is asked for and no time is given: [`DEFAULT_SESSION_TIMEOUT`].
+    #[must_use]
+    pub fn session_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.session_timeout = self.optional("session_timeout", timeout.into());
+        self
+    }
+
+    /// How long a message may be held while there is no connection that could take it (where a driver
+    /// is told to hold any): then it is handed back.
+    #[must_use]
+    pub fn time_to_live(mut self, time: Duration) -> Self {
+        self.config.time_to_live = self.time("time_to_live", time);
         self
     }
 

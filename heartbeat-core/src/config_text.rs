@@ -65,7 +65,7 @@ impl Config {
     ///     "pong_timeout": "5s", "keepalive": null, "data_timeout": "1m", "connect_timeout": "5s",
     ///     "write_timeout": "10s", "close_timeout": "2s", "late_grace": "1s",
     ///     "backoff": {"base": "500ms", "cap": "30s", "jitter_percent": 50},
-    ///     "stable_after": "10s", "max_attempts": 8,
+    ///     "stable_after": "10s", "max_attempts": 8, "session_timeout": "10s", "time_to_live": "30s",
     ///     "causes": {"close 1000": "never", "http 403": {"after": "5m"}}
     /// }"#)?;
     /// assert_eq!(config.worst_case_detection().as_secs(), 10);
@@ -120,6 +120,8 @@ impl Config {
             "backoff": {"base": text(base), "cap": text(cap), "jitter_percent": jitter_percent},
             "stable_after": text(self.stable_after()),
             "max_attempts": self.max_attempts(),
+            "session_timeout": self.session_timeout().map(text),
+            "time_to_live": text(self.time_to_live()),
         });
         let causes: Map<String, Value> = self
             .overrides()
@@ -134,7 +136,7 @@ impl Config {
 }
 
 const KEYS: &str = "idle_timeout, check_interval, ping, keepalive, pong_timeout, data_timeout, connect_timeout, \
-     write_timeout, close_timeout, late_grace, backoff, stable_after, max_attempts, causes";
+     write_timeout, close_timeout, late_grace, backoff, stable_after, max_attempts, session_timeout, time_to_live, causes";
 
 fn read_setting(builder: ConfigBuilder, key: &str, value: &Value) -> Result<ConfigBuilder> {
     Ok(match key {
@@ -151,6 +153,8 @@ fn read_setting(builder: ConfigBuilder, key: &str, value: &Value) -> Result<Conf
         "backoff" => backoff(builder, value)?,
         "stable_after" => builder.stable_after(duration(key, value)?),
         "max_attempts" => builder.max_attempts(attempts(key, value)?),
+        "session_timeout" => builder.session_timeout(optional_duration(key, value)?),
+        "time_to_live" => builder.time_to_live(duration(key, value)?),
         "causes" => causes(builder, value)?,
         _ => return Err(unknown(key, KEYS)),
     })
@@ -218,7 +222,7 @@ fn causes(mut builder: ConfigBuilder, value: &Value) -> Result<ConfigBuilder> {
         let signal = signal(key).ok_or_else(|| {
             unknown(
                 &format!("causes.{key}"),
-                "close CODE, http STATUS, refused, reset, eof, tls, io",
+                "close CODE, http STATUS, refused, reset, eof, tls, io, session",
             )
         })?;
         builder = builder.on(signal, verdict(&format!("causes.{key}"), value)?);
@@ -233,6 +237,7 @@ fn signal(text: &str) -> Option<Signal> {
         "eof" => Signal::Eof,
         "tls" => Signal::Tls,
         "io" => Signal::Io,
+        "session" => Signal::Session,
         _ => match text.split_once(' ')? {
             ("close", code) => Signal::Close(code.parse().ok()?),
             ("http", status) => Signal::Http(status.parse().ok()?),
@@ -248,6 +253,7 @@ fn signal_text(signal: Signal) -> String {
         Signal::Eof => "eof".into(),
         Signal::Tls => "tls".into(),
         Signal::Io => "io".into(),
+        Signal::Session => "session".into(),
         Signal::Close(code) => format!("close {code}"),
         Signal::Http(status) => format!("http {status}"),
     }

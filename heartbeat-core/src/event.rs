@@ -40,6 +40,9 @@ pub enum Event<'a> {
     Tick,
     /// The dial succeeded: the upgrade is done.
     Connected(ConnId),
+    /// The session is ready: the application has authenticated, subscribed and the like. Means something
+    /// only where the configuration has a `session_timeout`.
+    Ready(ConnId),
     /// A whole message arrived. Of a burst, everything but pings may be reported as one
     /// [`Message::Data`] when the socket has run dry.
     Received(ConnId, Message<'a>),

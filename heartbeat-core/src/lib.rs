@@ -91,9 +91,10 @@ pub mod trace;
 
 pub use action::{AbortReason, Action, Actions, Ask, GiveUp, IntoIter, Reply, Step};
 pub use backoff::DIAL_FLOOR;
-pub use cause::{Cause, MAX_RETRY_AFTER, Overrides, Signal, Verdict};
+pub use cause::{Cause, Failure, MAX_RETRY_AFTER, Overrides, Signal, Verdict};
 pub use config::{
-    Config, ConfigBuilder, ConfigError, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, Ping,
+    Config, ConfigBuilder, ConfigError, DEFAULT_SESSION_TIMEOUT, MAX_DURATION, MIN_BACKOFF_BASE,
+    MIN_DURATION, Ping,
 };
 #[cfg(feature = "serde")]
 pub use config_text::ConfigTextError;

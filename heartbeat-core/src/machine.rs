@@ -29,7 +29,7 @@ use crate::cause::{Cause, MAX_RETRY_AFTER, Verdict};
 use crate::config::{Config, Ping};
 use crate::dialect::{Class, Dialect, Draft, First, Hello};
 use crate::event::{ConnId, Event, Message};
-use crate::open::Open;
+use crate::open::{Open, Session};
 use crate::stats::Stats;
 use crate::time::{Instant, Span};
 
@@ -195,6 +195,13 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         self.open().map(|open| open.since)
     }
 
+    /// Whether the connection is open and its session ready: at once, unless the configuration has a
+    /// `session_timeout`.
+    pub fn is_ready(&self) -> bool {
+        self.open()
+            .is_some_and(|open| matches!(open.session, Session::Ready { .. }))
+    }
+
     /// The figures as of the last step.
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats;
@@ -249,6 +256,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             }
 
             Event::Received(conn, _)
+            | Event::Ready(conn)
             | Event::Progress(conn)
             | Event::WriteBlocked(conn)
             | Event::Wrote(conn)
@@ -260,6 +268,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                 return true;
             }
 
+            Event::Ready(_) => self.ready(),
             Event::Received(conn, message) => self.received(conn, message, actions),
             Event::Progress(_) => {
                 if let State::Open(open) = &mut self.state {
@@ -314,7 +323,20 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         if let State::Connecting { .. } = self.state {
             self.stats.connects = self.stats.connects.saturating_add(1);
             let ahead = self.first_ping_ahead(self.config().ping_every);
-            self.state = State::Open(Open::new(self.now, self.config.borrow(), ahead));
+            let open = Open::new(self.now, self.config.borrow(), ahead);
+            if let Session::Ready { .. } = open.session {
+                self.stats.sessions = self.stats.sessions.saturating_add(1);
+            }
+            self.state = State::Open(open);
+        }
+    }
+
+    fn ready(&mut self) {
+        if let State::Open(open) = &mut self.state
+            && let Session::Opening { .. } = open.session
+        {
+            open.session = Session::Ready { since: self.now };
+            self.stats.sessions = self.stats.sessions.saturating_add(1);
         }
     }
 
@@ -696,14 +718,16 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         });
     }
 
-    /// Books the time of an open connection. True if it was open long enough to have proved itself.
+    /// Books the time of an open connection. True if it was ready long enough to have proved itself.
     fn leave_open(&mut self) -> bool {
         let State::Open(open) = &self.state else {
             return false;
         };
-        let time_open = self.now.since(open.since);
-        self.stats.time_open += time_open.duration();
-        time_open >= self.config().stable_after
+        self.stats.time_open += self.now.since(open.since).duration();
+        match open.session {
+            Session::Opening { .. } => false,
+            Session::Ready { since } => self.now.since(since) >= self.config().stable_after,
+        }
     }
 }
 

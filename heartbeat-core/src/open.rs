@@ -47,6 +47,22 @@ pub(crate) struct Open {
     pub(crate) blocked: Option<Instant>,
     /// The application takes no messages since then.
     pub(crate) paused: Option<Instant>,
+    pub(crate) session: Session,
+}
+
+/// Whether the application has made the connection its own.
+#[derive(Clone, Debug)]
+pub(crate) enum Session {
+    /// Not yet.
+    Opening {
+        /// From here on the missing session is charged.
+        from: Instant,
+        /// The last probe of a late tick: whoever was stopped with us has the time of its answer, too.
+        probe: Option<Instant>,
+    },
+    Ready {
+        since: Instant,
+    },
 }
 
 impl Open {
@@ -73,6 +89,14 @@ impl Open {
             checked: now,
             blocked: None,
             paused: None,
+            session: if config.session_timeout.is_off() {
+                Session::Ready { since: now }
+            } else {
+                Session::Opening {
+                    from: now,
+                    probe: None,
+                }
+            },
         }
     }
 
@@ -97,6 +121,10 @@ impl Open {
             self.data_from = excuse(self.data_from);
             self.data_probe = self.data_probe.map(excuse);
             self.probe = self.probe.map(excuse);
+            if let Session::Opening { from, probe } = &mut self.session {
+                *from = excuse(*from);
+                *probe = probe.map(excuse);
+            }
         }
     }
 
@@ -143,11 +171,28 @@ impl Open {
         })
     }
 
+    fn session_deadline(&self, config: &Config) -> Instant {
+        match self.session {
+            Session::Ready { .. } => Instant::NEVER,
+            Session::Opening { from, probe } => {
+                let deadline = from.after(config.session_timeout);
+                probe.map_or(deadline, |probe| {
+                    deadline.max(probe.after(config.late_probe_timeout()))
+                })
+            }
+        }
+    }
+
     /// The verdict that comes first. Of two at the same time the one that says more: silence is
-    /// told before a missing pong, both before missing data, all before a stuck write.
+    /// told before a missing pong, both before missing data, all before a stuck write, and all of
+    /// these before the session that is missing for whatever reason.
     pub(crate) fn first_verdict(&self, config: &Config) -> (Instant, AbortReason) {
         let mut first = (self.write_deadline(config), AbortReason::WriteTimeout);
         if self.paused.is_none() {
+            let session = self.session_deadline(config);
+            if session < first.0 {
+                first = (session, AbortReason::SessionTimeout);
+            }
             for (deadline, reason) in [
                 (self.data_deadline(config), AbortReason::DataTimeout),
                 (self.pong_deadline(config), self.pong_reason(config)),
@@ -200,7 +245,10 @@ impl Open {
         if self.paused.is_some() || self.on_last_probe {
             return false;
         }
-        let silence = self.idle_deadline().min(self.data_deadline(config));
+        let silence = self
+            .idle_deadline()
+            .min(self.data_deadline(config))
+            .min(self.session_deadline(config));
         let fair = now.after(config.least_answer_time());
         self.pong_deadline(config).min(silence).is_due(now)
             || (self.probe.is_none() && self.idle_deadline() < fair)
@@ -211,5 +259,8 @@ impl Open {
         self.probe = Some(now);
         self.on_last_probe = true;
         self.data_probe = Some(now);
+        if let Session::Opening { probe, .. } = &mut self.session {
+            *probe = Some(now);
+        }
     }
 }

@@ -13,6 +13,8 @@ pub struct Stats {
     pub dials: u32,
     /// Dials that led to an open connection.
     pub connects: u32,
+    /// Connections whose session became ready: all of them where none is asked for.
+    pub sessions: u32,
     /// Dials after the first: retries.
     pub reconnects: u32,
     /// Connections and dials that ended by the peer, the network or a verdict.
@@ -48,6 +50,8 @@ pub struct Verdicts {
     pub data_timeout: u32,
     /// See [`AbortReason::WriteTimeout`].
     pub write_timeout: u32,
+    /// See [`AbortReason::SessionTimeout`].
+    pub session_timeout: u32,
     /// See [`AbortReason::CloseTimeout`].
     pub close_timeout: u32,
     /// See [`AbortReason::Stale`].
@@ -62,6 +66,7 @@ impl Verdicts {
             AbortReason::PongTimeout => &mut self.pong_timeout,
             AbortReason::DataTimeout => &mut self.data_timeout,
             AbortReason::WriteTimeout => &mut self.write_timeout,
+            AbortReason::SessionTimeout => &mut self.session_timeout,
             AbortReason::CloseTimeout => &mut self.close_timeout,
             AbortReason::Stale => &mut self.stale,
         };

@@ -24,7 +24,7 @@ use core::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use crate::action::{Action, Ask, GiveUp, Reply, Step};
-use crate::cause::Cause;
+use crate::cause::{Cause, Failure};
 use crate::config::Config;
 use crate::config_text::{ConfigTextError, duration};
 use crate::dialect::{
@@ -163,10 +163,10 @@ impl RecordedEvent {
     }
 }
 
-const EVENTS: &str = "tick, connected, received, progress, write_blocked, wrote, read_paused, read_resumed, closed, \
+const EVENTS: &str = "tick, connected, ready, received, progress, write_blocked, wrote, read_paused, read_resumed, closed, \
      kick or stop";
 const PAYLOADS: &str = "one of text, binary, ping, pong (the last three as hex) or \"data\": true";
-const CAUSES: &str = r#"{"close": 1012}, {"http": 429, "retry_after": "7s"}, "refused", "reset", "eof", "tls" or "io""#;
+const CAUSES: &str = r#"{"close": 1012}, {"http": 429, "retry_after": "7s"}, "refused", "reset", "eof", "tls", "io" or {"session": "retry"}"#;
 
 /// Reads one event line.
 ///
@@ -189,6 +189,7 @@ pub fn read_event(line: &str) -> Result<RecordedEvent> {
         "kick" => Kind::Plain(Event::Kick),
         "stop" => Kind::Plain(Event::Stop),
         "connected" => Kind::Plain(Event::Connected(conn()?)),
+        "ready" => Kind::Plain(Event::Ready(conn()?)),
         "progress" => Kind::Plain(Event::Progress(conn()?)),
         "write_blocked" => Kind::Plain(Event::WriteBlocked(conn()?)),
         "wrote" => Kind::Plain(Event::Wrote(conn()?)),
@@ -271,6 +272,22 @@ fn read_cause(value: Option<&Value>) -> Result<Cause> {
             "io" => Ok(Cause::Io),
             _ => Err(refuse()),
         },
+        Some(Value::Object(fields)) if fields.len() == 1 && fields.contains_key("session") => {
+            let failure = match fields.get("session") {
+                Some(Value::String(word)) => match word.as_str() {
+                    "retry" => Failure::Retry,
+                    "refresh" => Failure::Refresh,
+                    "give_up" => Failure::GiveUp,
+                    _ => return Err(refuse()),
+                },
+                Some(Value::Object(after)) if after.len() == 1 => match after.get("retry_after") {
+                    Some(least) => Failure::RetryAfter(duration("retry_after", least)?),
+                    None => return Err(refuse()),
+                },
+                _ => return Err(refuse()),
+            };
+            Ok(Cause::Session(failure))
+        }
         Some(Value::Object(fields)) => match (
             fields.get("close"),
             fields.get("http"),
@@ -305,6 +322,7 @@ pub fn event_line(at: Instant, event: &Event<'_>) -> String {
     let conn = match event {
         Event::Tick | Event::Kick | Event::Stop => None,
         Event::Connected(conn)
+        | Event::Ready(conn)
         | Event::Received(conn, _)
         | Event::Progress(conn)
         | Event::WriteBlocked(conn)
@@ -332,6 +350,7 @@ const fn event_name(event: &Event<'_>) -> &'static str {
     match event {
         Event::Tick => "tick",
         Event::Connected(_) => "connected",
+        Event::Ready(_) => "ready",
         Event::Received(..) => "received",
         Event::Progress(_) => "progress",
         Event::WriteBlocked(_) => "write_blocked",
@@ -364,6 +383,14 @@ pub fn cause_value(cause: Cause) -> Value {
         } => {
             json!({"http": status, "retry_after": DurationText(after).to_string()})
         }
+        Cause::Session(failure) => match failure {
+            Failure::Retry => json!({"session": "retry"}),
+            Failure::Refresh => json!({"session": "refresh"}),
+            Failure::GiveUp => json!({"session": "give_up"}),
+            Failure::RetryAfter(least) => {
+                json!({"session": {"retry_after": DurationText(least).to_string()}})
+            }
+        },
     }
 }
 
@@ -541,6 +568,7 @@ mod tests {
             r#"{"at":1,"event":"kick"}"#,
             r#"{"at":1,"event":"stop"}"#,
             r#"{"at":18446744073709551615,"conn":3,"event":"connected"}"#,
+            r#"{"at":1,"conn":3,"event":"ready"}"#,
             r#"{"at":1,"conn":3,"event":"progress"}"#,
             r#"{"at":1,"conn":3,"event":"write_blocked"}"#,
             r#"{"at":1,"conn":3,"event":"wrote"}"#,
@@ -559,6 +587,10 @@ mod tests {
             r#"{"at":1,"cause":"eof","conn":3,"event":"closed"}"#,
             r#"{"at":1,"cause":"tls","conn":3,"event":"closed"}"#,
             r#"{"at":1,"cause":"io","conn":3,"event":"closed"}"#,
+            r#"{"at":1,"cause":{"session":"retry"},"conn":3,"event":"closed"}"#,
+            r#"{"at":1,"cause":{"session":"refresh"},"conn":3,"event":"closed"}"#,
+            r#"{"at":1,"cause":{"session":"give_up"},"conn":3,"event":"closed"}"#,
+            r#"{"at":1,"cause":{"session":{"retry_after":"7s"}},"conn":3,"event":"closed"}"#,
         ] {
             let recorded = read_event(line).expect(line);
             let written = event_line(recorded.at, &recorded.event());

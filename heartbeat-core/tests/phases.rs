@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use heartbeat_core::{Action, Cause, Config, Event, Instant, Phase, Step};
+use heartbeat_core::{Action, Cause, Config, Event, Failure, Instant, Phase, Step};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -88,6 +88,18 @@ fn situations() -> Vec<(&'static str, u64, Rig)> {
             2 * S,
             after(open(), &[(S, read_paused(1))]),
         ),
+        (
+            "open, the session asked for and not ready for 1 s",
+            S,
+            Rig::open_at(
+                config()
+                    .to_builder()
+                    .session_timeout(secs(15))
+                    .build()
+                    .unwrap(),
+                0,
+            ),
+        ),
         ("closing, for 1 s", 2 * S, after(open(), &[(S, STOP)])),
         (
             "stopped",
@@ -109,6 +121,7 @@ fn events(wake: Option<u64>, now: u64) -> Vec<(&'static str, u64, Event<'static>
         ("tick, an hour late", wake + HOUR, TICK),
         ("connected", now, connected(1)),
         ("connected, another", now, connected(ANOTHER)),
+        ("ready", now, ready(1)),
         ("received data", now, data(1)),
         ("received data, an hour late", wake + HOUR, data(1)),
         ("received a ping frame", now, ping(1, b"!")),
@@ -123,6 +136,11 @@ fn events(wake: Option<u64>, now: u64) -> Vec<(&'static str, u64, Event<'static>
         ("closed, 1012", now, cause(Cause::Close(1012))),
         ("closed, 1008", now, cause(Cause::Close(1008))),
         ("closed, 1002", now, cause(Cause::Close(1002))),
+        (
+            "closed, session refused",
+            now,
+            cause(Cause::Session(Failure::Refresh)),
+        ),
         ("anything else, another", now, data(ANOTHER)),
         ("kick", now, KICK),
         ("stop", now, STOP),
@@ -133,7 +151,8 @@ fn events(wake: Option<u64>, now: u64) -> Vec<(&'static str, u64, Event<'static>
 const ANOTHER: u64 = 9;
 
 /// What the table calls "anything else, another".
-const ANOTHERS: [Event<'static>; 8] = [
+const ANOTHERS: [Event<'static>; 9] = [
+    ready(ANOTHER),
     data(ANOTHER),
     ping(ANOTHER, b"!"),
     progress(ANOTHER),
@@ -315,6 +334,7 @@ fn transitions() -> Transitions {
             .pong_timeout(secs(3)),
         silent().data_timeout(secs(5)),
         silent().write_timeout(secs(5)),
+        silent().session_timeout(secs(5)),
     ];
     for builder in verdicts {
         let mut machine = Rig::new(builder.build().unwrap()).machine;

@@ -10,7 +10,7 @@ mod support;
 use std::time::Duration;
 
 use heartbeat_core::trace::{Header, event_line};
-use heartbeat_core::{Cause, Config, ConfigBuilder, Event, Instant, Message, Phase, Ping};
+use heartbeat_core::{Cause, Config, ConfigBuilder, Event, Failure, Instant, Message, Phase, Ping};
 
 use support::compare::{Pair, header, report};
 use support::generate::{Content, Op, Resolver, What, When, Which};
@@ -166,6 +166,7 @@ fn reaches_open(header: &Header, node: &Node, network: Network) -> Result<(), St
             if !lost(&machine) {
                 for event in [
                     Event::Connected(conn),
+                    Event::Ready(conn),
                     Event::Wrote(conn),
                     Event::Received(conn, Message::Data),
                 ] {
@@ -280,6 +281,24 @@ fn every_short_life_with_periodic_pings_checks_and_a_data_timeout_obeys_the_rule
         .keepalive(secs(1))
         .data_timeout(secs(1));
     assert_whole(explore(builder, &events), 15);
+}
+
+#[test]
+fn every_short_life_with_sessions_obeys_the_rules() {
+    let events = [
+        What::Tick,
+        What::Ready(CURRENT),
+        What::Received(CURRENT, Content::Data),
+        What::ReadPaused(CURRENT),
+        What::Closed(CURRENT, Cause::Session(Failure::Refresh)),
+    ];
+    // Before, with and after the probe, and with the verdict on silence.
+    for session_timeout in [secs(1), secs(2), secs(4)] {
+        let builder = small()
+            .session_timeout(session_timeout)
+            .stable_after(secs(1));
+        assert_whole(explore(builder.max_attempts(2), &events), 15);
+    }
 }
 
 #[test]

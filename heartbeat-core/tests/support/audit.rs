@@ -155,6 +155,7 @@ impl Audit {
                 )?;
             }
             Event::Received(conn, _)
+            | Event::Ready(conn)
             | Event::Progress(conn)
             | Event::WriteBlocked(conn)
             | Event::Wrote(conn)

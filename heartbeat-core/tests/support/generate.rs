@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use heartbeat_core::trace::Header;
-use heartbeat_core::{Cause, Config, ConnId, Event, Instant, Message, Ping, Signal, Verdict};
+use heartbeat_core::{
+    Cause, Config, ConnId, Event, Failure, Instant, Message, Ping, Signal, Verdict,
+};
 use proptest::prelude::*;
 
 use super::compare::header;
@@ -38,6 +40,7 @@ pub(crate) enum When {
 pub(crate) enum What {
     Tick,
     Connected(Which),
+    Ready(Which),
     Received(Which, Content),
     Progress(Which),
     WriteBlocked(Which),
@@ -133,6 +136,7 @@ fn event(machine: &Machine, what: What) -> Event<'static> {
     match what {
         What::Tick => Event::Tick,
         What::Connected(which) => Event::Connected(conn(which)),
+        What::Ready(which) => Event::Ready(conn(which)),
         What::Received(which, content) => Event::Received(
             conn(which),
             match content {
@@ -187,6 +191,7 @@ fn op() -> BoxedStrategy<Op> {
         30 => Just(What::Tick),
         14 => which().prop_map(What::Connected),
         14 => (which(), content()).prop_map(|(which, content)| What::Received(which, content)),
+        4 => which().prop_map(What::Ready),
         4 => which().prop_map(What::Progress),
         4 => which().prop_map(What::WriteBlocked),
         3 => which().prop_map(What::Wrote),
@@ -266,6 +271,9 @@ pub(crate) fn cause() -> BoxedStrategy<Cause> {
         2 => Just(Cause::Close(1012)),
         2 => prop::sample::select(&[1008, 3000, 4401][..]).prop_map(Cause::Close),
         1 => any::<u16>().prop_map(Cause::Close),
+        1 => Just(Cause::Session(Failure::Retry)),
+        1 => Just(Cause::Session(Failure::Refresh)),
+        1 => (0..40u64).prop_map(|seconds| Cause::Session(Failure::RetryAfter(secs(seconds)))),
         3 => (prop::sample::select(&[429, 503][..]), retry_after.clone())
             .prop_map(|(status, retry_after)| Cause::Http { status, retry_after }),
         1 => Just(Cause::Http { status: 401, retry_after: None }),
@@ -318,14 +326,16 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
         optional_time(),
         optional_time(),
     );
-    let limits = (time(), optional_time(), time(), time(), time());
+    // Mostly off, or random traces, which seldom make a session ready, would see nothing else.
+    let session = prop::option::weighted(0.3, time());
+    let limits = (time(), optional_time(), session, time(), time(), time());
     let percent = prop_oneof![Just(0u8), Just(1), Just(50), Just(100), 0..=100u8];
     let backoff = (time(), time(), percent);
     let most = prop::option::weighted(0.3, 1..4u32);
     (waits, limits, backoff, most, overrides())
         .prop_map(|(waits, limits, backoff, most, overrides)| {
             let (idle, check, ping, keepalive, pong, data) = waits;
-            let (connect, write, close, grace, stable) = limits;
+            let (connect, write, session, close, grace, stable) = limits;
             let (base, cap, percent) = backoff;
             let base = base.max(heartbeat_core::MIN_BACKOFF_BASE);
             let builder = Config::builder()
@@ -337,6 +347,7 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
                 .data_timeout(data)
                 .connect_timeout(connect)
                 .write_timeout(write)
+                .session_timeout(session)
                 .close_timeout(close)
                 .late_grace(grace)
                 .backoff(base, cap.max(base), percent)
@@ -375,6 +386,7 @@ fn overrides() -> BoxedStrategy<Vec<(Signal, Verdict)>> {
         Just(Signal::Close(1000)),
         Just(Signal::Close(1012)),
         Just(Signal::Http(429)),
+        Just(Signal::Session),
     ];
     let verdict = prop_oneof![
         Just(Verdict::Backoff),

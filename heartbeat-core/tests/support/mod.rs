@@ -65,6 +65,10 @@ pub(crate) const fn connected(conn: u64) -> Event<'static> {
     Event::Connected(id(conn))
 }
 
+pub(crate) const fn ready(conn: u64) -> Event<'static> {
+    Event::Ready(id(conn))
+}
+
 pub(crate) const fn data(conn: u64) -> Event<'static> {
     Event::Received(id(conn), Message::Data)
 }

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use heartbeat_core::{
-    AbortReason, Cause, Config, Event, GiveUp, Message, Phase, Ping, Signal, Verdict,
+    AbortReason, Cause, Config, Event, Failure, GiveUp, Message, Phase, Ping, Signal, Verdict,
 };
 
 use super::{Did, JSON_PONG, nanos};
@@ -52,12 +52,13 @@ pub(crate) struct Model {
 }
 
 /// The order of [`Counts::verdicts`].
-pub(crate) const REASONS: [AbortReason; 7] = [
+pub(crate) const REASONS: [AbortReason; 8] = [
     AbortReason::ConnectTimeout,
     AbortReason::IdleTimeout,
     AbortReason::PongTimeout,
     AbortReason::DataTimeout,
     AbortReason::WriteTimeout,
+    AbortReason::SessionTimeout,
     AbortReason::CloseTimeout,
     AbortReason::Stale,
 ];
@@ -68,12 +69,13 @@ pub(crate) struct Counts {
     pub(crate) dials: u32,
     pub(crate) reconnects: u32,
     pub(crate) connects: u32,
+    pub(crate) sessions: u32,
     pub(crate) losses: u32,
     pub(crate) pings_sent: u32,
     pub(crate) probes_sent: u32,
     pub(crate) pongs_sent: u32,
     pub(crate) pongs_received: u32,
-    pub(crate) verdicts: [u32; 7],
+    pub(crate) verdicts: [u32; 8],
     pub(crate) rtt_samples: u32,
     pub(crate) rtt_last: Duration,
     pub(crate) time_open: Duration,
@@ -99,6 +101,8 @@ enum State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fact {
     Opened,
+    /// The session is ready, if one is asked for.
+    Ready,
     /// A byte arrived.
     Heard,
     /// Data arrived, or a part of a message that may be data.
@@ -164,6 +168,10 @@ impl History {
 
     fn opened(&self) -> Time {
         self.last(|fact| fact == Fact::Opened).expect("opened")
+    }
+
+    fn ready(&self) -> Option<Time> {
+        self.last(|fact| fact == Fact::Ready)
     }
 
     fn heard(&self) -> Time {
@@ -313,6 +321,7 @@ impl Model {
                 return Ok(false);
             }
             Event::Connected(conn)
+            | Event::Ready(conn)
             | Event::Received(conn, _)
             | Event::Progress(conn)
             | Event::WriteBlocked(conn)
@@ -338,7 +347,15 @@ impl Model {
                 self.counts.connects += 1;
                 let mut history = History::default();
                 history.add(now, Fact::Opened);
+                if self.config.session_timeout().is_none() {
+                    history.add(now, Fact::Ready);
+                    self.counts.sessions += 1;
+                }
                 self.state = State::Open(history);
+            }
+            (State::Open(history), Event::Ready(_)) if history.ready().is_none() => {
+                history.add(now, Fact::Ready);
+                self.counts.sessions += 1;
             }
             (State::Connecting { .. } | State::Open(_), Event::Closed(_, cause)) => {
                 let verdict = verdict(&self.config, cause);
@@ -631,6 +648,22 @@ impl Model {
             verdicts.extend(pong.map(|at| (at, pong_reason)));
             verdicts.extend(data.map(|at| (at, AbortReason::DataTimeout)));
         }
+        // Named after a stuck write, and below: what is equal goes to the first in the list.
+        let session = match (
+            config.session_timeout(),
+            history.ready(),
+            history.is_paused(),
+        ) {
+            (Some(timeout), None, false) => {
+                let charged =
+                    |from: Time, limit: Time| from + limit + history.paused_since(from, self.now);
+                let late = history
+                    .last(|fact| fact == Fact::ProbedLate)
+                    .map_or(0, |at| charged(at, self.late_probe_timeout()));
+                Some(charged(history.opened(), span(timeout)).max(late))
+            }
+            _ => None,
+        };
         let blocked = history.first_since(
             |fact| fact == Fact::Blocked,
             |fact| matches!(fact, Fact::Opened | Fact::Moved),
@@ -638,6 +671,7 @@ impl Model {
         if let (Some(blocked), Some(timeout)) = (blocked, config.write_timeout()) {
             verdicts.push((blocked + span(timeout), AbortReason::WriteTimeout));
         }
+        verdicts.extend(session.map(|at| (at, AbortReason::SessionTimeout)));
         verdicts.retain(|(deadline, _)| *deadline < END);
         verdicts
     }
@@ -707,9 +741,12 @@ impl Model {
     ) -> Result<(), String> {
         self.counts.losses += 1;
         if let State::Open(history) = &self.state {
-            let time_open = self.now - history.opened();
-            self.counts.time_open += duration(time_open);
-            if time_open >= span(self.config.stable_after()) {
+            self.counts.time_open += duration(self.now - history.opened());
+            let stable = span(self.config.stable_after());
+            if history
+                .ready()
+                .is_some_and(|ready| self.now - ready >= stable)
+            {
                 self.failures = 0;
                 self.asked_for_credentials = false;
             }
@@ -804,7 +841,8 @@ fn verdict(config: &Config, cause: Cause) -> Verdict {
             | (Signal::Reset, Cause::Reset)
             | (Signal::Eof, Cause::Eof)
             | (Signal::Tls, Cause::Tls)
-            | (Signal::Io, Cause::Io) => true,
+            | (Signal::Io, Cause::Io)
+            | (Signal::Session, Cause::Session(_)) => true,
             _ => false,
         });
     if let Some((_, verdict)) = replaced {
@@ -826,6 +864,9 @@ fn verdict(config: &Config, cause: Cause) -> Verdict {
             status: 301 | 308 | 400..=499,
             ..
         } => Verdict::Never,
+        Cause::Session(Failure::RetryAfter(after)) => Verdict::After(after),
+        Cause::Session(Failure::Refresh) => Verdict::Refresh,
+        Cause::Session(Failure::GiveUp) => Verdict::Never,
         _ => Verdict::Backoff,
     }
 }
