@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use heartbeat_driver::{Event, Handoff, Options, Room};
+use heartbeat_driver::{Board, ClientStats, Event, Handoff, Options, Room, Unsent};
 
 use crate::clock::StdClock;
 use crate::error::{RecvTimeoutError, StartError};
@@ -47,6 +47,7 @@ pub struct Client {
     taken: VecDeque<Event>,
     more: bool,
     sender: Sender,
+    board: Arc<Board>,
     abandoned: Arc<AtomicBool>,
     wake: Arc<dyn Fn() + Send + Sync>,
     thread: Option<JoinHandle<()>>,
@@ -81,6 +82,7 @@ impl Client {
             Box::new(|| {}),
         ));
         let sender = driver.sender().clone();
+        let board = Arc::clone(driver.board());
         let abandoned = Arc::new(AtomicBool::new(false));
         let (theirs, flag) = (EndOnDrop(Arc::clone(&handoff)), Arc::clone(&abandoned));
         let thread = thread::Builder::new()
@@ -91,6 +93,7 @@ impl Client {
             taken: VecDeque::new(),
             more: true,
             sender,
+            board,
             abandoned,
             wake,
             thread: Some(thread),
@@ -125,6 +128,35 @@ impl Client {
     #[must_use]
     pub fn sender(&self) -> &Sender {
         &self.sender
+    }
+}
+
+impl Client {
+    /// The client's figures, as of the last time that it came to rest: a moment ago, unless it is busy.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        self.sender.stats(&self.board)
+    }
+
+    /// Ends the client gracefully: what was accepted is written, the connection is closed within
+    /// `close_timeout`. Returns what was handed back and not taken as an event yet; messages that arrived
+    /// and were not taken are dropped. Who wants those says [`Sender::stop`] and takes events to the end.
+    ///
+    /// ```no_run
+    /// # use heartbeat_blocking::{Client, Options};
+    /// let client = Client::spawn(Options::new("wss://example.org/feed")?)?;
+    /// let unsent = client.stop();
+    /// println!("{} messages were not sent", unsent.len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[allow(clippy::must_use_candidate, reason = "to stop is enough for most")]
+    pub fn stop(mut self) -> Unsent {
+        self.sender.stop();
+        let mut unsent = Unsent::default();
+        while let Some(event) = self.recv() {
+            unsent = unsent.and(event.into_unsent());
+        }
+        unsent
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_driver::core::{Config, Heartbeat, Instant};
-use heartbeat_driver::{Engine, Event, Options, SharedDialect, Turn};
+use heartbeat_driver::{Board, ClientStats, Engine, Event, Options, SharedDialect, Turn, Unsent};
 
 use crate::error::{RecvTimeoutError, StartError};
 use crate::net::Net;
@@ -95,6 +95,23 @@ impl<R: Reactor> InPlace<R> {
         &self.sender
     }
 
+    /// Ends the client gracefully, as [`Client::stop`](crate::Client::stop) does, driving it meanwhile.
+    #[allow(clippy::must_use_candidate, reason = "to stop is enough for most")]
+    pub fn stop(mut self) -> Unsent {
+        self.sender.stop();
+        let mut unsent = Unsent::default();
+        while let Some(event) = self.recv() {
+            unsent = unsent.and(event.into_unsent());
+        }
+        unsent
+    }
+
+    /// The client's figures as of now.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        self.engine.stats()
+    }
+
     /// The machine: phase, figures, configuration.
     #[must_use]
     pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
@@ -160,6 +177,10 @@ impl<R: Reactor> InPlace<R> {
             tracing::error!(%error, "cannot wait for the socket");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    pub(crate) fn board(&self) -> &Arc<Board> {
+        self.engine.board()
     }
 
     pub(crate) fn pause_reading(&mut self) {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_driver::{Message, Outbox, SendError};
+use heartbeat_driver::core::{ConnId, Failure};
+use heartbeat_driver::{Board, ClientStats, Message, Outbox, SendError};
 
 /// Hands messages and commands to a client. Cheap to clone.
 ///
 /// A message that was accepted is either written (handed to the operating system whole) or handed
-/// back by [`Event::Disconnected`](crate::Event::Disconnected) or
-/// [`Event::Stopped`](crate::Event::Stopped), in order. Nothing is sent twice.
+/// back by [`Event::Disconnected`](crate::Event::Disconnected),
+/// [`Event::Expired`](crate::Event::Expired) or [`Event::Stopped`](crate::Event::Stopped), in order.
+/// Nothing is sent twice.
 #[derive(Clone, Debug)]
 pub struct Sender {
     outbox: Arc<Outbox>,
@@ -23,8 +25,8 @@ impl Sender {
     /// Hands a message over; waits while too much waits already, as long as the connection lasts.
     ///
     /// # Errors
-    /// [`SendError`] hands the message back if there is no open connection, if it is too large, or if
-    /// the client has ended.
+    /// [`SendError`] hands the message back if there is no ready connection and none is waited for
+    /// ([`Options::hold`](crate::Options::hold)), if it is too large, or if the client has ended.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.outbox.send_timeout(message.into(), Duration::MAX)
     }
@@ -49,10 +51,38 @@ impl Sender {
         self.outbox.try_send(message.into())
     }
 
+    /// Hands over a message that makes this connection's session ready ([`Options::session_by_application`]):
+    /// it goes out ahead of all others, and is handed back if the connection ends before.
+    ///
+    /// # Errors
+    /// [`SendError`] hands the message back; [`Refusal::NotConnected`](crate::Refusal::NotConnected) if
+    /// this is not the connection that is open.
+    ///
+    /// [`Options::session_by_application`]: crate::Options::session_by_application
+    pub fn send_opening(&self, conn: ConnId, message: impl Into<Message>) -> Result<(), SendError> {
+        self.outbox.send_opening(conn, message.into())
+    }
+
+    /// The session of this connection is ready: messages that were held go out, and others are accepted.
+    /// [`Event::Ready`](crate::Event::Ready) confirms it. Of an earlier connection it means nothing.
+    pub fn ready(&self, conn: ConnId) {
+        self.outbox.session(conn, Ok(()));
+    }
+
+    /// This connection is of no use to the application, ready or not: it is closed, and `failure` says
+    /// what is to become of the next one. Of an earlier connection it means nothing.
+    pub fn fail(&self, conn: ConnId, failure: Failure) {
+        self.outbox.session(conn, Err(failure));
+    }
+
     /// Sets a variable of the dialect's templates (Janus' `session`, say), written as it is to be
     /// sent: a JSON string has its quotes.
     pub fn set_variable(&self, name: impl Into<String>, value: impl Into<String>) {
         self.outbox.set_variable(name, value);
+    }
+
+    pub(crate) fn stats(&self, board: &Board) -> ClientStats {
+        board.stats(&self.outbox)
     }
 
     /// The network is back: dial now, or probe now if open.

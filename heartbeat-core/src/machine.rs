@@ -64,6 +64,8 @@ pub struct Heartbeat<C, D> {
 
 /// Where a machine stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Phase {
     /// No connection; the next dial is planned.
     Waiting,

@@ -215,7 +215,9 @@ mod tests {
             conn: CONN,
             idle: Duration::ZERO,
         };
-        let end = Event::Stopped { unsent: Vec::new() };
+        let end = Event::Stopped {
+            unsent: crate::message::Unsent::default(),
+        };
         assert_eq!(handoff.push(&mut [note, end.clone()].into()), Room::Full);
 
         let mut taken = VecDeque::new();
@@ -234,7 +236,12 @@ mod tests {
         let handoff = Handoff::new(1, Box::new(|| {}), Box::new(|| {}));
         let mut room = Room::Free(1);
         for count in 1..=1 + EXTRA {
-            room = handoff.push(&mut [Event::Stopped { unsent: Vec::new() }].into());
+            room = handoff.push(
+                &mut [Event::Stopped {
+                    unsent: crate::message::Unsent::default(),
+                }]
+                .into(),
+            );
             assert_eq!(room == Room::Exhausted, count == 1 + EXTRA);
         }
         assert_eq!(room, Room::Exhausted);

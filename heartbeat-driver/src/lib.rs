@@ -2,10 +2,12 @@
 //! machine over any non-blocking byte stream, without a runtime.
 #![forbid(unsafe_code)]
 
+mod board;
 mod clock;
 mod engine;
 mod handoff;
 mod message;
+mod opening;
 mod options;
 mod outbox;
 mod request;
@@ -16,9 +18,11 @@ mod tls;
 mod upgrade;
 mod wire;
 
+pub use board::{Board, ClientStats};
 pub use engine::{Dial, Engine, Turn};
 pub use handoff::{Handoff, Room};
-pub use message::{Event, Message, Reason, Seconds};
+pub use message::{Event, Message, Reason, Returned, Seconds, Unsent};
+pub use opening::{OnConnect, Opening, Progress};
 pub use options::{Attempt, Observer, Options, SharedDialect};
 pub use outbox::{Notify, Outbox, Refusal, SendError};
 pub use request::{Request, RequestError};

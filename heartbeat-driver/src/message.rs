@@ -1,7 +1,7 @@
 //! What an application sends and receives, and what it is told.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use heartbeat_core::{AbortReason, Cause, ConnId, GiveUp};
@@ -75,6 +75,110 @@ impl From<Message> for tungstenite::Message {
     }
 }
 
+/// Messages that were accepted and not written: handed back, in the order in which they were accepted.
+///
+/// None of them was received: what has not wholly been handed to the operating system is no message to
+/// a peer. Of one that was *cut* a part was handed over; it says so, because a peer may act on that.
+///
+/// ```
+/// use heartbeat_driver::{Message, Unsent};
+/// # fn again(_: Message) {}
+/// # let unsent = Unsent::default();
+/// for returned in unsent {
+///     if !returned.cut {
+///         again(returned.message);
+///     }
+/// }
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Unsent(Box<[Returned]>);
+
+/// A message that is handed back.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Returned {
+    /// The message.
+    pub message: Message,
+    /// A part of it had been handed to the operating system when its connection ended.
+    pub cut: bool,
+}
+
+impl Unsent {
+    pub(crate) fn new(cut: Option<Message>, rest: impl IntoIterator<Item = Message>) -> Self {
+        let returned = |cut| move |message| Returned { message, cut };
+        let cut = cut.into_iter().map(returned(true));
+        Self(cut.chain(rest.into_iter().map(returned(false))).collect())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True if there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Returned> {
+        self.0.iter()
+    }
+
+    /// All of them, whether cut or not.
+    #[must_use]
+    pub fn into_messages(self) -> Vec<Message> {
+        self.into_iter().map(|returned| returned.message).collect()
+    }
+
+    /// These, and then those.
+    #[must_use]
+    pub fn and(self, later: Self) -> Self {
+        match (self.is_empty(), later.is_empty()) {
+            (true, _) => later,
+            (_, true) => self,
+            _ => Self(self.into_iter().chain(later).collect()),
+        }
+    }
+}
+
+impl IntoIterator for Unsent {
+    type Item = Returned;
+    type IntoIter = std::vec::IntoIter<Returned>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_vec().into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Unsent {
+    type Item = &'a Returned;
+    type IntoIter = std::slice::Iter<'a, Returned>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Without the messages: they may hold credentials.
+impl fmt::Debug for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// Without the message itself.
+impl fmt::Debug for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Returned")
+            .field("len", &self.message.len())
+            .field("cut", &self.cut)
+            .finish()
+    }
+}
+
 /// What happens to a client, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -86,12 +190,42 @@ pub enum Event {
         /// Failures in a row before this dial: 0 for the first, n for retry n.
         attempt: u32,
     },
-    /// The upgrade is done: messages can be sent.
+    /// The upgrade is done: messages can be sent, or, where a session is asked for, the messages that
+    /// make it ready.
     Connected {
         /// The connection.
         conn: ConnId,
         /// How long the dial took.
         after: Duration,
+    },
+    /// Something may be missing between what came before and what comes now. Told right after
+    /// [`Event::Connected`], before any message of the new connection, whenever a ready connection had
+    /// been lost; once more, with the same `since`, if the session then does not become ready.
+    Gap {
+        /// The connection that is open now.
+        conn: ConnId,
+        /// When the last byte of the lost connection was heard, by the wall clock as it stood when
+        /// that connection ended: from here on data is to be fetched anew.
+        since: SystemTime,
+        /// The time from then until now, whatever the wall clock did.
+        down_for: Duration,
+        /// Why the lost connection ended.
+        cause: Reason,
+        /// Dials since then, the one that succeeded included.
+        attempts: u32,
+        /// Messages handed back since then.
+        unsent: usize,
+    },
+    /// The session is ready: messages can be sent, and those that were held go out. Told also where
+    /// no session is asked for, right after [`Event::Connected`].
+    Ready {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Messages that were held for `time_to_live` and found no connection to be sent on.
+    Expired {
+        /// The messages, none of them cut.
+        unsent: Unsent,
     },
     /// An application message. Heartbeats of the dialect are not handed out.
     Message {
@@ -136,9 +270,10 @@ pub enum Event {
         idle: Duration,
         /// How long it had been open; zero if it was not.
         open: Duration,
-        /// Messages that were accepted but not wholly handed to the operating system, in order. Of
-        /// the first one a part may have been.
-        unsent: Vec<Message>,
+        /// Messages that were accepted but not wholly handed to the operating system, in order.
+        /// Where messages are held ([`Options::hold`](crate::Options::hold)): only the one that was
+        /// cut, those that belonged to this connection, and what there is no room to hold.
+        unsent: Unsent,
     },
     /// The next dial is planned.
     Reconnect {
@@ -155,8 +290,21 @@ pub enum Event {
     /// The client has ended, by its user's wish or because it gave up. Always the last event.
     Stopped {
         /// Messages that were accepted but not wholly handed to the operating system, in order.
-        unsent: Vec<Message>,
+        unsent: Unsent,
     },
+}
+
+impl Event {
+    /// The messages that this event hands back.
+    #[must_use]
+    pub fn into_unsent(self) -> Unsent {
+        match self {
+            Self::Disconnected { unsent, .. }
+            | Self::Expired { unsent }
+            | Self::Stopped { unsent } => unsent,
+            _ => Unsent::default(),
+        }
+    }
 }
 
 /// Why a connection ended.
@@ -188,6 +336,7 @@ impl fmt::Display for DisplayCause {
             Cause::Reset => f.write_str("reset"),
             Cause::Eof => f.write_str("eof"),
             Cause::Tls => f.write_str("tls"),
+            Cause::Session(_) => f.write_str("session refused"),
             Cause::Close(code) => write!(f, "close {code}"),
             Cause::Http {
                 status,

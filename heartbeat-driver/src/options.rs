@@ -5,8 +5,11 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use heartbeat_core::{Cause, Config, ConnId, Dialect, Event, Instant, JsonType, Phase, Step};
+use heartbeat_core::{
+    Cause, Config, ConnId, DEFAULT_SESSION_TIMEOUT, Dialect, Event, Instant, JsonType, Phase, Step,
+};
 
+use crate::opening::OnConnect;
 use crate::outbox::Limits;
 use crate::request::{Request, RequestError};
 use crate::stream::Stream;
@@ -51,6 +54,8 @@ pub struct Options {
     pub(crate) queue: usize,
     pub(crate) outbox: Limits,
     pub(crate) observer: Option<Observer>,
+    pub(crate) on_connect: Option<Box<dyn OnConnect>>,
+    pub(crate) wants_session: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -94,8 +99,11 @@ impl Options {
                 messages: 1024,
                 bytes: 1 << 20,
                 message_size: 64 << 20,
+                hold: None,
             },
             observer: None,
+            on_connect: None,
+            wants_session: false,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -161,6 +169,46 @@ impl Options {
         self
     }
 
+    /// Holds messages while there is no ready session, up to so many messages and bytes (one at the
+    /// least, and one that is larger may wait alone), and sends them when there is one. Default: they
+    /// are refused ([`Refusal::NotConnected`](crate::Refusal::NotConnected)).
+    ///
+    /// What a connection leaves unwritten is held, too: all but the message of which a part had been
+    /// handed to the operating system. That one is always handed back, so that we send nothing twice.
+    /// No message is given to a connection after it was held for `time_to_live`
+    /// ([`ConfigBuilder::time_to_live`](heartbeat_core::ConfigBuilder::time_to_live)):
+    /// [`Event::Expired`](crate::Event::Expired) hands it back. The time counts from when it first had to
+    /// wait for a connection, and for a client in place from its next poll on.
+    #[must_use]
+    pub fn hold(mut self, messages: usize, bytes: usize) -> Self {
+        self.outbox.hold = Some((messages.max(1), bytes));
+        self
+    }
+
+    /// Runs on each connection before other messages go out: authenticate, subscribe. It must be done
+    /// within `session_timeout` of the configuration, by default
+    /// [`DEFAULT_SESSION_TIMEOUT`](heartbeat_core::DEFAULT_SESSION_TIMEOUT); [`Event::Ready`] tells when it is.
+    ///
+    /// [`Event::Ready`]: crate::Event::Ready
+    #[must_use]
+    pub fn on_connect(mut self, on_connect: impl OnConnect + 'static) -> Self {
+        self.on_connect = Some(Box::new(on_connect));
+        self.wants_session = true;
+        self
+    }
+
+    /// The application itself makes each connection ready, in its own loop of events: at
+    /// [`Event::Connected`](crate::Event::Connected) it sends what it has to by `send_opening`, waits
+    /// for the answers, and says `ready` or `fail` through its sender, within the same time.
+    ///
+    /// A configuration that has a `session_timeout` asks for the same.
+    #[must_use]
+    pub fn session_by_application(mut self) -> Self {
+        self.on_connect = None;
+        self.wants_session = true;
+        self
+    }
+
     /// Lets `observer` see every step of the machine, for traces and tests.
     #[must_use]
     pub fn observer(
@@ -187,6 +235,17 @@ impl Options {
 }
 
 impl Options {
+    /// Gives a session that is wanted its time.
+    pub(crate) fn prepare_session(&mut self) {
+        if self.wants_session && self.config.session_timeout().is_none() {
+            let builder = self.config.to_builder();
+            // A configuration that was consistent stays so.
+            if let Ok(config) = builder.session_timeout(DEFAULT_SESSION_TIMEOUT).build() {
+                self.config = Arc::new(config);
+            }
+        }
+    }
+
     /// Finds the roots now, so that a machine without any is told before the first dial.
     pub(crate) fn prepare_tls(&mut self) -> Result<(), RequestError> {
         #[cfg(feature = "tls")]

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heartbeat_core::{Values, Variables};
+use heartbeat_core::{ConnId, Failure, Instant, Values, Variables};
 
-use crate::message::Message;
+use crate::message::{Message, Unsent};
 
 /// How much an application may hand over before it must wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) struct Limits {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
     pub(crate) message_size: usize,
+    /// The messages and bytes that are held while no session is ready. None: fail fast.
+    pub(crate) hold: Option<(usize, usize)>,
 }
 
 /// Called when something changed for the other side. Must not block.
@@ -29,6 +31,8 @@ pub struct Outbox {
     state: Mutex<State>,
     /// Something waits for the engine. Spares it the lock when nothing does.
     pending: AtomicBool,
+    /// A message waits that the present connection may take. Spares the engine the lock, too.
+    ready_to_go: AtomicBool,
     /// For threads that wait for room.
     room: Condvar,
     limits: Limits,
@@ -38,30 +42,72 @@ pub struct Outbox {
     variables: Mutex<Variables>,
 }
 
-#[derive(Debug)]
+#[derive(Default)]
 struct State {
-    link: LinkState,
-    queue: VecDeque<Message>,
-    bytes: usize,
-    kick: bool,
-    stop: bool,
+    link: Link,
+    /// There will be no further connection: nothing is accepted any more.
+    ended: bool,
+    /// What makes the session ready, ahead of everything else.
+    opening: Lane,
+    queue: Lane,
+    commands: Commands,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LinkState {
+/// Which messages have somewhere to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Link {
+    #[default]
     Down,
-    Open,
-    Ended,
+    /// Those that make the session ready.
+    Opening(ConnId),
+    /// All.
+    Ready(ConnId),
 }
 
-/// A message that was not accepted, handed back with the reason.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// What the application wants of the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Commands {
+    pub(crate) kick: bool,
+    pub(crate) stop: bool,
+    /// What it says of a connection's session.
+    pub(crate) session: Option<(ConnId, Result<(), Failure>)>,
+}
+
+/// Messages that wait, in order.
+#[derive(Default)]
+struct Lane {
+    messages: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+/// A message that was accepted.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) message: Message,
+    /// Since when it is held; [`Instant::NEVER`] until the engine has taken note of it.
+    held: Instant,
+    /// It belongs to its connection, and is not held when that ends.
+    for_session: bool,
+}
+
+/// A message that was not accepted, handed back with the reason. `Debug` leaves the message out: it may
+/// hold credentials.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the message was not accepted: {reason}")]
 pub struct SendError {
     /// Why.
     pub reason: Refusal,
     /// The message.
     pub message: Message,
+}
+
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError")
+            .field("reason", &self.reason)
+            .field("len", &self.message.len())
+            .finish()
+    }
 }
 
 /// Why a message was not accepted.
@@ -71,6 +117,9 @@ pub enum Refusal {
     /// There is no open connection.
     #[error("there is no open connection")]
     NotConnected,
+    /// There is one, but its session is not ready.
+    #[error("the session is not ready")]
+    NotReady,
     /// As many messages or bytes wait as may wait.
     #[error("too much waits to be sent")]
     Full,
@@ -89,16 +138,10 @@ pub enum Refusal {
 
 impl Outbox {
     pub(crate) fn new(limits: Limits, wake_engine: Notify, on_room: Notify) -> Self {
-        let state = State {
-            link: LinkState::Down,
-            queue: VecDeque::new(),
-            bytes: 0,
-            kick: false,
-            stop: false,
-        };
         Self {
-            state: Mutex::new(state),
+            state: Mutex::default(),
             pending: AtomicBool::new(false),
+            ready_to_go: AtomicBool::new(false),
             room: Condvar::new(),
             limits,
             wake_engine,
@@ -123,9 +166,36 @@ impl Outbox {
     /// # Errors
     /// [`SendError`] holds the message and the reason.
     pub fn try_send(&self, message: Message) -> Result<(), SendError> {
-        self.lock().accept(message, &self.limits)?;
+        {
+            let mut state = self.lock();
+            state.accept(message, &self.limits)?;
+            self.note(&state);
+        }
         self.notify_engine();
         Ok(())
+    }
+
+    /// Hands over a message that belongs to making this connection's session ready: it goes out ahead
+    /// of all others, and is handed back if the connection ends before.
+    ///
+    /// # Errors
+    /// [`SendError`] holds the message and the reason; [`Refusal::NotConnected`] if this is not the
+    /// connection that is open.
+    pub fn send_opening(&self, conn: ConnId, message: Message) -> Result<(), SendError> {
+        {
+            let mut state = self.lock();
+            state.accept_opening(conn, message, &self.limits)?;
+            self.note(&state);
+        }
+        self.notify_engine();
+        Ok(())
+    }
+
+    /// The session of this connection is ready, or what is to become of it. Said of a connection that
+    /// is not the present one, or where no session is asked for, it changes nothing.
+    pub fn session(&self, conn: ConnId, outcome: Result<(), Failure>) {
+        self.lock().commands.session = Some((conn, outcome));
+        self.notify_engine();
     }
 
     /// The same, but waits for room, at most for `timeout`.
@@ -136,10 +206,11 @@ impl Outbox {
         let mut rejected = None;
         let mut message = Some(message);
         let state = self.lock();
-        let offer = |state: &mut State| match message
-            .take()
-            .map(|message| state.accept(message, &self.limits))
-        {
+        let offer = |state: &mut State| match message.take().map(|message| {
+            let accepted = state.accept(message, &self.limits);
+            self.note(state);
+            accepted
+        }) {
             Some(Err(SendError {
                 reason: Refusal::Full,
                 message: back,
@@ -170,7 +241,7 @@ impl Outbox {
 
     /// The network is back: dial now, or probe now if open.
     pub fn kick(&self) {
-        self.lock().kick = true;
+        self.lock().commands.kick = true;
         self.notify_engine();
     }
 
@@ -178,8 +249,8 @@ impl Outbox {
     pub fn stop(&self) {
         {
             let mut state = self.lock();
-            state.stop = true;
-            state.link = LinkState::Ended;
+            state.commands.stop = true;
+            state.ended = true;
         }
         self.notify_engine();
         self.tell_room();
@@ -242,89 +313,246 @@ impl Outbox {
         self.pending.store(true, Ordering::Release);
     }
 
-    /// The commands given since the last call: kick, stop.
-    pub(crate) fn commands(&self) -> (bool, bool) {
+    /// What the application wants since the last call. Takes note of what is held from now on.
+    pub(crate) fn commands(&self, now: Instant) -> Commands {
         self.pending.store(false, Ordering::Release);
         let mut state = self.lock();
-        (
-            std::mem::take(&mut state.kick),
-            std::mem::take(&mut state.stop),
-        )
-    }
-
-    /// The next message to write.
-    pub(crate) fn pop(&self) -> Option<Message> {
-        let message = {
-            let mut state = self.lock();
-            let message = state.queue.pop_front()?;
-            state.bytes -= message.len();
-            message
-        };
-        self.tell_room();
-        Some(message)
-    }
-
-    /// A connection is open: messages are accepted.
-    pub(crate) fn open(&self) {
-        let mut state = self.lock();
-        if state.link == LinkState::Down {
-            state.link = LinkState::Open;
+        if !matches!(state.link, Link::Ready(_)) {
+            state.queue.hold_since(now);
         }
+        std::mem::take(&mut state.commands)
     }
 
-    /// The connection is gone: messages are refused from now on; what waited comes back.
-    pub(crate) fn close(&self) -> VecDeque<Message> {
+    /// Moves messages that the connection may take to `take`, until these have `room` bytes. False if
+    /// there was none.
+    pub(crate) fn take(&self, room: u64, mut take: impl FnMut(Waiting)) -> bool {
+        if !self.ready_to_go.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut taken = 0;
+        {
+            let mut state = self.lock();
+            while taken < room
+                && let Some(waiting) = state.next()
+            {
+                taken = taken.saturating_add(waiting.message.len().max(1) as u64);
+                take(waiting);
+            }
+            self.note(&state);
+        }
+        self.tell_room();
+        taken > 0
+    }
+
+    /// A connection is open, and its session ready or not.
+    pub(crate) fn open(&self, conn: ConnId, ready: bool) {
+        {
+            let mut state = self.lock();
+            state.link = if ready {
+                Link::Ready(conn)
+            } else {
+                Link::Opening(conn)
+            };
+            self.note(&state);
+        }
+        self.tell_room();
+    }
+
+    /// The connection is gone. `in_flight` is what it did not write, in order, the first of them `cut`
+    /// perhaps. What is held stays; everything else comes back.
+    pub(crate) fn close(&self, cut: bool, in_flight: VecDeque<Waiting>, now: Instant) -> Unsent {
         let unsent = {
             let mut state = self.lock();
-            if state.link == LinkState::Open {
-                state.link = LinkState::Down;
-            }
-            state.bytes = 0;
-            std::mem::take(&mut state.queue)
+            state.link = Link::Down;
+            let hold = self.limits.hold.filter(|_| !state.ended);
+            let unsent = state.close(cut, in_flight, hold);
+            state.queue.hold_since(now);
+            self.note(&state);
+            unsent
         };
         self.tell_room();
         unsent
     }
 
+    /// Hands back what is held and `dead`, and says since when the oldest of the others is held.
+    pub(crate) fn expire(&self, dead: impl Fn(Instant) -> bool) -> (Unsent, Option<Instant>) {
+        let mut expired = Vec::new();
+        let mut state = self.lock();
+        while let Some(first) = state.queue.messages.front()
+            && first.held != Instant::NEVER
+            && dead(first.held)
+        {
+            expired.extend(state.queue.pop().map(|waiting| waiting.message));
+        }
+        let oldest = state.queue.messages.front().map(|first| first.held);
+        self.note(&state);
+        drop(state);
+        if !expired.is_empty() {
+            self.tell_room();
+        }
+        let oldest = oldest.filter(|held| *held != Instant::NEVER);
+        (Unsent::new(None, expired), oldest)
+    }
+
+    /// How many messages and bytes wait.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let state = self.lock();
+        (
+            state.opening.messages.len() + state.queue.messages.len(),
+            state.opening.bytes + state.queue.bytes,
+        )
+    }
+
     /// There will be no further connection.
     pub(crate) fn end(&self) {
-        self.lock().link = LinkState::Ended;
+        self.lock().ended = true;
         self.tell_room();
+    }
+
+    /// Keeps the flag in step with the state, under its lock.
+    fn note(&self, state: &State) {
+        let ready = match state.link {
+            Link::Down => false,
+            Link::Opening(_) => !state.opening.messages.is_empty(),
+            Link::Ready(_) => {
+                !(state.opening.messages.is_empty() && state.queue.messages.is_empty())
+            }
+        };
+        self.ready_to_go.store(ready, Ordering::Release);
     }
 }
 
 impl State {
     fn accept(&mut self, message: Message, limits: &Limits) -> Result<(), SendError> {
-        let len = message.len();
-        let reason = match self.link {
-            LinkState::Ended => Refusal::Ended,
-            LinkState::Down => Refusal::NotConnected,
-            LinkState::Open if len > limits.message_size => Refusal::TooLarge {
-                len,
-                max: limits.message_size,
-            },
-            // A message larger than the whole limit may still go alone.
-            LinkState::Open
-                if !self.queue.is_empty()
-                    && (self.queue.len() >= limits.messages
-                        || self.bytes.saturating_add(len) > limits.bytes) =>
-            {
-                Refusal::Full
-            }
-            LinkState::Open => {
-                self.bytes += len;
-                self.queue.push_back(message);
-                return Ok(());
-            }
+        let limit = match (self.link, limits.hold) {
+            _ if self.ended => Err(Refusal::Ended),
+            (Link::Ready(_), _) => Ok((limits.messages, limits.bytes)),
+            (Link::Down | Link::Opening(_), Some(held)) => Ok(held),
+            (Link::Down, None) => Err(Refusal::NotConnected),
+            (Link::Opening(_), None) => Err(Refusal::NotReady),
         };
-        Err(SendError { reason, message })
+        let room = limit.and_then(|limit| self.queue.room(&message, limit, limits.message_size));
+        self.queue.accept(message, room, false)
+    }
+
+    fn accept_opening(
+        &mut self,
+        conn: ConnId,
+        message: Message,
+        limits: &Limits,
+    ) -> Result<(), SendError> {
+        let limit = match self.link {
+            _ if self.ended => Err(Refusal::Ended),
+            Link::Opening(open) | Link::Ready(open) if open == conn => {
+                Ok((limits.messages, limits.bytes))
+            }
+            Link::Opening(_) | Link::Ready(_) | Link::Down => Err(Refusal::NotConnected),
+        };
+        let room = limit.and_then(|limit| self.opening.room(&message, limit, limits.message_size));
+        self.opening.accept(message, room, true)
+    }
+
+    /// The next message for the connection.
+    fn next(&mut self) -> Option<Waiting> {
+        match self.link {
+            Link::Down => None,
+            Link::Opening(_) => self.opening.pop(),
+            Link::Ready(_) => self.opening.pop().or_else(|| self.queue.pop()),
+        }
+    }
+
+    fn close(
+        &mut self,
+        cut: bool,
+        mut in_flight: VecDeque<Waiting>,
+        hold: Option<(usize, usize)>,
+    ) -> Unsent {
+        let cut = if cut { in_flight.pop_front() } else { None };
+        let (mut unsent, mut full) = (Vec::new(), false);
+        let mut held = Lane::default();
+        let opening = std::mem::take(&mut self.opening).messages;
+        let queue = std::mem::take(&mut self.queue).messages;
+        for waiting in in_flight.into_iter().chain(opening).chain(queue) {
+            let room = |limit| held.room(&waiting.message, limit, usize::MAX).is_ok();
+            if waiting.for_session {
+                unsent.push(waiting);
+            } else if !full && hold.is_some_and(room) {
+                held.push(waiting);
+            } else {
+                // In order: after one for which there is no room none is held.
+                full = true;
+                unsent.push(waiting);
+            }
+        }
+        self.queue = held;
+        let message = |waiting: Waiting| waiting.message;
+        Unsent::new(cut.map(message), unsent.into_iter().map(message))
     }
 }
 
+impl Lane {
+    /// Whether there is room for one more. A message larger than the whole limit may still wait alone.
+    fn room(
+        &self,
+        message: &Message,
+        (messages, bytes): (usize, usize),
+        max: usize,
+    ) -> Result<(), Refusal> {
+        let len = message.len();
+        if len > max {
+            return Err(Refusal::TooLarge { len, max });
+        }
+        let full = self.messages.len() >= messages || self.bytes.saturating_add(len) > bytes;
+        if full && !self.messages.is_empty() {
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        message: Message,
+        room: Result<(), Refusal>,
+        for_session: bool,
+    ) -> Result<(), SendError> {
+        if let Err(reason) = room {
+            return Err(SendError { reason, message });
+        }
+        self.push(Waiting {
+            message,
+            held: Instant::NEVER,
+            for_session,
+        });
+        Ok(())
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes += waiting.message.len();
+        self.messages.push_back(waiting);
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.messages.pop_front()?;
+        self.bytes -= waiting.message.len();
+        Some(waiting)
+    }
+
+    /// Those that have come last are not noted yet.
+    fn hold_since(&mut self, now: Instant) {
+        let fresh = self.messages.iter_mut().rev();
+        for waiting in fresh.take_while(|waiting| waiting.held == Instant::NEVER) {
+            waiting.held = now;
+        }
+    }
+}
+
+/// Without the messages: they may hold credentials.
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (messages, bytes) = self.waiting();
         f.debug_struct("Outbox")
-            .field("state", &*self.lock())
+            .field("messages", &messages)
+            .field("bytes", &bytes)
             .finish_non_exhaustive()
     }
 }
@@ -333,11 +561,18 @@ impl fmt::Debug for Outbox {
 mod tests {
     use super::*;
 
-    fn outbox(messages: usize, bytes: usize) -> Outbox {
+    const CONN: ConnId = ConnId::new(1);
+
+    const fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn outbox(messages: usize, bytes: usize, hold: Option<(usize, usize)>) -> Outbox {
         let limits = Limits {
             messages,
             bytes,
             message_size: 100,
+            hold,
         };
         Outbox::new(limits, Box::new(|| {}), Box::new(|| {}))
     }
@@ -349,34 +584,55 @@ mod tests {
         })
     }
 
+    /// The texts of messages, a cut one with a mark.
+    fn texts(unsent: Unsent) -> Vec<String> {
+        let text = |returned: crate::message::Returned| {
+            let mark = if returned.cut { "cut " } else { "" };
+            format!("{mark}{}", returned.message.as_text().unwrap_or("?"))
+        };
+        unsent.into_iter().map(text).collect()
+    }
+
+    fn take(outbox: &Outbox, room: u64) -> VecDeque<Waiting> {
+        let mut taken = VecDeque::new();
+        outbox.take(room, |waiting| taken.push_back(waiting));
+        taken
+    }
+
+    fn taken(outbox: &Outbox) -> Vec<String> {
+        let text = |waiting: Waiting| waiting.message.as_text().unwrap_or("?").to_owned();
+        take(outbox, u64::MAX).into_iter().map(text).collect()
+    }
+
+    fn close(outbox: &Outbox) -> Vec<String> {
+        texts(outbox.close(false, VecDeque::new(), at(0)))
+    }
+
     #[test]
     fn a_message_is_accepted_only_while_a_connection_is_open() {
-        let outbox = outbox(8, 100);
+        let outbox = outbox(8, 100, None);
         assert_eq!(refusal(&outbox, "a"), Some(Refusal::NotConnected));
-        outbox.open();
+        outbox.open(CONN, true);
         assert_eq!(refusal(&outbox, "b"), None);
-        assert_eq!(outbox.close(), ["b".into()]);
+        assert_eq!(close(&outbox), ["b"]);
         assert_eq!(refusal(&outbox, "c"), Some(Refusal::NotConnected));
         outbox.end();
-        outbox.open();
+        outbox.open(CONN, true);
         assert_eq!(refusal(&outbox, "d"), Some(Refusal::Ended));
     }
 
     #[test]
     fn messages_and_bytes_are_bounded() {
-        let outbox = outbox(2, 10);
-        outbox.open();
+        let outbox = outbox(2, 10, None);
+        outbox.open(CONN, true);
         assert_eq!(
             refusal(&outbox, &"x".repeat(101)),
             Some(Refusal::TooLarge { len: 101, max: 100 })
         );
-        assert_eq!(
-            refusal(&outbox, &"x".repeat(50)),
-            None,
-            "a large one goes alone"
-        );
+        let large = refusal(&outbox, &"x".repeat(50));
+        assert_eq!(large, None, "a large one goes alone");
         assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full));
-        assert_eq!(outbox.pop().map(|message| message.len()), Some(50));
+        assert_eq!(take(&outbox, 1).len(), 1);
         assert_eq!(refusal(&outbox, "x"), None);
         assert_eq!(refusal(&outbox, "x"), None);
         assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full), "two are enough");
@@ -384,13 +640,13 @@ mod tests {
 
     #[test]
     fn a_waiting_sender_is_told_when_there_is_room_and_when_there_will_be_none() {
-        let outbox = outbox(1, 10);
-        outbox.open();
+        let outbox = outbox(1, 10, None);
+        outbox.open(CONN, true);
         outbox.try_send("first".into()).unwrap();
         std::thread::scope(|scope| {
             let waiting =
                 scope.spawn(|| outbox.send_timeout("second".into(), Duration::from_secs(60)));
-            assert_eq!(outbox.pop(), Some("first".into()));
+            assert_eq!(take(&outbox, 1).len(), 1);
             assert_eq!(waiting.join().unwrap(), Ok(()));
             let waiting =
                 scope.spawn(|| outbox.send_timeout("third".into(), Duration::from_secs(60)));
@@ -399,5 +655,94 @@ mod tests {
         });
         let none = outbox.send_timeout("fourth".into(), Duration::ZERO);
         assert_eq!(none.unwrap_err().reason, Refusal::Ended);
+    }
+
+    #[test]
+    fn until_the_session_is_ready_only_its_own_messages_go() {
+        for hold in [None, Some((2, 100))] {
+            let outbox = outbox(8, 100, hold);
+            outbox.open(CONN, false);
+            let expected = hold.map_or(Some(Refusal::NotReady), |_| None);
+            assert_eq!(refusal(&outbox, "order"), expected);
+            assert!(taken(&outbox).is_empty());
+            outbox.send_opening(CONN, "login".into()).unwrap();
+            assert_eq!(taken(&outbox), ["login"]);
+            let other = outbox.send_opening(ConnId::new(2), "login".into());
+            assert_eq!(other.unwrap_err().reason, Refusal::NotConnected);
+            outbox.open(CONN, true);
+            outbox.send_opening(CONN, "more".into()).unwrap();
+            assert_eq!(refusal(&outbox, "last"), None);
+            let rest: &[&str] = match hold {
+                None => &["more", "last"],
+                Some(_) => &["more", "order", "last"],
+            };
+            assert_eq!(taken(&outbox), rest, "its own go ahead");
+        }
+    }
+
+    #[test]
+    fn what_is_held_goes_out_in_order_on_the_next_connection_and_no_more_than_that_is_held() {
+        let outbox = outbox(8, 100, Some((3, 10)));
+        assert_eq!(refusal(&outbox, "one"), None);
+        assert_eq!(refusal(&outbox, "two"), None);
+        assert_eq!(refusal(&outbox, "three"), Some(Refusal::Full), "11 bytes");
+        assert_eq!(refusal(&outbox, "3"), None);
+        assert_eq!(refusal(&outbox, ""), Some(Refusal::Full), "a fourth");
+        outbox.open(CONN, true);
+        assert_eq!(
+            refusal(&outbox, "four"),
+            None,
+            "the queue has room for more"
+        );
+        let in_flight = take(&outbox, 6);
+        assert_eq!(in_flight.len(), 2);
+        outbox.send_opening(CONN, "login".into()).unwrap();
+        // "one" was cut, "two" is sure not to have gone; four bytes are too many to be held.
+        let unsent = texts(outbox.close(true, in_flight, at(0)));
+        assert_eq!(unsent, ["cut one", "login"]);
+        assert_eq!(refusal(&outbox, "5"), Some(Refusal::Full));
+        outbox.open(CONN, true);
+        assert_eq!(taken(&outbox), ["two", "3", "four"]);
+        for text in ["12345", "67890", "a"] {
+            assert_eq!(refusal(&outbox, text), None);
+        }
+        assert_eq!(close(&outbox), ["a"], "no room to hold it");
+        outbox.end();
+        assert_eq!(
+            close(&outbox),
+            ["12345", "67890"],
+            "nothing is held any more"
+        );
+    }
+
+    #[test]
+    fn what_is_held_too_long_comes_back_and_what_was_given_to_a_connection_does_not_start_anew() {
+        let outbox = outbox(8, 100, Some((8, 100)));
+        let expire = |now| {
+            let (expired, oldest) = outbox.expire(|held| held <= now);
+            (texts(expired), oldest)
+        };
+        assert_eq!(refusal(&outbox, "a"), None);
+        assert_eq!(expire(at(100)), (vec![], None), "not noted yet");
+        outbox.commands(at(1));
+        assert_eq!(refusal(&outbox, "b"), None);
+        outbox.commands(at(2));
+        assert_eq!(expire(at(0)), (vec![], Some(at(1))));
+        outbox.open(CONN, true);
+        let in_flight = take(&outbox, 1);
+        assert_eq!(refusal(&outbox, "c"), None);
+        assert_eq!(outbox.close(false, in_flight, at(3)).len(), 0);
+        assert_eq!(expire(at(1)), (vec!["a".into()], Some(at(2))));
+        assert_eq!(expire(at(3)), (vec!["b".into(), "c".into()], None));
+    }
+
+    #[test]
+    fn what_debug_shows_holds_no_message() {
+        let outbox = outbox(8, 100, Some((8, 100)));
+        outbox.try_send("secret".into()).unwrap();
+        let refused = outbox.send_opening(CONN, "secret".into()).unwrap_err();
+        let unsent = outbox.expire(|_| true).0;
+        let shown = format!("{outbox:?} {refused:?} {refused} {unsent:?}");
+        assert!(!shown.contains("secret"), "{shown}");
     }
 }

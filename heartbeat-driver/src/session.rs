@@ -11,7 +11,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message as Frame, Utf8Bytes, WebSocket};
 
 use crate::message::Message;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Waiting};
 use crate::stream::Stream;
 
 /// Application messages are given to tungstenite only while it buffers less than this, so that what
@@ -55,7 +55,7 @@ pub(crate) struct Session<S: Read + Write> {
     pongs: Backlog,
     /// Application messages that are not wholly with the operating system, each with the value of
     /// `given` at its end.
-    in_flight: VecDeque<(u64, Message)>,
+    in_flight: VecDeque<(u64, Waiting)>,
     /// Something was given and not flushed yet.
     unflushed: bool,
     /// A flush did not go through, and the machine knows.
@@ -64,6 +64,17 @@ pub(crate) struct Session<S: Read + Write> {
     wrote: bool,
     /// `Wire::written` at the last look.
     written: u64,
+    /// Application messages received, and wholly written.
+    messages: (u64, u64),
+}
+
+/// What went over one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) messages_received: u64,
+    pub(crate) messages_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
 }
 
 impl<S: Read + Write> Session<S> {
@@ -82,6 +93,17 @@ impl<S: Read + Write> Session<S> {
             blocked: false,
             wrote: false,
             written,
+            messages: (0, 0),
+        }
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        let wire = self.ws.get_ref().wire();
+        Traffic {
+            messages_received: self.messages.0,
+            messages_sent: self.messages.1,
+            bytes_received: wire.read,
+            bytes_sent: wire.written,
         }
     }
 
@@ -127,7 +149,9 @@ impl<S: Read + Write> Session<S> {
     /// True once for bytes of which the machine has not been told.
     pub(crate) fn take_unreported(&mut self) -> Option<bool> {
         let read = self.ws.get_ref().wire().read;
-        let data = std::mem::take(&mut self.unreported) > 0;
+        let messages = std::mem::take(&mut self.unreported);
+        self.messages.0 += u64::from(messages);
+        let data = messages > 0;
         let progress = std::mem::replace(&mut self.reported, read) != read;
         (data || progress).then_some(data)
     }
@@ -174,9 +198,7 @@ impl<S: Read + Write> Session<S> {
 
     /// Queues everything that was accepted, then the Close frame.
     pub(crate) fn close(&mut self, code: u16, outbox: &Outbox) {
-        while let Some(message) = outbox.pop() {
-            self.give_message(message);
-        }
+        self.take_from(outbox, u64::MAX);
         self.given += frame_len(2);
         self.unflushed = true;
         let _ = self.ws.close(Some(close_frame(code)));
@@ -187,9 +209,8 @@ impl<S: Read + Write> Session<S> {
     pub(crate) fn flush(&mut self, outbox: &Outbox) -> Flushed {
         let mut rounds = 0;
         loop {
-            while self.buffered() < LOW_WATER {
-                let Some(message) = outbox.pop() else { break };
-                self.give_message(message);
+            while self.buffered() < LOW_WATER && self.take_from(outbox, LOW_WATER - self.buffered())
+            {
             }
             if !self.unflushed || !self.push() {
                 break;
@@ -215,20 +236,44 @@ impl<S: Read + Write> Session<S> {
         }
     }
 
-    /// Messages that may not have been handed over wholly, in order.
-    pub(crate) fn into_unsent(mut self, rest: VecDeque<Message>) -> Vec<Message> {
+    /// Messages that have not wholly been handed over, in order, and whether of the first a part has.
+    pub(crate) fn into_unsent(mut self) -> (bool, VecDeque<Waiting>) {
         self.settle();
-        self.in_flight
-            .into_iter()
-            .map(|(_, message)| message)
-            .chain(rest)
-            .collect()
+        let confirmed = self.ws.get_mut().confirmed();
+        let cut = self
+            .in_flight
+            .front()
+            .is_some_and(|(end, first)| end - frame_len(first.message.len()) < confirmed);
+        let waiting = self.in_flight.into_iter().map(|(_, waiting)| waiting);
+        (cut, waiting.collect())
     }
 
-    fn give_message(&mut self, message: Message) {
-        self.give(message.clone().into());
-        self.in_flight.push_back((self.given, message));
+    /// Gives tungstenite about so many bytes of what waits. False if nothing does.
+    fn take_from(&mut self, outbox: &Outbox, bytes: u64) -> bool {
+        let already = self.in_flight.len();
+        let in_flight = &mut self.in_flight;
+        if !outbox.take(bytes, |waiting| in_flight.push_back((u64::MAX, waiting))) {
+            return false;
+        }
+        for index in already..self.in_flight.len() {
+            let message = self.in_flight[index].1.message.clone();
+            self.give(message.into());
+            self.in_flight[index].0 = self.given;
+        }
         self.wrote = true;
+        true
+    }
+
+    /// A message of the session's own: it belongs to this connection, and is not handed back.
+    pub(crate) fn give_own(&mut self, message: Message) {
+        self.give(message.into());
+        self.wrote = true;
+    }
+
+    /// Says goodbye to a peer that is well, if it can be said without waiting.
+    pub(crate) fn leave(&mut self) {
+        let _ = self.ws.close(Some(close_frame(1000)));
+        self.push();
     }
 
     fn give(&mut self, frame: Frame) {
@@ -258,6 +303,7 @@ impl<S: Read + Write> Session<S> {
                 .is_some_and(|(end, _)| *end <= confirmed)
             {
                 self.in_flight.pop_front();
+                self.messages.1 += 1;
             }
         }
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 use futures_core::Stream;
-use heartbeat_driver::{Event, Handoff, Options, RequestError, Room};
+use heartbeat_driver::{Board, ClientStats, Event, Handoff, Options, RequestError, Room, Unsent};
 use tokio::task::JoinHandle;
 
 use crate::in_place::InPlace;
@@ -42,7 +42,6 @@ const BATCH: usize = 64;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Client {
     handoff: Arc<Handoff>,
     /// Who waits for events.
@@ -51,6 +50,7 @@ pub struct Client {
     taken: VecDeque<Event>,
     more: bool,
     sender: Sender,
+    board: Arc<Board>,
     task: JoinHandle<()>,
 }
 
@@ -82,6 +82,7 @@ impl Client {
             Box::new(move || wake_reader.wake()),
         ));
         let sender = driver.sender().clone();
+        let board = Arc::clone(driver.board());
         let task = Drive {
             driver,
             handoff: EndOnDrop(Arc::clone(&handoff)),
@@ -94,6 +95,7 @@ impl Client {
             taken: VecDeque::new(),
             more: true,
             sender,
+            board,
             task: tokio::spawn(task),
         }
     }
@@ -127,11 +129,51 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The client's figures, as of the last time that it came to rest: a moment ago, unless it is busy.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        self.sender.stats(&self.board)
+    }
+
+    /// Ends the client gracefully: what was accepted is written, the connection is closed within
+    /// `close_timeout`. Returns what was handed back and not taken as an event yet; messages that arrived
+    /// and were not taken are dropped. Who wants those says [`Sender::stop`] and takes events to the end.
+    ///
+    /// Dropping the future ends the client at once, as dropping the client does.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), heartbeat_tokio::RequestError> {
+    /// # use heartbeat_tokio::{Client, Options};
+    /// let client = Client::spawn(Options::new("wss://example.org/feed")?)?;
+    /// let unsent = client.stop().await;
+    /// println!("{} messages were not sent", unsent.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn stop(mut self) -> Unsent {
+        self.sender.stop();
+        let mut unsent = Unsent::default();
+        while let Some(event) = self.next().await {
+            unsent = unsent.and(event.into_unsent());
+        }
+        unsent
+    }
+}
+
 impl Stream for Client {
     type Item = Event;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         self.poll_event(cx)
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("handoff", &self.handoff)
+            .finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,9 @@ use std::task::{Context, Poll, ready};
 use atomic_waker::AtomicWaker;
 use futures_core::Stream;
 use heartbeat_driver::core::{Config, ConnId, Heartbeat};
-use heartbeat_driver::{Engine, Event, Options, RequestError, SharedDialect, Turn};
+use heartbeat_driver::{
+    Board, ClientStats, Engine, Event, Options, RequestError, SharedDialect, Turn, Unsent,
+};
 use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep_until};
 
@@ -106,10 +108,30 @@ impl InPlace {
         &self.sender
     }
 
+    /// Ends the client gracefully, as [`Client::stop`](crate::Client::stop) does, driving it meanwhile.
+    pub async fn stop(mut self) -> Unsent {
+        self.sender.stop();
+        let mut unsent = Unsent::default();
+        while let Some(event) = self.next().await {
+            unsent = unsent.and(event.into_unsent());
+        }
+        unsent
+    }
+
+    /// The client's figures as of now.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        self.engine.stats()
+    }
+
     /// The machine: phase, figures, configuration.
     #[must_use]
     pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
         self.engine.machine()
+    }
+
+    pub(crate) fn board(&self) -> &Arc<Board> {
+        self.engine.board()
     }
 
     pub(crate) fn waker(&self) -> &Arc<AtomicWaker> {

@@ -47,10 +47,11 @@ pub use sender::Sender;
 pub use transport::{Compat, Tcp, Transport};
 
 pub use heartbeat_driver::core;
-pub use heartbeat_driver::core::{Config, ConnId, Ping};
+pub use heartbeat_driver::core::{Config, ConnId, Failure, Ping};
 #[cfg(feature = "tls")]
 pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
-    Attempt, Bytes, Dial, Event, Message, Observer, Options, Reason, Refusal, Request,
-    RequestError, Seconds, SendError, SharedDialect, Utf8Bytes,
+    Attempt, Bytes, ClientStats, Dial, Event, Message, Observer, OnConnect, Opening, Options,
+    Progress, Reason, Refusal, Request, RequestError, Returned, Seconds, SendError, SharedDialect,
+    Unsent, Utf8Bytes,
 };

@@ -384,6 +384,19 @@ fn json_line(event: &Event) -> Value {
             json!({"event": "reconnect", "attempt": attempt, "delay_ms": millis(*delay)})
         }
         Event::GaveUp { reason } => json!({"event": "gave_up", "reason": give_up_value(*reason)}),
+        Event::Gap {
+            conn,
+            down_for,
+            cause,
+            attempts,
+            unsent,
+            ..
+        } => json!({
+            "event": "gap", "conn": conn.get(), "down_for_ms": millis(*down_for),
+            "cause": reason_value(*cause), "attempts": attempts, "unsent": unsent,
+        }),
+        Event::Ready { conn } => json!({"event": "ready", "conn": conn.get()}),
+        Event::Expired { unsent } => json!({"event": "expired", "unsent": unsent.len()}),
         Event::Stopped { unsent } => json!({"event": "stopped", "unsent": unsent.len()}),
         other => json!({"event": "unknown", "debug": format!("{other:?}")}),
     }
@@ -432,6 +445,9 @@ fn words(event: &Event) -> String {
             }
             words
         }
+        Event::Gap { down_for, .. } => format!("gap of {}", Seconds(*down_for)),
+        Event::Ready { conn } => format!("ready ({conn})"),
+        Event::Expired { unsent } => format!("{} messages held for too long", unsent.len()),
         Event::Reconnect { attempt, delay } => {
             format!("retry {attempt} in {:.2} s", delay.as_secs_f64())
         }

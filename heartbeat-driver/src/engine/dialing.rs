@@ -7,9 +7,10 @@ use heartbeat_core::{Cause, Clock, ConnId, Dialect as _, Event as Input, Instant
 use tracing::{debug, info};
 use tungstenite::protocol::WebSocketConfig;
 
+use super::performing::Before;
 use super::reading::ReadOn;
 use super::{Dial, Engine, Link};
-use crate::message::{Event, Reason, Seconds};
+use crate::message::{Event, Reason, Seconds, Unsent};
 use crate::options::{Attempt, Options};
 use crate::session::{Session, io_cause};
 use crate::upgrade::{Progress, Upgrade};
@@ -47,11 +48,15 @@ impl<S: Read + Write> Engine<S> {
     pub(super) fn begin_dial(&mut self, conn: ConnId, attempt: u32, refresh: bool, now: Instant) {
         info!(%conn, attempt, "connecting");
         self.events.push_back(Event::Connecting { conn, attempt });
-        match (self.options.factory)(Attempt {
+        self.attempt = Attempt {
             conn,
             attempt,
             refresh,
-        }) {
+        };
+        if let Some(lost) = &mut self.lost {
+            lost.attempts = lost.attempts.saturating_add(1);
+        }
+        match (self.options.factory)(self.attempt) {
             Ok(request) => {
                 self.dial = Some(Dial {
                     conn,
@@ -79,8 +84,9 @@ impl<S: Read + Write> Engine<S> {
             conn,
             Reason::Cause(cause),
             detail,
-            (Duration::ZERO, Duration::ZERO),
-            Vec::new(),
+            Before::default(),
+            Unsent::default(),
+            now,
         );
         self.step(now, Input::Closed(conn, cause));
     }
@@ -104,13 +110,19 @@ impl<S: Read + Write> Engine<S> {
             Progress::Done(ws) => {
                 let now = clock.now();
                 self.link = Link::Open(Box::new(Session::new(conn, *ws)));
-                self.outbox.open();
+                let ready = self.machine.config().session_timeout().is_none();
+                self.outbox.open(conn, ready);
                 let after = now.saturating_duration_since(since);
                 info!(%conn, "connected after {}", Seconds(after));
                 self.tell_monitor_started(conn);
                 self.events.push_back(Event::Connected { conn, after });
+                self.tell_gap(conn, ready, now);
                 self.step(now, Input::Connected(conn));
                 self.greet(conn);
+                if !ready {
+                    self.opening = self.options.on_connect.is_some();
+                    self.open_session(conn, None, now);
+                }
                 if self.paused {
                     self.step(now, Input::ReadPaused(conn));
                 }

@@ -5,6 +5,7 @@
 //! told to. Nothing here blocks, and no rule of time is decided here.
 
 mod dialing;
+mod opening;
 mod performing;
 mod reading;
 
@@ -15,9 +16,11 @@ use std::sync::Arc;
 use heartbeat_core::{Clock, Config, ConnId, Event as Input, Heartbeat, Instant, Phase, Variables};
 
 pub(crate) use self::dialing::websocket_config;
+use self::opening::Lost;
 use self::reading::ReadOn;
-use crate::message::{Event, Message};
-use crate::options::{Options, SharedDialect};
+use crate::board::{Board, ClientStats};
+use crate::message::{Event, Unsent};
+use crate::options::{Attempt, Options, SharedDialect};
 use crate::outbox::{Notify, Outbox};
 use crate::request::{Request, RequestError};
 use crate::session::Session;
@@ -67,7 +70,18 @@ pub struct Engine<S: Read + Write> {
     dial: Option<Dial>,
     paused: bool,
     ended: bool,
-    unsent: Vec<Message>,
+    /// The application's `on_connect` has yet to say that the session is ready.
+    opening: bool,
+    /// What the latest dial was told.
+    attempt: Attempt,
+    /// The ready connection that was lost, until another one is ready.
+    lost: Option<Box<Lost>>,
+    /// When the first of the messages that are held expires.
+    expires: Instant,
+    unsent: Unsent,
+    board: Arc<Board>,
+    /// The machine has done something that the board does not show yet.
+    news: bool,
     /// What the dialect keeps of the messages.
     tracked: Variables,
     /// Where its own messages are written.
@@ -106,6 +120,7 @@ impl<S: Read + Write> Engine<S> {
         if options.tls_expected {
             options.prepare_tls()?;
         }
+        options.prepare_session();
         let machine = Heartbeat::new(
             Arc::clone(&options.config),
             Arc::clone(&options.dialect),
@@ -121,7 +136,17 @@ impl<S: Read + Write> Engine<S> {
             dial: None,
             paused: false,
             ended: false,
-            unsent: Vec::new(),
+            opening: false,
+            attempt: Attempt {
+                conn: ConnId::new(0),
+                attempt: 0,
+                refresh: false,
+            },
+            lost: None,
+            expires: Instant::NEVER,
+            unsent: Unsent::default(),
+            board: Arc::default(),
+            news: true,
             tracked: Variables::new(),
             buffer: String::new(),
         })
@@ -139,7 +164,20 @@ impl<S: Read + Write> Engine<S> {
 
     /// When to turn again at the latest.
     pub fn wake(&self) -> Option<Instant> {
-        self.machine.wake()
+        let wake = self.machine.wake().unwrap_or(Instant::NEVER);
+        let wake = wake.min(self.expires);
+        (wake != Instant::NEVER).then_some(wake)
+    }
+
+    /// The client's figures, as of now.
+    pub fn stats(&self) -> ClientStats {
+        self.publish();
+        self.board.stats(&self.outbox)
+    }
+
+    /// The same for whoever does not have the engine, as of the last time that it came to rest.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// The connection for which a byte stream is wanted.
@@ -260,10 +298,24 @@ impl<S: Read + Write> Engine<S> {
                 // What has arrived meanwhile has been announced long ago: nobody wakes us for it.
                 continue;
             }
+            self.publish_news();
             if self.events.is_empty() && self.dial.is_none() && !self.ended {
                 return Turn::Idle;
             }
         }
+    }
+
+    /// Passes the figures on, if any has changed that changes seldom.
+    fn publish_news(&mut self) {
+        if std::mem::take(&mut self.news) {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        let machine = &self.machine;
+        self.board
+            .publish(machine.phase(), machine.is_ready(), machine.stats());
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -283,7 +335,7 @@ impl<S: Read + Write> Drop for Engine<S> {
     /// Who holds on to the outbox, or waits for room in it, is told that nobody will take anything.
     fn drop(&mut self) {
         self.outbox.end();
-        self.outbox.close();
+        self.outbox.close(false, VecDeque::new(), Instant::NEVER);
     }
 }
 

@@ -6,53 +6,80 @@ use std::time::Duration;
 
 use heartbeat_core::{
     AbortReason, Action, Ask, Cause, ConnId, Dialect as _, Draft, Event as Input, GiveUp, Instant,
-    Outgoing, Phase, Reply,
+    Message as Received, Outgoing, Phase, Reply,
 };
 use tracing::{debug, info, warn};
 
 use super::{Engine, Link};
-use crate::message::{DisplayCause, Event, Message, Reason, Seconds};
+use crate::message::{DisplayCause, Event, Reason, Seconds, Unsent};
 use crate::session::Session;
 
 impl<S: Read + Write> Engine<S> {
     pub(super) fn obey(&mut self, now: Instant) {
-        let (kick, stop) = self.outbox.commands();
-        if kick {
+        let commands = self.outbox.commands(now);
+        if let Some((conn, outcome)) = commands.session {
+            match outcome {
+                Ok(()) => self.session_ready(conn, now),
+                Err(failure) => self.session_failed(conn, failure, now),
+            }
+        }
+        if commands.kick {
             self.step(now, Input::Kick);
         }
-        if stop {
+        if commands.stop {
             self.outbox.end();
             self.step(now, Input::Stop);
         }
+        self.expire(now);
         // What else was pending are messages: they go out now, not when the socket has run dry.
         self.settle(now);
     }
 
+    /// Hands back what has been held for too long.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if self.options.outbox.hold.is_none() {
+            return;
+        }
+        let config = self.machine.config();
+        let (unsent, oldest) = self.outbox.expire(|held| config.expiry(held) <= now);
+        self.expires = oldest.map_or(Instant::NEVER, |held| config.expiry(held));
+        if !unsent.is_empty() {
+            warn!(unsent = unsent.len(), "held for too long");
+            self.board.handed_back(unsent.len());
+            self.events.push_back(Event::Expired { unsent });
+        }
+    }
+
     pub(super) fn step(&mut self, now: Instant, event: Input<'_>) {
-        let spans = self.spans(now);
+        let before = self.before(now);
         let step = self.machine.step(now, event);
         if let Some(observer) = &mut self.options.observer {
             observer(now, &event, &step, self.machine.phase());
         }
+        self.news |= !step.actions.is_empty()
+            || !matches!(
+                event,
+                Input::Received(_, Received::Data)
+                    | Input::Progress(_)
+                    | Input::Wrote(_)
+                    | Input::WriteBlocked(_)
+            );
         for action in step.actions {
-            self.perform(now, action, spans);
+            self.perform(now, action, before);
         }
         if self.machine.phase() == Phase::Stopped && !self.ended {
             self.ended = true;
             self.outbox.end();
-            let mut unsent = self.drop_link();
-            unsent.splice(0..0, std::mem::take(&mut self.unsent));
-            info!("stopped");
+            let last = self.drop_link(now);
+            let unsent = std::mem::take(&mut self.unsent).and(last);
+            self.expires = Instant::NEVER;
+            self.board.handed_back(unsent.len());
+            info!(unsent = unsent.len(), "stopped");
             self.events.push_back(Event::Stopped { unsent });
         }
     }
 
-    pub(super) fn perform(
-        &mut self,
-        now: Instant,
-        action: Action<'_>,
-        spans: (Duration, Duration),
-    ) {
+    pub(super) fn perform(&mut self, now: Instant, action: Action<'_>, before: Before) {
         match action {
             Action::Connect {
                 conn,
@@ -78,7 +105,7 @@ impl<S: Read + Write> Engine<S> {
                     session.close(code, &outbox);
                 }
             }
-            Action::Abort { conn, reason } => self.abort(conn, reason, spans),
+            Action::Abort { conn, reason } => self.abort(conn, reason, before, now),
             Action::ReconnectAt { attempt, delay, .. } => {
                 info!("retry {attempt} in {}", Seconds(delay));
                 self.events.push_back(Event::Reconnect { attempt, delay });
@@ -172,27 +199,27 @@ impl<S: Read + Write> Engine<S> {
             // A verdict of our own came first.
             return;
         }
-        let spans = self.spans(now);
-        let unsent = self.drop_link();
+        let before = self.before(now);
+        let unsent = self.drop_link(now);
         if self.machine.phase() == Phase::Closing {
             self.unsent = unsent;
         } else {
-            self.tell_disconnected(conn, Reason::Cause(cause), detail, spans, unsent);
+            self.tell_disconnected(conn, Reason::Cause(cause), detail, before, unsent, now);
         }
         self.step(now, Input::Closed(conn, cause));
     }
 
-    pub(super) fn abort(&mut self, conn: ConnId, reason: AbortReason, spans: (Duration, Duration)) {
+    fn abort(&mut self, conn: ConnId, reason: AbortReason, before: Before, now: Instant) {
         if self.current() != Some(conn) {
             return;
         }
         // Dropping the transport closes the socket at once; nothing more is read from it or sent.
-        let unsent = self.drop_link();
+        let unsent = self.drop_link(now);
         self.dial = None;
         match reason {
             // The user's own wish: only the end is told.
             AbortReason::Stale | AbortReason::CloseTimeout => self.unsent = unsent,
-            _ => self.tell_disconnected(conn, Reason::Verdict(reason), None, spans, unsent),
+            _ => self.tell_disconnected(conn, Reason::Verdict(reason), None, before, unsent, now),
         }
     }
 
@@ -201,12 +228,16 @@ impl<S: Read + Write> Engine<S> {
         conn: ConnId,
         reason: Reason,
         detail: Option<Box<str>>,
-        (idle, open): (Duration, Duration),
-        unsent: Vec<Message>,
+        before: Before,
+        unsent: Unsent,
+        now: Instant,
     ) {
+        let Before { idle, open, .. } = before;
         let text = detail.as_deref().unwrap_or_default();
         let (idle_text, open_text) = (Seconds(idle), Seconds(open));
         warn!(%conn, unsent = unsent.len(), detail = text, "disconnected: {reason}, idle for {idle_text}, open for {open_text}");
+        self.board.handed_back(unsent.len());
+        self.note_loss(reason, before, unsent.len(), now);
         self.events.push_back(Event::Disconnected {
             conn,
             reason,
@@ -217,30 +248,52 @@ impl<S: Read + Write> Engine<S> {
         });
     }
 
-    /// Closes the socket; what was not written comes back.
-    pub(super) fn drop_link(&mut self) -> Vec<Message> {
-        let queued = self.outbox.close();
-        match std::mem::replace(&mut self.link, Link::Down) {
-            Link::Open(session) => session.into_unsent(queued),
-            Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => queued.into(),
+    /// Closes the socket; what was not written comes back, or is held.
+    fn drop_link(&mut self, now: Instant) -> Unsent {
+        self.opening = false;
+        if let Link::Open(session) = &self.link {
+            self.board.traffic(session.traffic());
         }
+        self.board.connection_ended();
+        let (cut, in_flight) = match std::mem::replace(&mut self.link, Link::Down) {
+            Link::Open(session) => session.into_unsent(),
+            Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => Default::default(),
+        };
+        let unsent = self.outbox.close(cut, in_flight, now);
+        self.expire(now);
+        unsent
     }
 
-    /// How long nothing was heard, and how long the connection is open.
-    pub(super) fn spans(&self, now: Instant) -> (Duration, Duration) {
+    /// How the connection stands, before a step may end it.
+    pub(super) fn before(&self, now: Instant) -> Before {
         let since = |anchor: Option<Instant>| {
             anchor.map_or(Duration::ZERO, |anchor| {
                 now.saturating_duration_since(anchor)
             })
         };
-        (
-            since(self.machine.heard()),
-            since(self.machine.open_since()),
-        )
+        Before {
+            idle: since(self.machine.heard()),
+            open: since(self.machine.open_since()),
+            ready: self.machine.is_ready(),
+        }
     }
 }
 
-fn session<S: Read + Write>(link: &mut Link<S>, conn: ConnId) -> Option<&mut Session<S>> {
+/// How a connection stood before it ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    /// How long nothing had been heard.
+    pub(super) idle: Duration,
+    /// How long it had been open.
+    pub(super) open: Duration,
+    /// Its session was ready.
+    pub(super) ready: bool,
+}
+
+pub(super) fn session<S: Read + Write>(
+    link: &mut Link<S>,
+    conn: ConnId,
+) -> Option<&mut Session<S>> {
     match link {
         Link::Open(session) if session.conn == conn => Some(session),
         Link::Open(_) | Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => None,

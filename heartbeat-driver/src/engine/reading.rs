@@ -39,7 +39,7 @@ impl<S: Read + Write> Engine<S> {
                     }
                     Sort::Both => {
                         self.heartbeat(conn, Received::Text(&text), clock);
-                        return self.deliver(conn, Message::Text(text));
+                        return self.deliver(conn, Message::Text(text), clock);
                     }
                 }
             }
@@ -51,7 +51,7 @@ impl<S: Read + Write> Engine<S> {
                     }
                     Sort::Both => {
                         self.heartbeat(conn, Received::Binary(&bytes), clock);
-                        return self.deliver(conn, Message::Binary(bytes));
+                        return self.deliver(conn, Message::Binary(bytes), clock);
                     }
                 }
             }
@@ -73,21 +73,30 @@ impl<S: Read + Write> Engine<S> {
             Heard::Frame(Frame::Frame(_)) => return ReadOn::Again,
         };
         session.unreported += 1;
-        if self.paused {
-            // Closing: the end of what the peer says is waited for, and there is no room for the rest.
-            return ReadOn::Again;
-        }
         if session.unreported >= BURST {
             self.settle(clock.now());
+        }
+        self.deliver(conn, message, clock)
+    }
+
+    #[inline]
+    fn deliver(&mut self, conn: ConnId, message: Message, clock: &impl Clock) -> ReadOn {
+        if self.paused | self.opening {
+            return self.deliver_with_care(conn, message, clock);
         }
         ReadOn::Message(Event::Message { conn, message })
     }
 
-    /// A message that the machine has taken already goes on to the application.
-    pub(super) fn deliver(&mut self, conn: ConnId, message: Message) -> ReadOn {
+    #[cold]
+    fn deliver_with_care(&mut self, conn: ConnId, message: Message, clock: &impl Clock) -> ReadOn {
         if self.paused {
+            // Closing: the end of what the peer says is waited for, and there is no room for the rest.
             return ReadOn::Again;
         }
+        let now = clock.now();
+        // What has come is life, also if the session is given up because of it.
+        self.report(now);
+        self.open_session(conn, Some(&message), now);
         ReadOn::Message(Event::Message { conn, message })
     }
 
@@ -114,9 +123,13 @@ impl<S: Read + Write> Engine<S> {
     /// what waits, and let due timers act.
     pub(super) fn settle(&mut self, now: Instant) {
         self.report(now);
+        if self.expires <= now {
+            self.expire(now);
+        }
         if let Link::Open(session) = &mut self.link {
             let conn = session.conn;
             let flushed = session.flush(&self.outbox);
+            self.board.traffic(session.traffic());
             if flushed.moved {
                 self.step(now, Input::Wrote(conn));
             }

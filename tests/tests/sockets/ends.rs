@@ -236,7 +236,11 @@ fn stop_hands_back_what_a_frozen_server_did_not_take(case: Case) {
         _ => None,
     });
     assert!(!unsent.is_empty());
-    assert!(unsent.iter().all(|message| message.len() == 64 << 10));
+    assert!(
+        unsent
+            .iter()
+            .all(|returned| returned.message.len() == 64 << 10)
+    );
 }
 
 fn a_sender_that_outlives_its_client_is_told(case: Case) {

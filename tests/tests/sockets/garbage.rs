@@ -76,7 +76,7 @@ fn given_up(client: &mut Client) -> (String, GiveUp) {
         match client.next() {
             Some(Event::Disconnected { reason, .. }) => ends.push(reason.to_string()),
             Some(Event::GaveUp { reason }) => gave_up = Some(reason),
-            Some(Event::Stopped { unsent }) => assert_eq!(unsent, []),
+            Some(Event::Stopped { unsent }) => assert!(unsent.is_empty()),
             Some(Event::Connecting { attempt, .. }) => assert_eq!(attempt, 0),
             Some(_) => {}
             None => break,

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use heartbeat_tokio::core::Config;
-use heartbeat_tokio::{Event, Message, Options, SendError};
+use heartbeat_tokio::{Event, Message, Options, SendError, Unsent};
 use rustix::net::sockopt;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tungstenite::WebSocket;
@@ -247,7 +247,7 @@ pub(crate) struct End {
     /// In the words of `Reason`'s `Display`.
     pub(crate) reason: String,
     pub(crate) detail: String,
-    pub(crate) unsent: Vec<Message>,
+    pub(crate) unsent: Unsent,
 }
 
 impl Sender {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use heartbeat_tokio::Message;
 use heartbeat_tokio::core::{Class, Dialect};
+use heartbeat_tokio::{Message, Unsent};
 
 use crate::harness::{BINARY, Case, Server, frame, read_to_the_end, write_until_full};
 
@@ -126,7 +126,7 @@ fn numbered(number: u64) -> Message {
 }
 
 #[track_caller]
-fn assert_accounts(accepted: u64, received: u64, unsent: &[Message]) {
+fn assert_accounts(accepted: u64, received: u64, unsent: Unsent) {
     // All that the operating system took arrives, whole or in part; what comes back begins with
     // what did not arrive whole.
     let expected: Vec<Message> = (received..accepted).map(numbered).collect();
@@ -135,7 +135,7 @@ fn assert_accounts(accepted: u64, received: u64, unsent: &[Message]) {
         expected.len(),
         "{accepted} accepted, {received} received"
     );
-    assert!(unsent == expected, "in order");
+    assert!(unsent.into_messages() == expected, "in order");
 }
 
 fn frozen(case: Case, config: &str, verdict: &str) {
@@ -166,7 +166,7 @@ fn frozen(case: Case, config: &str, verdict: &str) {
             receiver.join().expect("no panic"),
         );
         assert!(!end.unsent.is_empty(), "the path was full");
-        assert_accounts(accepted, received, &end.unsent);
+        assert_accounts(accepted, received, end.unsent);
     });
 }
 
@@ -184,6 +184,8 @@ fn a_frozen_server_with_a_full_send_path_is_dead_at_a_shorter_write_timeout(case
 
 fn a_connection_that_dies_in_a_send_burst_accounts_for_every_message(case: Case) {
     const MESSAGES: u64 = 700;
+    /// A message with its header, length and mask (RFC 6455 §5.2).
+    const FRAME: usize = 1008;
     for read in [0, 1, 1007, 50_000, 400_000] {
         let server = Server::narrow();
         let mut client = case.connect(&server, "{}");
@@ -198,7 +200,7 @@ fn a_connection_that_dies_in_a_send_burst_accounts_for_every_message(case: Case)
                     .shutdown(Shutdown::Write)
                     .expect("an open socket");
                 bytes.extend(read_to_the_end(ws.get_mut()));
-                whole_messages(&bytes)
+                (whole_messages(&bytes), bytes.len() % FRAME != 0)
             });
             client.until_connected();
             let accepted = scope.spawn(move || {
@@ -208,11 +210,19 @@ fn a_connection_that_dies_in_a_send_burst_accounts_for_every_message(case: Case)
             });
             let end = client.until_disconnected();
             assert_eq!(end.reason, "eof");
-            let (accepted, received) = (
-                accepted.join().expect("no panic"),
-                receiver.join().expect("no panic"),
+            let accepted = accepted.join().expect("no panic");
+            let (received, in_two) = receiver.join().expect("no panic");
+            let cuts: Vec<usize> = (0..)
+                .zip(&end.unsent)
+                .filter(|(_, returned)| returned.cut)
+                .map(|(index, _)| index)
+                .collect();
+            assert_eq!(
+                cuts,
+                if in_two { vec![0] } else { vec![] },
+                "the one of which a part arrived"
             );
-            assert_accounts(accepted, received, &end.unsent);
+            assert_accounts(accepted, received, end.unsent);
         });
     }
 }

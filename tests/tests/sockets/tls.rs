@@ -343,7 +343,7 @@ fn a_stuck_write_under_tls_is_judged_and_accounted_for(case: Case) {
             expected.len(),
             "{accepted} accepted, {received} received"
         );
-        assert!(end.unsent == expected, "in order");
+        assert!(end.unsent.into_messages() == expected, "in order");
     });
 }
 

@@ -59,6 +59,14 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
+/// The wall clock is not virtual: what it says is left out.
+fn without_wall_time(mut event: Event) -> Event {
+    if let Event::Gap { since, .. } = &mut event {
+        *since = std::time::SystemTime::UNIX_EPOCH;
+    }
+    event
+}
+
 /// A connection that is upgraded, and what the server does on it.
 pub(crate) fn visit(acts: impl IntoIterator<Item = (f64, Act)>) -> Visit {
     let acts = acts
@@ -184,7 +192,7 @@ async fn live_on_tokio(script: Script) -> Log {
     });
     let mut events = Vec::new();
     while let Ok(Some(event)) = tokio::time::timeout_at(start + script.until, client.next()).await {
-        events.push((start.elapsed(), event));
+        events.push((start.elapsed(), without_wall_time(event)));
     }
     drop(client);
     Log {
@@ -331,7 +339,7 @@ pub(crate) fn run_on_blocking(script: &Script) -> Log {
     loop {
         let left = script.until.saturating_sub(*now.borrow());
         match client.recv_timeout(left) {
-            Ok(event) => events.push((*now.borrow(), event)),
+            Ok(event) => events.push((*now.borrow(), without_wall_time(event))),
             Err(_) => break,
         }
     }

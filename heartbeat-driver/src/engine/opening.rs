@@ -1,0 +1,117 @@
+//! Sessions: what comes between an open connection and one that is the application's; and what was
+//! missed between two of these.
+
+use std::io::{Read, Write};
+use std::time::{Duration, SystemTime};
+
+use heartbeat_core::{Cause, ConnId, Event as Input, Failure, Instant};
+use tracing::{info, warn};
+
+use super::performing::{Before, session};
+use super::{Engine, Link};
+use crate::clock;
+use crate::message::{Event, Message, Reason, Seconds};
+use crate::opening::{Opening, Progress};
+
+/// The ready connection that was lost last.
+pub(super) struct Lost {
+    /// The last byte heard on it, on both clocks.
+    since: SystemTime,
+    heard: Instant,
+    cause: Reason,
+    /// Dials since then.
+    pub(super) attempts: u32,
+    /// Messages handed back since then.
+    unsent: usize,
+}
+
+impl<S: Read + Write> Engine<S> {
+    /// Lets the application go on with making the session ready, if it does so in here.
+    pub(super) fn open_session(&mut self, conn: ConnId, message: Option<&Message>, now: Instant) {
+        let (Some(on_connect), true) = (&mut self.options.on_connect, self.opening) else {
+            return;
+        };
+        let mut messages = Vec::new();
+        let mut opening = Opening {
+            attempt: self.attempt,
+            messages: &mut messages,
+        };
+        let progress = match message {
+            None => on_connect.connected(&mut opening),
+            Some(message) => on_connect.message(message, &mut opening),
+        };
+        if let Some(session) = session(&mut self.link, conn) {
+            for message in messages {
+                session.give_own(message);
+            }
+        }
+        match progress {
+            Progress::Pending => {}
+            Progress::Ready => self.session_ready(conn, now),
+            Progress::Failed(failure) => self.session_failed(conn, failure, now),
+        }
+    }
+
+    pub(super) fn session_ready(&mut self, conn: ConnId, now: Instant) {
+        let is_open = matches!(&self.link, Link::Open(session) if session.conn == conn);
+        if !is_open || self.machine.is_ready() {
+            return;
+        }
+        self.opening = false;
+        self.step(now, Input::Ready(conn));
+        if self.machine.is_ready() {
+            info!(%conn, "session ready");
+            self.lost = None;
+            self.outbox.open(conn, true);
+            self.events.push_back(Event::Ready { conn });
+        }
+    }
+
+    /// The application does not want this connection, and says what is to become of it.
+    pub(super) fn session_failed(&mut self, conn: ConnId, failure: Failure, now: Instant) {
+        if let Some(session) = session(&mut self.link, conn) {
+            session.leave();
+            self.lost(conn, Cause::Session(failure), None, now);
+        }
+    }
+
+    /// A connection or a dial has ended: from which moment on something may be missing.
+    pub(super) fn note_loss(&mut self, cause: Reason, before: Before, unsent: usize, now: Instant) {
+        if let Some(lost) = &mut self.lost {
+            // That other session has never come to be: the gap is the old one still.
+            lost.unsent = lost.unsent.saturating_add(unsent);
+        } else if before.ready {
+            let wall = clock::wall();
+            self.lost = Some(Box::new(Lost {
+                since: wall.checked_sub(before.idle).unwrap_or(wall),
+                heard: earlier(now, before.idle),
+                cause,
+                attempts: 0,
+                unsent,
+            }));
+        }
+    }
+
+    /// Connected again: tells what may be missing. It ends with a ready session.
+    pub(super) fn tell_gap(&mut self, conn: ConnId, ready: bool, now: Instant) {
+        let Some(lost) = &self.lost else { return };
+        let down_for = now.saturating_duration_since(lost.heard);
+        warn!(%conn, attempts = lost.attempts, unsent = lost.unsent, "gap of {} after {}", Seconds(down_for), lost.cause);
+        self.events.push_back(Event::Gap {
+            conn,
+            since: lost.since,
+            down_for,
+            cause: lost.cause,
+            attempts: lost.attempts,
+            unsent: lost.unsent,
+        });
+        if ready {
+            self.lost = None;
+        }
+    }
+}
+
+fn earlier(now: Instant, span: Duration) -> Instant {
+    let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    Instant::from_nanos(now.as_nanos().saturating_sub(span))
+}
