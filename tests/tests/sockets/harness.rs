@@ -1,13 +1,14 @@
 //! One face for all ways of driving a client, a server of bare sockets, and processes of our own.
 
 use std::env;
+use std::fmt::Debug;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use heartbeat_tokio::core::Config;
-use heartbeat_tokio::{Event, Message, Options, SendError, Unsent};
+use heartbeat_tokio::{ClientStats, ConnId, Event, Failure, Message, Options, SendError, Unsent};
 use rustix::net::sockopt;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tungstenite::WebSocket;
@@ -229,6 +230,42 @@ impl Client {
         })
     }
 
+    pub(crate) fn stats(&self) -> ClientStats {
+        match &self.driver {
+            Driver::TokioTask(client, _) => client.stats(),
+            Driver::TokioInPlace(client, _) => client.stats(),
+            Driver::BlockingThread(client) => client.stats(),
+            Driver::BlockingInPlace(client) => client.stats(),
+        }
+    }
+
+    /// Waits for the end that it asks for.
+    pub(crate) fn stop(self) -> Unsent {
+        match self.driver {
+            Driver::TokioTask(client, runtime) => runtime.block_on(client.stop()),
+            Driver::TokioInPlace(client, runtime) => runtime.block_on(client.stop()),
+            Driver::BlockingThread(client) => client.stop(),
+            Driver::BlockingInPlace(client) => client.stop(),
+        }
+    }
+
+    /// What its `Debug` says.
+    pub(crate) fn shown(&self) -> String {
+        let (client, sender): (&dyn Debug, &dyn Debug) = (
+            match &self.driver {
+                Driver::TokioTask(client, _) => client,
+                Driver::TokioInPlace(client, _) => client,
+                Driver::BlockingThread(client) => client,
+                Driver::BlockingInPlace(client) => client,
+            },
+            match &self.sender {
+                Sender::Tokio(sender, _) => sender,
+                Sender::Blocking(sender) => sender,
+            },
+        );
+        format!("{client:?} {sender:?}")
+    }
+
     /// Drives the client, throwing its events away, for this long.
     pub(crate) fn drive_for(&mut self, span: Duration) {
         let end = Instant::now() + span;
@@ -263,6 +300,31 @@ impl Sender {
         match self {
             Self::Tokio(sender, handle) => handle.block_on(sender.send(message)),
             Self::Blocking(sender) => sender.send(message),
+        }
+    }
+
+    pub(crate) fn send_opening(
+        &self,
+        conn: ConnId,
+        message: impl Into<Message>,
+    ) -> Result<(), SendError> {
+        match self {
+            Self::Tokio(sender, _) => sender.send_opening(conn, message),
+            Self::Blocking(sender) => sender.send_opening(conn, message),
+        }
+    }
+
+    pub(crate) fn ready(&self, conn: ConnId) {
+        match self {
+            Self::Tokio(sender, _) => sender.ready(conn),
+            Self::Blocking(sender) => sender.ready(conn),
+        }
+    }
+
+    pub(crate) fn fail(&self, conn: ConnId, failure: Failure) {
+        match self {
+            Self::Tokio(sender, _) => sender.fail(conn, failure),
+            Self::Blocking(sender) => sender.fail(conn, failure),
         }
     }
 

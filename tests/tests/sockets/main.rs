@@ -47,4 +47,5 @@ mod on_tokio;
 mod pings;
 mod pressure;
 mod sending;
+mod sessions;
 mod tls;

@@ -1,0 +1,227 @@
+//! Sessions and what is held, to the nanosecond: the engine over an in-memory stream, with a clock that
+//! is set by hand. The adapters add nothing but waiting.
+
+use heartbeat_driver::core::{Clock, Config, ConnId, Instant};
+use heartbeat_driver::{Engine, Event, Opening, Options, Progress, Turn};
+use heartbeat_tests::sim::{End, pipe};
+use tungstenite::{HandshakeError, Message, WebSocket};
+
+const S: u64 = 1_000_000_000;
+
+/// A clock that stands still, so many nanoseconds after its origin.
+#[derive(Clone, Copy)]
+struct At(u64);
+
+impl Clock for At {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.0)
+    }
+}
+
+const CONFIG: &str = r#"{"idle_timeout": "900s", "ping": "never", "check_interval": null, "pong_timeout": null,
+    "backoff": {"base": "2s", "cap": "60s", "jitter_percent": 0}, "time_to_live": "5s""#;
+
+fn options(more: &str) -> Options {
+    let config = Config::from_json(&format!("{CONFIG}{more}}}")).expect("a configuration");
+    Options::new("ws://server.test/")
+        .expect("a URL")
+        .config(config)
+}
+
+struct Rig {
+    engine: Engine<End>,
+    dial: Option<ConnId>,
+}
+
+impl Rig {
+    fn new(options: Options) -> Self {
+        let nobody = || Box::new(|| {});
+        let engine = Engine::new(options, At(0).now(), nobody(), nobody());
+        Self {
+            engine: engine.expect("no TLS, no error"),
+            dial: None,
+        }
+    }
+
+    /// What there is to tell at that moment, in words.
+    fn turn(&mut self, at: u64) -> Vec<String> {
+        let mut words = Vec::new();
+        loop {
+            match self.engine.turn(&At(at)) {
+                Turn::Event(event) => words.push(tell(event)),
+                Turn::Dial(dial) => self.dial = Some(dial.conn),
+                Turn::Again => {}
+                Turn::Idle | Turn::Ended => return words,
+            }
+        }
+    }
+
+    /// The dial succeeds at that moment.
+    fn connect(&mut self, at: u64, capacity: usize) -> (WebSocket<End>, Vec<String>) {
+        let (ours, theirs) = pipe(capacity);
+        let conn = self.dial.take().expect("a dial");
+        self.engine.dialed(conn, Ok(ours), &At(at));
+        let mut words = self.turn(at);
+        let ws = match tungstenite::accept(theirs) {
+            Ok(ws) => ws,
+            Err(HandshakeError::Interrupted(_)) => panic!("half a request"),
+            Err(HandshakeError::Failure(error)) => panic!("{error}"),
+        };
+        words.extend(self.turn(at));
+        (ws, words)
+    }
+
+    fn send(&self, text: &str) {
+        self.engine.outbox().try_send(text.into()).expect("room");
+    }
+
+    fn wake(&self) -> Option<u64> {
+        self.engine.wake().map(Instant::as_nanos)
+    }
+}
+
+fn tell(event: Event) -> String {
+    match event {
+        Event::Connecting { attempt, .. } => format!("connecting {attempt}"),
+        Event::Connected { .. } => "connected".into(),
+        Event::Gap {
+            down_for,
+            cause,
+            attempts,
+            unsent,
+            ..
+        } => format!("gap of {down_for:?} by {cause}, {attempts} dials, {unsent} unsent"),
+        Event::Ready { .. } => "ready".into(),
+        Event::Message { message, .. } => message.as_text().unwrap_or("?").into(),
+        Event::Disconnected { reason, .. } => reason.to_string(),
+        Event::Reconnect { delay, .. } => format!("retry in {delay:?}"),
+        Event::Expired { unsent } => {
+            let texts = unsent.into_messages();
+            let texts = texts.iter().map(|message| message.as_text().unwrap_or("?"));
+            format!("expired: {}", texts.collect::<Vec<_>>().join(", "))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn texts(ws: &mut WebSocket<End>) -> Vec<String> {
+    let mut texts = Vec::new();
+    while let Ok(message) = ws.read() {
+        if let Message::Text(text) = message {
+            texts.push(text.to_string());
+        }
+    }
+    texts
+}
+
+#[test]
+fn a_message_is_held_exactly_for_its_time_to_live() {
+    let mut rig = Rig::new(options(r#", "connect_timeout": "600s""#).hold(10, 100));
+    assert_eq!(rig.turn(0), ["connecting 0"]);
+    rig.send("a");
+    assert!(rig.turn(S).is_empty());
+    rig.send("b");
+    assert!(rig.turn(2 * S).is_empty());
+    assert_eq!(rig.wake(), Some(6 * S));
+    assert!(rig.turn(6 * S - 1).is_empty());
+    assert_eq!(rig.turn(6 * S), ["expired: a"]);
+    assert_eq!(rig.wake(), Some(7 * S));
+    // A connection that is there in time takes what is left.
+    let (mut ws, words) = rig.connect(7 * S - 1, 4096);
+    assert_eq!(words, ["connected"]);
+    assert_eq!(texts(&mut ws), ["b"]);
+    assert!(rig.turn(7 * S).is_empty());
+}
+
+#[test]
+fn no_message_goes_to_a_connection_after_its_time_to_live() {
+    let mut rig = Rig::new(options(r#", "connect_timeout": "600s""#).hold(10, 100));
+    rig.turn(0);
+    rig.send("late");
+    rig.turn(S);
+    // Nobody has turned the engine in between: the host slept.
+    let (mut ws, words) = rig.connect(6 * S, 4096);
+    assert_eq!(words, ["expired: late", "connected"]);
+    assert!(texts(&mut ws).is_empty());
+}
+
+#[test]
+fn a_session_has_exactly_its_time_and_ttl_goes_on_meanwhile() {
+    let options = options(r#", "session_timeout": "7s""#).hold(10, 100);
+    let mut rig = Rig::new(options.session_by_application());
+    rig.turn(0);
+    rig.send("held");
+    let (mut ws, words) = rig.connect(S, 4096);
+    assert_eq!(words, ["connected"]);
+    assert_eq!(rig.turn(5 * S), [] as [&str; 0]);
+    assert_eq!(rig.turn(6 * S), ["expired: held"]);
+    assert_eq!(rig.wake(), Some(8 * S));
+    assert!(rig.turn(8 * S - 1).is_empty());
+    assert_eq!(rig.turn(8 * S), ["session_timeout", "retry in 2s"]);
+    assert!(texts(&mut ws).is_empty());
+}
+
+/// The gap runs from the last ready session to the next one, whatever lies in between.
+#[test]
+fn a_session_that_fails_in_between_is_part_of_the_same_gap() {
+    let mut rig = Rig::new(options("").session_by_application());
+    rig.turn(0);
+    let (mut ws, _) = rig.connect(0, 4096);
+    rig.engine.outbox().session(ConnId::new(1), Ok(()));
+    assert_eq!(rig.turn(0), ["ready"]);
+    ws.send(Message::text("data")).expect("room");
+    assert_eq!(rig.turn(10 * S), ["data"]);
+    drop(ws);
+    assert_eq!(rig.turn(13 * S), ["eof", "retry in 2s"]);
+    assert_eq!(rig.turn(15 * S), ["connecting 1"]);
+    let (ws, words) = rig.connect(15 * S, 4096);
+    let gap = "gap of 5s by eof, 1 dials, 0 unsent";
+    assert_eq!(words, ["connected", gap]);
+    // Never ready: the gap goes on.
+    drop(ws);
+    assert_eq!(rig.turn(16 * S), ["eof", "retry in 4s"]);
+    rig.turn(20 * S);
+    let (_ws, words) = rig.connect(20 * S, 4096);
+    let gap = "gap of 10s by eof, 2 dials, 0 unsent";
+    assert_eq!(words, ["connected", gap]);
+    rig.engine.outbox().session(ConnId::new(3), Ok(()));
+    assert_eq!(rig.turn(20 * S), ["ready"]);
+}
+
+#[test]
+fn the_default_time_of_a_session_is_there_where_one_is_asked_for_and_nowhere_else() {
+    let pending = |_: &mut Opening<'_>| Progress::Pending;
+    let timeout = |options| {
+        let mut rig = Rig::new(options);
+        rig.turn(0);
+        let (_ws, _) = rig.connect(0, 4096);
+        rig.wake()
+    };
+    assert_eq!(timeout(options("").on_connect(pending)), Some(15 * S));
+    assert_eq!(timeout(options("").session_by_application()), Some(15 * S));
+    assert_eq!(timeout(options("")), Some(900 * S));
+    let own = options(r#", "session_timeout": "3s""#);
+    assert_eq!(timeout(own.on_connect(pending)), Some(3 * S));
+}
+
+#[test]
+fn a_connection_that_takes_nothing_more_gives_back_what_was_cut_and_holds_the_rest() {
+    let mut rig = Rig::new(options("").hold(10, 100_000).send_queue(10, 100_000));
+    rig.turn(0);
+    let (ws, _) = rig.connect(0, 4096);
+    for text in ["x".repeat(5000), "y".repeat(20_000), "z".to_owned()] {
+        rig.send(&text);
+    }
+    rig.turn(S);
+    drop(ws);
+    let mut cut = Vec::new();
+    while let Turn::Event(event) = rig.engine.turn(&At(2 * S)) {
+        cut.extend(event.into_unsent());
+    }
+    assert_eq!(cut.len(), 1);
+    assert!(cut[0].cut && cut[0].message.len() == 5000);
+    rig.turn(4 * S);
+    let (mut ws, _) = rig.connect(4 * S, 1 << 20);
+    let lengths: Vec<usize> = texts(&mut ws).iter().map(String::len).collect();
+    assert_eq!(lengths, [20_000, 1]);
+}
