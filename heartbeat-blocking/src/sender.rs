@@ -85,6 +85,17 @@ impl Sender {
         board.stats(&self.outbox)
     }
 
+    /// The next id for a message of the application's, where a service wants one row of ids for those
+    /// and the dialect's own messages (Home Assistant, Mattermost, Phoenix). Never given twice, to
+    /// nobody, over all of the client's connections; see also
+    /// [`Options::first_id`](crate::Options::first_id).
+    ///
+    /// A service that wants ids to *grow* (Home Assistant) refuses a message that was overtaken: take an
+    /// id when its message is ready, and send that at once.
+    pub fn take_id(&self) -> u64 {
+        self.outbox.take_id()
+    }
+
     /// The network is back: dial now, or probe now if open.
     pub fn kick(&self) {
         self.outbox.kick();

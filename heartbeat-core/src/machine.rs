@@ -236,6 +236,17 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         id
     }
 
+    /// What [`take_id`](Self::take_id) gives next. The first one is 1.
+    pub fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
+    /// Goes on from here: for an application that counts for both. It sets its own next id before a
+    /// step, and [`next_id`](Self::next_id) after the step is its next one.
+    pub fn set_next_id(&mut self, id: u64) {
+        self.next_id = id;
+    }
+
     /// The dialect.
     pub fn dialect(&self) -> &D {
         &self.dialect

@@ -6,6 +6,7 @@ mod board;
 mod clock;
 mod engine;
 mod handoff;
+mod ids;
 mod message;
 mod opening;
 mod options;

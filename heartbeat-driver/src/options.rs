@@ -49,6 +49,7 @@ pub struct Options {
     pub(crate) config: Arc<Config>,
     pub(crate) dialect: SharedDialect,
     pub(crate) seed: u64,
+    pub(crate) first_id: u64,
     pub(crate) read_buffer: usize,
     pub(crate) max_message_size: usize,
     pub(crate) queue: usize,
@@ -92,6 +93,8 @@ impl Options {
             dialect: Arc::new(JsonType),
             // The standard library's hasher keys are random; jitter needs no more than that.
             seed: RandomState::new().build_hasher().finish(),
+            // Some services (Home Assistant) refuse an id that is not above 0.
+            first_id: 1,
             read_buffer: 4096,
             max_message_size: 64 << 20,
             queue: 1024,
@@ -127,6 +130,15 @@ impl Options {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// The first `${id}` of the dialect's own messages. Default 1. For an application whose own ids come
+    /// from elsewhere: begin where they never get to. Where a service wants one growing row of ids, let
+    /// the application take them from the sender's `take_id` instead.
+    #[must_use]
+    pub fn first_id(mut self, id: u64) -> Self {
+        self.first_id = id;
         self
     }
 

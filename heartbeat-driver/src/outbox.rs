@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use heartbeat_core::{ConnId, Failure, Instant, Values, Variables};
 
+use crate::ids::Ids;
 use crate::message::{Message, Unsent};
 
 /// How much an application may hand over before it must wait.
@@ -40,6 +41,7 @@ pub struct Outbox {
     on_room: Notify,
     /// What the application has set for the dialect's templates.
     variables: Mutex<Variables>,
+    pub(crate) ids: Ids,
 }
 
 #[derive(Default)]
@@ -137,7 +139,7 @@ pub enum Refusal {
 }
 
 impl Outbox {
-    pub(crate) fn new(limits: Limits, wake_engine: Notify, on_room: Notify) -> Self {
+    pub(crate) fn new(limits: Limits, ids: Ids, wake_engine: Notify, on_room: Notify) -> Self {
         Self {
             state: Mutex::default(),
             pending: AtomicBool::new(false),
@@ -147,6 +149,7 @@ impl Outbox {
             wake_engine,
             on_room,
             variables: Mutex::default(),
+            ids,
         }
     }
 
@@ -159,6 +162,11 @@ impl Outbox {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         variables.insert(name.into(), value.into());
+    }
+
+    /// The next id of the row that the application shares with the dialect's own messages.
+    pub fn take_id(&self) -> u64 {
+        self.ids.take()
     }
 
     /// Hands a message over, or back.
@@ -574,7 +582,7 @@ mod tests {
             message_size: 100,
             hold,
         };
-        Outbox::new(limits, Box::new(|| {}), Box::new(|| {}))
+        Outbox::new(limits, Ids::from(1), Box::new(|| {}), Box::new(|| {}))
     }
 
     fn refusal(outbox: &Outbox, text: &str) -> Option<Refusal> {

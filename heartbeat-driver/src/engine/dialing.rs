@@ -137,7 +137,7 @@ impl<S: Read + Write> Engine<S> {
             let Some(mut draft) = self.options.dialect.greeting(number) else {
                 return;
             };
-            draft.id = self.machine.take_id();
+            draft.id = self.outbox.take_id();
             let sent = self.write(conn, draft);
             debug!(%conn, sent, "greeting");
         }

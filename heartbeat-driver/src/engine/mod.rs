@@ -19,6 +19,7 @@ pub(crate) use self::dialing::websocket_config;
 use self::opening::Lost;
 use self::reading::ReadOn;
 use crate::board::{Board, ClientStats};
+use crate::ids::Ids;
 use crate::message::{Event, Unsent};
 use crate::options::{Attempt, Options, SharedDialect};
 use crate::outbox::{Notify, Outbox};
@@ -129,7 +130,12 @@ impl<S: Read + Write> Engine<S> {
         );
         Ok(Self {
             machine,
-            outbox: Arc::new(Outbox::new(options.outbox, wake_engine, on_room)),
+            outbox: Arc::new(Outbox::new(
+                options.outbox,
+                Ids::from(options.first_id),
+                wake_engine,
+                on_room,
+            )),
             options,
             link: Link::Down,
             events: VecDeque::new(),

@@ -52,7 +52,7 @@ impl<S: Read + Write> Engine<S> {
 
     pub(super) fn step(&mut self, now: Instant, event: Input<'_>) {
         let before = self.before(now);
-        let step = self.machine.step(now, event);
+        let step = self.outbox.ids.step(&mut self.machine, now, event);
         if let Some(observer) = &mut self.options.observer {
             observer(now, &event, &step, self.machine.phase());
         }
