@@ -6,13 +6,19 @@
 //!
 //! For every dialect of the catalogue: a 150-byte trade message that is no heartbeat, a long one, and
 //! the dialect's own first ping where one is known, beside what one parse of that ping into a borrowed
-//! serde struct costs.
+//! serde struct costs. Each is the best of several rounds; `nothing` is what the measuring itself takes.
+//!
+//! `-- count NAME trade|long|NAME CALLS` does that many calls and nothing else, to be counted:
+//!
+//! ```sh
+//! valgrind --tool=callgrind target/release/examples/dialect_speed count okx trade 1000000
+//! ```
 
 use std::borrow::Cow;
 use std::hint::black_box;
 use std::time::Instant;
 
-use heartbeat_core::{Dialect, JsonType, catalogue};
+use heartbeat_core::{Description, Dialect, FramesOnly, JsonType, catalogue};
 use serde::Deserialize;
 
 const TRADE: &str = r#"{"e":"trade","E":1672515782136,"s":"BNBBTC","t":123456789012,"p":"612.40000000","q":"100.00000000","b":8812345,"a":5067890,"T":1672515782136,"m":true}"#;
@@ -71,6 +77,11 @@ struct Borrowed<'a> {
 fn main() {
     assert_eq!(TRADE.len(), 150);
     let long = format!("{{\"data\":\"{}\"}}", "x".repeat(10_000));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [mode, name, message, calls] = &arguments[..] {
+        assert_eq!(mode, "count");
+        return count(name, message, &long, calls.parse().expect("a number"));
+    }
     let finder = memchr::memmem::Finder::new("\"ping\"");
     let value = nanos(|| {
         black_box(serde_json::from_str::<serde_json::Value>(black_box(TRADE)).is_ok());
@@ -81,6 +92,7 @@ fn main() {
     println!(
         "for comparison: serde_json::Value {value:.1} ns, one search for a word {search:.1} ns"
     );
+    println!("nothing: {:.1} ns", classify(&FramesOnly, TRADE));
     println!(
         "json-type, compiled in: {:.1} ns, long {:.1} ns",
         classify(&JsonType, TRADE),
@@ -105,7 +117,7 @@ fn main() {
         "ping of", "told, ns", "parsed, ns", "ratio"
     );
     for (name, ping) in PINGS {
-        let dialect = heartbeat_core::Description::named(name).expect("in the catalogue");
+        let dialect = Description::named(name).expect("in the catalogue");
         let told = classify(&dialect, ping);
         let parsed = nanos(|| {
             let parsed: Borrowed<'_> = serde_json::from_str(black_box(ping)).expect("JSON");
@@ -115,6 +127,27 @@ fn main() {
             "{name:>24} {told:>9.1} {parsed:>11.1} {:>6.2}",
             told / parsed
         );
+    }
+}
+
+/// Calls and nothing else. `parse` in place of a dialect's name: what a ping is compared with.
+fn count(name: &str, message: &str, long: &str, calls: usize) {
+    let ping = PINGS.iter().find(|(known, _)| *known == message);
+    let text = match message {
+        "trade" => TRADE,
+        "long" => long,
+        _ => ping.expect("trade, long, or a dialect of PINGS").1,
+    };
+    if name == "parse" {
+        for _ in 0..calls {
+            black_box(serde_json::from_str::<Borrowed<'_>>(black_box(text)).is_ok());
+        }
+        return;
+    }
+    let dialect = Description::named(name).expect("in the catalogue");
+    let dialect: &dyn Dialect = black_box(&dialect);
+    for _ in 0..calls {
+        black_box(dialect.classify_text(black_box(text)).is_for_application());
     }
 }
 

@@ -63,14 +63,14 @@
 //!
 //! | feature | default | |
 //! |---|---|---|
-//! | `json` | yes | the dialect `JsonType` (needs `alloc`) |
+//! | `json` | yes | the dialect `JsonType` |
 //! | `serde` | yes | `Config` from and to text, `Stats` to serde formats (needs `alloc`) |
 //! | `dialects` | yes | dialects as data: `Description`, its loader, the `catalogue` of services (needs `alloc`) |
 //! | `trace` | | the trace format, read and written (needs `alloc`) |
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(any(feature = "json", feature = "serde"))]
+#[cfg(any(feature = "serde", test))]
 extern crate alloc;
 
 mod action;

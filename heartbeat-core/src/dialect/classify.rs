@@ -14,11 +14,10 @@ use crate::config::Ping;
 impl Dialect for Description {
     #[inline]
     fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
-        match &self.separator {
-            None if !self.filter.passes(text.as_bytes()) => Class::Data,
-            None => self.classify_record(text),
-            Some(_) if !self.filter.passes_records(text.as_bytes()) => Class::Data,
-            Some(separator) => self.classify_records(text, separator),
+        if self.filter.is_too_long(text.len()) {
+            Class::Data
+        } else {
+            self.filter_and_classify(text)
         }
     }
 
@@ -66,10 +65,11 @@ impl Dialect for Description {
             .render(draft, values, buffer, &self.tracks)
     }
 
+    fn tracks(&self) -> bool {
+        !self.tracks.is_empty()
+    }
+
     fn track(&self, text: &str, variables: &mut Variables) {
-        if self.tracks.is_empty() {
-            return;
-        }
         let mut slots = [None; MAX_PATHS];
         if !self.paths.scan(text, &mut slots) {
             return;
@@ -94,6 +94,19 @@ impl Dialect for Description {
 const MAX_TRACKED: usize = 256;
 
 impl Description {
+    /// Each stage is a function of its own: what a later one needs on the stack is not laid out for the
+    /// messages that come no further.
+    #[inline(never)]
+    fn filter_and_classify<'a>(&self, text: &'a str) -> Class<'a> {
+        if !self.filter.passes(text.as_bytes()) {
+            return Class::Data;
+        }
+        match &self.separator {
+            None => self.classify_record(text),
+            Some(separator) => self.classify_records(text, separator),
+        }
+    }
+
     /// The rule that this record matches, and what follows the rule's prefix.
     #[inline]
     fn rule_of<'a>(&self, text: &'a str, slots: &mut Slots<'a>) -> Option<(&Rule, &'a str)> {
@@ -153,6 +166,7 @@ impl Description {
         }
     }
 
+    #[inline(never)]
     fn classify_record<'a>(&self, text: &'a str) -> Class<'a> {
         let mut slots = [None; MAX_PATHS];
         let Some((rule, rest)) = self.rule_of(text, &mut slots) else {

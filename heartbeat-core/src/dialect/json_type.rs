@@ -1,10 +1,7 @@
 //! The default dialect, compiled in: a `{"type":"ping"}` is answered `{"type":"pong"}`.
 
-use core::fmt;
-use core::marker::PhantomData;
-
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
+use super::json::Walk;
+use super::raw::is_string;
 use super::{Class, Dialect, Reply};
 
 /// `{"type":"ping"}` is answered `{"type":"pong"}`. Trace name: `json-type`.
@@ -59,6 +56,8 @@ fn may_be_ping(text: &[u8]) -> bool {
     }
     let blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
     text.iter().find(|byte| !blank(byte)) == Some(&b'{')
+        // Most have neither letter, and one search is cheaper than the beginning of several.
+        && memchr::memchr2(b'g', b'\\', text).is_some()
         && memchr::memchr2_iter(b'g', b'\\', text).any(|at| match text[at] {
             // The rarest letter of the word, with the rest around it; or an escape that may hide one.
             b'g' => text[..at].ends_with(b"\"pin") && text.get(at + 1) == Some(&b'"'),
@@ -67,103 +66,18 @@ fn may_be_ping(text: &[u8]) -> bool {
 }
 
 fn is_ping(text: &str) -> bool {
-    let mut parser = serde_json::Deserializer::from_str(text);
-    let is_ping = parser.deserialize_map(TopLevel).unwrap_or(false);
-    is_ping && parser.end().is_ok()
-}
-
-struct TopLevel;
-
-impl<'de> Visitor<'de> for TopLevel {
-    /// Whether the last `type` is `ping`.
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut is_ping = false;
-        while let Some(Is::<TypeKey>(is_type, ..)) = map.next_key()? {
-            if is_type {
-                let Is::<PingWord>(is, ..) = map.next_value()?;
-                is_ping = is;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
+    let Some(mut walk) = Walk::start(text) else {
+        return false;
+    };
+    let mut is_ping = false;
+    let walked = walk.members(|walk, key| {
+        let value = walk.value()?;
+        if key.is("type") {
+            is_ping = is_string(value, "ping");
         }
-        Ok(is_ping)
-    }
-}
-
-trait Word {
-    const WORD: &str;
-}
-
-enum TypeKey {}
-enum PingWord {}
-
-impl Word for TypeKey {
-    const WORD: &str = "type";
-}
-
-impl Word for PingWord {
-    const WORD: &str = "ping";
-}
-
-/// A JSON value of any kind, reduced to whether it is that string.
-struct Is<W>(bool, PhantomData<W>);
-
-impl<'de, W: Word> Deserialize<'de> for Is<W> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_any(IsVisitor::<W>(PhantomData))
-            .map(|is| Self(is, PhantomData))
-    }
-}
-
-struct IsVisitor<W>(PhantomData<W>);
-
-impl<'de, W: Word> Visitor<'de> for IsVisitor<W> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_str<E>(self, word: &str) -> Result<bool, E> {
-        Ok(word == W::WORD)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(false)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(false)
-    }
+        Some(())
+    });
+    is_ping && walked.is_some() && walk.is_at_end()
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ mod description;
 #[cfg(feature = "dialects")]
 mod error;
 #[cfg(feature = "json")]
+mod json;
+#[cfg(feature = "json")]
 mod json_type;
 #[cfg(feature = "dialects")]
 mod lint;
@@ -32,7 +34,7 @@ mod needles;
 mod path;
 #[cfg(feature = "dialects")]
 mod prefilter;
-#[cfg(feature = "dialects")]
+#[cfg(feature = "json")]
 mod raw;
 #[cfg(feature = "dialects")]
 mod rule;
@@ -95,6 +97,13 @@ pub trait Dialect {
     ) -> Option<Outgoing<'d>> {
         let _ = (draft, values, buffer);
         None
+    }
+
+    /// Whether [`track`](Self::track) is to be called with each text message. Most dialects keep nothing
+    /// of what they see; always the same answer.
+    #[cfg(feature = "dialects")]
+    fn tracks(&self) -> bool {
+        false
     }
 
     /// Lets a message change what the dialect keeps for its templates (Discord's last `s`, say).
@@ -318,6 +327,11 @@ macro_rules! forward {
         }
 
         #[cfg(feature = "dialects")]
+        fn tracks(&self) -> bool {
+            (**self).tracks()
+        }
+
+        #[cfg(feature = "dialects")]
         fn track(&self, text: &str, variables: &mut Variables) {
             (**self).track(text, variables);
         }
@@ -328,7 +342,8 @@ impl<D: Dialect + ?Sized> Dialect for &D {
     forward!();
 }
 
-#[cfg(feature = "json")]
+// Where there is an allocator.
+#[cfg(feature = "serde")]
 impl<D: Dialect + ?Sized> Dialect for alloc::sync::Arc<D> {
     forward!();
 }

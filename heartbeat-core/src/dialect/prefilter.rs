@@ -17,9 +17,12 @@ use super::scan::Paths;
 
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
+    /// Longer texts match nothing.
     longest: usize,
+    /// Records, not whole texts, are held against the rules.
+    has_records: bool,
     /// For each first byte, which kinds of rules can match.
-    first: Box<[u8; 256]>,
+    first: [u8; 256],
     /// What plain rules need at the beginning, and whether that is all.
     plain: Box<[(Box<[u8]>, bool)]>,
     empty: bool,
@@ -39,7 +42,7 @@ impl Filter {
         max_len: usize,
         separator: Option<&str>,
     ) -> Self {
-        let mut first = Box::new([0; 256]);
+        let mut first = [0; 256];
         let (mut longest, mut empty) = (0, false);
         let mut plain: Vec<(Box<[u8]>, bool)> = Vec::new();
         let mut pieces = Vec::new();
@@ -74,8 +77,11 @@ impl Filter {
             needed.into_iter().chain(begins).collect::<Vec<_>>()
         });
         let records = Search::new(records.as_deref());
+        let has_records = separator.is_some();
         Self {
-            longest,
+            // However long, each record is looked at by itself.
+            longest: if has_records { usize::MAX } else { longest },
+            has_records,
             first,
             plain: plain.into(),
             empty,
@@ -84,11 +90,17 @@ impl Filter {
         }
     }
 
-    /// False only if no rule can match this text.
+    /// True only if no rule can match a text so long.
+    #[inline]
+    pub(super) fn is_too_long(&self, len: usize) -> bool {
+        len > self.longest
+    }
+
+    /// False only if no rule can match this text, which is not too long.
     #[inline]
     pub(super) fn passes(&self, text: &[u8]) -> bool {
-        if text.len() > self.longest {
-            return false;
+        if self.has_records {
+            return self.passes_records(text);
         }
         let Some(byte) = text.first() else {
             return self.empty;
@@ -101,6 +113,7 @@ impl Filter {
         }
     }
 
+    #[inline(never)]
     fn passes_plain(&self, text: &[u8]) -> bool {
         self.plain.iter().any(|(begin, is_all)| {
             if *is_all {
@@ -112,7 +125,7 @@ impl Filter {
     }
 
     /// False only if no rule can match any record of this text.
-    pub(super) fn passes_records(&self, text: &[u8]) -> bool {
+    fn passes_records(&self, text: &[u8]) -> bool {
         let begins = |(begin, _): &(Box<[u8]>, bool)| text.starts_with(begin);
         self.plain.iter().any(begins) || self.records.finds(text)
     }
@@ -163,12 +176,31 @@ impl Pass {
     /// Whether one of its needles is there, or an escape that may hide one.
     #[inline]
     fn finds(&self, text: &[u8]) -> bool {
+        self.next_letter(text)
+            .is_some_and(|at| self.finds_from(text, at))
+    }
+
+    #[inline]
+    fn next_letter(&self, text: &[u8]) -> Option<usize> {
         let (one, other) = self.letters;
-        let is_hit = |at: usize| self.is_hit(text, at);
         if one == other {
-            memchr::memchr2_iter(one, b'\\', text).any(is_hit)
+            memchr::memchr2(one, b'\\', text)
         } else {
-            memchr::memchr3_iter(one, other, b'\\', text).any(is_hit)
+            memchr::memchr3(one, other, b'\\', text)
+        }
+    }
+
+    #[inline(never)]
+    fn finds_from(&self, text: &[u8], mut at: usize) -> bool {
+        loop {
+            if self.is_hit(text, at) {
+                return true;
+            }
+            let rest = text.get(at + 1..).unwrap_or_default();
+            let Some(next) = self.next_letter(rest) else {
+                return false;
+            };
+            at += 1 + next;
         }
     }
 
@@ -257,12 +289,13 @@ fn frequency(byte: u8) -> usize {
     match byte {
         b'"' | b':' | b',' | b'.' => 100,
         b'0'..=b'9' => 60,
-        // Symbols: BNBBTC.
-        b'A'..=b'Z' => 20,
         0..b' ' => 2,
-        _ => BY_FREQUENCY
-            .iter()
-            .position(|other| *other == byte)
-            .map_or(10, |rank| rank + 1),
+        _ => {
+            let letter = byte.to_ascii_lowercase();
+            let rank = BY_FREQUENCY.iter().position(|other| *other == letter);
+            // Capitals make symbols: BNBBTC.
+            let capital = if byte.is_ascii_uppercase() { 10 } else { 0 };
+            rank.map_or(10, |rank| rank + 1 + capital)
+        }
     }
 }

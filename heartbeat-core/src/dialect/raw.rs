@@ -1,27 +1,21 @@
 //! JSON values as the slices of text in which they came: nothing is decoded that need not be.
 
-/// The characters of a JSON string, from its raw text in quotes. The text must have been accepted
-/// by serde_json; of an unpaired surrogate, which is no character, U+FFFD stands in.
-pub(super) fn characters(raw: &str) -> impl Iterator<Item = char> + '_ {
-    let inside = raw
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    Characters(inside.unwrap_or_default())
+/// The characters of a JSON string, from what stands between its quotes. Of an unpaired surrogate,
+/// which is no character, U+FFFD stands in.
+pub(super) fn characters(inside: &str) -> impl Iterator<Item = char> + '_ {
+    Characters(inside)
+}
+
+/// What stands between the quotes of a raw JSON value; `None` if it is no string.
+pub(super) fn unquoted(raw: &str) -> Option<&str> {
+    raw.strip_prefix('"')?.strip_suffix('"')
 }
 
 /// Whether a raw JSON value is the string `expected`.
 pub(super) fn is_string(raw: &str, expected: &str) -> bool {
-    let Some(inside) = raw
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-    else {
-        return false;
-    };
-    if inside.contains('\\') {
-        Characters(inside).eq(expected.chars())
-    } else {
-        inside == expected
-    }
+    unquoted(raw).is_some_and(|inside| {
+        inside == expected || (inside.contains('\\') && characters(inside).eq(expected.chars()))
+    })
 }
 
 struct Characters<'a>(&'a str);
@@ -110,7 +104,7 @@ impl Kind {
         })
     }
 
-    /// The kind of a value that serde_json has accepted: its first byte tells.
+    /// The kind of a value: its first byte tells.
     pub(super) fn of(raw: &str) -> Self {
         match raw.as_bytes().first() {
             Some(b'"') => Self::String,
@@ -141,7 +135,7 @@ mod tests {
             (r#""""#, ""),
         ] {
             assert!(is_string(raw, text), "{raw}");
-            assert_eq!(characters(raw).collect::<String>(), text);
+            assert_eq!(characters(unquoted(raw).unwrap()).collect::<String>(), text);
             assert!(!is_string(raw, "other"));
         }
         for other in ["1", "null", "{}", "ping", "\""] {

@@ -5,7 +5,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use super::Hello;
-use super::raw::{Kind, characters, is_string};
+use super::raw::{Kind, characters, is_string, unquoted};
 use super::scan::{MAX_PATHS, Paths, Slots};
 use crate::config::Ping;
 
@@ -163,7 +163,7 @@ impl TimeRule {
             None => self.sum(slots),
             Some((slot, paths)) => {
                 // Once in a connection's life: here a string may be decoded.
-                let text: String = characters(slots[*slot]?).collect();
+                let text: String = characters(unquoted(slots[*slot]?)?).collect();
                 let mut within = [None; MAX_PATHS];
                 paths.scan(&text, &mut within).then(|| self.sum(&within))?
             }

@@ -1,17 +1,11 @@
-//! The values at a few paths of a JSON text, as raw slices, in one pass of serde_json.
+//! The values at a few paths of a JSON text, as raw slices, in one pass.
 //!
 //! Of duplicate keys the last one counts, as a whole: what an earlier one held below is forgotten.
-//! Everything is JSON's: white space, key order, escapes. A number may have any size.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
-use serde_json::value::RawValue;
-
+use super::json::Walk;
 use super::path::{Path, Token};
 
 /// The most different paths that one dialect may name.
@@ -24,7 +18,7 @@ pub(super) type Slots<'a> = [Option<&'a str>; MAX_PATHS];
 #[derive(Clone, Debug, Default)]
 pub(super) struct Paths {
     list: Vec<Path>,
-    roots: Vec<Node>,
+    roots: Box<[Node]>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +34,7 @@ impl Paths {
         let known = self.list.iter().position(|other| *other == path);
         if known.is_none() && self.list.len() < MAX_PATHS {
             self.list.push(path);
-            self.roots = nodes(&self.list, 0, &[]).into();
+            self.roots = nodes(&self.list, 0, &[]);
             return Some(self.list.len() - 1);
         }
         known
@@ -53,15 +47,9 @@ impl Paths {
 
     /// Finds the values, for slots that are empty. False if `text` is no JSON object or array.
     pub(super) fn scan<'a>(&self, text: &'a str, slots: &mut Slots<'a>) -> bool {
-        if !matches!(first_byte(text), Some(b'{' | b'[')) {
-            return false;
-        }
-        let mut parser = serde_json::Deserializer::from_str(text);
-        let inside = Inside {
-            nodes: &self.roots,
-            slots,
-        };
-        parser.deserialize_any(inside).is_ok() && parser.end().is_ok()
+        Walk::start(text).is_some_and(|mut walk| {
+            inside(&mut walk, &self.roots, slots).is_some() && walk.is_at_end()
+        })
     }
 }
 
@@ -85,115 +73,47 @@ fn nodes(paths: &[Path], depth: usize, above: &[Token]) -> Box<[Node]> {
     found.into()
 }
 
-/// The first byte that is not JSON's white space.
-pub(super) fn first_byte(text: &str) -> Option<u8> {
-    text.bytes()
-        .find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+/// Walks over a value, and picks out what stands in it at these nodes. Goes no deeper than a path does.
+fn inside<'a>(walk: &mut Walk<'a>, nodes: &[Node], slots: &mut Slots<'a>) -> Option<()> {
+    match walk.token()? {
+        b'{' => walk.members(|walk, key| {
+            let node = nodes.iter().find(|node| key.is(&node.token.key));
+            take(walk, node, slots)
+        }),
+        b'[' => walk.elements(|walk, index| {
+            let node = nodes.iter().find(|node| node.token.index == Some(index));
+            take(walk, node, slots)
+        }),
+        _ => walk.value().map(|_| ()),
+    }
+}
+
+/// Walks over a value, which stands at this node.
+fn take<'a>(walk: &mut Walk<'a>, node: Option<&Node>, slots: &mut Slots<'a>) -> Option<()> {
+    let Some(node) = node else {
+        return walk.value().map(|_| ());
+    };
+    let from = walk.at();
+    if node.children.is_empty() {
+        walk.value()?;
+    } else {
+        node.forget(slots);
+        inside(walk, &node.children, slots)?;
+    }
+    if let Some(slot) = node.slot {
+        slots[slot] = walk.since(from);
+    }
+    Some(())
 }
 
 impl Node {
-    /// This node's value is `raw`, whatever it was before.
-    fn found<'a>(&self, raw: &'a str, slots: &mut Slots<'a>) {
-        self.forget(slots);
-        if let Some(slot) = self.slot {
-            slots[slot] = Some(raw);
-        }
-        if !self.children.is_empty() && matches!(raw.as_bytes().first(), Some(b'{' | b'[')) {
-            let mut parser = serde_json::Deserializer::from_str(raw);
-            // Accepted once already.
-            let _ = parser.deserialize_any(Inside {
-                nodes: &self.children,
-                slots,
-            });
-        }
-    }
-
     fn forget(&self, slots: &mut Slots<'_>) {
-        if let Some(slot) = self.slot {
-            slots[slot] = None;
-        }
         for child in &self.children {
+            if let Some(slot) = child.slot {
+                slots[slot] = None;
+            }
             child.forget(slots);
         }
-    }
-}
-
-/// Visits one object or array and picks out what stands at the nodes.
-struct Inside<'n, 's, 'a> {
-    nodes: &'n [Node],
-    slots: &'s mut Slots<'a>,
-}
-
-impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object or an array")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(node) = map.next_key_seed(Key(self.nodes))? {
-            match node {
-                Some(node) => node.found(map.next_value::<Raw<'de>>()?.0, self.slots),
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        for index in 0.. {
-            match self
-                .nodes
-                .iter()
-                .find(|node| node.token.index == Some(index))
-            {
-                Some(node) => match seq.next_element::<Raw<'de>>()? {
-                    Some(raw) => node.found(raw.0, self.slots),
-                    None => break,
-                },
-                None => {
-                    if seq.next_element::<IgnoredAny>()?.is_none() {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A key, as the node that it leads to.
-struct Key<'n>(&'n [Node]);
-
-impl<'de, 'n> DeserializeSeed<'de> for Key<'n> {
-    type Value = Option<&'n Node>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'n> Visitor<'_> for Key<'n> {
-    type Value = Option<&'n Node>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().find(|node| *node.token.key == *key))
-    }
-}
-
-/// A value's own text.
-struct Raw<'a>(&'a str);
-
-impl<'de> Deserialize<'de> for Raw<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&RawValue>::deserialize(deserializer).map(|raw| Self(raw.get()))
     }
 }
 

@@ -83,7 +83,8 @@ pub struct Engine<S: Read + Write> {
     board: Arc<Board>,
     /// The machine has done something that the board does not show yet.
     news: bool,
-    /// What the dialect keeps of the messages.
+    /// Whether the dialect keeps something of the messages, and what.
+    tracks: bool,
     tracked: Variables,
     /// Where its own messages are written.
     buffer: String,
@@ -136,6 +137,7 @@ impl<S: Read + Write> Engine<S> {
                 wake_engine,
                 on_room,
             )),
+            tracks: options.dialect.tracks(),
             options,
             link: Link::Down,
             events: VecDeque::new(),

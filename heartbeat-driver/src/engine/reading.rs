@@ -31,7 +31,9 @@ impl<S: Read + Write> Engine<S> {
                 return ReadOn::Again;
             }
             Heard::Frame(Frame::Text(text)) => {
-                self.options.dialect.track(&text, &mut self.tracked);
+                if self.tracks {
+                    self.options.dialect.track(&text, &mut self.tracked);
+                }
                 match sort(&self.machine, self.options.dialect.classify_text(&text)) {
                     Sort::Data => Message::Text(text),
                     Sort::Heartbeat => {
