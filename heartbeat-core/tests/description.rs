@@ -384,3 +384,84 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_built_in_rust_is_what_the_same_json_says() {
+    use heartbeat_core::{First, Rule, Verdict};
+    let secs = std::time::Duration::from_secs;
+    let built = Description::builder()
+        .rule(Rule::prefix("0").and("/a", Rule::is("number")).hello(
+            "idle_timeout",
+            serde_json::json!({"s": "/a", "plus": "10s"}),
+        ))
+        .rule(Rule::prefix("P").digits().reply("Q${rest}"))
+        .rule(Rule::bytes(&[2, 0x91]).reply_bytes(&[3]))
+        .rule(Rule::text("hb").beat())
+        .rule(Rule::json("/op", 1).and("/x", Rule::absent()).data())
+        .rule(Rule::json("/op", "pong").pong())
+        .rule(Rule::json("/r", Rule::exists()).pong_with_id("/id"))
+        .rule(Rule::json("/op", 10).hello_ping_ms("/d"))
+        .ping_text("${id}")
+        .every(secs(20))
+        .first(First::AtOnce)
+        .pong_timeout(secs(5))
+        .idle_timeout(secs(60))
+        .on_open("${seq}")
+        .close_code(4004, Verdict::Never)
+        .close_code(4005, Verdict::Refresh)
+        .close_code(4006, Verdict::Backoff)
+        .separator("\n")
+        .track("seq", "/s", Some("null"))
+        .track("sn", "/sn", None)
+        .max_len(100);
+    let json = r#"{
+        "rules": [
+            {"prefix": "0", "json": {"/a": {"is": "number"}}, "hello": {"idle_timeout": {"s": "/a", "plus": "10s"}}},
+            {"prefix": "P", "rest": "digits", "reply": "Q${rest}"},
+            {"bytes": "0291", "reply": {"bytes": "03"}},
+            {"text": "hb", "beat": true},
+            {"json": {"/op": 1, "/x": {"exists": false}}, "data": true},
+            {"json": {"/op": "pong"}, "pong": true},
+            {"json": {"/r": {"exists": true}}, "pong": {"id": "/id"}},
+            {"json": {"/op": 10}, "hello": {"ping": {"ms": "/d"}}}
+        ],
+        "ping": {"text": "${id}", "every": "20s", "first": "at_once", "pong_timeout": "5s"},
+        "idle_timeout": "60s", "on_open": ["${seq}"], "separator": "\n", "max_len": 100,
+        "close_codes": {"4004": "never", "4005": "refresh", "4006": "backoff"},
+        "track": {"seq": {"path": "/s", "initial": "null"}, "sn": {"path": "/sn"}}
+    }"#;
+    assert_eq!(built.build(), Description::from_json(json));
+
+    for (built, json) in [
+        (
+            Description::builder()
+                .ping_bytes(&[9])
+                .after_silence(secs(1)),
+            r#"{"ping": {"bytes": "09", "after_silence": "1s"}}"#,
+        ),
+        (
+            Description::builder()
+                .after_sending(secs(1))
+                .first(First::Jittered),
+            r#"{"ping": {"frame": true, "after_sending": "1s", "first": "jittered"}}"#,
+        ),
+        (
+            Description::builder().every(secs(1)).first(First::After),
+            r#"{"ping": {"frame": true, "every": "1s", "first": "after"}}"#,
+        ),
+        (Description::builder(), "{}"),
+    ] {
+        assert_eq!(
+            built.build().unwrap(),
+            Description::from_json(json).unwrap()
+        );
+    }
+    let spread = Verdict::Spread(secs(1), secs(2));
+    let refused = Description::builder().close_code(4000, spread).build();
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .starts_with("`close_codes.4000` is")
+    );
+}

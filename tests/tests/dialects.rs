@@ -187,3 +187,77 @@ fn data_beside_a_ping_is_delivered_and_the_ping_answered() {
         assert_eq!(texts, ["{}\n{\"push\":{}}"], "{adapter}");
     }
 }
+
+#[test]
+fn each_ping_of_a_joined_message_is_answered_and_the_data_delivered_once() {
+    for adapter in ["tokio", "blocking"] {
+        let (url, server) = serve(|ws| {
+            say(ws, "{}\n{}\n");
+            say(ws, "{}\n{\"push\":{}}\n{}");
+            (0..4).map(|_| hear(ws)).collect()
+        });
+        let texts = messages(adapter, options(&url, named("centrifugo")));
+        assert_eq!(server.join().expect("a server"), ["{}"; 4], "{adapter}");
+        assert_eq!(texts, ["{}\n{\"push\":{}}\n{}"], "{adapter}");
+    }
+}
+
+#[test]
+fn application_and_dialect_share_one_row_of_ids() {
+    // Home Assistant: an id that was used, or is lower than one that was, is refused.
+    let description = r#"{
+        "rules": [{"json": {"/type": "pong"}, "pong": true}],
+        "ping": {"text": "{\"id\":${id},\"type\":\"ping\"}", "every": "20ms", "first": "at_once"}
+    }"#;
+    let part = |ws: &mut WebSocket<TcpStream>| {
+        let (mut all, mut own) = (Vec::new(), 0);
+        while own < 20 {
+            let message: serde_json::Value = serde_json::from_str(&hear(ws)).expect("JSON");
+            own += u32::from(message["type"] == "app");
+            all.push(message["id"].to_string());
+        }
+        all
+    };
+    let check = |mut ids: Vec<String>, adapter: &str| {
+        assert!(ids.len() > 20, "{adapter}: no ping in between");
+        ids.sort_by_key(|id| id.parse::<u64>().expect("a number"));
+        let expected: Vec<String> = (7..).take(ids.len()).map(|id| id.to_string()).collect();
+        assert_eq!(ids, expected, "{adapter}: each once, from the first on");
+    };
+    let message = |id: u64| format!("{{\"id\":{id},\"type\":\"app\"}}");
+    let dialect = || {
+        let described = Description::from_json(description).expect("valid");
+        AnyDialect::Described(Box::new(described))
+    };
+
+    let (url, server) = serve(part);
+    let options_of = |url: &str| options(url, dialect()).first_id(7);
+    let mut client = heartbeat_blocking::Client::spawn(options_of(&url)).expect("a client");
+    while !matches!(client.recv().expect("an event"), Event::Connected { .. }) {}
+    for _ in 0..20 {
+        let sender = client.sender().clone();
+        let sent = thread::spawn(move || sender.send(message(sender.take_id())));
+        sent.join().expect("a thread").expect("sent");
+        thread::sleep(Duration::from_millis(5));
+    }
+    check(server.join().expect("a server"), "blocking");
+
+    let (url, server) = serve(part);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let mut client = heartbeat_tokio::Client::spawn(options_of(&url)).expect("a client");
+        while !matches!(
+            client.next().await.expect("an event"),
+            Event::Connected { .. }
+        ) {}
+        for _ in 0..20 {
+            let sender = client.sender().clone();
+            let sent = tokio::spawn(async move { sender.send(message(sender.take_id())).await });
+            sent.await.expect("a task").expect("sent");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    check(server.join().expect("a server"), "tokio");
+}

@@ -123,6 +123,10 @@ impl Dialect for AnyDialect {
         self.dialect().greeting(number)
     }
 
+    fn separator(&self) -> Option<&str> {
+        self.dialect().separator()
+    }
+
     fn render<'d>(
         &'d self,
         draft: &Draft<'_>,

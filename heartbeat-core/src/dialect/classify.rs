@@ -54,6 +54,10 @@ impl Dialect for Description {
         self.greetings.get(number).copied().map(Draft::of)
     }
 
+    fn separator(&self) -> Option<&str> {
+        self.separator.as_deref()
+    }
+
     fn render<'d>(
         &'d self,
         draft: &Draft<'_>,
@@ -186,8 +190,7 @@ impl Description {
     }
 
     fn draft<'a>(&self, number: u16, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Draft<'a> {
-        let mut draft = Draft::of(number);
-        draft.origin.message = text;
+        let mut draft = Draft::answering(number, text);
         let template = self.templates.get(usize::from(number));
         let sources = template.map_or(&[][..], Template::captures);
         for (source, range) in sources.iter().zip(&mut draft.origin.captures) {

@@ -11,6 +11,8 @@ mod any;
 #[cfg(feature = "dialects")]
 mod at;
 #[cfg(feature = "dialects")]
+mod build;
+#[cfg(feature = "dialects")]
 mod catalogue;
 #[cfg(feature = "dialects")]
 mod classify;
@@ -45,6 +47,8 @@ mod template;
 
 #[cfg(feature = "dialects")]
 pub use any::AnyDialect;
+#[cfg(feature = "dialects")]
+pub use build::{DescriptionBuilder, Rule};
 #[cfg(feature = "dialects")]
 pub use catalogue::{CatalogueEntry, catalogue};
 #[cfg(feature = "dialects")]
@@ -83,6 +87,13 @@ pub trait Dialect {
     /// What to send when a connection is open, by its number from 0.
     fn greeting(&self, number: usize) -> Option<Draft<'static>> {
         let _ = number;
+        None
+    }
+
+    /// What stands between the records of a text message, where a service joins several. One step answers
+    /// the first ping among them: a driver that gives the machine each record by itself, as a message of
+    /// its own, answers them all.
+    fn separator(&self) -> Option<&str> {
         None
     }
 
@@ -167,21 +178,41 @@ struct Origin<'a> {
 
 #[cfg(feature = "dialects")]
 impl Draft<'static> {
-    /// A draft that takes nothing from a message.
-    const fn of(template: u16) -> Self {
-        Self {
-            id: 0,
-            origin: Origin {
-                message: "",
-                template,
-                captures: [(0, 0); 4],
-            },
-        }
+    /// A draft that takes nothing from a message. The number is its dialect's to choose, and tells its
+    /// `render` what to write.
+    #[must_use]
+    pub const fn of(template: u16) -> Self {
+        Self::answering(template, "")
     }
 }
 
 #[cfg(feature = "dialects")]
 impl<'a> Draft<'a> {
+    /// A draft that answers this message.
+    #[must_use]
+    pub const fn answering(template: u16, message: &'a str) -> Self {
+        Self {
+            id: 0,
+            origin: Origin {
+                message,
+                template,
+                captures: [(0, 0); 4],
+            },
+        }
+    }
+
+    /// The number that it was made with.
+    #[must_use]
+    pub const fn number(&self) -> u16 {
+        self.origin.template
+    }
+
+    /// The message that it answers; empty if none.
+    #[must_use]
+    pub const fn message(&self) -> &'a str {
+        self.origin.message
+    }
+
     /// The slice that was captured as this number.
     fn capture(&self, number: usize) -> &'a str {
         let range = self.origin.captures.get(number).copied();
@@ -314,6 +345,10 @@ macro_rules! forward {
 
         fn greeting(&self, number: usize) -> Option<Draft<'static>> {
             (**self).greeting(number)
+        }
+
+        fn separator(&self) -> Option<&str> {
+            (**self).separator()
         }
 
         #[cfg(feature = "dialects")]

@@ -36,11 +36,9 @@ impl<S: Read + Write> Engine<S> {
                 }
                 match sort(&self.machine, self.options.dialect.classify_text(&text)) {
                     Sort::Data => Message::Text(text),
-                    Sort::Heartbeat => {
-                        return self.heartbeat(conn, Received::Text(&text), clock);
-                    }
+                    Sort::Heartbeat => return self.records(conn, &text, clock),
                     Sort::Both => {
-                        self.heartbeat(conn, Received::Text(&text), clock);
+                        self.records(conn, &text, clock);
                         return self.deliver(conn, Message::Text(text), clock);
                     }
                 }
@@ -100,6 +98,32 @@ impl<S: Read + Write> Engine<S> {
         self.report(now);
         self.open_session(conn, Some(&message), now);
         ReadOn::Message(Event::Message { conn, message })
+    }
+
+    /// A text in which there is a heartbeat. Each of its records is a message to the machine, so that
+    /// each ping among them is answered, within reason.
+    fn records(&mut self, conn: ConnId, text: &str, clock: &impl Clock) -> ReadOn {
+        let dialect = Arc::clone(&self.options.dialect);
+        let Some(separator) = dialect.separator() else {
+            return self.heartbeat(conn, Received::Text(text), clock);
+        };
+        let records = text.strip_suffix(separator).unwrap_or(text);
+        let (mut heartbeats, mut has_data) = (0, false);
+        for record in records.split(separator) {
+            if matches!(
+                sort(&self.machine, dialect.classify_text(record)),
+                Sort::Data
+            ) {
+                has_data = true;
+            } else if heartbeats < BURST {
+                heartbeats += 1;
+                self.heartbeat(conn, Received::Text(record), clock);
+            }
+        }
+        if has_data {
+            self.heartbeat(conn, Received::Data, clock);
+        }
+        ReadOn::Again
     }
 
     pub(super) fn heartbeat(

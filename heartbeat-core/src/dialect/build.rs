@@ -1,0 +1,319 @@
+//! Descriptions made in Rust. What is built is the JSON of the same description, checked like any other.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{Description, DescriptionError, First};
+use crate::cause::Verdict;
+use crate::duration_text::DurationText;
+
+/// Makes a [`Description`] in Rust, key by key as its documentation lists them.
+///
+/// ```
+/// use core::time::Duration;
+/// use heartbeat_core::{Description, First, Rule};
+///
+/// let dialect = Description::builder()
+///     .rule(Rule::json("/op", "ping").and("/ts", Rule::is("number")).reply(r#"{"op":"pong","ts":${/ts}}"#))
+///     .rule(Rule::json("/op", "pong").pong())
+///     .rule(Rule::text("hb").beat())
+///     .ping_text(r#"{"op":"ping","id":${id}}"#)
+///     .every(Duration::from_secs(20))
+///     .first(First::Jittered)
+///     .on_open(r#"{"op":"hello"}"#)
+///     .build()?;
+/// assert_eq!(dialect, Description::from_json(dialect.as_json())?);
+/// # Ok::<(), heartbeat_core::DescriptionError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct DescriptionBuilder {
+    rules: Vec<Value>,
+    ping: Map<String, Value>,
+    greetings: Vec<Value>,
+    close_codes: Map<String, Value>,
+    track: Map<String, Value>,
+    rest: Map<String, Value>,
+}
+
+impl Description {
+    /// A description in Rust, which begins with no rule.
+    #[must_use]
+    pub fn builder() -> DescriptionBuilder {
+        DescriptionBuilder::default()
+    }
+}
+
+impl DescriptionBuilder {
+    /// One more rule: the first that matches decides.
+    #[must_use]
+    pub fn rule(mut self, rule: Rule) -> Self {
+        self.rules.push(Value::Object(rule.0));
+        self
+    }
+
+    /// Ask by this message, a template.
+    #[must_use]
+    pub fn ping_text(mut self, template: &str) -> Self {
+        self.ping.insert("text".into(), template.into());
+        self
+    }
+
+    /// Ask by this binary message.
+    #[must_use]
+    pub fn ping_bytes(mut self, bytes: &[u8]) -> Self {
+        self.ping.insert("bytes".into(), hex(bytes));
+        self
+    }
+
+    /// Ask at this interval.
+    #[must_use]
+    pub fn every(self, interval: Duration) -> Self {
+        self.schedule("every", interval)
+    }
+
+    /// Ask after so much silence of the service's.
+    #[must_use]
+    pub fn after_silence(self, silence: Duration) -> Self {
+        self.schedule("after_silence", silence)
+    }
+
+    /// Send the ping after so much silence of our own.
+    #[must_use]
+    pub fn after_sending(self, silence: Duration) -> Self {
+        self.schedule("after_sending", silence)
+    }
+
+    fn schedule(mut self, key: &str, time: Duration) -> Self {
+        self.ping.insert(key.into(), text(time));
+        self
+    }
+
+    /// When the first ping of a connection comes.
+    #[must_use]
+    pub fn first(mut self, first: First) -> Self {
+        let word = match first {
+            First::After => "after",
+            First::AtOnce => "at_once",
+            First::Jittered => "jittered",
+        };
+        self.ping.insert("first".into(), word.into());
+        self
+    }
+
+    /// How long an answer may take.
+    #[must_use]
+    pub fn pong_timeout(self, timeout: Duration) -> Self {
+        self.schedule("pong_timeout", timeout)
+    }
+
+    /// How long the service may be silent.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.rest.insert("idle_timeout".into(), text(timeout));
+        self
+    }
+
+    /// One more message to send when a connection is open, a template.
+    #[must_use]
+    pub fn on_open(mut self, template: &str) -> Self {
+        self.greetings.push(template.into());
+        self
+    }
+
+    /// What a close code of the service's own asks for. [`Verdict::Backoff`], [`Verdict::Refresh`] and
+    /// [`Verdict::Never`] can be said here; the others are refused by [`build`](Self::build).
+    #[must_use]
+    pub fn close_code(mut self, code: u16, verdict: Verdict) -> Self {
+        let word = match verdict {
+            Verdict::Backoff => json!("backoff"),
+            Verdict::Refresh => json!("refresh"),
+            Verdict::Never => json!("never"),
+            other => alloc::format!("{other:?}").into(),
+        };
+        self.close_codes.insert(code.to_string(), word);
+        self
+    }
+
+    /// Messages are records with this text between or behind them.
+    #[must_use]
+    pub fn separator(mut self, separator: &str) -> Self {
+        self.rest.insert("separator".into(), separator.into());
+        self
+    }
+
+    /// Keeps the last value at this path that is not null, for `${name}`.
+    #[must_use]
+    pub fn track(mut self, name: &str, path: &str, initial: Option<&str>) -> Self {
+        let mut track = json!({"path": path});
+        if let Some(initial) = initial {
+            track["initial"] = initial.into();
+        }
+        self.track.insert(name.into(), track);
+        self
+    }
+
+    /// Longer texts are data.
+    #[must_use]
+    pub fn max_len(mut self, bytes: u16) -> Self {
+        self.rest.insert("max_len".into(), bytes.into());
+        self
+    }
+
+    /// The description.
+    ///
+    /// # Errors
+    /// [`DescriptionError`] names the place, what stands there, and the rule.
+    pub fn build(mut self) -> Result<Description, DescriptionError> {
+        let mut fields = self.rest;
+        if !self.ping.is_empty() {
+            if !self.ping.contains_key("text") && !self.ping.contains_key("bytes") {
+                self.ping.insert("frame".into(), true.into());
+            }
+            fields.insert("ping".into(), self.ping.into());
+        }
+        for (key, list) in [("rules", self.rules), ("on_open", self.greetings)] {
+            if !list.is_empty() {
+                fields.insert(key.into(), list.into());
+            }
+        }
+        for (key, map) in [("close_codes", self.close_codes), ("track", self.track)] {
+            if !map.is_empty() {
+                fields.insert(key.into(), map.into());
+            }
+        }
+        Description::from_value(&fields.into())
+    }
+}
+
+/// One rule of a [`DescriptionBuilder`]: what a message must look like, and what it is then. What does not
+/// go together is refused when the description is built.
+///
+/// ```
+/// use heartbeat_core::{Description, Rule};
+/// let rule = Rule::json("/op", "ping");
+/// let error = Description::builder().rule(rule).build().unwrap_err();
+/// assert!(error.to_string().starts_with("`rules[0]` is without an outcome"), "{error}");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a rule is given to a builder"]
+pub struct Rule(Map<String, Value>);
+
+impl Rule {
+    fn of(key: &str, value: Value) -> Self {
+        Self(Map::from_iter([(String::from(key), value)]))
+    }
+
+    fn with(mut self, key: &str, value: Value) -> Self {
+        self.0.insert(key.into(), value);
+        self
+    }
+
+    // ---- what it looks like -------------------------------------------------------------------
+
+    /// Exactly this text message.
+    pub fn text(text: &str) -> Self {
+        Self::of("text", text.into())
+    }
+
+    /// Exactly this binary message.
+    pub fn bytes(bytes: &[u8]) -> Self {
+        Self::of("bytes", hex(bytes))
+    }
+
+    /// A text message that begins so.
+    pub fn prefix(prefix: &str) -> Self {
+        Self::of("prefix", prefix.into())
+    }
+
+    /// Only digits follow the prefix.
+    pub fn digits(self) -> Self {
+        self.with("rest", "digits".into())
+    }
+
+    /// JSON with this value at this path: a string, a whole number, `true`, `false`, null, or
+    /// [`Rule::is`], [`Rule::exists`], [`Rule::absent`].
+    pub fn json(path: &str, value: impl Into<Value>) -> Self {
+        Self(Map::new()).and(path, value)
+    }
+
+    /// And this value at that path; after [`Rule::prefix`], of the JSON behind it.
+    pub fn and(mut self, path: &str, value: impl Into<Value>) -> Self {
+        let conditions = self.0.entry("json").or_insert_with(|| json!({}));
+        conditions[path] = value.into();
+        self
+    }
+
+    /// For a condition: a value of this kind (`"number"`, `"string"`, …).
+    #[must_use]
+    pub fn is(kind: &str) -> Value {
+        json!({"is": kind})
+    }
+
+    /// For a condition: any value.
+    #[must_use]
+    pub fn exists() -> Value {
+        json!({"exists": true})
+    }
+
+    /// For a condition: no value.
+    #[must_use]
+    pub fn absent() -> Value {
+        json!({"exists": false})
+    }
+
+    // ---- what it is ---------------------------------------------------------------------------
+
+    /// A ping, which wants this answer, a template.
+    pub fn reply(self, template: &str) -> Self {
+        self.with("reply", template.into())
+    }
+
+    /// A ping, which wants this binary answer.
+    pub fn reply_bytes(self, bytes: &[u8]) -> Self {
+        self.with("reply", json!({"bytes": hex(bytes)}))
+    }
+
+    /// Life, never answered.
+    pub fn beat(self) -> Self {
+        self.with("beat", true.into())
+    }
+
+    /// The answer to a ping of ours.
+    pub fn pong(self) -> Self {
+        self.with("pong", true.into())
+    }
+
+    /// The same if the id at this path is our ping's, else the application's.
+    pub fn pong_with_id(self, path: &str) -> Self {
+        self.with("pong", json!({"id": path}))
+    }
+
+    /// The application's, whatever later rules say.
+    pub fn data(self) -> Self {
+        self.with("data", true.into())
+    }
+
+    /// The service says at this path, in milliseconds, how often it wants a ping.
+    pub fn hello_ping_ms(self, path: &str) -> Self {
+        self.hello("ping", json!({"ms": path}))
+    }
+
+    /// The service says here when it wants a ping (`"ping"`), or how long it may be silent
+    /// (`"idle_timeout"`): an object as the description has it.
+    pub fn hello(mut self, what: &str, time: Value) -> Self {
+        self.0.entry("hello").or_insert_with(|| json!({}))[what] = time;
+        self
+    }
+}
+
+fn text(time: Duration) -> Value {
+    DurationText(time).to_string().into()
+}
+
+fn hex(bytes: &[u8]) -> Value {
+    let digits = bytes.iter().map(|byte| alloc::format!("{byte:02x}"));
+    digits.collect::<String>().into()
+}
