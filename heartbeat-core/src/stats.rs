@@ -59,6 +59,21 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
+    /// How often this one ended a connection.
+    #[must_use]
+    pub const fn of(&self, reason: AbortReason) -> u32 {
+        match reason {
+            AbortReason::ConnectTimeout => self.connect_timeout,
+            AbortReason::IdleTimeout => self.idle_timeout,
+            AbortReason::PongTimeout => self.pong_timeout,
+            AbortReason::DataTimeout => self.data_timeout,
+            AbortReason::WriteTimeout => self.write_timeout,
+            AbortReason::SessionTimeout => self.session_timeout,
+            AbortReason::CloseTimeout => self.close_timeout,
+            AbortReason::Stale => self.stale,
+        }
+    }
+
     pub(crate) fn count(&mut self, reason: AbortReason) {
         let counter = match reason {
             AbortReason::ConnectTimeout => &mut self.connect_timeout,

@@ -63,22 +63,28 @@ impl Board {
     pub fn stats(&self, outbox: &Outbox) -> ClientStats {
         let (phase, ready, machine) = *self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
         let (waiting, waiting_bytes) = outbox.waiting();
-        let total = |index: usize| {
-            let of = |counters: &[AtomicU64; 4]| counters[index].load(Ordering::Relaxed);
-            of(&self.before) + of(&self.present)
-        };
+        let [messages_received, messages_sent, bytes_received, bytes_sent] = self.totals();
         ClientStats {
             phase,
             ready,
             machine,
-            messages_received: total(0),
-            messages_sent: total(1),
-            bytes_received: total(2),
-            bytes_sent: total(3),
+            messages_received,
+            messages_sent,
+            bytes_received,
+            bytes_sent,
             unsent: self.unsent.load(Ordering::Relaxed),
             waiting,
             waiting_bytes,
         }
+    }
+
+    /// Messages received and sent, bytes received and sent.
+    pub(crate) fn totals(&self) -> [u64; 4] {
+        let total = |index: usize| {
+            let of = |counters: &[AtomicU64; 4]| counters[index].load(Ordering::Relaxed);
+            of(&self.before).saturating_add(of(&self.present))
+        };
+        [total(0), total(1), total(2), total(3)]
     }
 
     pub(crate) fn publish(&self, phase: Phase, ready: bool, machine: Stats) {

@@ -8,6 +8,7 @@ mod engine;
 mod handoff;
 mod ids;
 mod message;
+mod meter;
 mod opening;
 mod options;
 mod outbox;

@@ -317,6 +317,26 @@ pub enum Reason {
     Cause(Cause),
 }
 
+impl Reason {
+    /// The kind of end in one word, without codes: `idle_timeout`, `close`, `http`, `reset`, ….
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Verdict(reason) => reason.as_str(),
+            Self::Cause(cause) => match cause {
+                Cause::Refused => "refused",
+                Cause::Reset => "reset",
+                Cause::Eof => "eof",
+                Cause::Tls => "tls",
+                Cause::Close(_) => "close",
+                Cause::Http { .. } => "http",
+                Cause::Session(_) => "session",
+                _ => "io",
+            },
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

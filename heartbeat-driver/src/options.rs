@@ -57,6 +57,8 @@ pub struct Options {
     pub(crate) observer: Option<Observer>,
     pub(crate) on_connect: Option<Box<dyn OnConnect>>,
     pub(crate) wants_session: bool,
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics: Option<String>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -107,6 +109,8 @@ impl Options {
             observer: None,
             on_connect: None,
             wants_session: false,
+            #[cfg(feature = "metrics")]
+            metrics: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -218,6 +222,30 @@ impl Options {
     pub fn session_by_application(mut self) -> Self {
         self.on_connect = None;
         self.wants_session = true;
+        self
+    }
+
+    /// Tells the recorder of the [`metrics`] facade, under the label `client`. Clients of the same name
+    /// overwrite each other's figures. Default: nothing is recorded.
+    ///
+    /// | name | kind | further label |
+    /// |---|---|---|
+    /// | `heartbeat_state` | gauge, 1 for the present one | `state`: `waiting`, `connecting`, `opening`, `ready`, `closing`, `stopped` |
+    /// | `heartbeat_heard_timestamp_seconds` | gauge; silence is `time()` less this | |
+    /// | `heartbeat_waiting_messages` | gauge | |
+    /// | `heartbeat_rtt_seconds` | histogram | |
+    /// | `heartbeat_verdicts_total` | counter | `reason`: `idle_timeout`, `pong_timeout`, … |
+    /// | `heartbeat_disconnects_total` | counter | `reason`: those, or `close`, `http`, `reset`, `eof`, … |
+    /// | `heartbeat_dials_total`, `heartbeat_reconnects_total`, `heartbeat_sessions_total` | counter | |
+    /// | `heartbeat_pings_sent_total`, `heartbeat_pongs_sent_total`, `heartbeat_pongs_received_total` | counter | |
+    /// | `heartbeat_messages_received_total`, `heartbeat_messages_sent_total`, `heartbeat_unsent_total` | counter | |
+    /// | `heartbeat_bytes_received_total`, `heartbeat_bytes_sent_total` | counter | |
+    ///
+    /// `docs/grafana.json` of `heartbeat-tokio` is a dashboard for these.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(mut self, client: impl Into<String>) -> Self {
+        self.metrics = Some(client.into());
         self
     }
 

@@ -21,6 +21,7 @@ use self::reading::ReadOn;
 use crate::board::{Board, ClientStats};
 use crate::ids::Ids;
 use crate::message::{Event, Unsent};
+use crate::meter::Meter;
 use crate::options::{Attempt, Options, SharedDialect};
 use crate::outbox::{Notify, Outbox};
 use crate::request::{Request, RequestError};
@@ -81,6 +82,7 @@ pub struct Engine<S: Read + Write> {
     expires: Instant,
     unsent: Unsent,
     board: Arc<Board>,
+    meter: Option<Box<Meter>>,
     /// The machine has done something that the board does not show yet.
     news: bool,
     /// Whether the dialect keeps something of the messages, and what.
@@ -123,6 +125,13 @@ impl<S: Read + Write> Engine<S> {
             options.prepare_tls()?;
         }
         options.prepare_session();
+        #[cfg(feature = "metrics")]
+        let meter = options
+            .metrics
+            .take()
+            .map(|name| Box::new(Meter::new(name)));
+        #[cfg(not(feature = "metrics"))]
+        let meter = None;
         let machine = Heartbeat::new(
             Arc::clone(&options.config),
             Arc::clone(&options.dialect),
@@ -154,6 +163,7 @@ impl<S: Read + Write> Engine<S> {
             expires: Instant::NEVER,
             unsent: Unsent::default(),
             board: Arc::default(),
+            meter,
             news: true,
             tracked: Variables::new(),
             buffer: String::new(),
@@ -315,8 +325,15 @@ impl<S: Read + Write> Engine<S> {
 
     /// Passes the figures on, if any has changed that changes seldom.
     fn publish_news(&mut self) {
-        if std::mem::take(&mut self.news) {
+        let news = std::mem::take(&mut self.news);
+        if news {
             self.publish();
+        }
+        if let Some(meter) = &mut self.meter {
+            if news {
+                meter.set(&self.board.stats(&self.outbox));
+            }
+            meter.traffic(self.board.totals());
         }
     }
 

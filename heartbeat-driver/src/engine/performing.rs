@@ -237,6 +237,9 @@ impl<S: Read + Write> Engine<S> {
         let (idle_text, open_text) = (Seconds(idle), Seconds(open));
         warn!(%conn, unsent = unsent.len(), detail = text, "disconnected: {reason}, idle for {idle_text}, open for {open_text}");
         self.board.handed_back(unsent.len());
+        if let Some(meter) = &self.meter {
+            meter.ended(reason);
+        }
         self.note_loss(reason, before, unsent.len(), now);
         self.events.push_back(Event::Disconnected {
             conn,

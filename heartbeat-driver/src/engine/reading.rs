@@ -140,6 +140,9 @@ impl<S: Read + Write> Engine<S> {
         let after = self.machine.stats();
         if after.pongs_received != before.pongs_received {
             let rtt = (after.rtt.samples != before.rtt.samples).then_some(after.rtt.last);
+            if let (Some(meter), Some(rtt)) = (&self.meter, rtt) {
+                meter.rtt(rtt);
+            }
             self.events.push_back(Event::PongReceived { conn, rtt });
         }
         ReadOn::Again
