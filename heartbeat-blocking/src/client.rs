@@ -138,6 +138,13 @@ impl Client {
         self.sender.stats(&self.board)
     }
 
+    /// The last events of the machine as a trace, if any are kept ([`Options::explain`]). The example
+    /// `replay` of heartbeat-core says what the machine did at each, and so why it reconnected.
+    #[must_use]
+    pub fn explain(&self) -> Option<String> {
+        self.board.explain()
+    }
+
     /// Ends the client gracefully: what was accepted is written, the connection is closed within
     /// `close_timeout`. Returns what was handed back and not taken as an event yet; messages that arrived
     /// and were not taken are dropped. Who wants those says [`Sender::stop`] and takes events to the end.

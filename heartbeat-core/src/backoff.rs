@@ -49,7 +49,9 @@ fn percent(value: u64, percent: u8) -> u64 {
 
 /// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014):
 /// eight bytes of state, any seed is a good one. Jitter needs spread, not secrecy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "trace", serde(transparent))]
 pub(crate) struct Rng(u64);
 
 impl Rng {

@@ -108,6 +108,8 @@ pub use dialect::{
 pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello};
 pub use duration_text::{DurationError, DurationText, parse_duration};
 pub use event::{ConnId, Event, Message};
+#[cfg(feature = "trace")]
+pub use machine::Memory;
 pub use machine::{Heartbeat, Phase};
 pub use stats::{Rtt, Stats, Verdicts};
 pub use time::{Clock, Instant};

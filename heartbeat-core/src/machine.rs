@@ -93,10 +93,30 @@ impl Phase {
     }
 }
 
+/// What a machine remembers, its figures excepted: with its configuration and dialect enough to go on
+/// from here, as a trace that begins in the middle does.
+#[cfg(feature = "trace")]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    now: Instant,
+    wake: Instant,
+    last_id: u64,
+    state: State,
+    failures: u32,
+    refreshed: bool,
+    refresh: bool,
+    rng: Rng,
+    ping_number: u64,
+    next_id: u64,
+}
+
 /// A beat that falls together with a question goes out this much later.
 const PUT_OFF: Span = Span::from_nanos(1_000_000);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "trace", serde(rename_all = "snake_case"))]
 enum State {
     Waiting {
         at: Instant,
@@ -158,6 +178,54 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             actions,
             wake: (wake != Instant::NEVER).then_some(wake),
             stale,
+        }
+    }
+
+    /// What the machine remembers now.
+    #[cfg(feature = "trace")]
+    pub fn memory(&self) -> Memory {
+        Memory {
+            now: self.now,
+            wake: self.wake,
+            last_id: self.last_id,
+            state: self.state.clone(),
+            failures: self.failures,
+            refreshed: self.refreshed,
+            refresh: self.refresh,
+            rng: self.rng.clone(),
+            ping_number: self.ping_number,
+            next_id: self.next_id,
+        }
+    }
+
+    /// The machine as it would be if it remembered that.
+    #[cfg(feature = "trace")]
+    #[must_use]
+    pub fn remembering(self, memory: Memory) -> Self {
+        let Memory {
+            now,
+            wake,
+            last_id,
+            state,
+            failures,
+            refreshed,
+            refresh,
+            rng,
+            ping_number,
+            next_id,
+        } = memory;
+        Self {
+            now,
+            wake,
+            last_id,
+            state,
+            failures,
+            refreshed,
+            refresh,
+            rng,
+            ping_number,
+            next_id,
+            ..self
         }
     }
 
@@ -626,7 +694,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     // ---- what both cause ----------------------------------------------------------------------
 
     fn dial(&mut self, actions: &mut Actions<'_>) {
-        self.last_id += 1;
+        // A trace may say anything of what came before.
+        self.last_id = self.last_id.saturating_add(1);
         self.stats.dials = self.stats.dials.saturating_add(1);
         if self.stats.dials > 1 {
             self.stats.reconnects = self.stats.reconnects.saturating_add(1);

@@ -6,7 +6,8 @@ use crate::config::Config;
 use crate::time::{Instant, Span};
 
 /// The times that a service may announce for a connection; the configuration's until it does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Told {
     pub(crate) idle_timeout: Span,
     pub(crate) ping_every: Span,
@@ -14,7 +15,8 @@ pub(crate) struct Told {
 }
 
 /// The anchors of an open connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Open {
     pub(crate) told: Told,
     pub(crate) since: Instant,
@@ -51,7 +53,9 @@ pub(crate) struct Open {
 }
 
 /// Whether the application has made the connection its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "trace", serde(rename_all = "snake_case"))]
 pub(crate) enum Session {
     /// Not yet.
     Opening {

@@ -10,6 +10,8 @@ use core::time::Duration;
 ///
 /// The largest value, [`Instant::NEVER`], is the end of time: nothing is ever due then.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "trace", serde(transparent))]
 pub struct Instant(u64);
 
 impl Instant {
@@ -73,6 +75,8 @@ impl fmt::Debug for Instant {
 
 /// A length of time in nanoseconds, eight bytes. All ones means "off": a deadline that never comes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "trace", serde(transparent))]
 pub(crate) struct Span(u64);
 
 impl Span {

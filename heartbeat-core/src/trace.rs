@@ -32,7 +32,7 @@ use crate::dialect::{
 };
 use crate::duration_text::DurationText;
 use crate::event::{ConnId, Event, Message};
-use crate::machine::{Heartbeat, Phase};
+use crate::machine::{Heartbeat, Memory, Phase};
 use crate::time::Instant;
 
 /// Why a line of a trace cannot be read. Says what was expected.
@@ -82,6 +82,9 @@ pub struct Header {
     pub seed: u64,
     /// When the machine is made.
     pub start: Instant,
+    /// What it remembers, if the trace begins in the middle of its life; seed and start are then of no
+    /// importance.
+    pub memory: Option<Memory>,
 }
 
 impl Header {
@@ -99,6 +102,16 @@ impl Header {
                 "config" => config = Some(Config::from_value(&value)?),
                 "dialect" => header.dialect = AnyDialect::from_value(&value)?,
                 "seed" => header.seed = whole("seed", Some(&value))?,
+                "memory" => {
+                    let memory = serde_json::from_value(value.clone()).map_err(|error| {
+                        TraceError::Expected {
+                            key: "memory",
+                            found: error.to_string(),
+                            expected: "what `explain` has written",
+                        }
+                    })?;
+                    header.memory = Some(memory);
+                }
                 "start" => header.start = Instant::from_nanos(whole("start", Some(&value))?),
                 _ => return Err(TraceError::UnknownKey { key, expected }),
             }
@@ -111,13 +124,21 @@ impl Header {
     #[must_use]
     pub fn line(&self) -> String {
         let config = self.config.to_value();
-        json!({"config": config, "dialect": self.dialect.to_value(), "seed": self.seed, "start": self.start.as_nanos()}).to_string()
+        let mut line = json!({"config": config, "dialect": self.dialect.to_value(), "seed": self.seed, "start": self.start.as_nanos()});
+        if let Some(memory) = &self.memory {
+            line["memory"] = json!(memory);
+        }
+        line.to_string()
     }
 
     /// The machine that it describes.
     #[must_use]
     pub fn heartbeat(self) -> Heartbeat<Config, AnyDialect> {
-        Heartbeat::new(self.config, self.dialect, self.seed, self.start)
+        let machine = Heartbeat::new(self.config, self.dialect, self.seed, self.start);
+        match self.memory {
+            Some(memory) => machine.remembering(memory),
+            None => machine,
+        }
     }
 }
 
@@ -145,6 +166,38 @@ enum Payload {
 }
 
 impl RecordedEvent {
+    /// Keeps an event, with a copy of its payload.
+    #[must_use]
+    pub fn new(at: Instant, event: &Event<'_>) -> Self {
+        let kind = match *event {
+            Event::Received(conn, message) => match message {
+                Message::Data => Kind::Plain(Event::Received(conn, Message::Data)),
+                Message::Ping(bytes) => Kind::Received(conn, Payload::Ping(bytes.into())),
+                Message::Pong(bytes) => Kind::Received(conn, Payload::Pong(bytes.into())),
+                Message::Text(text) => Kind::Received(conn, Payload::Text(text.into())),
+                Message::Binary(bytes) => Kind::Received(conn, Payload::Binary(bytes.into())),
+            },
+            Event::Tick => Kind::Plain(Event::Tick),
+            Event::Connected(conn) => Kind::Plain(Event::Connected(conn)),
+            Event::Ready(conn) => Kind::Plain(Event::Ready(conn)),
+            Event::Progress(conn) => Kind::Plain(Event::Progress(conn)),
+            Event::WriteBlocked(conn) => Kind::Plain(Event::WriteBlocked(conn)),
+            Event::Wrote(conn) => Kind::Plain(Event::Wrote(conn)),
+            Event::ReadPaused(conn) => Kind::Plain(Event::ReadPaused(conn)),
+            Event::ReadResumed(conn) => Kind::Plain(Event::ReadResumed(conn)),
+            Event::Closed(conn, cause) => Kind::Plain(Event::Closed(conn, cause)),
+            Event::Kick => Kind::Plain(Event::Kick),
+            Event::Stop => Kind::Plain(Event::Stop),
+        };
+        Self { at, kind }
+    }
+
+    /// The event as a line that [`read_event`] reads.
+    #[must_use]
+    pub fn line(&self) -> String {
+        event_line(self.at, &self.event())
+    }
+
     /// The event, to be passed to [`Heartbeat::step`].
     #[must_use]
     pub fn event(&self) -> Event<'_> {

@@ -1,11 +1,12 @@
 //! Where the engine writes its figures, for whoever asks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use heartbeat_core::{Phase, Stats};
 
 use crate::outbox::Outbox;
+use crate::recorder::Recorder;
 use crate::session::Traffic;
 
 /// A client's figures since it was made. With the feature `serde` it can be serialized.
@@ -45,6 +46,7 @@ pub struct Board {
     /// Of the present one.
     present: [AtomicU64; 4],
     unsent: AtomicU64,
+    recorder: Option<Mutex<Recorder>>,
 }
 
 impl Default for Board {
@@ -54,11 +56,29 @@ impl Default for Board {
             before: Default::default(),
             present: Default::default(),
             unsent: AtomicU64::new(0),
+            recorder: None,
         }
     }
 }
 
 impl Board {
+    pub(crate) fn new(recorder: Option<Recorder>) -> Self {
+        Self {
+            recorder: recorder.map(Mutex::new),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn recorder(&self) -> Option<MutexGuard<'_, Recorder>> {
+        let recorder = self.recorder.as_ref()?;
+        Some(recorder.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The last events of the machine as a trace for `replay`, if any are kept.
+    pub fn explain(&self) -> Option<String> {
+        self.recorder().map(|recorder| recorder.explain())
+    }
+
     /// What stands there now.
     pub fn stats(&self, outbox: &Outbox) -> ClientStats {
         let (phase, ready, machine) = *self.seldom.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,6 +12,7 @@ mod meter;
 mod opening;
 mod options;
 mod outbox;
+mod recorder;
 mod request;
 mod session;
 mod stream;

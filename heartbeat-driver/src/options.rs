@@ -1,12 +1,14 @@
 //! What a client is made of.
 
+use std::any::Any;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{Read, Write};
 use std::sync::Arc;
 
 use heartbeat_core::{
-    Cause, Config, ConnId, DEFAULT_SESSION_TIMEOUT, Dialect, Event, Instant, JsonType, Phase, Step,
+    AnyDialect, Cause, Config, ConnId, DEFAULT_SESSION_TIMEOUT, Dialect, Event, FramesOnly,
+    Instant, JsonType, Phase, Step,
 };
 
 use crate::opening::OnConnect;
@@ -57,6 +59,10 @@ pub struct Options {
     pub(crate) observer: Option<Observer>,
     pub(crate) on_connect: Option<Box<dyn OnConnect>>,
     pub(crate) wants_session: bool,
+    /// How many events of the machine are kept to explain what it did.
+    pub(crate) explain: Option<usize>,
+    /// The dialect as a trace can name it.
+    pub(crate) trace_dialect: AnyDialect,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: Option<String>,
     #[cfg(feature = "tls")]
@@ -109,6 +115,8 @@ impl Options {
             observer: None,
             on_connect: None,
             wants_session: false,
+            explain: None,
+            trace_dialect: AnyDialect::default(),
             #[cfg(feature = "metrics")]
             metrics: None,
             #[cfg(feature = "tls")]
@@ -126,6 +134,12 @@ impl Options {
     /// How the service says ping. Default: [`JsonType`].
     #[must_use]
     pub fn dialect(mut self, dialect: impl Dialect + Send + Sync + 'static) -> Self {
+        let any: &dyn Any = &dialect;
+        self.trace_dialect = match any.downcast_ref::<AnyDialect>() {
+            Some(dialect) => dialect.clone(),
+            None if any.is::<FramesOnly>() => AnyDialect::Frames,
+            None => AnyDialect::default(),
+        };
         self.dialect = Arc::new(dialect);
         self
     }
@@ -246,6 +260,20 @@ impl Options {
     #[must_use]
     pub fn metrics(mut self, client: impl Into<String>) -> Self {
         self.metrics = Some(client.into());
+        self
+    }
+
+    /// Keeps the last events of the machine, `events` at the least (one) and twice as many at the most,
+    /// so that `explain()` of the client can tell at any time why it did what it did: a trace that the
+    /// example `replay` of heartbeat-core answers line by line. 64 events are a few minutes of a quiet
+    /// connection, and about 10 KiB. Default: none is kept.
+    ///
+    /// The trace holds heartbeats as they came, and no data. Ids that the application took from the
+    /// dialect's row are not in it, so that those of the replayed messages may be others. Of a dialect that is written in code it is
+    /// replayed as if its messages were `json-type`'s.
+    #[must_use]
+    pub fn explain(mut self, events: usize) -> Self {
+        self.explain = Some(events.max(1));
         self
     }
 

@@ -118,6 +118,12 @@ impl InPlace {
         unsent
     }
 
+    /// The same as [`Client::explain`](crate::Client::explain).
+    #[must_use]
+    pub fn explain(&self) -> Option<String> {
+        self.engine.board().explain()
+    }
+
     /// The client's figures as of now.
     #[must_use]
     pub fn stats(&self) -> ClientStats {

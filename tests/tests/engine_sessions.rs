@@ -1,6 +1,9 @@
 //! Sessions and what is held, to the nanosecond: the engine over an in-memory stream, with a clock that
 //! is set by hand. The adapters add nothing but waiting.
 
+use std::sync::{Arc, Mutex};
+
+use heartbeat_driver::core::trace::{Header, answer, read_event};
 use heartbeat_driver::core::{Clock, Config, ConnId, Instant};
 use heartbeat_driver::{Engine, Event, Opening, Options, Progress, Turn};
 use heartbeat_tests::sim::{End, pipe};
@@ -186,6 +189,55 @@ fn a_session_that_fails_in_between_is_part_of_the_same_gap() {
     assert_eq!(words, ["connected", gap]);
     rig.engine.outbox().session(ConnId::new(3), Ok(()));
     assert_eq!(rig.turn(20 * S), ["ready"]);
+}
+
+/// However long ago the life began: what `explain` gives is answered as the machine answered then.
+#[test]
+fn what_explain_keeps_is_replayed_to_the_same_answers() {
+    for keep in [1, 3, 16] {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let observed = Arc::clone(&told);
+        let options = options(r#", "session_timeout": "7s", "keepalive": "1s""#)
+            .explain(keep)
+            .session_by_application()
+            .observer(move |at, _, step, phase| {
+                observed
+                    .lock()
+                    .expect("no panic")
+                    .push(answer(at, step, phase));
+            });
+        let mut rig = Rig::new(options);
+        for round in 0..5 {
+            let mut now = round * 100 * S;
+            rig.turn(now);
+            let (mut ws, _) = rig.connect(now, 4096);
+            ws.send(Message::text(r#"{"type":"ping"}"#)).expect("room");
+            for _ in 0..round {
+                now += S;
+                rig.turn(now);
+            }
+            drop(ws);
+            rig.turn(now);
+        }
+        let trace = rig.engine.board().explain().expect("it is kept");
+        let mut lines = trace.lines();
+        let header = Header::read(lines.next().expect("a header")).expect("it is read");
+        let mut machine = header.heartbeat();
+        let replayed: Vec<String> = lines
+            .map(|line| {
+                let event = read_event(line).expect("it is read");
+                let step = machine.step(event.at, event.event());
+                answer(event.at, &step, machine.phase())
+            })
+            .collect();
+        let told = told.lock().expect("no panic");
+        assert!(
+            (keep..=2 * keep).contains(&replayed.len()),
+            "{}",
+            replayed.len()
+        );
+        assert_eq!(replayed, told[told.len() - replayed.len()..]);
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::message::{Event, Unsent};
 use crate::meter::Meter;
 use crate::options::{Attempt, Options, SharedDialect};
 use crate::outbox::{Notify, Outbox};
+use crate::recorder::Recorder;
 use crate::request::{Request, RequestError};
 use crate::session::Session;
 use crate::upgrade::Upgrade;
@@ -132,6 +133,10 @@ impl<S: Read + Write> Engine<S> {
             .map(|name| Box::new(Meter::new(name)));
         #[cfg(not(feature = "metrics"))]
         let meter = None;
+        let recorder = options.explain.map(|events| {
+            let config = Config::clone(&options.config);
+            Recorder::new(events, options.trace_dialect.clone(), config)
+        });
         let machine = Heartbeat::new(
             Arc::clone(&options.config),
             Arc::clone(&options.dialect),
@@ -162,7 +167,7 @@ impl<S: Read + Write> Engine<S> {
             lost: None,
             expires: Instant::NEVER,
             unsent: Unsent::default(),
-            board: Arc::default(),
+            board: Arc::new(Board::new(recorder)),
             meter,
             news: true,
             tracked: Variables::new(),

@@ -52,6 +52,11 @@ impl<S: Read + Write> Engine<S> {
 
     pub(super) fn step(&mut self, now: Instant, event: Input<'_>) {
         let before = self.before(now);
+        if self.options.explain.is_some()
+            && let Some(mut recorder) = self.board.recorder()
+        {
+            recorder.record(|| self.machine.memory(), now, &event);
+        }
         let step = self.outbox.ids.step(&mut self.machine, now, event);
         if let Some(observer) = &mut self.options.observer {
             observer(now, &event, &step, self.machine.phase());

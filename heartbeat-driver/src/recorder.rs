@@ -1,0 +1,67 @@
+//! The last events of a machine, to be replayed when somebody asks why.
+
+use heartbeat_core::trace::{Header, RecordedEvent};
+use heartbeat_core::{AnyDialect, Config, Event, Instant, Memory};
+
+/// Keeps the last `limit` events at the least and twice as many at the most, in two halves, and what
+/// the machine remembered before each.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    limit: usize,
+    dialect: AnyDialect,
+    config: Config,
+    older: Option<Half>,
+    newer: Option<Half>,
+}
+
+#[derive(Debug)]
+struct Half {
+    before: Memory,
+    events: Vec<RecordedEvent>,
+}
+
+impl Recorder {
+    pub(crate) fn new(limit: usize, dialect: AnyDialect, config: Config) -> Self {
+        Self {
+            limit,
+            dialect,
+            config,
+            older: None,
+            newer: None,
+        }
+    }
+
+    /// `memory` is what the machine remembers before this event.
+    pub(crate) fn record(
+        &mut self,
+        memory: impl FnOnce() -> Memory,
+        now: Instant,
+        event: &Event<'_>,
+    ) {
+        let full = |half: &Half| half.events.len() >= self.limit;
+        if self.newer.as_ref().is_none_or(full) {
+            self.older = self.newer.take();
+        }
+        let newer = self.newer.get_or_insert_with(|| Half {
+            before: memory(),
+            events: Vec::new(),
+        });
+        newer.events.push(RecordedEvent::new(now, event));
+    }
+
+    /// The trace.
+    pub(crate) fn explain(&self) -> String {
+        let halves = || self.older.iter().chain(&self.newer);
+        let mut header = Header::default();
+        header.config = self.config.clone();
+        header.dialect = self.dialect.clone();
+        header.memory = halves().next().map(|half| half.before.clone());
+        let mut trace = header.line();
+        for recorded in halves().flat_map(|half| &half.events) {
+            trace.push('\n');
+            trace.push_str(&recorded.line());
+        }
+        trace.push('\n');
+        trace
+    }
+}
