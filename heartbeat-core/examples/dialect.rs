@@ -7,24 +7,28 @@
 //! Reads one message a line (`hex:029106` is a binary one) and prints for each `data`, `beat`, `pong`,
 //! `ping -> REPLY` or `hello` with the times that it announces. `NAME` may also be a file with a
 //! description. `--json` prints one object a line, `--set NAME=VALUE` sets a template's variable,
-//! `--list` shows the catalogue. Exit status 2 for bad usage or a bad description.
+//! `--list` shows the catalogue. `--lint` reads no messages: it says what speaks against the dialect's own
+//! times, or against those of `--config FILE-or-JSON`, with the service and, with `--proxy 60s`, with
+//! something between that closes connections which are silent for so long. Exit status 2 for bad usage, a
+//! bad description or a bad message; 1 if `--lint` has something to say.
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use heartbeat_core::{
-    Carried, Class, Description, Dialect, DurationText, Hello, Outgoing, Ping, Reply, Values,
-    Variables, catalogue,
+    AnyDialect, Carried, CatalogueEntry, Class, Config, Description, Dialect, DurationText, Hello,
+    Outgoing, Ping, Reply, Values, Variables, catalogue, lint_limit, parse_duration,
 };
 use serde_json::{Value, json};
 
-const USAGE: &str =
-    "usage: dialect NAME-or-FILE [--json] [--set NAME=VALUE]… < messages\n       dialect --list";
+const USAGE: &str = "usage: dialect NAME-or-FILE [--json] [--set NAME=VALUE]… < messages
+       dialect NAME-or-FILE --lint [--config FILE-or-JSON] [--proxy DURATION]
+       dialect --list";
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("dialect: {error}");
@@ -33,14 +37,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> io::Result<()> {
+fn run() -> io::Result<ExitCode> {
     let mut teller = Teller::default();
-    let mut dialect = None;
+    let (mut dialect, mut config, mut proxy, mut lints) = (None, None, None, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--list" => return list(),
             "--json" => teller.json = true,
+            "--lint" => lints = true,
+            "--config" => config = Some(read_config(&arguments.next().unwrap_or_default())?),
+            "--proxy" => {
+                let text = arguments.next().unwrap_or_default();
+                let time = parse_duration(&text);
+                proxy = Some(time.map_err(|error| bad(format!("--proxy \"{text}\": {error}")))?);
+            }
             "--set" => {
                 let setting = arguments.next().unwrap_or_default();
                 let (name, value) = setting
@@ -52,35 +63,81 @@ fn run() -> io::Result<()> {
             _ => return Err(io::Error::other(USAGE)),
         }
     }
-    let dialect = dialect.ok_or_else(|| io::Error::other(USAGE))?;
-    let mut output = io::stdout().lock();
-    for line in io::stdin().lock().lines() {
-        let line = line?;
-        let told = teller.tell(&dialect, &line)?;
-        writeln!(output, "{told}")?;
+    let dialect = dialect.ok_or_else(|| bad(USAGE))?;
+    if lints {
+        return lint(&dialect, config, proxy);
     }
-    output.flush()
+    let mut output = io::stdout().lock();
+    for (index, line) in io::stdin().lock().lines().enumerate() {
+        let at_line = |error| bad(format!("message {}: {error}", index + 1));
+        let told = line.and_then(|line| teller.tell(&dialect, &line));
+        writeln!(output, "{}", told.map_err(at_line)?)?;
+    }
+    output.flush()?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn find(name: &str) -> io::Result<Description> {
-    if let Some(dialect) = Description::named(name) {
+fn bad(text: impl Into<String>) -> io::Error {
+    io::Error::other(text.into())
+}
+
+fn find(name: &str) -> io::Result<AnyDialect> {
+    if let Some(dialect) = AnyDialect::named(name) {
         return Ok(dialect);
     }
     let text = std::fs::read_to_string(name).map_err(|error| {
-        io::Error::other(format!(
-            "{name} is neither in the catalogue (--list shows it) nor a file: {error}"
-        ))
+        let near = CatalogueEntry::names_near(name);
+        match (error.kind(), near.is_empty()) {
+            (io::ErrorKind::NotFound, false) => {
+                bad(format!("no dialect and no file is called {name}; did you mean {}?", near.join(", ")))
+            }
+            _ => bad(format!(
+                "{name} is neither in the catalogue (--list shows it) nor a file that can be read: {error}"
+            )),
+        }
     })?;
-    Description::from_json(&text).map_err(|error| io::Error::other(format!("{name}: {error}")))
+    match Description::from_json(&text) {
+        Ok(described) => Ok(AnyDialect::Described(Box::new(described))),
+        Err(error) => Err(bad(format!("{name}: {error}"))),
+    }
 }
 
-fn list() -> io::Result<()> {
+fn read_config(value: &str) -> io::Result<Config> {
+    let text = match value.trim_start().starts_with('{') {
+        true => Ok(value.to_owned()),
+        false => std::fs::read_to_string(value),
+    };
+    let text = text.map_err(|error| bad(format!("--config {value}: {error}")))?;
+    Config::from_json(&text).map_err(|error| bad(format!("--config: {error}")))
+}
+
+fn lint(
+    dialect: &AnyDialect,
+    config: Option<Config>,
+    proxy: Option<Duration>,
+) -> io::Result<ExitCode> {
+    let config = config.unwrap_or_else(|| dialect.configure(&Config::default()));
+    let mut lints = match dialect {
+        AnyDialect::Named(entry) => entry.lint(&config),
+        _ => Vec::new(),
+    };
+    lints.extend(proxy.and_then(|limit| lint_limit(&config, "the proxy", limit)));
+    let mut output = io::stdout().lock();
+    for lint in &lints {
+        writeln!(output, "warning: {lint}")?;
+    }
+    output.flush()?;
+    Ok(ExitCode::from(u8::from(!lints.is_empty())))
+}
+
+fn list() -> io::Result<ExitCode> {
     let mut output = io::stdout().lock();
     for entry in catalogue() {
         let names = [&[entry.name][..], &entry.aliases].concat().join(", ");
         writeln!(output, "{names}: {}", entry.service)?;
     }
-    output.flush()
+    output.flush()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Default)]
@@ -92,7 +149,7 @@ struct Teller {
 }
 
 impl Teller {
-    fn tell(&mut self, dialect: &Description, line: &str) -> io::Result<String> {
+    fn tell(&mut self, dialect: &AnyDialect, line: &str) -> io::Result<String> {
         let bytes;
         let class = match line.strip_prefix("hex:") {
             Some(hex) => {
@@ -124,9 +181,11 @@ impl Teller {
     }
 
     #[allow(clippy::disallowed_methods, reason = "a program that answers now")]
-    fn write(&mut self, dialect: &Description, reply: Reply<'_>) -> Value {
-        let Reply::Draft(mut draft) = reply else {
-            return Value::Null;
+    fn write(&mut self, dialect: &AnyDialect, reply: Reply<'_>) -> Value {
+        let mut draft = match reply {
+            Reply::Draft(draft) => draft,
+            Reply::Text(text) => return text.into(),
+            _ => return Value::Null,
         };
         self.answered += 1;
         draft.id = self.answered;

@@ -11,7 +11,7 @@
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
-use heartbeat_core::trace::{Header, answer_in, read_event};
+use heartbeat_core::trace::{Header, Replay, read_event};
 
 fn main() -> ExitCode {
     match replay(io::stdin().lock(), io::stdout().lock()) {
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 }
 
 fn replay(input: impl BufRead, mut output: impl Write) -> io::Result<()> {
-    let mut machine = None;
+    let mut replay = None;
     for (index, line) in input.lines().enumerate() {
         let at_line = |error: &dyn std::fmt::Display| {
             io::Error::other(format!("line {}: {error}", index + 1))
@@ -34,19 +34,14 @@ fn replay(input: impl BufRead, mut output: impl Write) -> io::Result<()> {
         if line.trim().is_empty() {
             continue;
         }
-        match &mut machine {
+        match &mut replay {
             None => {
-                machine = Some(
-                    Header::read(&line)
-                        .map_err(|error| at_line(&error))?
-                        .heartbeat(),
-                )
+                let header = Header::read(&line).map_err(|error| at_line(&error))?;
+                replay = Some(Replay::new(header));
             }
-            Some(machine) => {
+            Some(replay) => {
                 let recorded = read_event(&line).map_err(|error| at_line(&error))?;
-                let step = machine.step(recorded.at, recorded.event());
-                let answer = answer_in(machine.dialect(), recorded.at, &step, machine.phase());
-                writeln!(output, "{answer}")?;
+                writeln!(output, "{}", replay.answer(&recorded))?;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The trace format: JSON Lines in, JSON Lines out, the same for the core and for both adapters.
 //!
 //! The first line is a [`Header`], every further line one event ([`read_event`]); the answer to each
-//! is one line ([`answer`]). `examples/replay.rs` is this module with a standard input.
+//! is one line ([`answer`], [`Replay::answer`]). `examples/replay.rs` is this module with a standard input.
 //!
 //! ```
 //! use heartbeat_core::trace::{Header, answer, read_event};
@@ -85,6 +85,8 @@ pub struct Header {
     /// What it remembers, if the trace begins in the middle of its life; seed and start are then of no
     /// importance.
     pub memory: Option<Memory>,
+    /// What the dialect's templates are filled in with, besides what it tracks.
+    pub variables: Variables,
 }
 
 impl Header {
@@ -112,6 +114,7 @@ impl Header {
                     })?;
                     header.memory = Some(memory);
                 }
+                "variables" => header.variables = variables(&value)?,
                 "start" => header.start = Instant::from_nanos(whole("start", Some(&value))?),
                 _ => return Err(TraceError::UnknownKey { key, expected }),
             }
@@ -124,9 +127,14 @@ impl Header {
     #[must_use]
     pub fn line(&self) -> String {
         let config = self.config.to_value();
-        let mut line = json!({"config": config, "dialect": self.dialect.to_value(), "seed": self.seed, "start": self.start.as_nanos()});
+        let mut line = json!({
+            "config": config, "dialect": self.dialect.to_value(), "seed": self.seed, "start": self.start.as_nanos()
+        });
         if let Some(memory) = &self.memory {
             line["memory"] = json!(memory);
+        }
+        if !self.variables.is_empty() {
+            line["variables"] = json!(self.variables);
         }
         line.to_string()
     }
@@ -147,6 +155,9 @@ impl Header {
 pub struct RecordedEvent {
     /// When it happened.
     pub at: Instant,
+    /// What templates are filled in with from here on, where it has changed: what the application has set,
+    /// and what the dialect tracked in messages that are not in the trace.
+    pub variables: Variables,
     kind: Kind,
 }
 
@@ -236,6 +247,10 @@ pub fn read_event(line: &str) -> Result<RecordedEvent> {
     let Some(name) = name.as_ref().and_then(Value::as_str) else {
         return Err(wrong("event", name.as_ref(), EVENTS));
     };
+    let variables = match fields.remove("variables") {
+        Some(value) => variables(&value)?,
+        None => Variables::new(),
+    };
     let mut conn = || whole("conn", fields.remove("conn").as_ref()).map(ConnId::new);
     let kind = match name {
         "tick" => Kind::Plain(Event::Tick),
@@ -269,7 +284,11 @@ pub fn read_event(line: &str) -> Result<RecordedEvent> {
             key,
             expected: "only the keys that this event has",
         }),
-        None => Ok(RecordedEvent { at, kind }),
+        None => Ok(RecordedEvent {
+            at,
+            variables,
+            kind,
+        }),
     }
 }
 
@@ -371,6 +390,12 @@ fn read_cause(value: Option<&Value>) -> Result<Cause> {
 /// One event as a line that [`read_event`] reads.
 #[must_use]
 pub fn event_line(at: Instant, event: &Event<'_>) -> String {
+    event_line_with(at, event, &Variables::new())
+}
+
+/// The same, with the variables that have changed since the line before.
+#[must_use]
+pub fn event_line_with(at: Instant, event: &Event<'_>, variables: &Variables) -> String {
     let mut line = json!({"at": at.as_nanos(), "event": event_name(event)});
     let conn = match event {
         Event::Tick | Event::Kick | Event::Stop => None,
@@ -386,6 +411,9 @@ pub fn event_line(at: Instant, event: &Event<'_>) -> String {
     };
     if let Some(conn) = conn {
         line["conn"] = conn.into();
+    }
+    if !variables.is_empty() {
+        line["variables"] = json!(variables);
     }
     match event {
         Event::Received(_, Message::Data) => line["data"] = true.into(),
@@ -461,21 +489,72 @@ pub fn give_up_value(reason: GiveUp) -> Value {
 /// and the phase after it.
 #[must_use]
 pub fn answer(at: Instant, step: &Step<'_>, phase: Phase) -> String {
-    answer_in(&JsonType, at, step, phase)
+    answer_in(&JsonType, &Variables::new(), at, step, phase)
 }
 
-/// The same for a machine that speaks any dialect, which writes its messages out. The time since
-/// 1970 that a template may ask for is the time since the trace's origin here, so that the same trace
-/// gives the same lines; a message that needs a variable is `null`.
-#[must_use]
-pub fn answer_in(dialect: &dyn Dialect, at: Instant, step: &Step<'_>, phase: Phase) -> String {
+/// A machine that a trace is played to, and what fills in its dialect's messages.
+///
+/// ```
+/// use heartbeat_core::trace::{Header, Replay, read_event};
+///
+/// let mut replay = Replay::new(Header::read(r#"{"dialect": "discord", "seed": 7}"#)?);
+/// for line in [r#"{"at": 0, "event": "tick"}"#, r#"{"at": 0, "event": "connected", "conn": 1}"#] {
+///     replay.answer(&read_event(line)?);
+/// }
+/// // Discord asks; what its last event was (`s`) is in the answer.
+/// let asked = r#"{"at": 1, "event": "received", "conn": 1, "text": "{\"op\":1}", "variables": {"seq": "41"}}"#;
+/// assert!(replay.answer(&read_event(asked)?).contains(r#"{\"op\":1,\"d\":41}"#));
+/// # Ok::<(), heartbeat_core::trace::TraceError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Replay {
+    machine: Heartbeat<Config, AnyDialect>,
+    variables: Variables,
+}
+
+impl Replay {
+    /// At the trace's beginning.
+    #[must_use]
+    pub fn new(header: Header) -> Self {
+        Self {
+            variables: header.variables.clone(),
+            machine: header.heartbeat(),
+        }
+    }
+
+    /// The answer to the next event, as a line. The time since 1970 that a template may ask for is the time
+    /// since the trace's origin here, so that the same trace gives the same lines; a message that needs a
+    /// variable which is not known is `null`.
+    pub fn answer(&mut self, recorded: &RecordedEvent) -> String {
+        let own = recorded.variables.iter();
+        self.variables
+            .extend(own.map(|(name, value)| (name.clone(), value.clone())));
+        let event = recorded.event();
+        if let Event::Received(_, Message::Text(text)) = event {
+            self.machine.dialect().track(text, &mut self.variables);
+        }
+        let step = self.machine.step(recorded.at, event);
+        let (dialect, phase) = (self.machine.dialect(), self.machine.phase());
+        answer_in(dialect, &self.variables, recorded.at, &step, phase)
+    }
+}
+
+fn answer_in(
+    dialect: &dyn Dialect,
+    variables: &Variables,
+    at: Instant,
+    step: &Step<'_>,
+    phase: Phase,
+) -> String {
     // Written by hand where order matters: a reader compares lines byte for byte.
     let mut line = format!("{{\"at\":{},\"actions\":[", at.as_nanos());
     for (index, action) in step.actions.iter().enumerate() {
         if index > 0 {
             line.push(',');
         }
-        write_action(&mut line, action, &|draft| written(dialect, at, draft));
+        write_action(&mut line, action, &|draft| {
+            written(dialect, variables, at, draft)
+        });
     }
     line.push_str("],\"wake\":");
     match step.wake {
@@ -488,11 +567,16 @@ pub fn answer_in(dialect: &dyn Dialect, at: Instant, step: &Step<'_>, phase: Pha
 }
 
 /// A draft as key and value of its action.
-fn written(dialect: &dyn Dialect, at: Instant, draft: &Draft<'_>) -> (&'static str, Value) {
+fn written(
+    dialect: &dyn Dialect,
+    variables: &Variables,
+    at: Instant,
+    draft: &Draft<'_>,
+) -> (&'static str, Value) {
     let mut buffer = String::new();
     let values = Values {
         unix_ms: at.as_nanos() / 1_000_000,
-        variables: &Variables::new(),
+        variables,
     };
     match dialect.render(draft, &values, &mut buffer) {
         Some(Outgoing::Text(text)) => ("text", text.into()),
@@ -576,6 +660,17 @@ fn object(key: &'static str, line: &str, expected: &'static str) -> Result<Map<S
     }
 }
 
+fn variables(value: &Value) -> Result<Variables> {
+    let expected = "an object of texts, each as it is sent, such as {\"seq\": \"41\"}";
+    let refuse = || wrong("variables", Some(value), expected);
+    let text = |(name, value): (&String, &Value)| {
+        let value = value.as_str().ok_or_else(refuse)?;
+        Ok((name.clone(), value.into()))
+    };
+    let fields = value.as_object().ok_or_else(refuse)?;
+    fields.iter().map(text).collect()
+}
+
 fn whole(key: &'static str, value: Option<&Value>) -> Result<u64> {
     value
         .and_then(Value::as_u64)
@@ -632,6 +727,7 @@ mod tests {
             r#"{"at":1,"conn":3,"event":"received","ping":""}"#,
             r#"{"at":1,"conn":3,"event":"received","pong":"0a"}"#,
             r#"{"at":1,"conn":3,"data":true,"event":"received"}"#,
+            r#"{"at":1,"conn":3,"data":true,"event":"received","variables":{"seq":"41"}}"#,
             r#"{"at":1,"cause":{"close":1012},"conn":3,"event":"closed"}"#,
             r#"{"at":1,"cause":{"http":503},"conn":3,"event":"closed"}"#,
             r#"{"at":1,"cause":{"http":429,"retry_after":"7s"},"conn":3,"event":"closed"}"#,
@@ -646,7 +742,7 @@ mod tests {
             r#"{"at":1,"cause":{"session":{"retry_after":"7s"}},"conn":3,"event":"closed"}"#,
         ] {
             let recorded = read_event(line).expect(line);
-            let written = event_line(recorded.at, &recorded.event());
+            let written = event_line_with(recorded.at, &recorded.event(), &recorded.variables);
             assert_eq!(read_event(&written), Ok(recorded), "{written}");
             let value: Value = serde_json::from_str(line).expect("JSON");
             assert_eq!(
@@ -676,6 +772,10 @@ mod tests {
                 "`event` is \"tock\": expected tick",
             ),
             (r#"{"at":1,"event":"connected"}"#, "`conn` is missing"),
+            (
+                r#"{"at":1,"event":"tick","variables":{"seq":41}}"#,
+                "`variables` is {\"seq\":41}: expected an object of texts",
+            ),
             (r#"{"at":1,"event":"tick","conn":1}"#, "unknown key `conn`"),
             (
                 r#"{"at":1,"event":"received","conn":1}"#,
@@ -724,6 +824,7 @@ mod tests {
         let header = Header {
             seed: 7,
             start: Instant::from_nanos(5),
+            variables: Variables::from([("session".into(), "777".into())]),
             ..Header::default()
         };
         assert_eq!(Header::read(&header.line()), Ok(header));

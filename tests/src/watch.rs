@@ -6,11 +6,15 @@ use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use heartbeat_driver::core::trace::{Header, cause_value, event_line, give_up_value};
-use heartbeat_driver::core::{AnyDialect, Config, Description, GiveUp, parse_duration};
+use heartbeat_driver::core::trace::{Header, cause_value, event_line_with, give_up_value};
+use heartbeat_driver::core::{
+    AnyDialect, AskBy, CatalogueEntry, Class, Config, Description, Dialect, Draft, GiveUp,
+    Outgoing, Values, Variables, Verdict, parse_duration,
+};
 use heartbeat_driver::{Event, Message, Options, Reason, Seconds, SendError};
 use serde_json::{Value, json};
 
@@ -109,10 +113,11 @@ impl Watch {
             .or_else(|| server.as_ref().map(MisbehavingServer::url))
             .unwrap_or_default();
         let mut options = Options::new(&url)?;
-        if let Some(file) = trace {
-            options = record(options, &file, &config, &dialect)?;
-        }
-        let options = options.config(config).dialect(dialect);
+        options = match trace {
+            Some(file) => record(options, &file, &config, dialect)?,
+            None => options.dialect(dialect),
+        };
+        let options = options.config(config);
         Ok((
             Self {
                 json,
@@ -238,7 +243,7 @@ fn record(
     options: Options,
     file: &str,
     config: &Config,
-    dialect: &AnyDialect,
+    dialect: AnyDialect,
 ) -> Result<Options, Refusal> {
     let mut output = fs::File::create(file)
         .map_err(|error| Refusal::Bad(format!("--trace: {file}: {error}")))?;
@@ -250,14 +255,74 @@ fn record(
     writeln!(output, "{}", header.line())?;
     let file = file.to_owned();
     let mut failed = false;
-    Ok(options.seed(header.seed).observer(move |at, event, _, _| {
-        if !failed && let Err(error) = writeln!(output, "{}", event_line(at, event)) {
+    let dialect = Recording {
+        dialect,
+        tracked: Arc::default(),
+    };
+    let tracked = Arc::clone(&dialect.tracked);
+    let options = options.seed(header.seed).dialect(dialect);
+    Ok(options.observer(move |at, event, _, _| {
+        let changed = std::mem::take(&mut *tracked.lock().unwrap_or_else(PoisonError::into_inner));
+        let line = event_line_with(at, event, &changed);
+        if !failed && let Err(error) = writeln!(output, "{line}") {
             failed = true;
             complain(&format!(
                 "--trace: {file}: {error}; no further event is recorded"
             ));
         }
     }))
+}
+
+/// A dialect that tells a trace what it tracks: the messages themselves are not in there.
+struct Recording {
+    dialect: AnyDialect,
+    /// Since the last event.
+    tracked: Arc<Mutex<Variables>>,
+}
+
+impl Dialect for Recording {
+    fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
+        self.dialect.classify_text(text)
+    }
+
+    fn classify_binary<'a>(&self, bytes: &'a [u8]) -> Class<'a> {
+        self.dialect.classify_binary(bytes)
+    }
+
+    fn close_verdict(&self, code: u16) -> Option<Verdict> {
+        self.dialect.close_verdict(code)
+    }
+
+    fn ask(&self) -> AskBy {
+        self.dialect.ask()
+    }
+
+    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
+        self.dialect.greeting(number)
+    }
+
+    fn separator(&self) -> Option<&str> {
+        self.dialect.separator()
+    }
+
+    fn render<'d>(
+        &'d self,
+        draft: &Draft<'_>,
+        values: &Values<'_>,
+        buffer: &'d mut String,
+    ) -> Option<Outgoing<'d>> {
+        self.dialect.render(draft, values, buffer)
+    }
+
+    fn tracks(&self) -> bool {
+        self.dialect.tracks()
+    }
+
+    fn track(&self, text: &str, variables: &mut Variables) {
+        self.dialect.track(text, variables);
+        let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
+        tracked.clone_from(variables);
+    }
 }
 
 enum Refusal {
@@ -285,8 +350,13 @@ fn read_dialect(name: &str) -> Result<AnyDialect, Refusal> {
         return Ok(dialect);
     }
     let text = fs::read_to_string(name).map_err(|error| {
+        let near = CatalogueEntry::names_near(name);
+        let near = match near.is_empty() {
+            true => String::new(),
+            false => format!("; did you mean {}?", near.join(", ")),
+        };
         Refusal::Bad(format!(
-            "--dialect: \"{name}\" is neither a name that is known nor a file that can be read ({error})"
+            "--dialect: \"{name}\" is neither a name that is known nor a file that can be read ({error}){near}"
         ))
     })?;
     let described = Description::from_json(&text)

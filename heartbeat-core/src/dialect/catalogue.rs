@@ -80,6 +80,53 @@ impl CatalogueEntry {
     }
 }
 
+impl CatalogueEntry {
+    /// Names and aliases that this one may have been meant for, the nearest first, five at most: they
+    /// differ in two letters or fewer, or one contains the other.
+    ///
+    /// ```
+    /// use heartbeat_core::CatalogueEntry;
+    /// assert_eq!(CatalogueEntry::names_near("kukoin")[0], "kucoin");
+    /// assert!(CatalogueEntry::names_near("Binance").contains(&"binance-api".into()));
+    /// assert!(CatalogueEntry::names_near("no such service").is_empty());
+    /// ```
+    #[must_use]
+    pub fn names_near(name: &str) -> Vec<String> {
+        // A longer one is no name, and the comparison's cost is bounded.
+        let wanted: String = name.chars().take(64).collect::<String>().to_lowercase();
+        let names = catalogue().flat_map(|entry| {
+            let aliases = entry.aliases.into_iter();
+            [entry.name].into_iter().chain(aliases)
+        });
+        let mut near: Vec<(usize, String)> = names
+            .filter_map(|known| {
+                let distance = distance(&wanted, &known);
+                let short = wanted.len().min(known.len());
+                let contains = short > 2 && (known.contains(&wanted) || wanted.contains(&known));
+                (contains || (distance <= 2 && distance < short)).then_some((distance, known))
+            })
+            .collect();
+        near.sort();
+        near.truncate(5);
+        near.into_iter().map(|(_, name)| name).collect()
+    }
+}
+
+/// How many letters must be put in, taken out or changed to make one word the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, known) in other.chars().enumerate() {
+            let changed = diagonal + usize::from(letter != known);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
 impl Description {
     /// The catalogue's dialect of this name or alias.
     #[must_use]
