@@ -9,7 +9,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use heartbeat_core::trace::{Header, answer, event_line, read_event};
+use heartbeat_core::AnyDialect;
+use heartbeat_core::trace::{Header, Replay, event_line_with, read_event};
 use serde_json::Value;
 
 use support::compare::Pair;
@@ -45,12 +46,11 @@ fn scenarios() -> Vec<(String, String, PathBuf)> {
 fn answers(text: &str) -> String {
     let mut lines = text.lines();
     let header = Header::read(lines.next().expect("a header")).expect("a header");
-    let mut machine = header.heartbeat();
+    let mut replay = Replay::new(header);
     let mut answers = String::new();
     for line in lines {
         let recorded = read_event(line).expect(line);
-        let step = machine.step(recorded.at, recorded.event());
-        answers += &answer(recorded.at, &step, machine.phase());
+        answers += &replay.answer(&recorded);
         answers.push('\n');
     }
     answers
@@ -77,7 +77,12 @@ fn each_scenario_gets_the_answers_that_stand_beside_it() {
 fn the_reference_model_gives_the_same_answers_to_each_scenario() {
     for (name, text, _) in scenarios() {
         let mut lines = text.lines();
-        let mut pair = Pair::new(Header::read(lines.next().unwrap()).unwrap());
+        let header = Header::read(lines.next().unwrap()).unwrap();
+        if header.dialect != AnyDialect::JsonType {
+            // The model speaks no other one.
+            continue;
+        }
+        let mut pair = Pair::new(header);
         for line in lines {
             let recorded = read_event(line).unwrap();
             if let Err(difference) = pair.step(recorded.at, recorded.event()) {
@@ -97,7 +102,7 @@ fn a_trace_that_is_written_again_gets_the_same_answers() {
                 Header::read(line).unwrap().line()
             } else {
                 let recorded = read_event(line).unwrap();
-                event_line(recorded.at, &recorded.event())
+                event_line_with(recorded.at, &recorded.event(), &recorded.variables)
             };
             again.push('\n');
         }
@@ -133,7 +138,7 @@ fn keys(value: &Value) -> Vec<&str> {
 fn assert_action(action: &Value, name: &str) {
     let expected: &[&str] = match action["action"].as_str().expect("a name") {
         "connect" => &["action", "attempt", "conn"],
-        "send_pong" if action.get("text").is_some() => &["action", "conn", "text"],
+        "send_pong" | "send_ping" if action.get("text").is_some() => &["action", "conn", "text"],
         "send_pong" | "send_ping" => &["action", "conn", "frame"],
         "close" => &["action", "code", "conn"],
         "abort" => {
@@ -162,7 +167,9 @@ fn assert_action(action: &Value, name: &str) {
         let is_text = ["action", "text", "frame", "reason"].contains(&key.as_str());
         assert!(
             if is_text {
-                value.is_string() || key == "reason"
+                // A message that needs a variable which is not known.
+                let is_unknown = key == "text" && name == "janus" && value.is_null();
+                value.is_string() || key == "reason" || is_unknown
             } else {
                 value.is_u64()
             },

@@ -8,6 +8,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
+import services
 import shared
 
 numbers = itertools.count(1)
@@ -49,6 +50,9 @@ async def behave(connection, path):
         async for message in connection:
             shared.say("message", text=message)
             await connection.send(message)
+    elif path.startswith("/services/"):
+        name = path.removeprefix("/services/")
+        await services.play(name, connection.send, connection.recv, connection.close)
     elif path.startswith("/close/"):
         await connection.close(int(path.removeprefix("/close/")))
     await connection.wait_closed()

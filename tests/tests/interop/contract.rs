@@ -71,7 +71,12 @@ impl Contract {
                 }
             }
             ("pong_sent" | "ping_sent", Phase::Open) => Ok(Phase::Open),
+            // Null: it answers no question of the client's last.
+            ("pong_received", Phase::Open) if line.get("rtt_ms").is_some_and(Value::is_null) => {
+                Ok(Phase::Open)
+            }
             ("pong_received", Phase::Open) => number(line, "rtt_ms").and(Ok(Phase::Open)),
+            ("gap", Phase::Open) => number(line, "down_for_ms").and(Ok(Phase::Open)),
             ("check", Phase::Open) => number(line, "idle_ms").and(Ok(Phase::Open)),
             ("disconnected", Phase::Connecting | Phase::Open) => {
                 whole(line, "conn")?;

@@ -17,6 +17,7 @@ mod contract;
 mod process;
 mod scenarios;
 mod server;
+mod services;
 mod usage;
 mod watch;
 
@@ -82,7 +83,29 @@ macro_rules! usage {
     };
 }
 
+/// Services with a dialect of their own, as tests for one adapter.
+macro_rules! services {
+    ($adapter:ident) => {
+        services! { $adapter:
+            discord_hears_the_last_number_at_the_interval_it_announced
+            engine_io_is_answered_and_missed_when_its_own_times_are_over
+            deribit_is_asked_for_heartbeats_and_answered
+            home_assistant_hears_pings_with_growing_ids
+        }
+    };
+    ($adapter:ident: $($service:ident)*) => {
+        $(#[test]
+        fn $service() {
+            let name = concat!(module_path!(), "::", stringify!($service));
+            crate::run(name, crate::Adapter::$adapter, crate::Library::Websockets, crate::services::$service);
+        })*
+    };
+}
+
 mod tokio {
+    mod services {
+        services!(Tokio);
+    }
     mod usage {
         usage!(Tokio);
     }
@@ -98,6 +121,9 @@ mod tokio {
 }
 
 mod blocking {
+    mod services {
+        services!(Blocking);
+    }
     mod usage {
         usage!(Blocking);
     }
