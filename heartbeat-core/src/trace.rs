@@ -200,13 +200,17 @@ impl RecordedEvent {
             Event::Kick => Kind::Plain(Event::Kick),
             Event::Stop => Kind::Plain(Event::Stop),
         };
-        Self { at, kind }
+        Self {
+            at,
+            variables: Variables::new(),
+            kind,
+        }
     }
 
     /// The event as a line that [`read_event`] reads.
     #[must_use]
     pub fn line(&self) -> String {
-        event_line(self.at, &self.event())
+        event_line_with(self.at, &self.event(), &self.variables)
     }
 
     /// The event, to be passed to [`Heartbeat::step`].

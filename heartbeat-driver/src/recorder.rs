@@ -1,7 +1,7 @@
 //! The last events of a machine, to be replayed when somebody asks why.
 
 use heartbeat_core::trace::{Header, RecordedEvent};
-use heartbeat_core::{AnyDialect, Config, Event, Instant, Memory};
+use heartbeat_core::{AnyDialect, Config, Event, Instant, Memory, Variables};
 
 /// Keeps the last `limit` events at the least and twice as many at the most, in two halves, and what
 /// the machine remembered before each.
@@ -31,12 +31,14 @@ impl Recorder {
         }
     }
 
-    /// `memory` is what the machine remembers before this event.
+    /// `memory` is what the machine remembers before this event, `tracked` what the dialect has kept of
+    /// messages that are not recorded.
     pub(crate) fn record(
         &mut self,
         memory: impl FnOnce() -> Memory,
         now: Instant,
         event: &Event<'_>,
+        tracked: &Variables,
     ) {
         let full = |half: &Half| half.events.len() >= self.limit;
         if self.newer.as_ref().is_none_or(full) {
@@ -46,7 +48,9 @@ impl Recorder {
             before: memory(),
             events: Vec::new(),
         });
-        newer.events.push(RecordedEvent::new(now, event));
+        let mut recorded = RecordedEvent::new(now, event);
+        recorded.variables.clone_from(tracked);
+        newer.events.push(recorded);
     }
 
     /// The trace.

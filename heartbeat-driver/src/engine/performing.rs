@@ -55,7 +55,7 @@ impl<S: Read + Write> Engine<S> {
         if self.options.explain.is_some()
             && let Some(mut recorder) = self.board.recorder()
         {
-            recorder.record(|| self.machine.memory(), now, &event);
+            recorder.record(|| self.machine.memory(), now, &event, &self.tracked);
         }
         let step = self.outbox.ids.step(&mut self.machine, now, event);
         if let Some(observer) = &mut self.options.observer {
