@@ -57,7 +57,8 @@ fn the_log_tells_monitor_checks_answers_verdicts_and_retries() {
     for run in [run_on_tokio, run_on_blocking] {
         let log = log_of(run, &script);
         for words in [
-            "connecting conn=1 attempt=0",
+            "connection{conn=1}: heartbeat_driver::engine::dialing: connecting conn=1 attempt=0",
+            "connection{conn=1 host=\"server.test\"}",
             "connected after 0 s",
             "monitor started",
             "interval=30 s threshold=90 s",

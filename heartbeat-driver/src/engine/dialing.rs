@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use heartbeat_core::{Cause, Clock, ConnId, Dialect as _, Event as Input, Instant, Ping};
-use tracing::{debug, info};
+use tracing::{debug, field, info, info_span};
 use tungstenite::protocol::WebSocketConfig;
 
 use super::performing::Before;
@@ -46,7 +46,8 @@ impl<S: Read + Write> Engine<S> {
     }
 
     pub(super) fn begin_dial(&mut self, conn: ConnId, attempt: u32, refresh: bool, now: Instant) {
-        info!(%conn, attempt, "connecting");
+        self.span = info_span!("connection", %conn, host = field::Empty);
+        info!(parent: &self.span, %conn, attempt, "connecting");
         self.events.push_back(Event::Connecting { conn, attempt });
         self.attempt = Attempt {
             conn,
@@ -58,6 +59,7 @@ impl<S: Read + Write> Engine<S> {
         }
         match (self.options.factory)(self.attempt) {
             Ok(request) => {
+                self.span.record("host", request.host());
                 self.dial = Some(Dial {
                     conn,
                     host: request.host().to_owned(),
@@ -113,7 +115,7 @@ impl<S: Read + Write> Engine<S> {
                 let ready = self.machine.config().session_timeout().is_none();
                 self.outbox.open(conn, ready);
                 let after = now.saturating_duration_since(since);
-                info!(%conn, "connected after {}", Seconds(after));
+                info!(parent: &self.span, %conn, "connected after {}", Seconds(after));
                 self.tell_monitor_started(conn);
                 self.events.push_back(Event::Connected { conn, after });
                 self.tell_gap(conn, ready, now);
@@ -139,7 +141,7 @@ impl<S: Read + Write> Engine<S> {
             };
             draft.id = self.outbox.take_id();
             let sent = self.write(conn, draft);
-            debug!(%conn, sent, "greeting");
+            debug!(parent: &self.span, %conn, sent, "greeting");
         }
     }
 
@@ -151,7 +153,7 @@ impl<S: Read + Write> Engine<S> {
             Ping::Every(interval) => ("asks every", interval),
         };
         let (interval, threshold) = (Seconds(interval), Seconds(config.idle_timeout()));
-        info!(%conn, asks, %interval, %threshold, "monitor started");
+        info!(parent: &self.span, %conn, asks, %interval, %threshold, "monitor started");
     }
 }
 

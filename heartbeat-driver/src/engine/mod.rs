@@ -14,6 +14,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use heartbeat_core::{Clock, Config, ConnId, Event as Input, Heartbeat, Instant, Phase, Variables};
+use tracing::Span;
 
 pub(crate) use self::dialing::websocket_config;
 use self::opening::Lost;
@@ -84,6 +85,8 @@ pub struct Engine<S: Read + Write> {
     unsent: Unsent,
     board: Arc<Board>,
     meter: Option<Box<Meter>>,
+    /// What is logged about the present connection is logged in here.
+    span: Span,
     /// The machine has done something that the board does not show yet.
     news: bool,
     /// Whether the dialect keeps something of the messages, and what.
@@ -169,6 +172,7 @@ impl<S: Read + Write> Engine<S> {
             unsent: Unsent::default(),
             board: Arc::new(Board::new(recorder)),
             meter,
+            span: Span::none(),
             news: true,
             tracked: Variables::new(),
             buffer: String::new(),

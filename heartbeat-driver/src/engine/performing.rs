@@ -93,20 +93,20 @@ impl<S: Read + Write> Engine<S> {
             } => self.begin_dial(conn, attempt, refresh, now),
             Action::SendPong { conn, reply } => {
                 if self.answer(conn, reply) {
-                    debug!(%conn, "ping answered");
+                    debug!(parent: &self.span, %conn, "ping answered");
                     self.events.push_back(Event::PongSent { conn });
                 }
             }
             Action::SendPing { conn, ping } => {
                 if self.ask(conn, ping) {
-                    debug!(%conn, "ping sent");
+                    debug!(parent: &self.span, %conn, "ping sent");
                     self.events.push_back(Event::PingSent { conn });
                 }
             }
             Action::Close { conn, code } => {
-                let outbox = Arc::clone(&self.outbox);
+                let (outbox, span) = (Arc::clone(&self.outbox), &self.span);
                 if let Some(session) = session(&mut self.link, conn) {
-                    info!(%conn, code, "closing");
+                    info!(parent: span, %conn, code, "closing");
                     session.close(code, &outbox);
                 }
             }
@@ -116,7 +116,7 @@ impl<S: Read + Write> Engine<S> {
                 self.events.push_back(Event::Reconnect { attempt, delay });
             }
             Action::Check { conn, idle } => {
-                info!(%conn, "idle for {}", Seconds(idle));
+                info!(parent: &self.span, %conn, "idle for {}", Seconds(idle));
                 self.events.push_back(Event::Check { conn, idle });
             }
             Action::GaveUp { reason } => {
@@ -155,7 +155,7 @@ impl<S: Read + Write> Engine<S> {
             true
         });
         if !written {
-            warn!(%conn, "ping not answered: a variable of the reply is not set");
+            warn!(parent: &self.span, %conn, "ping not answered: a variable of the reply is not set");
         }
         written
     }
@@ -185,7 +185,7 @@ impl<S: Read + Write> Engine<S> {
         };
         let written = self.write(conn, draft);
         if !written {
-            warn!(%conn, "ping not sent: a variable of the message is not set");
+            warn!(parent: &self.span, %conn, "ping not sent: a variable of the message is not set");
         }
         written
     }
@@ -240,7 +240,7 @@ impl<S: Read + Write> Engine<S> {
         let Before { idle, open, .. } = before;
         let text = detail.as_deref().unwrap_or_default();
         let (idle_text, open_text) = (Seconds(idle), Seconds(open));
-        warn!(%conn, unsent = unsent.len(), detail = text, "disconnected: {reason}, idle for {idle_text}, open for {open_text}");
+        warn!(parent: &self.span, %conn, unsent = unsent.len(), detail = text, "disconnected: {reason}, idle for {idle_text}, open for {open_text}");
         self.board.handed_back(unsent.len());
         if let Some(meter) = &self.meter {
             meter.ended(reason);
