@@ -28,7 +28,9 @@
 //!
 //! # Features
 //!
-//! `tls` (default): `wss://` through rustls, certificates verified against the platform's roots.
+//! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots.
+//! - `serde`: [`ClientStats`] to serde formats.
+//! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).
 #![forbid(unsafe_code)]
 
 mod client;

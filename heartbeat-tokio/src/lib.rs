@@ -21,6 +21,54 @@
 //! # }
 //! ```
 //!
+//! # Sessions
+//!
+//! Where a service wants a login first, [`Options::on_connect`] says it on every connection, and what the
+//! application sends waits for it ([`Options::hold`]) or is refused. Or the application does it itself,
+//! and awaits the answers:
+//!
+//! ```no_run
+//! use heartbeat_tokio::{Client, ConnId, Event, Failure, Options};
+//!
+//! /// Logs in on this connection; everything else is left to the caller's loop.
+//! async fn log_in(client: &mut Client, conn: ConnId) -> Result<(), Failure> {
+//!     let login = client.sender().send_opening(conn, r#"{"op":"login","token":"…"}"#);
+//!     login.map_err(|_| Failure::Retry)?;
+//!     while let Some(event) = client.next().await {
+//!         match event {
+//!             Event::Message { message, .. } => match message.as_text() {
+//!                 Some(r#"{"login":"ok"}"#) => return Ok(()),
+//!                 Some(r#"{"login":"expired"}"#) => return Err(Failure::Refresh),
+//!                 _ => {}
+//!             },
+//!             // Also when the login takes longer than `session_timeout`.
+//!             Event::Disconnected { .. } => break,
+//!             _ => {}
+//!         }
+//!     }
+//!     Err(Failure::Retry)
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let options = Options::new("wss://example.org/feed")?.session_by_application().hold(100, 1 << 20);
+//! let mut client = Client::spawn(options)?;
+//! while let Some(event) = client.next().await {
+//!     match event {
+//!         Event::Connected { conn, .. } => match log_in(&mut client, conn).await {
+//!             Ok(()) => client.sender().ready(conn),
+//!             Err(failure) => client.sender().fail(conn, failure),
+//!         },
+//!         Event::Gap { since, down_for, .. } => println!("fetch again: {down_for:?} from {since:?}"),
+//!         Event::Message { message, .. } => println!("{}", message.as_text().unwrap_or("(binary)")),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The crate
+//!
 //! [`Client`] drives itself in a task; [`InPlace`] is driven by its owner's polling. Both are streams
 //! of [`Event`]s. [`Options`] holds everything that can be chosen, its [`core::Config`] the times.
 //! Logs go to `tracing`, under the target `heartbeat_driver`.
@@ -30,7 +78,10 @@
 //!
 //! # Features
 //!
-//! `tls` (default): `wss://` through rustls, certificates verified against the platform's roots.
+//! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots.
+//! - `serde`: [`ClientStats`] to serde formats.
+//! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`), with a dashboard in
+//!   `docs/grafana.json` and an example that serves them to Prometheus.
 #![forbid(unsafe_code)]
 
 mod client;
