@@ -351,12 +351,12 @@ fn a_stuck_write_under_tls_is_judged_and_accounted_for(case: Case) {
 fn a_stuck_write_under_tls_keeps_nobody_from_hearing(case: Case) {
     let (server, authority) = (Server::narrow(), Authority::new("ours"));
     let config =
-        r#"{"idle_timeout": "400ms", "ping": {"after_silence": "200ms"}, "write_timeout": "60s"}"#;
+        r#"{"idle_timeout": "1500ms", "ping": {"after_silence": "700ms"}, "write_timeout": "60s"}"#;
     let mut client = case.start(options(&server, "127.0.0.1", config, authority.trusted()));
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut ws = upgrade(&server, authority.server("127.0.0.1", 4000));
-            let end = std::time::Instant::now() + Duration::from_millis(1000);
+            let end = std::time::Instant::now() + Duration::from_millis(2000);
             while std::time::Instant::now() < end {
                 ws.send(Message::Ping("are you there?".into()))
                     .expect("the client reads");
