@@ -158,20 +158,59 @@ fn a_number_of_any_size_and_half_a_surrogate_pair_are_json() {
 }
 
 #[test]
-fn telling_data_and_flat_heartbeats_allocates_nothing() {
+fn depth_and_size_cost_bounded_stack_and_end() {
+    let deep = |open: &str, len: usize| {
+        let mut text = String::from(r#"{"type":"ping","op":1,"method":"heartbeat","a":"#);
+        while text.len() + open.len() <= len {
+            text.push_str(open);
+        }
+        text
+    };
+    let work = move || {
+        for subject in SUBJECTS.iter() {
+            for open in ["[", "{\"a\":", "[{\"a\":"] {
+                // As long as any rule looks at.
+                let text = deep(open, Description::DEFAULT_MAX_LEN);
+                assert!(
+                    subject
+                        .description
+                        .classify_text(&text)
+                        .is_for_application()
+                );
+            }
+        }
+        let longest = r#"{"rules": [{"json": {"/a/a/a": {"exists": true}}, "beat": true}], "max_len": 65535}"#;
+        let longest = Description::from_json(longest).unwrap();
+        assert_eq!(longest.classify_text(&deep("{\"a\":", 65_535)), Class::Data);
+        // What is tracked is looked for in messages of any size.
+        let discord = Description::named("discord").unwrap();
+        let mut tracked = Variables::new();
+        for text in [deep("[", 1 << 20), deep("{\"s\":", 1 << 20)] {
+            discord.track(&text, &mut tracked);
+        }
+        assert_eq!(tracked, Variables::new(), "not JSON");
+    };
+    let thread = std::thread::Builder::new().stack_size(128 << 10);
+    thread.spawn(work).unwrap().join().unwrap();
+}
+
+#[test]
+fn telling_data_and_heartbeats_allocates_nothing() {
     let trade =
         r#"{"e":"trade","E":1672515782136,"s":"BNBBTC","p":"612.4","q":"100.0","m":true,"n":null}"#;
-    let flat = [
+    let texts = [
         trade,
         "ping",
         "",
         r#"{"type":"ping"}"#,
         r#"{"ping":18446744073709551615}"#,
         r#"{"op":11}"#,
+        r#"{"type":"ping","data":{"a":[[{"b":[1,{"c":{"d":[[[]]]}}]}]],"e":"\u0070"}}"#,
+        r#"[[[[{"op":"ping"}]]],{"method":"heartbeat","params":[{}]}]"#,
     ];
     for subject in SUBJECTS.iter() {
         let count = allocation_counter::measure(|| {
-            for text in flat {
+            for text in texts {
                 std::hint::black_box(&subject.description.classify_text(text));
             }
             std::hint::black_box(&subject.description.classify_binary(b"data"));
@@ -181,7 +220,7 @@ fn telling_data_and_flat_heartbeats_allocates_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_changed_message_is_told_alike_by_every_dialect(

@@ -84,6 +84,84 @@ use crate::config::{Config, Ping};
 /// - `separator`: messages are records with this text between or behind them.
 /// - `track`: `{"seq": {"path": "/s", "initial": "null"}}` keeps the last value that is not null, for `${seq}`.
 /// - `max_len`: longer texts (records, if there is a separator) are data; default 4096.
+///
+/// # Each key by example
+///
+/// ```
+/// use heartbeat_core::{Class, Config, Description, Dialect, Ping, Verdict};
+/// use core::time::Duration;
+///
+/// let read = |json: &str| Description::from_json(json).unwrap();
+/// let is_ping = |dialect: &Description, text: &str| matches!(dialect.classify_text(text), Class::Ping(_));
+///
+/// // Exactly this text; this binary message, answered by another one.
+/// let dialect = read(r#"{"rules": [{"text": "2", "reply": "3"}, {"bytes": "029106", "reply": {"bytes": "03"}}]}"#);
+/// assert!(is_ping(&dialect, "2") && !is_ping(&dialect, "22"));
+/// assert!(matches!(dialect.classify_binary(&[2, 0x91, 6]), Class::Ping(_)));
+///
+/// // A prefix, with digits alone behind it, or with JSON.
+/// let dialect = read(r#"{"rules": [
+///     {"prefix": "primus::ping::", "rest": "digits", "reply": "primus::pong::${rest}"},
+///     {"prefix": "0", "json": {"/sid": {"is": "string"}}, "beat": true}
+/// ]}"#);
+/// assert!(is_ping(&dialect, "primus::ping::17") && !is_ping(&dialect, "primus::ping::x"));
+/// assert_eq!(dialect.classify_text(r#"0{"sid":"a"}"#), Class::Beat);
+///
+/// // Conditions: a string, a number, a word; a value of a kind, any value, none.
+/// let dialect = read(r#"{"rules": [
+///     {"json": {"/0": 2, "/1": null, "/2/ok": true}, "beat": true},
+///     {"json": {"/op": "ping", "/ts": {"is": "number"}, "/id": {"exists": true}, "/data": {"exists": false}}, "pong": true}
+/// ]}"#);
+/// assert_eq!(dialect.classify_text(r#"[2,null,{"ok":true}]"#), Class::Beat);
+/// assert_eq!(dialect.classify_text(r#"{"ts":1,"op":"ping","id":"x"}"#), Class::Pong);
+/// assert_eq!(dialect.classify_text(r#"{"ts":1,"op":"ping","id":"x","data":0}"#), Class::Data);
+///
+/// // A pong that only its id tells; what is data, whatever the rules behind say.
+/// let dialect = read(r#"{"rules": [
+///     {"json": {"/error": {"exists": true}}, "data": true},
+///     {"json": {"/result": {"exists": true}}, "pong": {"id": "/id"}}
+/// ]}"#);
+/// assert_eq!(dialect.classify_text(r#"{"id":7,"result":null}"#), Class::Response("7"));
+/// assert_eq!(dialect.classify_text(r#"{"id":7,"result":null,"error":1}"#), Class::Data);
+///
+/// // A service's own times: a sum, with something on top; or in JSON inside a string.
+/// let dialect = read(r#"{"rules": [
+///     {"json": {"/v": 1}, "hello": {"idle_timeout": {"ms": ["/interval", "/timeout"], "plus": "1s"}}},
+///     {"json": {"/v": 2}, "hello": {"ping": {"s": "/every", "inside": "/data"}}}
+/// ]}"#);
+/// let hello = |text| match dialect.classify_text(text) {
+///     Class::Carrier(carried) => carried.hello,
+///     other => panic!("{other:?}"),
+/// };
+/// let told = hello(r#"{"v":1,"interval":20000,"timeout":5000}"#);
+/// assert_eq!(told.idle_timeout, Some(Duration::from_secs(26)));
+/// let told = hello(r#"{"v":2,"data":"{\"every\":15}"}"#);
+/// assert_eq!(told.ping, Some(Ping::Every(Duration::from_secs(15))));
+///
+/// // When to ask, and how long an answer and silence may take.
+/// let dialect = read(r#"{
+///     "ping": {"text": "ping ${now_ms}", "every": "20s", "first": "jittered", "pong_timeout": "5s"}, "idle_timeout": "45s"
+/// }"#);
+/// let config = dialect.configure(&Config::default());
+/// assert_eq!((config.ping(), config.idle_timeout().as_secs()), (Ping::Every(Duration::from_secs(20)), 45));
+/// assert_eq!(read(r#"{"ping": "never"}"#).configure(&config).ping(), Ping::Never);
+/// let frame = read(r#"{"ping": {"frame": true, "after_silence": "10s"}}"#).configure(&config);
+/// assert_eq!(frame.ping(), Ping::AfterSilence(Duration::from_secs(10)));
+/// let beat = read(r#"{"ping": {"bytes": "09", "after_sending": "15s"}}"#).configure(&config);
+/// assert_eq!(beat.keepalive(), Some(Duration::from_secs(15)));
+///
+/// // On open; close codes; records; what is tracked; the longest text that is looked at.
+/// let dialect = read(r#"{
+///     "rules": [{"text": "{}", "reply": "{}"}],
+///     "on_open": ["{\"op\":\"resume\",\"seq\":${seq},\"token\":${token}}"],
+///     "track": {"seq": {"path": "/s", "initial": "null"}},
+///     "close_codes": {"4004": "never", "4100-4199": "refresh"}, "separator": "\n", "max_len": 100
+/// }"#);
+/// assert!(dialect.greeting(0).is_some() && dialect.greeting(1).is_none());
+/// assert_eq!(dialect.variables().collect::<Vec<_>>(), ["token"], "the application's to set");
+/// assert_eq!(dialect.close_verdict(4150), Some(Verdict::Refresh));
+/// assert!(is_ping(&dialect, "{}\n{}") && dialect.tracks());
+/// ```
 #[derive(Clone)]
 pub struct Description {
     pub(super) source: Box<str>,
