@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::message::Event;
 use crate::outbox::Notify;
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 
 /// Room for the few events of a connection's beginning and end, beyond the messages.
 const EXTRA: usize = 1024;

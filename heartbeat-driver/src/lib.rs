@@ -16,6 +16,9 @@ mod recorder;
 mod request;
 mod session;
 mod stream;
+mod sync;
+#[cfg(all(test, heartbeat_loom))]
+mod threads;
 #[cfg(feature = "tls")]
 mod tls;
 mod upgrade;

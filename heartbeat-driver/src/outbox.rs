@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use heartbeat_core::{ConnId, Failure, Instant, Values, Variables};
 
 use crate::ids::Ids;
 use crate::message::{Message, Unsent};
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 
 /// How much an application may hand over before it must wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

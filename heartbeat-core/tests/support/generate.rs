@@ -73,7 +73,7 @@ pub(crate) enum Content {
 }
 
 /// Pings in other words, and what only looks like one.
-const TEXTS: &[&str] = &[
+pub(super) const TEXTS: &[&str] = &[
     "",
     "ping",
     r#"{"type":"pong"}"#,
@@ -364,7 +364,7 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
 }
 
 /// A ping must come before the idle timeout.
-fn shorter_than(idle: Duration, ping: Ping) -> Ping {
+pub(super) fn shorter_than(idle: Duration, ping: Ping) -> Ping {
     let nearly = idle - Duration::from_nanos(1);
     match ping {
         Ping::AfterSilence(_) | Ping::Every(_) if nearly < heartbeat_core::MIN_DURATION => {

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod audit;
+pub(crate) mod bytes;
 pub(crate) mod compare;
 pub(crate) mod generate;
 pub(crate) mod model;

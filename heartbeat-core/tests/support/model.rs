@@ -784,7 +784,7 @@ impl Model {
                 (shortest.max(after), most, after, after)
             }
             Verdict::Spread(from, to) => {
-                let (from, to) = (span(from), span(to));
+                let (from, to) = (span(from).min(DAY), span(to).min(DAY));
                 (shortest.max(from), longest.max(to), from, to)
             }
             _ => (shortest, longest, 0, 0),

@@ -1,0 +1,237 @@
+//! Any bytes as a configuration and events, for the fuzz target `step`: 16 bytes make the machine, each
+//! further 4 an event. Every value of every byte means something, so that no input is wasted, and a change
+//! of one byte changes one thing.
+
+use std::time::Duration;
+
+use heartbeat_core::{Cause, Config, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, Ping};
+use heartbeat_core::{Signal, Verdict, trace::Header};
+
+use super::compare::{compare, header};
+use super::generate::{Content, Op, Resolver, TEXTS, What, When, Which, shorter_than};
+use super::{JSON_PING, MS, S};
+
+const HEAD: usize = 16;
+const EACH: usize = 4;
+
+/// More events than this say nothing new and take the model, which keeps a history, too long.
+const MOST: usize = 512;
+
+/// Machine, model and audit agree on these bytes, or the difference.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
+    let Some((header, ops)) = decode(bytes) else {
+        return Ok(());
+    };
+    let mut ops = ops.into_iter();
+    let mut resolver = Resolver::new(&header);
+    compare(&header, |machine| {
+        ops.next().map(|op| resolver.resolve(machine, op))
+    })
+}
+
+/// What the bytes mean; `None` if they are too few for a machine.
+pub(crate) fn decode(bytes: &[u8]) -> Option<(Header, Vec<Op>)> {
+    let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
+    let ops = rest.as_chunks::<EACH>().0.iter().take(MOST).map(op);
+    Some((machine(head), ops.collect()))
+}
+
+// ---- times -------------------------------------------------------------------------------------
+
+/// The low three bits name the unit, the rest how many: small whole numbers that coincide, and extremes.
+const UNITS: [u64; 8] = [1, MS, 100 * MS, S, 7 * S, 60 * S, 3600 * S, 1 << 58];
+
+fn span(byte: u8) -> u64 {
+    UNITS[usize::from(byte % 8)].saturating_mul(u64::from(byte / 8))
+}
+
+fn time(byte: u8) -> Duration {
+    Duration::from_nanos(span(byte)).clamp(MIN_DURATION, MAX_DURATION)
+}
+
+/// A byte below 8 would be no time at all.
+fn optional(byte: u8) -> Option<Duration> {
+    (byte >= 8).then(|| time(byte))
+}
+
+// ---- the machine -------------------------------------------------------------------------------
+
+fn machine(head: &[u8; HEAD]) -> Header {
+    let [start, seed, idle, check, ping, keepalive, pong, data, ..] = *head;
+    let [.., connect, write, close, grace, base, cap, stable, more] = *head;
+    let idle_timeout = time(idle);
+    let question = match (ping % 2, optional(ping)) {
+        (_, None) => Ping::Never,
+        (0, Some(time)) => Ping::AfterSilence(time),
+        (_, Some(time)) => Ping::Every(time),
+    };
+    let base = time(base).max(MIN_BACKOFF_BASE);
+    let mut builder = Config::builder()
+        .idle_timeout(idle_timeout)
+        .check_interval(optional(check))
+        .ping(shorter_than(idle_timeout, question))
+        .keepalive(optional(keepalive))
+        .pong_timeout(optional(pong))
+        .data_timeout(optional(data))
+        .connect_timeout(time(connect))
+        .write_timeout(optional(write))
+        .close_timeout(time(close))
+        .late_grace(time(grace))
+        .backoff(base, time(cap).max(base), more % 101)
+        .stable_after(time(stable))
+        .max_attempts((more >= 202).then(|| u32::from(more - 202)));
+    if more % 4 == 3 {
+        builder = builder
+            .on(Signal::Reset, Verdict::After(time(cap)))
+            .on(Signal::Close(1000), Verdict::Never)
+            .on(
+                Signal::Http(503),
+                Verdict::Spread(base, base.max(time(stable))),
+            );
+    }
+    // Near the beginning of time, or near its end.
+    let start = match start {
+        0..128 => span(start),
+        _ => u64::MAX - span(start - 128),
+    };
+    header(builder.build().expect("consistent"), u64::from(seed), start)
+}
+
+// ---- events ------------------------------------------------------------------------------------
+
+fn op(bytes: &[u8; EACH]) -> Op {
+    let [when, amount, what, more] = *bytes;
+    let when = match when % 16 {
+        0..6 => When::Wake,
+        6 => When::BeforeWake(span(amount)),
+        7 => When::AfterWake(span(amount)),
+        8..13 => When::Later(span(amount)),
+        13 => When::Back(span(amount)),
+        14 => When::At(span(amount)),
+        _ => When::At(u64::MAX - span(amount)),
+    };
+    let which = match more % 16 {
+        0..12 => Which::Current,
+        12 => Which::Earlier(1),
+        13 => Which::Earlier(2),
+        14 => Which::Future(1),
+        _ => Which::Future(u64::MAX),
+    };
+    let more = more / 16;
+    let what = match what % 32 {
+        0..8 => What::Tick,
+        8..12 => What::Connected(which),
+        12..18 => What::Received(which, content(what % 32 - 12, more)),
+        18 => What::Progress(which),
+        19 => What::WriteBlocked(which),
+        20 => What::Wrote(which),
+        21 => What::ReadPaused(which),
+        22 => What::ReadResumed(which),
+        23..30 => What::Closed(which, cause(what % 32 - 23, more, amount)),
+        30 => What::Kick,
+        // To stop ends the story: only one byte in 32 times 8 does.
+        _ if more == 0 => What::Stop,
+        _ => What::Kick,
+    };
+    Op { when, what }
+}
+
+fn content(kind: u8, more: u8) -> Content {
+    match kind {
+        0 => Content::Data,
+        1 => Content::Ping(&[0xff; 16][..usize::from(more)]),
+        2 => Content::PongTo(more),
+        3 => Content::Pong(&[0; 16][..usize::from(more)]),
+        4 if more < 8 => Content::Text(JSON_PING),
+        4 => Content::Text(TEXTS[usize::from(more) % TEXTS.len()]),
+        _ => Content::Binary(JSON_PING.as_bytes()),
+    }
+}
+
+fn cause(kind: u8, more: u8, amount: u8) -> Cause {
+    let more = u16::from(more);
+    let retry_after = optional(amount);
+    match kind {
+        0 => [
+            Cause::Refused,
+            Cause::Reset,
+            Cause::Eof,
+            Cause::Io,
+            Cause::Tls,
+        ][usize::from(more % 5)],
+        1 => Cause::Close(1000 + more),
+        2 => Cause::Close([1008, 3000, 4401, 4000][usize::from(more % 4)]),
+        3 => Cause::Close(more << 12),
+        4 => Cause::Http {
+            status: 400 + more,
+            retry_after,
+        },
+        5 => Cause::Http {
+            status: [401, 408, 425, 429][usize::from(more % 4)],
+            retry_after,
+        },
+        _ => Cause::Http {
+            status: [503, 500, 301, 200][usize::from(more % 4)],
+            retry_after,
+        },
+    }
+}
+
+// ---- seeds -------------------------------------------------------------------------------------
+
+/// The bytes for a machine whose times are usual ones: a start for the fuzzer, and a test of the decoder.
+pub(crate) struct Seed(Vec<u8>);
+
+/// A count of seconds, at most 31.
+pub(crate) const fn seconds(count: u8) -> u8 {
+    count * 8 + 3
+}
+
+impl Seed {
+    /// Idle 9 s, a question after 3 s of silence, its answer within 4 s; `change` changes single bytes of the head.
+    pub(crate) fn new(change: &[(usize, u8)]) -> Self {
+        let mut head = vec![
+            seconds(1),
+            7,
+            seconds(9),
+            0,
+            seconds(3) - 1,
+            0,
+            seconds(4),
+            0, //
+            seconds(5),
+            seconds(3),
+            seconds(2),
+            seconds(1),
+            seconds(1),
+            seconds(8),
+            seconds(10),
+            50,
+        ];
+        // An even byte asks after silence: 30 tenths of a second.
+        head[4] = 30 * 8 + 2;
+        for (index, byte) in change {
+            head[*index] = *byte;
+        }
+        Self(head)
+    }
+
+    /// A tick at the machine's wake.
+    pub(crate) fn wake(self) -> Self {
+        self.then(0, 0, 0, 0)
+    }
+
+    /// An event `amount` later.
+    pub(crate) fn later(self, amount: u8, what: u8, more: u8) -> Self {
+        self.then(8, amount, what, more)
+    }
+
+    pub(crate) fn then(mut self, when: u8, amount: u8, what: u8, more: u8) -> Self {
+        self.0.extend([when, amount, what, more]);
+        self
+    }
+
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
