@@ -94,9 +94,10 @@ fn live(server: Server<'_>, largest: usize, read_buffer: usize, pauses: bool) ->
     let (mut ends, mut follows, mut quiet) = (0, 0, 0);
     // Far more turns than the bytes can ask for: what does not come to rest by then never does.
     for turn in 0..server.said.len() * 4 + 1000 {
-        if pauses && turn % 7 == 3 {
+        let paused = pauses && turn % 7 == 3;
+        if paused {
             engine.pause_reading(&Still);
-        } else if pauses {
+        } else {
             engine.resume_reading(&Still);
         }
         match engine.turn(&Still) {
@@ -115,9 +116,7 @@ fn live(server: Server<'_>, largest: usize, read_buffer: usize, pauses: bool) ->
             Turn::Idle if ends > 0 => return (ends, follows),
             Turn::Idle => {
                 let Some(end) = &mut theirs else {
-                    // The server has gone, and the engine does not see it: because it is not to read, or never.
-                    assert!(pauses && quiet < 20, "the end is not told");
-                    quiet += 1;
+                    assert!(paused, "the server has gone, and the end is not told");
                     continue;
                 };
                 let all = said.get_or_insert_with(|| upgraded(end, &server));
@@ -130,7 +129,6 @@ fn live(server: Server<'_>, largest: usize, read_buffer: usize, pauses: bool) ->
                 quiet += 1;
                 if at == all.len() || (quiet > 100 && server.never_reads) {
                     theirs = None;
-                    quiet = 0;
                 }
             }
         }

@@ -79,7 +79,7 @@ fn machine(head: &[u8; HEAD]) -> Header {
         .late_grace(time(grace))
         .backoff(base, time(cap).max(base), more % 101)
         .stable_after(time(stable))
-        .max_attempts((more >= 202).then(|| u32::from(more - 202)));
+        .max_attempts((more > 202).then(|| u32::from(more - 202)));
     if more % 4 == 3 {
         builder = builder
             .on(Signal::Reset, Verdict::After(time(cap)))
