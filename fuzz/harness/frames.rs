@@ -8,6 +8,7 @@ use heartbeat_driver::{Engine, Event, Options, Turn};
 use tungstenite::handshake::derive_accept_key;
 
 // Not by a dependency on the crate, which would bring TLS and much else that the fuzzer need not build.
+#[allow(dead_code, unreachable_pub, reason = "written for another crate")]
 #[path = "../../tests/src/sim/pipe.rs"]
 mod pipe;
 use pipe::{End, pipe};

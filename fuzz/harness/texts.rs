@@ -4,9 +4,7 @@
 use std::cell::RefCell;
 
 use heartbeat_driver::core::trace::{Header, event_line, read_event};
-use heartbeat_driver::core::{
-    AnyDialect, Config, Description, Dialect, catalogue, parse_duration,
-};
+use heartbeat_driver::core::{AnyDialect, Config, Description, Dialect, catalogue, parse_duration};
 
 thread_local! {
     static DIALECTS: RefCell<Vec<AnyDialect>> = const { RefCell::new(Vec::new()) };

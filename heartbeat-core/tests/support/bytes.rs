@@ -1,17 +1,17 @@
-//! Any bytes as a configuration and events, for the fuzz target `step`: 16 bytes make the machine, each
+//! Any bytes as a configuration and events, for the fuzz target `step`: 17 bytes make the machine, each
 //! further 4 an event. Every value of every byte means something, so that no input is wasted, and a change
 //! of one byte changes one thing.
 
 use std::time::Duration;
 
-use heartbeat_core::{Cause, Config, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, Ping};
+use heartbeat_core::{Cause, Config, Failure, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, Ping};
 use heartbeat_core::{Signal, Verdict, trace::Header};
 
 use super::compare::{compare, header};
 use super::generate::{Content, Op, Resolver, TEXTS, What, When, Which, shorter_than};
 use super::{JSON_PING, MS, S};
 
-const HEAD: usize = 16;
+const HEAD: usize = 17;
 const EACH: usize = 4;
 
 /// More events than this say nothing new and take the model, which keeps a history, too long.
@@ -58,7 +58,18 @@ fn optional(byte: u8) -> Option<Duration> {
 
 fn machine(head: &[u8; HEAD]) -> Header {
     let [start, seed, idle, check, ping, keepalive, pong, data, ..] = *head;
-    let [.., connect, write, close, grace, base, cap, stable, more] = *head;
+    let [
+        ..,
+        connect,
+        write,
+        close,
+        grace,
+        base,
+        cap,
+        stable,
+        more,
+        session,
+    ] = *head;
     let idle_timeout = time(idle);
     let question = match (ping % 2, optional(ping)) {
         (_, None) => Ping::Never,
@@ -75,6 +86,7 @@ fn machine(head: &[u8; HEAD]) -> Header {
         .data_timeout(optional(data))
         .connect_timeout(time(connect))
         .write_timeout(optional(write))
+        .session_timeout(optional(session))
         .close_timeout(time(close))
         .late_grace(time(grace))
         .backoff(base, time(cap).max(base), more % 101)
@@ -120,7 +132,8 @@ fn op(bytes: &[u8; EACH]) -> Op {
     let more = more / 16;
     let what = match what % 32 {
         0..8 => What::Tick,
-        8..12 => What::Connected(which),
+        8..11 => What::Connected(which),
+        11 => What::Ready(which),
         12..18 => What::Received(which, content(what % 32 - 12, more)),
         18 => What::Progress(which),
         19 => What::WriteBlocked(which),
@@ -158,7 +171,10 @@ fn cause(kind: u8, more: u8, amount: u8) -> Cause {
             Cause::Eof,
             Cause::Io,
             Cause::Tls,
-        ][usize::from(more % 5)],
+            Cause::Session(Failure::Retry),
+            Cause::Session(Failure::Refresh),
+            Cause::Session(Failure::GiveUp),
+        ][usize::from(more % 8)],
         1 => Cause::Close(1000 + more),
         2 => Cause::Close([1008, 3000, 4401, 4000][usize::from(more % 4)]),
         3 => Cause::Close(more << 12),
@@ -207,6 +223,7 @@ impl Seed {
             seconds(8),
             seconds(10),
             50,
+            0,
         ];
         // An even byte asks after silence: 30 tenths of a second.
         head[4] = 30 * 8 + 2;

@@ -1,0 +1,153 @@
+//! What the fuzzer begins with, held to the same checks as by the fuzz targets, without a fuzzer: on every
+//! toolchain, in the ordinary tests. (`heartbeat-core/tests/seeds.rs` does the same for the target `step`.)
+//!
+//! `UPDATE_SEEDS=1` writes `fuzz/seeds/frames` anew. `SEED=FILE` checks that file, by the name of its target.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[path = "../../fuzz/harness/frames.rs"]
+mod frames;
+#[path = "../../fuzz/harness/texts.rs"]
+mod texts;
+
+fn folder(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/seeds")
+        .join(target)
+}
+
+/// A frame as a server sends it: not masked. The first byte is FIN, reserved bits and opcode.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(payload.len()).expect("small");
+    let mut bytes = match len {
+        0..126 => vec![first, len as u8],
+        _ => vec![first, 126, (len >> 8) as u8, len as u8],
+    };
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8a;
+
+/// How the server behaves (`harness/frames.rs`), and what it says.
+fn frames_seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
+    let json_ping = frame(TEXT, br#"{"type":"ping"}"#);
+    let fragments = [
+        frame(0x01, b"one "),
+        frame(PING, b"between"),
+        frame(0x80, b"message"),
+    ];
+    let upgrade = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n";
+    vec![
+        ("eof", 0, Vec::new()),
+        (
+            "data",
+            1,
+            [frame(TEXT, b"hello"), frame(BINARY, &[0; 200])].concat(),
+        ),
+        (
+            "pings",
+            1,
+            [frame(PING, b"7"), json_ping.clone(), frame(PONG, b"")].concat(),
+        ),
+        (
+            "pings_that_nobody_reads",
+            0b0001_1001,
+            frame(PING, &[7; 125]),
+        ),
+        ("fragments", 1, fragments.concat()),
+        (
+            "in_small_pieces",
+            0b0010_0001,
+            [frame(TEXT, &[b'x'; 300]), json_ping].concat(),
+        ),
+        ("close", 0, frame(CLOSE, b"\x03\xe8bye")),
+        ("close_without_a_code", 0, frame(CLOSE, b"")),
+        (
+            "data_after_close",
+            0,
+            [frame(CLOSE, b"\x03\xf4"), frame(TEXT, b"late")].concat(),
+        ),
+        ("too_large", 0, frame(BINARY, &[1; 400])),
+        (
+            "announces_too_much",
+            0,
+            b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff".to_vec(),
+        ),
+        ("fragments_without_end", 0b0001_0011, frame(0x00, &[2; 600])),
+        ("largest", 3, frame(BINARY, &[3; 60_000])),
+        ("bad_utf8", 0, frame(TEXT, b"\xff")),
+        ("reserved_bits", 0, frame(0xf1, b"")),
+        ("masked", 0, b"\x81\x81\x01\x02\x03\x04a".to_vec()),
+        ("long_ping", 1, frame(PING, &[7; 126])),
+        ("cut_in_a_header", 0, vec![TEXT, 126]),
+        ("pausing", 0b0111_0001, frame(TEXT, b"much to say")),
+        (
+            "upgrade",
+            0b0000_0101,
+            [&upgrade[..], &frame(TEXT, b"hello")].concat(),
+        ),
+        (
+            "upgrade_refused",
+            4,
+            b"HTTP/1.1 503 No\r\nRetry-After: 7\r\n\r\n".to_vec(),
+        ),
+        (
+            "upgrade_never_ends",
+            0b0001_0100,
+            b"HTTP/1.1 101 X\r\nA: b\r\nC".to_vec(),
+        ),
+        ("upgrade_is_garbage", 4, b"SSH-2.0-OpenSSH\r\n".to_vec()),
+    ]
+}
+
+#[test]
+fn each_connection_has_one_end_and_holds_no_more_than_it_may() {
+    for (name, mode, said) in frames_seeds() {
+        let path = folder("frames").join(name);
+        let bytes = [vec![mode], said].concat();
+        if std::env::var_os("UPDATE_SEEDS").is_some() {
+            fs::write(&path, &bytes).unwrap();
+        }
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            bytes,
+            "{name}: UPDATE_SEEDS=1 writes it anew"
+        );
+        println!("{name}");
+        frames::check(&bytes);
+    }
+    let files = fs::read_dir(folder("frames")).unwrap().count();
+    assert_eq!(files, frames_seeds().len());
+}
+
+#[test]
+fn each_text_gets_an_answer_or_an_error() {
+    let mut count = 0;
+    for file in fs::read_dir(folder("texts")).unwrap() {
+        let path = file.unwrap().path();
+        println!("{}", path.display());
+        texts::check(&fs::read(path).unwrap());
+        count += 1;
+    }
+    assert!(count >= 10, "{count}");
+}
+
+#[test]
+fn a_given_input_is_checked() {
+    let Some(path) = std::env::var_os("SEED").map(PathBuf::from) else {
+        return;
+    };
+    let bytes = fs::read(&path).expect("SEED names a readable file");
+    let of = |target: &str| path.iter().any(|part| part == target);
+    match (of("frames"), of("texts")) {
+        (true, _) => frames::check(&bytes),
+        (_, true) => texts::check(&bytes),
+        _ => panic!("SEED: a file in a folder `frames` or `texts`"),
+    }
+}
