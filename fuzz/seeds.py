@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fills fuzz/corpus/ with what was collected about the services: a start for the targets of dialects."""
+"""Fills target/fuzz/corpus/ with what was collected about the services: a start for the targets of dialects."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ LISTS = ["server_ping", "expected_reply", "client_ping", "server_pong", "not_hea
 
 
 def seed(target, text):
-    directory = FUZZ / "corpus" / target
+    directory = FUZZ.parent / "target/fuzz/corpus" / target
     directory.mkdir(parents=True, exist_ok=True)
     data = text.encode()
     (directory / hashlib.sha1(data).hexdigest()).write_bytes(data)
