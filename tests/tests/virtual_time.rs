@@ -441,3 +441,17 @@ fn what_has_arrived_beats_the_deadline_whatever_the_user_does_at_that_moment() {
         );
     }
 }
+
+#[test]
+fn a_bad_gateway_is_no_broken_protocol() {
+    // tungstenite does not know 1014, and says 1002 in its place.
+    assert_told(
+        &script(config(""), [(2.0, Act::Close(1014))]),
+        &[
+            (0.0, "connecting 0"),
+            (0.0, "connected"),
+            (2.0, "close 1014, idle 0, open 2, 0 unsent"),
+            (2.0, "retry 1 in 100"),
+        ],
+    );
+}

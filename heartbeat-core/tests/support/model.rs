@@ -205,6 +205,43 @@ impl History {
         sum
     }
 
+    /// Drops what no answer depends on any more, for histories of days: of each kind of fact that is
+    /// asked for by its latest alone, all but the latest. Only where no pause and no stuck write is open.
+    fn forget(&mut self) {
+        const ENOUGH: usize = 96;
+        let stuck = self.first_since(|fact| fact == Fact::Blocked, |fact| fact == Fact::Moved);
+        if self.0.len() < ENOUGH || self.is_paused() || stuck.is_some() {
+            return;
+        }
+        let heard = self.heard();
+        let data = self.last(|fact| matches!(fact, Fact::Opened | Fact::Data));
+        let charged_from = data.map_or(heard, |data| data.min(heard));
+        let facts = std::mem::take(&mut self.0);
+        let pauses_count = facts
+            .iter()
+            .any(|(time, fact)| *fact == Fact::Resumed && *time >= charged_from);
+        let later_of_its_kind = |index: usize, fact: Fact| {
+            let kind = std::mem::discriminant(&fact);
+            facts[index + 1..]
+                .iter()
+                .any(|(_, later)| std::mem::discriminant(later) == kind)
+        };
+        self.0 = facts
+            .iter()
+            .enumerate()
+            .filter(|(index, (time, fact))| match fact {
+                // Pauses count as long as silence is charged across them.
+                Fact::Paused | Fact::Resumed => pauses_count,
+                // The first question since a byte was heard, and the first stuck write since one moved.
+                Fact::Probed | Fact::ProbedLate => {
+                    *time >= charged_from || !later_of_its_kind(*index, *fact)
+                }
+                _ => !later_of_its_kind(*index, *fact),
+            })
+            .map(|(_, fact)| *fact)
+            .collect();
+    }
+
     /// The probe on which everything depends since a late step, until a byte is heard.
     fn late_probe(&self) -> Option<Time> {
         self.first_since(
@@ -279,6 +316,13 @@ impl Model {
             State::Open(_) => Phase::Open,
             State::Closing { .. } => Phase::Closing,
             State::Stopped => Phase::Stopped,
+        }
+    }
+
+    /// Keeps histories short, for runs of many days; changes no answer.
+    pub(crate) fn forget(&mut self) {
+        if let State::Open(history) = &mut self.state {
+            history.forget();
         }
     }
 

@@ -8,6 +8,7 @@ use heartbeat_core::{
     Message as Received,
 };
 use tungstenite::Message as Frame;
+use tungstenite::protocol::CloseFrame;
 
 use super::{BURST, Engine, Link};
 use crate::message::{Event, Message};
@@ -63,7 +64,7 @@ impl<S: Read + Write> Engine<S> {
             }
             Heard::Frame(Frame::Close(frame)) => {
                 session.answer_close();
-                let code = frame.as_ref().map_or(1005, |frame| frame.code.into());
+                let code = frame.as_ref().map_or(1005, close_code);
                 let detail = frame
                     .filter(|frame| !frame.reason.is_empty())
                     .map(|frame| frame.reason.as_str().into());
@@ -206,4 +207,14 @@ pub(super) enum ReadOn {
     Message(Event),
     Again,
     Dry,
+}
+
+/// The code of a Close frame, as far as tungstenite (0.30) tells: a code that it does not know it replaces
+/// by 1002 and words of its own. Of those that a server may send (IANA WebSocket Close Code Number
+/// Registry) that is one, 1014: a gateway has lost its server, and retrying may well mend it.
+fn close_code(frame: &CloseFrame) -> u16 {
+    match u16::from(frame.code) {
+        1002 if frame.reason.as_str() == "Protocol violation" => 1014,
+        code => code,
+    }
 }
