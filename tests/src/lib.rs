@@ -15,6 +15,8 @@
     reason = "a server that freezes for real runs on the real clock"
 )]
 
+#[cfg(feature = "fleet")]
+pub mod fleet;
 pub mod misbehaving;
 pub mod sim;
 pub mod watch;

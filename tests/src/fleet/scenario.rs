@@ -1,0 +1,422 @@
+//! What is simulated, as JSON: a fleet, the farm it connects to, and what goes wrong. Durations are text
+//! (`"90s"`); an unknown key is an error.
+
+use heartbeat_core::{Config, DurationText, parse_duration};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Nanoseconds, written as `"90s"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+/// Nanoseconds in a second.
+pub const SECOND: u64 = 1_000_000_000;
+
+impl Time {
+    /// In seconds.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        self.0 as f64 / SECOND as f64
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let text = String::deserialize(deserializer)?;
+        let duration = parse_duration(&text)
+            .map_err(|error| D::Error::custom(format_args!("\"{text}\": {error}")))?;
+        let nanos = u64::try_from(duration.as_nanos());
+        nanos
+            .ok()
+            .filter(|nanos| *nanos <= LONGEST.0)
+            .map(Self)
+            .ok_or_else(|| D::Error::custom(format_args!("\"{text}\": at most 31 days")))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = DurationText(std::time::Duration::from_nanos(self.0));
+        serializer.collect_str(&text)
+    }
+}
+
+/// The longest time in a scenario.
+const LONGEST: Time = Time(31 * 86_400 * SECOND);
+
+/// A fleet, its farm, and what happens to them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Names files and pictures: small letters, digits and hyphens.
+    pub name: String,
+    /// What it is about, in a sentence.
+    pub about: String,
+    /// How many clients.
+    pub machines: u32,
+    /// How long to watch.
+    pub duration: Time,
+    /// The first dials are spread evenly over this time.
+    #[serde(default)]
+    pub start_within: Time,
+    /// Decides all chance.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// The clients' configuration.
+    #[serde(default)]
+    pub config: Config,
+    /// What they connect to.
+    pub farm: Farm,
+    /// What goes wrong.
+    #[serde(default)]
+    pub incidents: Vec<Incident>,
+}
+
+const fn default_seed() -> u64 {
+    7
+}
+
+/// Servers behind a load balancer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Farm {
+    /// Equal servers; a new connection goes to one of those that are up.
+    pub nodes: u16,
+    /// Handshakes a second that all of them complete together.
+    pub handshakes_per_second: u32,
+    /// Handshakes that may wait for their turn.
+    pub queue: u32,
+    /// What happens to a dial when that many wait.
+    pub when_full: Refusal,
+    /// Connections that may be open at once; absent: any number.
+    pub connections: Option<u32>,
+    /// How long an answer takes.
+    pub rtt: RoundTrip,
+    /// The load balancer ends what is silent.
+    pub balancer_idle: Option<BalancerIdle>,
+}
+
+/// A round trip: the least, and an exponential draw with this mean on top.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoundTrip {
+    /// The least.
+    pub least: Time,
+    /// The mean of what is added; the largest addition is nine times that.
+    #[serde(default)]
+    pub extra: Time,
+}
+
+/// A balancer that ends a connection on which nothing has passed for `timeout`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BalancerIdle {
+    /// Silence in both directions.
+    pub timeout: Time,
+    /// What the client sees.
+    pub how: Loss,
+}
+
+/// How a dial fails.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Refusal {
+    /// Refused, a round trip later.
+    Refuse,
+    /// Swallowed: the client's `connect_timeout` ends it.
+    Drop,
+    /// Answered with this status.
+    Http {
+        /// 429, 503, …
+        status: u16,
+        /// Its `Retry-After`.
+        retry_after: Option<Time>,
+    },
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Loss {
+    /// By a reset.
+    Reset,
+    /// The stream ends without a Close frame.
+    Eof,
+    /// A Close frame with this code.
+    Close(u16),
+    /// Silently: TCP stays open, nothing is answered.
+    Freeze,
+}
+
+/// Something that goes wrong, at a time.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Incident {
+    /// The whole farm is away.
+    Outage {
+        /// From when.
+        at: Time,
+        /// How long.
+        lasts: Time,
+        /// What becomes of open connections.
+        connections: Loss,
+        /// What becomes of dials.
+        dials: Refusal,
+        /// The farm comes back slowly: capacity grows evenly over this time, from a tenth.
+        #[serde(default)]
+        recovers_over: Time,
+    },
+    /// One node after the other is away.
+    RollingRestart {
+        /// The first goes.
+        at: Time,
+        /// The next goes so much later.
+        every: Time,
+        /// Each is away so long.
+        down: Time,
+        /// What becomes of its connections.
+        connections: Loss,
+    },
+    /// The farm accepts and ends each connection soon after.
+    Flapping {
+        /// From when.
+        at: Time,
+        /// How long.
+        lasts: Time,
+        /// Each connection lives so long.
+        open_for: Time,
+        /// How it ends.
+        how: Loss,
+    },
+    /// Round trips take this long instead.
+    Latency {
+        /// From when.
+        at: Time,
+        /// How long.
+        lasts: Time,
+        /// The round trip meanwhile.
+        rtt: RoundTrip,
+    },
+    /// Clients are suspended: laptops are closed in the evening and opened at nine.
+    Sleep {
+        /// From when.
+        at: Time,
+        /// How long.
+        lasts: Time,
+        /// How many of the clients that are connected, in percent.
+        percent: u8,
+        /// They wake evenly spread over this time.
+        wake_within: Time,
+    },
+}
+
+impl Incident {
+    /// When it begins.
+    #[must_use]
+    pub fn begins(&self) -> u64 {
+        match self {
+            Self::Outage { at, .. }
+            | Self::RollingRestart { at, .. }
+            | Self::Flapping { at, .. }
+            | Self::Latency { at, .. }
+            | Self::Sleep { at, .. } => at.0,
+        }
+    }
+
+    /// When it is over, for a farm of so many nodes.
+    #[must_use]
+    pub fn ends(&self, nodes: u16) -> u64 {
+        match self {
+            Self::Outage { at, lasts, .. }
+            | Self::Flapping { at, lasts, .. }
+            | Self::Latency { at, lasts, .. }
+            | Self::Sleep { at, lasts, .. } => at.0 + lasts.0,
+            Self::RollingRestart {
+                at, every, down, ..
+            } => at.0 + every.0 * u64::from(nodes - 1) + down.0,
+        }
+    }
+}
+
+/// Why a text is no scenario.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScenarioError {
+    /// Not JSON, or not of the right shape.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// A value that breaks a rule.
+    #[error("`{key}` is {value}: {rule}")]
+    Rule {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// The rule.
+        rule: &'static str,
+    },
+}
+
+/// The scenarios that ship: file names and texts.
+pub const SHIPPED: [(&str, &str); 6] = [
+    ("cold-outage", include_str!("scenarios/cold-outage.json")),
+    (
+        "rolling-restart",
+        include_str!("scenarios/rolling-restart.json"),
+    ),
+    ("flapping", include_str!("scenarios/flapping.json")),
+    ("nine-o-clock", include_str!("scenarios/nine-o-clock.json")),
+    (
+        "balancer-idle",
+        include_str!("scenarios/balancer-idle.json"),
+    ),
+    (
+        "latency-spikes",
+        include_str!("scenarios/latency-spikes.json"),
+    ),
+];
+
+/// One more, which is about the simulation's own speed.
+pub const QUIET_DAY: (&str, &str) = ("quiet-day", include_str!("scenarios/quiet-day.json"));
+
+impl Scenario {
+    /// Reads a scenario.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] names the place, the value and the rule.
+    pub fn from_json(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = serde_json::from_str(text)?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// When the last incident is over; the start, if there is none.
+    #[must_use]
+    pub fn calm_from(&self) -> u64 {
+        let ends = |incident: &Incident| incident.ends(self.farm.nodes);
+        self.incidents.iter().map(ends).max().unwrap_or(0)
+    }
+
+    /// Checks the whole; also after a value was replaced.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<(), ScenarioError> {
+        let rule = |holds: bool, key, value: String, rule| {
+            if holds {
+                Ok(())
+            } else {
+                Err(ScenarioError::Rule { key, value, rule })
+            }
+        };
+        let time = |time: Time| DurationText(std::time::Duration::from_nanos(time.0)).to_string();
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        rule(
+            !self.name.is_empty() && self.name.len() <= 40 && self.name.chars().all(plain),
+            "name",
+            format!("{:?}", self.name),
+            "1 to 40 small letters, digits and hyphens, for it names files",
+        )?;
+        rule(
+            (1..=10_000_000).contains(&self.machines),
+            "machines",
+            self.machines.to_string(),
+            "it must lie between 1 and 10000000",
+        )?;
+        rule(
+            self.duration.0 >= SECOND,
+            "duration",
+            time(self.duration),
+            "it must be at least 1s",
+        )?;
+        rule(
+            self.start_within <= self.duration,
+            "start_within",
+            time(self.start_within),
+            "it must not be longer than `duration`",
+        )?;
+        rule(
+            (1..=1000).contains(&self.farm.nodes),
+            "farm.nodes",
+            self.farm.nodes.to_string(),
+            "it must lie between 1 and 1000",
+        )?;
+        rule(
+            (1..=10_000_000).contains(&self.farm.handshakes_per_second),
+            "farm.handshakes_per_second",
+            self.farm.handshakes_per_second.to_string(),
+            "it must lie between 1 and 10000000",
+        )?;
+        rule(
+            self.farm.queue >= 1,
+            "farm.queue",
+            self.farm.queue.to_string(),
+            "it must be at least 1",
+        )?;
+        self.farm.rtt.check("farm.rtt.least")?;
+        if let Some(idle) = self.farm.balancer_idle {
+            rule(
+                idle.timeout.0 >= SECOND,
+                "farm.balancer_idle.timeout",
+                time(idle.timeout),
+                "it must be at least 1s",
+            )?;
+        }
+        for incident in &self.incidents {
+            rule(
+                incident.ends(self.farm.nodes) <= self.duration.0,
+                "incidents",
+                format!("{incident:?}"),
+                "an incident must be over within `duration`",
+            )?;
+            match incident {
+                Incident::Outage { lasts, .. }
+                | Incident::Flapping { lasts, .. }
+                | Incident::Latency { lasts, .. }
+                | Incident::Sleep { lasts, .. } => rule(
+                    lasts.0 > 0,
+                    "incidents.lasts",
+                    time(*lasts),
+                    "it must be positive",
+                )?,
+                Incident::RollingRestart { down, .. } => rule(
+                    down.0 > 0,
+                    "incidents.down",
+                    time(*down),
+                    "it must be positive",
+                )?,
+            }
+            match incident {
+                Incident::Latency { rtt, .. } => rtt.check("incidents.rtt.least")?,
+                Incident::Sleep { percent, .. } => rule(
+                    (1..=100).contains(percent),
+                    "incidents.percent",
+                    percent.to_string(),
+                    "it must lie between 1 and 100",
+                )?,
+                Incident::Flapping { open_for, .. } => rule(
+                    open_for.0 > 0,
+                    "incidents.open_for",
+                    time(*open_for),
+                    "it must be positive",
+                )?,
+                Incident::Outage { .. } | Incident::RollingRestart { .. } => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RoundTrip {
+    fn check(&self, key: &'static str) -> Result<(), ScenarioError> {
+        // Nothing happens in no time: the order of events would be lost.
+        if self.least.0 >= 1000 {
+            return Ok(());
+        }
+        Err(ScenarioError::Rule {
+            key,
+            value: format!("{}ns", self.least.0),
+            rule: "it must be at least 1us",
+        })
+    }
+}
