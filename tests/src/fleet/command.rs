@@ -27,8 +27,8 @@ SCENARIO is a JSON file or the name of one that ships; without any, all of them 
 
   --json                 one JSON object a scenario, with every series, instead of tables
   --pictures DIR         writes DIR/SCENARIO.svg: dials against capacity, share of the fleet open, delays
-  --jitter PERCENT,...   jitter strategies, by how many percent a delay may be shortened. Default: 0,50,100,
-                         which is none, equal (the library's default) and full
+  --jitter PERCENT,...   compares these jitter strategies, by how many percent a delay may be shortened. Without:
+                         the scenario's own variants, or 0,50,100: none, equal (the library's default), full
   --seed N               another course of chance
   --machines N           another number of clients
   --hours H              another length, such as 0.5
@@ -42,7 +42,6 @@ struct Arguments {
     scenarios: Vec<Scenario>,
     json: bool,
     pictures: Option<PathBuf>,
-    jitter: Vec<u8>,
 }
 
 enum Asked {
@@ -81,13 +80,13 @@ pub fn main() -> ExitCode {
 
 fn parse(mut parser: lexopt::Parser) -> Result<Asked, lexopt::Error> {
     let (mut names, mut json, mut pictures) = (Vec::new(), false, None);
-    let mut jitter = vec![0, 50, 100];
+    let mut jitter = None;
     let (mut seed, mut machines, mut hours) = (None, None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("json") => json = true,
             Long("pictures") => pictures = Some(parser.value()?.into()),
-            Long("jitter") => jitter = parser.value()?.parse_with(percents)?,
+            Long("jitter") => jitter = Some(parser.value()?.parse_with(percents)?),
             Long("seed") => seed = Some(parser.value()?.parse()?),
             Long("machines") => machines = Some(parser.value()?.parse()?),
             Long("hours") => hours = Some(parser.value()?.parse_with(duration)?),
@@ -106,6 +105,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Asked, lexopt::Error> {
         scenario.seed = seed.unwrap_or(scenario.seed);
         scenario.machines = machines.unwrap_or(scenario.machines);
         scenario.duration = hours.unwrap_or(scenario.duration);
+        if let Some(percents) = &jitter {
+            scenario.compare_jitter(percents);
+        }
         let checked = scenario.check();
         checked.map_err(|error| format!("{name}: {error}"))?;
         scenarios.push(scenario);
@@ -114,7 +116,6 @@ fn parse(mut parser: lexopt::Parser) -> Result<Asked, lexopt::Error> {
         scenarios,
         json,
         pictures,
-        jitter,
     }))
 }
 
@@ -150,11 +151,11 @@ fn run(arguments: &Arguments, stop: &AtomicBool) -> ExitCode {
     let mut status = ExitCode::SUCCESS;
     for scenario in &arguments.scenarios {
         let mut runs = Vec::new();
-        for percent in &arguments.jitter {
+        for (name, config) in scenario.variants().unwrap_or_default() {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            runs.push(simulate(scenario, *percent, stop));
+            runs.push(simulate(scenario, &name, &config, stop));
         }
         if arguments.json {
             let value = json!({"scenario": scenario.name, "about": scenario.about, "runs": runs});
@@ -178,26 +179,16 @@ fn draw(directory: &Path, scenario: &Scenario, runs: &[Figures]) -> io::Result<(
     fs::write(directory.join(format!("{}.svg", scenario.name)), svg)
 }
 
-/// Runs a scenario with this jitter in place of its own.
-///
-/// # Panics
-/// Never: a configuration that is valid stays so with another percentage.
-#[must_use]
-pub fn simulate(scenario: &Scenario, jitter_percent: u8, stop: &AtomicBool) -> Figures {
-    let (base, cap, _) = scenario.config.backoff();
-    let builder = scenario.config.to_builder();
-    let config: Config = builder
-        .backoff(base, cap, jitter_percent)
-        .build()
-        .expect("only the jitter was replaced");
+/// Runs a scenario with one configuration, and tells now and then how far it is.
+fn simulate(scenario: &Scenario, name: &str, config: &Config, stop: &AtomicBool) -> Figures {
     let total = scenario.duration.seconds();
     let mut told = now();
-    let figures = World::new(scenario, &config).run(stop, |at, steps| {
+    let figures = World::new(scenario, name, config).run(stop, |at, steps| {
         if told.elapsed() >= Duration::from_secs(2) {
             told = now();
             let at = at as f64 / SECOND as f64;
             eprintln!(
-                "{}, jitter {jitter_percent} %: {:.0} % ({:.1} h, {:.0} million steps)",
+                "{}, {name}: {:.0} % ({:.1} h, {:.0} million steps)",
                 scenario.name,
                 100.0 * at / total,
                 at / 3600.0,
@@ -207,22 +198,11 @@ pub fn simulate(scenario: &Scenario, jitter_percent: u8, stop: &AtomicBool) -> F
     });
     if stop.load(Ordering::Relaxed) {
         eprintln!(
-            "{}, jitter {jitter_percent} %: interrupted after {:.0} s of {total:.0} s",
+            "{}, {name}: interrupted after {:.0} s of {total:.0} s",
             scenario.name, figures.watched
         );
     }
     figures
-}
-
-/// What the jitter strategy is called.
-#[must_use]
-pub fn strategy(jitter_percent: u8) -> String {
-    match jitter_percent {
-        0 => "no jitter".to_owned(),
-        50 => "equal jitter (50 %)".to_owned(),
-        100 => "full jitter".to_owned(),
-        percent => format!("jitter {percent} %"),
-    }
 }
 
 fn table(scenario: &Scenario, runs: &[Figures]) -> String {
@@ -238,9 +218,12 @@ fn table(scenario: &Scenario, runs: &[Figures]) -> String {
         text.push('\n');
     };
     let seconds = |seconds: Option<f64>| {
-        seconds.map_or_else(|| "not seen".to_owned(), |seconds| format!("{seconds:.0} s"))
+        seconds.map_or_else(
+            || "not seen".to_owned(),
+            |seconds| format!("{seconds:.0} s"),
+        )
     };
-    row("", &|run| strategy(run.jitter_percent));
+    row("", &|run| run.variant.clone());
     row("peak dials/s while the farm is up", &|run| {
         format!("{} ({:.2}x)", run.peak_dials, run.peak_ratio)
     });
@@ -296,7 +279,7 @@ fn cost(stop: &AtomicBool) {
         let seconds = 50_000_000 / u64::from(machines) * 15;
         scenario.duration = Time((60 + seconds) * SECOND);
         let (wall, cpu) = (now(), cpu_time());
-        let figures = simulate(&scenario, 50, stop);
+        let figures = simulate(&scenario, "default", &scenario.config, stop);
         let steps = figures.counts.steps;
         let per_step = |time: Duration| time.as_nanos() as f64 / steps as f64;
         let cpu = cpu_time().zip(cpu).map(|(end, start)| end - start);

@@ -65,8 +65,8 @@ impl Counts {
 pub struct Figures {
     /// How many clients.
     pub machines: u32,
-    /// By how many percent jitter shortened delays.
-    pub jitter_percent: u8,
+    /// What was compared.
+    pub variant: String,
     /// How long was watched, in seconds; less than the scenario's if it was interrupted.
     pub watched: f64,
     /// The farm's nominal handshakes a second.
@@ -132,7 +132,7 @@ impl Figures {
         let sum: u64 = counts.pings.iter().map(|pings| u64::from(*pings)).sum();
         Self {
             machines: run.machines,
-            jitter_percent: run.jitter_percent,
+            variant: run.variant.clone(),
             watched: run.watched as f64 / 1e9,
             capacity: run.capacity,
             peak_dials,
@@ -145,9 +145,7 @@ impl Figures {
             },
             peak_pings: counts.pings.iter().copied().max().unwrap_or(0),
             mean_pings: sum as f64 / (run.watched as f64 / 1e9).max(1.0),
-            detection_mean: detected(
-                counts.detection_sum as f64 / counts.detections.max(1) as f64,
-            ),
+            detection_mean: detected(counts.detection_sum as f64 / counts.detections.max(1) as f64),
             detection_max: detected(counts.detection_max as f64),
             counts,
             open,
@@ -158,7 +156,7 @@ impl Figures {
 /// What the figures are about.
 pub(crate) struct Run {
     pub(crate) machines: u32,
-    pub(crate) jitter_percent: u8,
+    pub(crate) variant: String,
     pub(crate) watched: u64,
     pub(crate) capacity: u32,
     pub(crate) calm_from: u64,

@@ -16,6 +16,6 @@ mod world;
 pub use figures::{Back, Counts, DELAY_CLASSES, Figures, Series};
 pub use scenario::{
     BalancerIdle, Farm, Incident, Loss, QUIET_DAY, Refusal, RoundTrip, SECOND, SHIPPED, Scenario,
-    ScenarioError, Time,
+    ScenarioError, Time, Variant,
 };
 pub use world::World;

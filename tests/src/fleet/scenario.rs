@@ -1,8 +1,9 @@
 //! What is simulated, as JSON: a fleet, the farm it connects to, and what goes wrong. Durations are text
 //! (`"90s"`); an unknown key is an error.
 
-use heartbeat_core::{Config, DurationText, parse_duration};
+use heartbeat_core::{Config, ConfigTextError, DurationText, parse_duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::json;
 
 /// Nanoseconds, written as `"90s"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +66,9 @@ pub struct Scenario {
     /// The clients' configuration.
     #[serde(default)]
     pub config: Config,
+    /// What is compared: each replaces some keys of `config`. Without any, jitter strategies are.
+    #[serde(default)]
+    pub variants: Vec<Variant>,
     /// What they connect to.
     pub farm: Farm,
     /// What goes wrong.
@@ -74,6 +78,16 @@ pub struct Scenario {
 
 const fn default_seed() -> u64 {
     7
+}
+
+/// A configuration that is compared with others.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// What tables and pictures call it.
+    pub name: String,
+    /// The keys that differ.
+    pub config: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Servers behind a load balancer.
@@ -245,6 +259,14 @@ pub enum ScenarioError {
     /// Not JSON, or not of the right shape.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
+    /// A variant's configuration is none.
+    #[error("variant \"{name}\": {error}")]
+    Variant {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        error: ConfigTextError,
+    },
     /// A value that breaks a rule.
     #[error("`{key}` is {value}: {rule}")]
     Rule {
@@ -258,11 +280,15 @@ pub enum ScenarioError {
 }
 
 /// The scenarios that ship: file names and texts.
-pub const SHIPPED: [(&str, &str); 6] = [
+pub const SHIPPED: [(&str, &str); 7] = [
     ("cold-outage", include_str!("scenarios/cold-outage.json")),
     (
         "rolling-restart",
         include_str!("scenarios/rolling-restart.json"),
+    ),
+    (
+        "restart-with-1012",
+        include_str!("scenarios/restart-with-1012.json"),
     ),
     ("flapping", include_str!("scenarios/flapping.json")),
     ("nine-o-clock", include_str!("scenarios/nine-o-clock.json")),
@@ -285,9 +311,54 @@ impl Scenario {
     /// # Errors
     /// [`ScenarioError`] names the place, the value and the rule.
     pub fn from_json(text: &str) -> Result<Self, ScenarioError> {
-        let scenario: Self = serde_json::from_str(text)?;
+        let mut scenario: Self = serde_json::from_str(text)?;
         scenario.check()?;
+        if scenario.variants.is_empty() {
+            scenario.compare_jitter(&[0, 50, 100]);
+        }
         Ok(scenario)
+    }
+
+    /// The configurations that are compared, with their names.
+    ///
+    /// # Errors
+    /// The first that is none.
+    pub fn variants(&self) -> Result<Vec<(String, Config)>, ScenarioError> {
+        let with = |variant: &Variant| {
+            let mut value = self.config.to_value();
+            if let Some(object) = value.as_object_mut() {
+                object.extend(variant.config.clone());
+            }
+            match Config::from_value(&value) {
+                Ok(config) => Ok((variant.name.clone(), config)),
+                Err(error) => Err(ScenarioError::Variant {
+                    name: variant.name.clone(),
+                    error,
+                }),
+            }
+        };
+        self.variants.iter().map(with).collect()
+    }
+
+    /// Compares jitter strategies, by how many percent a delay may be shortened: 0 is none, 50 is
+    /// called equal, 100 full.
+    pub fn compare_jitter(&mut self, percents: &[u8]) {
+        let (base, cap, _) = self.config.backoff();
+        let (base, cap) = (DurationText(base), DurationText(cap));
+        let variant = |percent: &u8| {
+            let name = match percent {
+                0 => "no jitter".to_owned(),
+                50 => "equal (default)".to_owned(),
+                100 => "full jitter".to_owned(),
+                percent => format!("jitter {percent} %"),
+            };
+            let backoff = json!({"base": base.to_string(), "cap": cap.to_string(), "jitter_percent": percent});
+            Variant {
+                name,
+                config: [("backoff".to_owned(), backoff)].into_iter().collect(),
+            }
+        };
+        self.variants = percents.iter().map(variant).collect();
     }
 
     /// When the last incident is over; the start, if there is none.
@@ -353,6 +424,7 @@ impl Scenario {
             self.farm.queue.to_string(),
             "it must be at least 1",
         )?;
+        self.variants()?;
         self.farm.rtt.check("farm.rtt.least")?;
         if let Some(idle) = self.farm.balancer_idle {
             rule(

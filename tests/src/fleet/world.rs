@@ -60,6 +60,7 @@ pub struct World<'c> {
     sides: Vec<Side>,
     shared: Shared,
     scenario: Scenario,
+    variant: String,
     now: u64,
 }
 
@@ -80,7 +81,7 @@ struct Shared {
 impl<'c> World<'c> {
     /// A fleet that is about to start; every client has this configuration.
     #[must_use]
-    pub fn new(scenario: &Scenario, config: &'c Config) -> Self {
+    pub fn new(scenario: &Scenario, variant: &str, config: &'c Config) -> Self {
         let mut dice = Dice::new(scenario.seed);
         let machines = scenario.machines;
         let horizon = scenario.duration.0;
@@ -119,6 +120,7 @@ impl<'c> World<'c> {
                 until: 0,
             },
             scenario: scenario.clone(),
+            variant: variant.to_owned(),
             now: 0,
         }
     }
@@ -144,10 +146,9 @@ impl<'c> World<'c> {
                 self.change(change);
             }
         }
-        let config = self.machines.first().map(Heartbeat::config);
         let run = Run {
             machines: self.scenario.machines,
-            jitter_percent: config.map_or(0, |config| config.backoff().2),
+            variant: self.variant,
             watched: self.now,
             capacity: self.scenario.farm.handshakes_per_second,
             calm_from: self.scenario.calm_from(),
