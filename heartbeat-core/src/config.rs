@@ -52,6 +52,7 @@ pub enum Ping {
 /// | [`check_interval`](ConfigBuilder::check_interval) | 30 s | the same |
 /// | [`ping`](ConfigBuilder::ping) | after 30 s of silence | the same (its heartbeat interval) |
 /// | [`pong_timeout`](ConfigBuilder::pong_timeout) | 60 s | `idle_timeout` − `ping`: a probe brings the verdict no earlier than silence alone would |
+/// | [`pong_timeout_floor`](ConfigBuilder::pong_timeout_floor) | off: `pong_timeout` is fixed | |
 /// | [`keepalive`](ConfigBuilder::keepalive) | off | |
 /// | [`data_timeout`](ConfigBuilder::data_timeout) | off | |
 /// | [`connect_timeout`](ConfigBuilder::connect_timeout) | 10 s | Python `websockets`' `open_timeout` |
@@ -71,6 +72,7 @@ pub struct Config {
     pub(crate) ping_every: Span,
     pub(crate) keepalive: Span,
     pub(crate) pong_timeout: Span,
+    pub(crate) pong_timeout_floor: Span,
     pub(crate) data_timeout: Span,
     pub(crate) connect_timeout: Span,
     pub(crate) write_timeout: Span,
@@ -215,6 +217,12 @@ impl Config {
         self.pong_timeout.option()
     }
 
+    /// See [`ConfigBuilder::pong_timeout_floor`].
+    #[must_use]
+    pub fn pong_timeout_floor(&self) -> Option<Duration> {
+        self.pong_timeout_floor.option()
+    }
+
     /// See [`ConfigBuilder::data_timeout`].
     #[must_use]
     pub fn data_timeout(&self) -> Option<Duration> {
@@ -316,6 +324,7 @@ impl Default for ConfigBuilder {
             ping_every: Span::OFF,
             keepalive: Span::OFF,
             pong_timeout: seconds(60),
+            pong_timeout_floor: Span::OFF,
             data_timeout: Span::OFF,
             connect_timeout: seconds(10),
             write_timeout: seconds(60),
@@ -380,6 +389,19 @@ impl ConfigBuilder {
     #[must_use]
     pub fn pong_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.pong_timeout = self.optional("pong_timeout", timeout.into());
+        self
+    }
+
+    /// Lets `pong_timeout` follow the connection's measured round-trip times: smoothed + 4 · variation, as
+    /// RFC 6298 §2 computes it, but no less than this floor and no more than `pong_timeout`, which also
+    /// holds until the connection's first pong. A late tick's probe keeps to `pong_timeout`. `None`:
+    /// `pong_timeout` is fixed.
+    ///
+    /// Round trips are measured once a ping, so a floor below what a slow moment of the peer takes kills
+    /// healthy connections: leave it at some seconds.
+    #[must_use]
+    pub fn pong_timeout_floor(mut self, floor: impl Into<Option<Duration>>) -> Self {
+        self.config.pong_timeout_floor = self.optional("pong_timeout_floor", floor.into());
         self
     }
 
@@ -508,6 +530,15 @@ impl ConfigBuilder {
                 value: base.duration(),
                 other: "backoff.cap",
                 limit: cap.duration(),
+            });
+        }
+        let floor = config.pong_timeout_floor;
+        if !floor.is_off() && floor > config.pong_timeout {
+            return Err(ConfigError::LongerThan {
+                key: "pong_timeout_floor",
+                value: floor.duration(),
+                other: "pong_timeout",
+                limit: config.pong_timeout.duration(),
             });
         }
         if jitter_percent > 100 {

@@ -112,6 +112,7 @@ impl Config {
             },
             "keepalive": self.keepalive().map(text),
             "pong_timeout": self.pong_timeout().map(text),
+            "pong_timeout_floor": self.pong_timeout_floor().map(text),
             "data_timeout": self.data_timeout().map(text),
             "connect_timeout": text(self.connect_timeout()),
             "write_timeout": self.write_timeout().map(text),
@@ -135,8 +136,9 @@ impl Config {
     }
 }
 
-const KEYS: &str = "idle_timeout, check_interval, ping, keepalive, pong_timeout, data_timeout, connect_timeout, \
-     write_timeout, close_timeout, late_grace, backoff, stable_after, max_attempts, session_timeout, time_to_live, causes";
+const KEYS: &str = "idle_timeout, check_interval, ping, keepalive, pong_timeout, pong_timeout_floor, data_timeout, \
+     connect_timeout, write_timeout, close_timeout, late_grace, backoff, stable_after, max_attempts, session_timeout, \
+     time_to_live, causes";
 
 fn read_setting(builder: ConfigBuilder, key: &str, value: &Value) -> Result<ConfigBuilder> {
     Ok(match key {
@@ -145,6 +147,7 @@ fn read_setting(builder: ConfigBuilder, key: &str, value: &Value) -> Result<Conf
         "ping" => builder.ping(ping(value)?),
         "keepalive" => builder.keepalive(optional_duration(key, value)?),
         "pong_timeout" => builder.pong_timeout(optional_duration(key, value)?),
+        "pong_timeout_floor" => builder.pong_timeout_floor(optional_duration(key, value)?),
         "data_timeout" => builder.data_timeout(optional_duration(key, value)?),
         "connect_timeout" => builder.connect_timeout(duration(key, value)?),
         "write_timeout" => builder.write_timeout(optional_duration(key, value)?),
@@ -399,6 +402,10 @@ mod tests {
             ),
             (r#"{"ping": {"after": "1s"}}"#, "unknown key `ping.after`"),
             (
+                r#"{"pong_timeout_floor": "61s"}"#,
+                "`pong_timeout_floor` is 61s: it must not be longer than `pong_timeout`, which is 60s",
+            ),
+            (
                 r#"{"backoff": {"base": "61s"}}"#,
                 "`backoff.base` is 61s: it must not be longer than `backoff.cap`",
             ),
@@ -435,7 +442,7 @@ mod tests {
         for config in [Config::default(), Config::brisk(), Config::thrifty()] {
             assert_eq!(Config::from_value(&config.to_value()), Ok(config));
         }
-        let text = r#"{"ping": {"every": "20s"}, "causes": {"close 4001": "never", "http 503": {"after": "9s"},
+        let text = r#"{"ping": {"every": "20s"}, "pong_timeout_floor": "2s", "causes": {"close 4001": "never", "http 503": {"after": "9s"},
             "tls": {"spread": ["1s", "2s"]}, "eof": "refresh", "io": "backoff"}}"#;
         let config = Config::from_json(text).unwrap();
         assert_eq!(config.overrides().iter().count(), 5);

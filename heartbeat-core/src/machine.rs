@@ -473,9 +473,11 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     fn pong(&mut self, asked: Option<(u64, Instant)>) {
         self.stats.pongs_received = self.stats.pongs_received.saturating_add(1);
         if let Some((_, at)) = asked {
-            self.stats
-                .rtt
-                .measure(self.now.saturating_duration_since(at));
+            let sample = self.now.since(at);
+            self.stats.rtt.measure(sample.duration());
+            if let State::Open(open) = &mut self.state {
+                open.measure(sample);
+            }
         }
     }
 

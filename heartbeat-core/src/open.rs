@@ -32,6 +32,7 @@ pub(crate) struct Open {
     pub(crate) probe: Option<Instant>,
     /// The last ping's payload and time, until its pong came.
     pub(crate) asked: Option<(u64, Instant)>,
+    round_trip: RoundTrip,
     /// A late tick turned its verdict into the current probe: until something is heard, that probe
     /// alone decides.
     on_last_probe: bool,
@@ -69,6 +70,47 @@ pub(crate) enum Session {
     },
 }
 
+/// What the connection's round trips tell about how long a pong may take (RFC 6298 §2).
+///
+/// Of this connection alone: after a verdict that came too early the next one begins without prejudice.
+#[derive(Clone, Debug)]
+struct RoundTrip {
+    /// SRTT; off until the first pong.
+    smoothed: Span,
+    /// RTTVAR.
+    variation: Span,
+}
+
+impl RoundTrip {
+    const UNKNOWN: Self = Self {
+        smoothed: Span::OFF,
+        variation: Span::ZERO,
+    };
+
+    fn measure(&mut self, sample: Span) {
+        let sample = sample.as_nanos();
+        if self.smoothed.is_off() {
+            self.smoothed = Span::from_nanos(sample);
+            self.variation = Span::from_nanos(sample / 2);
+            return;
+        }
+        let (smoothed, variation) = (self.smoothed.as_nanos(), self.variation.as_nanos());
+        let difference = smoothed.abs_diff(sample);
+        self.variation = Span::from_nanos(variation - variation / 4 + difference / 4);
+        self.smoothed = Span::from_nanos(smoothed - smoothed / 8 + sample / 8);
+    }
+
+    fn pong_timeout(&self, config: &Config) -> Span {
+        let floor = config.pong_timeout_floor;
+        if floor.is_off() || self.smoothed.is_off() {
+            return config.pong_timeout;
+        }
+        let four = Span::from_nanos(self.variation.as_nanos().saturating_mul(4));
+        let measured = self.smoothed.plus(four);
+        measured.max(floor).min(config.pong_timeout)
+    }
+}
+
 impl Open {
     pub(crate) fn new(now: Instant, config: &Config, ahead: Span) -> Self {
         Self {
@@ -85,6 +127,7 @@ impl Open {
             data_probe: None,
             probe: None,
             asked: None,
+            round_trip: RoundTrip::UNKNOWN,
             on_last_probe: false,
             sent: now,
             pinged: now,
@@ -117,6 +160,11 @@ impl Open {
         self.data_probe = None;
     }
 
+    /// A pong came so long after its ping.
+    pub(crate) fn measure(&mut self, sample: Span) {
+        self.round_trip.measure(sample);
+    }
+
     /// Charges no silence for the time in which nothing was read.
     pub(crate) fn resume(&mut self, now: Instant) {
         if let Some(paused) = self.paused.take() {
@@ -146,7 +194,7 @@ impl Open {
         let timeout = if self.on_last_probe {
             config.late_probe_timeout()
         } else {
-            config.pong_timeout
+            self.round_trip.pong_timeout(config)
         };
         self.probe
             .map_or(Instant::NEVER, |probe| probe.after(timeout))

@@ -166,6 +166,51 @@ fn an_unanswered_probe_is_a_verdict_exactly_at_its_time() {
 }
 
 /// The first unanswered probe counts, not the latest: more pings do not buy more time.
+/// RFC 6298 §2 by hand: 80 ms give 80 + 4·40; then 160 ms give 90 + 4·50, between floor and ceiling.
+#[test]
+fn with_a_floor_the_pong_timeout_follows_the_round_trips() {
+    for (floor, expected) in [
+        (None, [10 * S, 10 * S, 10 * S]),
+        (Some(millis(1)), [10 * S, 240 * MS, 290 * MS]),
+        (Some(millis(250)), [10 * S, 250 * MS, 290 * MS]),
+        (Some(secs(9)), [10 * S, 9 * S, 9 * S]),
+    ] {
+        for (pongs, expected) in expected.into_iter().enumerate() {
+            let config = probing().pong_timeout_floor(floor).build().unwrap();
+            let mut rig = Rig::open_at(config, 0);
+            let mut asked = 30 * S;
+            for (number, took) in [(0u64, 80 * MS), (1, 160 * MS)].into_iter().take(pongs) {
+                rig.run(asked);
+                rig.step(asked + took, pong(1, &number.to_be_bytes()));
+                asked += took + 30 * S;
+            }
+            assert_eq!(
+                rig.run_to_abort(),
+                (asked + expected, AbortReason::PongTimeout),
+                "{floor:?} after {pongs} pongs"
+            );
+        }
+    }
+}
+
+/// What one connection has measured says nothing about the next.
+#[test]
+fn a_new_connection_measures_its_round_trips_afresh() {
+    let config = probing().pong_timeout_floor(millis(1)).build().unwrap();
+    let mut rig = Rig::open_at(config, 0);
+    rig.run(30 * S);
+    rig.step(30 * S + MS, pong(1, &0u64.to_be_bytes()));
+    let (dead, _) = rig.run_to_abort();
+    assert_eq!(dead, 60 * S + MS + 3 * MS);
+    rig.run(dead + 10 * S);
+    rig.step(dead + 10 * S, connected(2));
+    let asked = dead + 40 * S;
+    assert_eq!(
+        rig.run_to_abort(),
+        (asked + 10 * S, AbortReason::PongTimeout)
+    );
+}
+
 #[test]
 fn further_pings_do_not_postpone_the_verdict_on_the_first() {
     let config = probing()

@@ -323,7 +323,7 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
         optional_time(),
         ping,
         optional_time(),
-        optional_time(),
+        (optional_time(), prop::option::weighted(0.3, time())),
         optional_time(),
     );
     // Mostly off, or random traces, which seldom make a session ready, would see nothing else.
@@ -334,7 +334,7 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
     let most = prop::option::weighted(0.3, 1..4u32);
     (waits, limits, backoff, most, overrides())
         .prop_map(|(waits, limits, backoff, most, overrides)| {
-            let (idle, check, ping, keepalive, pong, data) = waits;
+            let (idle, check, ping, keepalive, (pong, floor), data) = waits;
             let (connect, write, session, close, grace, stable) = limits;
             let (base, cap, percent) = backoff;
             let base = base.max(heartbeat_core::MIN_BACKOFF_BASE);
@@ -344,6 +344,7 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
                 .ping(shorter_than(idle, ping))
                 .keepalive(keepalive)
                 .pong_timeout(pong)
+                .pong_timeout_floor(floor.map(|floor| floor.min(pong.unwrap_or(floor))))
                 .data_timeout(data)
                 .connect_timeout(connect)
                 .write_timeout(write)

@@ -636,6 +636,37 @@ impl Model {
         silence_is_due || hardly_time
     }
 
+    /// How long the peer has to answer: as configured, or what all round trips so far suggest.
+    fn pong_timeout(&self, history: &History) -> Option<Time> {
+        let ceiling = self.config.pong_timeout().map(span);
+        let Some(floor) = self.config.pong_timeout_floor().map(span) else {
+            return ceiling;
+        };
+        let mut estimate: Option<(Time, Time)> = None;
+        for (answered_at, fact) in &history.0 {
+            let Fact::Answered(number) = fact else {
+                continue;
+            };
+            let asked_at = history.last(|fact| fact == Fact::Asked(*number));
+            let took = answered_at - asked_at.expect("asked");
+            estimate = Some(match estimate {
+                None => (took, took / 2),
+                Some((mean, variation)) => {
+                    let off = mean.max(took) - mean.min(took);
+                    (
+                        mean - mean / 8 + took / 8,
+                        variation - variation / 4 + off / 4,
+                    )
+                }
+            });
+        }
+        let measured = estimate.map(|(mean, variation)| (mean + 4 * variation).max(floor));
+        match (measured, ceiling) {
+            (Some(measured), Some(ceiling)) => Some(measured.min(ceiling)),
+            (measured, ceiling) => ceiling.or(measured),
+        }
+    }
+
     /// How long the peer has to answer the probe of a late step.
     fn late_probe_timeout(&self) -> Time {
         let asked = self.config.pong_timeout().map_or(TWENTY_SECONDS, span);
@@ -671,10 +702,8 @@ impl Model {
                     (charged(at, self.late_probe_timeout()), reason)
                 }
                 None => {
-                    let deadline = config.pong_timeout().and_then(|timeout| {
-                        history
-                            .open_question()
-                            .and_then(|at| charged(at, span(timeout)))
+                    let deadline = self.pong_timeout(history).and_then(|timeout| {
+                        history.open_question().and_then(|at| charged(at, timeout))
                     });
                     (deadline, AbortReason::PongTimeout)
                 }
