@@ -82,6 +82,7 @@ mod config_text;
 mod dialect;
 mod duration_text;
 mod event;
+mod limiter;
 mod machine;
 mod open;
 mod stats;
@@ -108,6 +109,7 @@ pub use dialect::{
 pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello};
 pub use duration_text::{DurationError, DurationText, parse_duration};
 pub use event::{ConnId, Event, Message};
+pub use limiter::{Crowded, Limiter, LimiterError};
 #[cfg(feature = "trace")]
 pub use machine::Memory;
 pub use machine::{Heartbeat, Phase};
