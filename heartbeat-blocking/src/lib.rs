@@ -53,7 +53,7 @@ pub use heartbeat_driver::core::{Config, ConnId, Failure, Ping};
 #[cfg(feature = "tls")]
 pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
-    Attempt, Bytes, ClientStats, Dial, Event, Message, Observer, OnConnect, Opening, Options,
-    Progress, Reason, Refusal, Request, RequestError, Returned, Seconds, SendError, SharedDialect,
-    Unsent, Utf8Bytes,
+    Attempt, Bytes, ClientStats, Dial, DialBudget, DialLimiter, Event, Grant, Message, Observer,
+    OnConnect, Opening, Options, Progress, Reason, Refusal, Request, RequestError, Returned,
+    Seconds, SendError, SharedDialect, Unsent, Utf8Bytes,
 };

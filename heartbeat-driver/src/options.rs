@@ -11,6 +11,7 @@ use heartbeat_core::{
     Instant, JsonType, Phase, Step,
 };
 
+use crate::limiter::DialBudget;
 use crate::opening::OnConnect;
 use crate::outbox::Limits;
 use crate::request::{Request, RequestError};
@@ -65,6 +66,7 @@ pub struct Options {
     pub(crate) trace_dialect: AnyDialect,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: Option<String>,
+    pub(crate) dial_budget: Option<Arc<dyn DialBudget>>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -119,6 +121,7 @@ impl Options {
             trace_dialect: AnyDialect::default(),
             #[cfg(feature = "metrics")]
             metrics: None,
+            dial_budget: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -284,6 +287,15 @@ impl Options {
         observer: impl FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send + 'static,
     ) -> Self {
         self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Dials only when it is this client's turn in a budget that many clients share. Default: no budget.
+    ///
+    /// The wait is no part of `connect_timeout`. A kick asks for a turn, too; a stop needs none.
+    #[must_use]
+    pub fn dial_budget(mut self, budget: Arc<impl DialBudget + 'static>) -> Self {
+        self.dial_budget = Some(budget);
         self
     }
 

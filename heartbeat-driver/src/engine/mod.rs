@@ -21,6 +21,7 @@ use self::opening::Lost;
 use self::reading::ReadOn;
 use crate::board::{Board, ClientStats};
 use crate::ids::Ids;
+use crate::limiter::Gate;
 use crate::message::{Event, Unsent};
 use crate::meter::Meter;
 use crate::options::{Attempt, Options, SharedDialect};
@@ -72,6 +73,8 @@ pub struct Engine<S: Read + Write> {
     /// what one step brings is ever in here.
     events: VecDeque<Event>,
     dial: Option<Dial>,
+    /// Keeps a dial until its turn in a shared budget has come.
+    gate: Gate,
     paused: bool,
     ended: bool,
     /// The application's `on_connect` has yet to say that the session is ready.
@@ -146,6 +149,7 @@ impl<S: Read + Write> Engine<S> {
             options.seed,
             now,
         );
+        let gate = Gate::new(options.dial_budget.clone());
         Ok(Self {
             machine,
             outbox: Arc::new(Outbox::new(
@@ -159,6 +163,7 @@ impl<S: Read + Write> Engine<S> {
             link: Link::Down,
             events: VecDeque::new(),
             dial: None,
+            gate,
             paused: false,
             ended: false,
             opening: false,
@@ -191,8 +196,7 @@ impl<S: Read + Write> Engine<S> {
 
     /// When to turn again at the latest.
     pub fn wake(&self) -> Option<Instant> {
-        let wake = self.machine.wake().unwrap_or(Instant::NEVER);
-        let wake = wake.min(self.expires);
+        let wake = self.step_at().min(self.expires);
         (wake != Instant::NEVER).then_some(wake)
     }
 
@@ -353,7 +357,22 @@ impl<S: Read + Write> Engine<S> {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        self.machine.wake().is_some_and(|wake| wake <= now)
+        let at = self.step_at();
+        at <= now && at != Instant::NEVER
+    }
+
+    /// When the machine must be told of the time: when it asked for that, or when its dial's turn comes.
+    fn step_at(&self) -> Instant {
+        let wake = self.machine.wake().unwrap_or(Instant::NEVER);
+        match self.machine.phase() {
+            Phase::Waiting => self.gate.wake(wake),
+            Phase::Connecting | Phase::Open | Phase::Closing | Phase::Stopped => wake,
+        }
+    }
+
+    /// False while the next step of the clock would begin a dial whose turn has not come.
+    fn may_dial(&mut self, now: Instant) -> bool {
+        self.machine.phase() != Phase::Waiting || self.gate.is_open(now)
     }
 
     fn current(&self) -> Option<ConnId> {

@@ -23,8 +23,10 @@ impl<S: Read + Write> Engine<S> {
                 Err(failure) => self.session_failed(conn, failure, now),
             }
         }
-        if commands.kick {
+        if commands.kick && self.may_dial(now) {
             self.step(now, Input::Kick);
+        } else if commands.kick {
+            self.gate.hold_kick();
         }
         if commands.stop {
             self.outbox.end();
@@ -90,7 +92,10 @@ impl<S: Read + Write> Engine<S> {
                 conn,
                 attempt,
                 refresh,
-            } => self.begin_dial(conn, attempt, refresh, now),
+            } => {
+                self.gate.used();
+                self.begin_dial(conn, attempt, refresh, now);
+            }
             Action::SendPong { conn, reply } => {
                 if self.answer(conn, reply) {
                     debug!(parent: &self.span, %conn, "ping answered");

@@ -167,8 +167,9 @@ impl<S: Read + Write> Engine<S> {
                 self.step(now, Input::WriteBlocked(conn));
             }
         }
-        if self.is_due(now) {
-            self.step(now, Input::Tick);
+        if self.is_due(now) && self.may_dial(now) {
+            let kicked = self.gate.take_kick();
+            self.step(now, if kicked { Input::Kick } else { Input::Tick });
         }
     }
 
