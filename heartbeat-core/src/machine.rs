@@ -117,6 +117,10 @@ const PUT_OFF: Span = Span::from_nanos(1_000_000);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(rename_all = "snake_case"))]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a machine is open nearly always, and a box needs an allocator"
+)]
 enum State {
     Waiting {
         at: Instant,

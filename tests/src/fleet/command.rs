@@ -163,11 +163,11 @@ fn run(arguments: &Arguments, stop: &AtomicBool) -> ExitCode {
         } else {
             println!("{}", table(scenario, &runs));
         }
-        if let (Some(directory), false) = (&arguments.pictures, runs.is_empty()) {
-            if let Err(error) = draw(directory, scenario, &runs) {
-                eprintln!("{}: {error}", directory.display());
-                status = ExitCode::from(1);
-            }
+        if let (Some(directory), false) = (&arguments.pictures, runs.is_empty())
+            && let Err(error) = draw(directory, scenario, &runs)
+        {
+            eprintln!("{}: {error}", directory.display());
+            status = ExitCode::from(1);
         }
     }
     status

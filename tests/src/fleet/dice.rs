@@ -36,7 +36,7 @@ impl Dice {
     /// An exponential draw with this mean.
     pub(crate) fn exponential(&mut self, mean: u64) -> u64 {
         let step = (self.roll() >> 52) as usize;
-        (u128::from(mean) * u128::from(EXPONENTIAL[step]) >> 16) as u64
+        ((u128::from(mean) * u128::from(EXPONENTIAL[step])) >> 16) as u64
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn draw(scenario: &Scenario, runs: &[Figures]) -> Result<String, Erro
         );
         let root = root.titled(&title, (FONT, 20))?;
         let (top, bottom) = root.split_vertically(310);
-        let window = window(scenario);
+        let window = window(scenario, runs);
         for (panel, (index, run)) in top
             .split_evenly((1, runs.len()))
             .iter()
@@ -58,12 +58,20 @@ pub(crate) fn draw(scenario: &Scenario, runs: &[Figures]) -> Result<String, Erro
     Ok(svg)
 }
 
-/// The seconds that are shown: from a minute before the first incident on.
-fn window(scenario: &Scenario) -> Range<usize> {
+/// The seconds that are shown: from a minute before the first incident until two minutes after the last
+/// run had everybody back, or to the end.
+fn window(scenario: &Scenario, runs: &[Figures]) -> Range<usize> {
     let seconds = scenario.duration.0.div_ceil(SECOND) as usize;
     let first = scenario.incidents.iter().map(|incident| incident.begins());
-    let from = first.min().unwrap_or(0) / SECOND;
-    (from as usize).saturating_sub(60)..seconds
+    let from = (first.min().unwrap_or(0) / SECOND) as usize;
+    let back = runs
+        .iter()
+        .map(|run| run.back.all)
+        .collect::<Option<Vec<_>>>();
+    let slowest = back.and_then(|back| back.into_iter().reduce(f64::max));
+    let calm = (scenario.calm_from() / SECOND) as usize;
+    let to = slowest.map_or(seconds, |slowest| calm + slowest as usize + 120);
+    from.saturating_sub(60)..to.min(seconds)
 }
 
 /// The largest value in each of at most [`COLUMNS`] columns, with its time in minutes.

@@ -408,10 +408,12 @@ impl<'w, 'c> Client<'w, 'c> {
         let mut did = Did::default();
         for action in step.actions.iter() {
             match action {
-                Action::SendPing { ping, .. } => match ping {
-                    Ask::Frame(payload) => did.ping = Some(*payload),
-                    _ => {}
-                },
+                Action::SendPing {
+                    ping: Ask::Frame(payload),
+                    ..
+                } => did.ping = Some(*payload),
+                // `FramesOnly` asks by frames alone.
+                Action::SendPing { .. } => {}
                 Action::Connect { .. } => did.dials = true,
                 Action::Abort { reason, .. } => did.verdict = Some(*reason),
                 Action::ReconnectAt { delay, .. } => {
