@@ -116,9 +116,9 @@ fn dials(
 ) -> Result<(), Error> {
     let peak = runs.iter().map(|run| run.peak_dials_at_all).max();
     let top = f64::from(peak.unwrap_or(1).max(run.capacity)) * 2.0;
-    let caption = format!("{}: peak {:.1} x capacity", run.variant, run.peak_ratio);
+    let caption = format!("{}: {:.1} x capacity", run.variant, run.peak_ratio);
     let mut chart = ChartBuilder::on(area)
-        .caption(caption, (FONT, 14))
+        .caption(caption, (FONT, 12))
         .margin(6)
         .x_label_area_size(32)
         .y_label_area_size(58)

@@ -156,13 +156,15 @@ mod tests {
             for _ in 0..3_000 {
                 if dice.below(2) == 0 {
                     if let Some(owner) = idle.pop() {
-                        let at = now + dice.below(1 << dice.below(42));
+                        let bits = dice.below(42);
+                        let at = now + dice.below(1 << bits);
                         wheel.set(owner, at);
                         set.insert((at, owner));
                     }
                     continue;
                 }
-                let until = now + dice.below(1 << dice.below(40));
+                let bits = dice.below(40);
+                let until = now + dice.below(1 << bits);
                 let expected = set.first().copied().filter(|(at, _)| *at < until);
                 assert_eq!(wheel.pop(until), expected, "seed {seed}");
                 match expected {
