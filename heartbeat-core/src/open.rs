@@ -73,7 +73,8 @@ pub(crate) enum Session {
 /// What the connection's round trips tell about how long a pong may take (RFC 6298 §2).
 ///
 /// Of this connection alone: after a verdict that came too early the next one begins without prejudice.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 struct RoundTrip {
     /// SRTT; off until the first pong.
     smoothed: Span,

@@ -86,7 +86,10 @@ fn the_farm_never_does_more_handshakes_than_it_can() {
             // Who wakes up counts as open again for a moment, without a handshake.
             let waking = name == "nine-o-clock" && (900..921).contains(&second);
             // The answers travel for 20 to 200 ms: some arrive together with those of the next second.
-            assert!(waking || *opened <= most + most / 5, "{name}: {opened} in second {second}");
+            assert!(
+                waking || *opened <= most + most / 5,
+                "{name}: {opened} in second {second}"
+            );
         }
     }
 }
