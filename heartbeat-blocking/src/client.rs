@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use heartbeat_driver::{Board, ClientStats, Event, Handoff, Options, Room, Unsent};
 
-use crate::clock::StdClock;
+use crate::clock::std_deadline;
 use crate::error::{RecvTimeoutError, StartError};
 use crate::in_place::{InPlace, Polled};
 use crate::reactor::Reactor;
@@ -110,7 +110,7 @@ impl Client {
     /// # Errors
     /// [`RecvTimeoutError::Timeout`] if there was none, [`RecvTimeoutError::Ended`] after [`Event::Stopped`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
-        self.recv_until(StdClock::std_deadline(timeout))
+        self.recv_until(std_deadline(timeout))
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Event, RecvTimeoutError> {

@@ -50,7 +50,7 @@ impl InPlace {
     /// [`StartError`] if TLS is needed and no trusted roots are found, or if the operating system has
     /// no room for a poll.
     pub fn new(options: Options) -> Result<Self, StartError> {
-        Self::with_reactor(options, Net::new()?)
+        Self::with_reactor(options.proxy_by_default(), Net::new()?)
     }
 }
 

@@ -5,20 +5,20 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
-use std::vec;
 
-use heartbeat_driver::Dial;
-use heartbeat_driver::core::{Clock, ConnId, Instant};
+use heartbeat_driver::core::{Clock, ConnId, Instant, Lap, Race};
+use heartbeat_driver::{Dial, HostClock, Tcp, interleave};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::clock::StdClock;
 use crate::reactor::Reactor;
 
 const WAKER: Token = Token(0);
 const SOCKET: Token = Token(1);
 
-/// TCP with `TCP_NODELAY`, trying each of the host's addresses in turn.
+/// TCP, trying a host's addresses as RFC 8305 ("Happy Eyeballs") has it: families in turn, the next
+/// one beside the last after 250 ms, the first to answer wins and the others are closed. Sets
+/// `TCP_NODELAY`, and the options of [`Dial::tcp`].
 ///
 /// Names are resolved in a thread of their own, for the system's resolver cannot be interrupted: a
 /// dial that is given up meanwhile leaves that thread to end by itself when the resolver does.
@@ -26,17 +26,63 @@ pub struct Net {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
-    clock: StdClock,
-    dialing: Option<(ConnId, Stage)>,
+    /// It counts the time for which the host is suspended; the operating system's waiting does not.
+    clock: HostClock,
+    dialing: Option<Dialing>,
+}
+
+struct Dialing {
+    conn: ConnId,
+    tcp: Tcp,
+    stage: Stage,
+    /// When the next address may begin beside the last.
+    wake: Option<Instant>,
 }
 
 enum Stage {
     Resolving(Receiver<io::Result<Vec<SocketAddr>>>),
-    Connecting {
-        stream: TcpStream,
-        rest: vec::IntoIter<SocketAddr>,
-    },
+    Racing(Racing),
     Failed(io::Error),
+}
+
+struct Racing {
+    race: Race,
+    addresses: Vec<SocketAddr>,
+    running: Vec<TcpStream>,
+    failure: io::Error,
+}
+
+impl Racing {
+    fn begin(addresses: impl IntoIterator<Item = SocketAddr>) -> Stage {
+        let addresses = interleave(addresses);
+        Stage::Racing(Self {
+            race: Race::new(addresses.len()),
+            addresses,
+            running: Vec::new(),
+            failure: io::Error::new(io::ErrorKind::NotFound, "no address for this name"),
+        })
+    }
+
+    fn failed(&mut self, error: io::Error) {
+        self.failure = error;
+        self.race.failed();
+    }
+
+    /// The one that has won, if one has. Those that have lost are closed.
+    fn winner(&mut self) -> Option<TcpStream> {
+        let mut at = 0;
+        while let Some(stream) = self.running.get(at) {
+            match connected(stream) {
+                Ok(true) => return Some(self.running.swap_remove(at)),
+                Ok(false) => at += 1,
+                Err(error) => {
+                    drop(self.running.swap_remove(at));
+                    self.failed(error);
+                }
+            }
+        }
+        None
+    }
 }
 
 impl Net {
@@ -51,20 +97,21 @@ impl Net {
             poll,
             events: Events::with_capacity(8),
             waker,
-            clock: StdClock::start(),
+            clock: HostClock::start(),
             dialing: None,
         })
     }
 
-    fn resolve(&self, host: &str, port: u16) -> Stage {
+    fn resolve(&self, dial: &Dial) -> Stage {
+        if !dial.addresses.is_empty() {
+            return Racing::begin(dial.addresses.iter().copied());
+        }
+        let (host, port) = (dial.host.clone(), dial.port);
         if let Ok(address) = host.parse::<IpAddr>() {
-            return self.connect(
-                vec![SocketAddr::new(address, port)].into_iter(),
-                no_address(host),
-            );
+            return Racing::begin([SocketAddr::new(address, port)]);
         }
         let (sender, receiver) = mpsc::sync_channel(1);
-        let (host, waker) = (host.to_owned(), Arc::clone(&self.waker));
+        let waker = Arc::clone(&self.waker);
         let resolver = thread::Builder::new()
             .name("heartbeat-resolver".into())
             .spawn(move || {
@@ -81,33 +128,60 @@ impl Net {
         }
     }
 
-    /// Begins to connect to the first address that can be begun with.
-    fn connect(&self, mut addresses: vec::IntoIter<SocketAddr>, mut failure: io::Error) -> Stage {
-        for address in addresses.by_ref() {
-            let begun = TcpStream::connect(address).and_then(|mut stream| {
-                self.poll.registry().register(
-                    &mut stream,
-                    SOCKET,
-                    Interest::READABLE | Interest::WRITABLE,
-                )?;
-                Ok(stream)
-            });
-            match begun {
-                Ok(stream) => {
-                    return Stage::Connecting {
-                        stream,
-                        rest: addresses,
-                    };
+    fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(address)?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, SOCKET, both)?;
+        Ok(stream)
+    }
+
+    /// The stream, once an address has answered; `None` while there is something to wait for, at
+    /// most until `wake`.
+    fn proceed(
+        &self,
+        stage: &mut Stage,
+        wake: &mut Option<Instant>,
+    ) -> Option<io::Result<TcpStream>> {
+        *wake = None;
+        if let Stage::Resolving(receiver) = stage {
+            *stage = match receiver.try_recv() {
+                Ok(Ok(addresses)) => Racing::begin(addresses),
+                Ok(Err(error)) => Stage::Failed(error),
+                Err(TryRecvError::Disconnected) => {
+                    Stage::Failed(io::Error::other("the resolver has died"))
                 }
-                Err(error) => failure = error,
+                Err(TryRecvError::Empty) => return None,
+            };
+        }
+        let racing = match stage {
+            Stage::Racing(racing) => racing,
+            Stage::Failed(error) => {
+                let taken = std::mem::replace(error, io::ErrorKind::Other.into());
+                return Some(Err(taken));
+            }
+            Stage::Resolving(_) => return None,
+        };
+        if let Some(stream) = racing.winner() {
+            return Some(Ok(stream));
+        }
+        loop {
+            match racing.race.next(self.clock.now()) {
+                Lap::Begin(number) => match self.connect(racing.addresses[number]) {
+                    Ok(stream) => racing.running.push(stream),
+                    Err(error) => racing.failed(error),
+                },
+                Lap::Until(at) => {
+                    *wake = Some(at);
+                    return None;
+                }
+                Lap::Wait => return None,
+                Lap::Lost => {
+                    let failure = io::ErrorKind::Other.into();
+                    return Some(Err(std::mem::replace(&mut racing.failure, failure)));
+                }
             }
         }
-        Stage::Failed(failure)
     }
-}
-
-fn no_address(host: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("no address for {host}"))
 }
 
 impl Clock for Net {
@@ -120,7 +194,12 @@ impl Reactor for Net {
     type Socket = TcpStream;
 
     fn dial(&mut self, dial: &Dial) {
-        self.dialing = Some((dial.conn, self.resolve(&dial.host, dial.port)));
+        self.dialing = Some(Dialing {
+            conn: dial.conn,
+            tcp: dial.tcp,
+            stage: self.resolve(dial),
+            wake: None,
+        });
     }
 
     fn cancel_dial(&mut self) {
@@ -128,38 +207,24 @@ impl Reactor for Net {
     }
 
     fn dialed(&mut self) -> Option<(ConnId, io::Result<TcpStream>)> {
-        let (conn, mut stage) = self.dialing.take()?;
-        loop {
-            stage = match stage {
-                Stage::Failed(error) => return Some((conn, Err(error))),
-                Stage::Resolving(receiver) => match receiver.try_recv() {
-                    Ok(Ok(addresses)) => {
-                        self.connect(addresses.into_iter(), no_address("this name"))
-                    }
-                    Ok(Err(error)) => Stage::Failed(error),
-                    Err(TryRecvError::Disconnected) => {
-                        Stage::Failed(io::Error::other("the resolver has died"))
-                    }
-                    Err(TryRecvError::Empty) => {
-                        self.dialing = Some((conn, Stage::Resolving(receiver)));
-                        return None;
-                    }
-                },
-                Stage::Connecting { stream, rest } => match connected(&stream) {
-                    Ok(true) => return Some((conn, stream.set_nodelay(true).map(|()| stream))),
-                    Ok(false) => {
-                        self.dialing = Some((conn, Stage::Connecting { stream, rest }));
-                        return None;
-                    }
-                    Err(error) => self.connect(rest, error),
-                },
-            };
+        let mut dialing = self.dialing.take()?;
+        match self.proceed(&mut dialing.stage, &mut dialing.wake) {
+            Some(result) => {
+                let set_up = |stream| dialing.tcp.apply(&stream).map(|()| stream);
+                Some((dialing.conn, result.and_then(set_up)))
+            }
+            None => {
+                self.dialing = Some(dialing);
+                None
+            }
         }
     }
 
     fn wait(&mut self, _: Option<&mut TcpStream>, until: Option<Instant>) -> io::Result<()> {
         // The socket was registered when its connect began, for both directions and for changes
         // only; a turn always reads and writes until nothing goes any more, so no change is missed.
+        let next = self.dialing.as_ref().and_then(|dialing| dialing.wake);
+        let until = until.into_iter().chain(next).min();
         let timeout = until.map(|until| until.saturating_duration_since(self.clock.now()));
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),

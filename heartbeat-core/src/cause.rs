@@ -85,7 +85,7 @@ impl Cause {
     /// |---|---|
     /// | refused, reset, eof, i/o; HTTP 408, 425, 5xx | backoff |
     /// | HTTP 429 and 503 | backoff, not before `Retry-After` |
-    /// | HTTP 401; close 1008, 3000, 4401 | refresh credentials once |
+    /// | HTTP 401, 407; close 1008, 3000, 4401 | refresh credentials once |
     /// | HTTP 301, 308 and other 4xx; TLS | give up |
     /// | HTTP 1xx, 2xx, other 3xx (a captive portal, a half-started server) | backoff |
     /// | close 1002, 1003, 1007, 1009, 1010, 1015 | give up |
@@ -108,7 +108,8 @@ impl Cause {
                 retry_after,
             } => match (status, retry_after) {
                 (429 | 503, Some(after)) => Verdict::After(after),
-                (401, _) => Verdict::Refresh,
+                // The same question, asked by a proxy (RFC 9110 §15.5.8).
+                (401 | 407, _) => Verdict::Refresh,
                 (408 | 425 | 429, _) => Verdict::Backoff,
                 (301 | 308 | 400..=499, _) => Verdict::Never,
                 _ => Verdict::Backoff,

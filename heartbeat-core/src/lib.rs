@@ -85,6 +85,7 @@ mod event;
 mod limiter;
 mod machine;
 mod open;
+mod race;
 mod stats;
 mod time;
 #[cfg(feature = "trace")]
@@ -113,5 +114,6 @@ pub use limiter::{Crowded, Limiter, LimiterError};
 #[cfg(feature = "trace")]
 pub use machine::Memory;
 pub use machine::{Heartbeat, Phase};
+pub use race::{CONNECTION_ATTEMPT_DELAY, Lap, Race};
 pub use stats::{Rtt, Stats, Verdicts};
 pub use time::{Clock, Instant};

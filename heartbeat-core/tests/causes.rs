@@ -66,7 +66,10 @@ fn table() -> Vec<(Verdict, Vec<Cause>)> {
         ),
         (Verdict::Never, vec![Cause::Tls]),
         (Verdict::Refresh, closes(&[1008, 3000, 4401])),
-        (Verdict::Refresh, vec![http(401), retry_after(401, 7)]),
+        (
+            Verdict::Refresh,
+            vec![http(401), http(407), retry_after(401, 7)],
+        ),
         // A service's own codes, and those that have no meaning.
         (
             Verdict::Backoff,

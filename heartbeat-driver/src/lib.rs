@@ -4,20 +4,28 @@
 
 mod board;
 mod clock;
+mod decode;
 mod engine;
+mod environment;
+mod exchange;
+mod factory;
 mod handoff;
 mod ids;
+#[cfg(feature = "inflate")]
+mod inflate;
 mod limiter;
 mod message;
 mod meter;
 mod opening;
 mod options;
 mod outbox;
+mod proxy;
 mod recorder;
 mod request;
 mod session;
 mod stream;
 mod sync;
+mod tcp;
 #[cfg(all(test, heartbeat_loom))]
 mod threads;
 #[cfg(feature = "tls")]
@@ -26,14 +34,22 @@ mod upgrade;
 mod wire;
 
 pub use board::{Board, ClientStats};
-pub use engine::{Dial, Engine, Turn};
+pub use clock::{HostClock, Suspended};
+pub use decode::{Decode, Undecodable};
+pub use engine::{Engine, Turn};
+pub use exchange::Response;
+pub use factory::Attempt;
 pub use handoff::{Handoff, Room};
+#[cfg(feature = "inflate")]
+pub use inflate::Inflate;
 pub use limiter::{DialBudget, DialLimiter, Grant};
 pub use message::{Event, Message, Reason, Returned, Seconds, Unsent};
 pub use opening::{OnConnect, Opening, Progress};
-pub use options::{Attempt, Observer, Options, SharedDialect};
+pub use options::{Observer, Options, SharedDialect};
 pub use outbox::{Notify, Outbox, Refusal, SendError};
+pub use proxy::Proxy;
 pub use request::{Request, RequestError};
+pub use tcp::{Dial, Tcp, interleave};
 
 pub use bytes::Bytes;
 pub use heartbeat_core as core;

@@ -50,7 +50,7 @@ impl DialLimiter {
     /// # Errors
     /// [`LimiterError`] names the argument and the rule.
     pub fn new(count: u32, period: Duration, burst: u32) -> Result<Self, LimiterError> {
-        let clock = crate::clock::Monotonic::start();
+        let clock = crate::clock::HostClock::start();
         Self::with_clock(count, period, burst, clock)
     }
 

@@ -1,11 +1,14 @@
 //! What an application sends and receives, and what it is told.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use heartbeat_core::{AbortReason, Cause, ConnId, GiveUp};
 use tungstenite::Utf8Bytes;
+
+use crate::exchange::Response;
 
 /// An application message. Cloning is cheap: the bytes are shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,6 +200,8 @@ pub enum Event {
         conn: ConnId,
         /// How long the dial took.
         after: Duration,
+        /// What the server answered: its headers, and the subprotocol that it chose.
+        response: Arc<Response>,
     },
     /// Something may be missing between what came before and what comes now. Told right after
     /// [`Event::Connected`], before any message of the new connection, whenever a ready connection had
@@ -266,6 +271,8 @@ pub enum Event {
         reason: Reason,
         /// What the error said, for people: "certificate expired", "name or service not known".
         detail: Option<Box<str>>,
+        /// What the server answered instead of 101, if that is what ended the dial.
+        response: Option<Arc<Response>>,
         /// How long nothing had been heard; zero if it was never open.
         idle: Duration,
         /// How long it had been open; zero if it was not.

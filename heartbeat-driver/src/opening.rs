@@ -4,8 +4,8 @@ use std::fmt;
 
 use heartbeat_core::{ConnId, Failure};
 
+use crate::factory::Attempt;
 use crate::message::Message;
-use crate::options::Attempt;
 
 /// Makes a session of each open connection. Heartbeats go on meanwhile; the messages that the
 /// application sends otherwise wait (where they are held) or are refused until the session is ready.

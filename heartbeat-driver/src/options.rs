@@ -2,40 +2,31 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{Read, Write};
 use std::sync::Arc;
 
 use heartbeat_core::{
-    AnyDialect, Cause, Config, ConnId, DEFAULT_SESSION_TIMEOUT, Dialect, Event, FramesOnly,
-    Instant, JsonType, Phase, Step,
+    AnyDialect, Cause, Config, DEFAULT_SESSION_TIMEOUT, Dialect, Event, FramesOnly, Instant,
+    JsonType, Phase, Step,
 };
 
+use crate::decode::{Decode, Decoders};
+use crate::environment::Environment;
+use crate::exchange::Refusal;
+use crate::factory::{Attempt, Factory, Make, Offload};
 use crate::limiter::DialBudget;
 use crate::opening::OnConnect;
 use crate::outbox::Limits;
-use crate::request::{Request, RequestError};
-use crate::stream::Stream;
+use crate::proxy::Proxy;
+use crate::request::{Request, RequestError, Route};
+use crate::stream::Security;
 
 /// A dialect that many clients share.
 pub type SharedDialect = Arc<dyn Dialect + Send + Sync>;
 
-/// What a dial factory is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Attempt {
-    /// The connection to be.
-    pub conn: ConnId,
-    /// Failures in a row before this dial.
-    pub attempt: u32,
-    /// The last end asked for fresh credentials (a 401, a 4401).
-    pub refresh: bool,
-}
-
 /// Sees every step of the machine: the time, the event, what the machine answered, and its phase after.
 pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>;
-
-pub(crate) type Factory = Box<dyn FnMut(Attempt) -> Result<Request, RequestError> + Send>;
 
 /// Everything that can be chosen about a client. The defaults are good for most.
 ///
@@ -47,8 +38,10 @@ pub(crate) type Factory = Box<dyn FnMut(Attempt) -> Result<Request, RequestError
 /// ```
 pub struct Options {
     pub(crate) factory: Factory,
-    /// Known beforehand that TLS will be needed.
-    pub(crate) tls_expected: bool,
+    /// Known beforehand: these will be dialled.
+    pub(crate) known: Vec<Request>,
+    pub(crate) proxies: Proxies,
+    pub(crate) max_redirects: u32,
     pub(crate) config: Arc<Config>,
     pub(crate) dialect: SharedDialect,
     pub(crate) seed: u64,
@@ -57,6 +50,7 @@ pub struct Options {
     pub(crate) max_message_size: usize,
     pub(crate) queue: usize,
     pub(crate) outbox: Limits,
+    pub(crate) decoders: Option<Decoders>,
     pub(crate) observer: Option<Observer>,
     pub(crate) on_connect: Option<Box<dyn OnConnect>>,
     pub(crate) wants_session: bool,
@@ -83,22 +77,114 @@ impl Options {
     /// A client of this URL with these headers.
     #[must_use]
     pub fn from_request(request: Request) -> Self {
-        let tls_expected = request.is_tls();
         Self {
-            tls_expected,
+            known: vec![request.clone()],
             ..Self::from_factory(move |_| Ok(request.clone()))
         }
     }
 
+    /// A client of whichever of these endpoints answers: the first dial goes to the first one, each
+    /// further dial to the next, and after the last one to the first again. The backoff is that of
+    /// any client: it counts the failures in a row, wherever they happen.
+    ///
+    /// ```
+    /// use heartbeat_driver::Options;
+    /// let options = Options::endpoints(["wss://a.example.org/feed", "wss://b.example.org/feed"])?;
+    /// assert!(Options::endpoints(["wss://a.example.org/", "b.example.org"]).is_err());
+    /// # Ok::<(), heartbeat_driver::RequestError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`RequestError`] for the first URL that is none, or if there is no URL at all.
+    pub fn endpoints<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Self, RequestError> {
+        let requests: Vec<_> = urls
+            .into_iter()
+            .map(Request::new)
+            .collect::<Result<_, _>>()?;
+        if requests.is_empty() {
+            return Err(RequestError::NoEndpoint);
+        }
+        let known = requests.clone();
+        let mut turns = requests.into_iter().cycle();
+        let factory = move |_: Attempt| turns.next().ok_or(RequestError::NoEndpoint);
+        Ok(Self {
+            known,
+            ..Self::from_factory(factory)
+        })
+    }
+
     /// A client whose URL and headers are made anew for each dial: fresh tokens, other hosts.
-    /// Must not block. An error counts as a failed dial.
+    ///
+    /// It is called where the client is driven, and must not wait for anything: see
+    /// [`from_async_factory`](Self::from_async_factory) and
+    /// [`from_blocking_factory`](Self::from_blocking_factory). An error counts as a failed dial, by
+    /// its cause ([`RequestError::failed`]).
+    ///
+    /// ```
+    /// use heartbeat_driver::{Options, Request};
+    /// let mut token = 0;
+    /// let options = Options::from_factory(move |attempt| {
+    ///     if attempt.refresh {
+    ///         token += 1; // the last one was refused
+    ///     }
+    ///     Request::new("wss://example.org/feed")?.header("Authorization", &format!("Bearer {token}"))
+    /// });
+    /// ```
     #[must_use]
     pub fn from_factory(
+        mut factory: impl FnMut(Attempt) -> Result<Request, RequestError> + Send + 'static,
+    ) -> Self {
+        Self::make(Box::new(move |attempt| {
+            Make::Now(Box::new(factory(attempt)))
+        }))
+    }
+
+    /// The same with a factory that awaits: a token from a server, an address from a database.
+    ///
+    /// The future is polled where the client is driven, within a tokio client therefore in its
+    /// runtime. It is part of the dial: at `connect_timeout` it is dropped. In a blocking client it
+    /// must not need a runtime.
+    ///
+    /// ```
+    /// # async fn fetch_token() -> std::io::Result<String> { Ok(String::new()) }
+    /// use heartbeat_driver::{Options, Request, RequestError, core::Cause};
+    /// let options = Options::from_async_factory(|_| async {
+    ///     let token = fetch_token()
+    ///         .await
+    ///         .map_err(|error| RequestError::failed(Cause::Io, error))?;
+    ///     Request::new("wss://example.org/feed")?.header("Authorization", &format!("Bearer {token}"))
+    /// });
+    /// ```
+    #[must_use]
+    pub fn from_async_factory<F>(mut factory: impl FnMut(Attempt) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<Request, RequestError>> + Send + 'static,
+    {
+        Self::make(Box::new(move |attempt| {
+            Make::Later(Box::pin(factory(attempt)))
+        }))
+    }
+
+    /// The same with a factory that blocks. It is called in a thread of its own, so that it delays
+    /// nothing but its dial.
+    ///
+    /// A thread cannot be interrupted: when the dial is given up at `connect_timeout`, the call goes
+    /// on and its result is thrown away. Until it has returned there is no second one; the next dial
+    /// waits for it.
+    #[must_use]
+    pub fn from_blocking_factory(
         factory: impl FnMut(Attempt) -> Result<Request, RequestError> + Send + 'static,
     ) -> Self {
+        let offload = Offload::new(factory);
+        Self::make(Box::new(move |attempt| offload.start(attempt)))
+    }
+
+    fn make(factory: Factory) -> Self {
         Self {
-            factory: Box::new(factory),
-            tls_expected: false,
+            factory,
+            known: Vec::new(),
+            proxies: Proxies::default(),
+            max_redirects: 0,
             config: Arc::default(),
             dialect: Arc::new(JsonType),
             // The standard library's hasher keys are random; jitter needs no more than that.
@@ -114,6 +200,7 @@ impl Options {
                 message_size: 64 << 20,
                 hold: None,
             },
+            decoders: None,
             observer: None,
             on_connect: None,
             wants_session: false,
@@ -125,6 +212,55 @@ impl Options {
             #[cfg(feature = "tls")]
             tls: None,
         }
+    }
+
+    /// Goes through this proxy, or with `None` through none. Default: what the environment says.
+    ///
+    /// Clients over TCP heed `https_proxy` (for `wss`), `http_proxy` (for `ws`), `all_proxy` and
+    /// `no_proxy`, in small letters or capitals, as most programs do; `localhost` and loopback
+    /// addresses are always dialled directly then. Clients over a dialer or reactor of your own do so
+    /// only when told by [`proxy_from_environment`](Self::proxy_from_environment). A single request
+    /// can say otherwise ([`Request::proxy`]).
+    ///
+    /// ```
+    /// use heartbeat_driver::{Options, Proxy};
+    /// let options = Options::new("ws://example.org/")?.proxy(Proxy::new("socks5://localhost")?);
+    /// # Ok::<(), heartbeat_driver::RequestError>(())
+    /// ```
+    #[must_use]
+    pub fn proxy(mut self, proxy: impl Into<Option<Proxy>>) -> Self {
+        self.proxies = proxy.into().map_or(Proxies::None, Proxies::Fixed);
+        self
+    }
+
+    /// Heeds the environment's proxies, as they are now. See [`proxy`](Self::proxy).
+    #[must_use]
+    pub fn proxy_from_environment(mut self) -> Self {
+        self.proxies = Proxies::Environment(Environment::read());
+        self
+    }
+
+    /// The same, unless something was chosen: for an adapter's own dials.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn proxy_by_default(self) -> Self {
+        match self.proxies {
+            Proxies::Unset => self.proxy_from_environment(),
+            Proxies::None | Proxies::Fixed(_) | Proxies::Environment(_) => self,
+        }
+    }
+
+    /// How many redirects (301, 302, 303, 307, 308) a dial follows. Default 0: the table of causes
+    /// decides what follows from one, as from any status.
+    ///
+    /// All hops together stay within `connect_timeout`. A redirect from `wss` to `ws` is never
+    /// followed. To another host or port go only the subprotocols and the headers `User-Agent`,
+    /// `Origin` and `Accept-Language`, for any other header may hold credentials. What is not
+    /// followed is a failed dial with the redirect's status as its cause.
+    #[must_use]
+    pub fn max_redirects(mut self, hops: u32) -> Self {
+        self.max_redirects = hops;
+        self
     }
 
     /// The timing rules. Default: [`Config::default`].
@@ -280,6 +416,19 @@ impl Options {
         self
     }
 
+    /// Decodes each message before anybody looks at it. `make` is called for each connection.
+    ///
+    /// The connection ends with code 1009 if a message is larger than
+    /// [`max_message_size`](Self::max_message_size) when decoded, with 1007 if it cannot be.
+    #[must_use]
+    pub fn decoder<D: Decode + 'static>(
+        mut self,
+        mut make: impl FnMut() -> D + Send + 'static,
+    ) -> Self {
+        self.decoders = Some(Box::new(move || Box::new(make())));
+        self
+    }
+
     /// Lets `observer` see every step of the machine, for traces and tests.
     #[must_use]
     pub fn observer(
@@ -326,8 +475,19 @@ impl Options {
         }
     }
 
-    /// Finds the roots now, so that a machine without any is told before the first dial.
-    pub(crate) fn prepare_tls(&mut self) -> Result<(), RequestError> {
+    /// Refuses what can be known to be wrong before the first dial.
+    pub(crate) fn check(&mut self) -> Result<(), RequestError> {
+        for request in &self.known {
+            self.proxies.choose(request)?;
+        }
+        if self.known.iter().any(Request::is_tls) {
+            self.prepare_tls()?;
+        }
+        Ok(())
+    }
+
+    /// Finds the roots, once.
+    fn prepare_tls(&mut self) -> Result<(), RequestError> {
         #[cfg(feature = "tls")]
         if self.tls.is_none() {
             self.tls = Some(crate::tls::default_config()?);
@@ -335,25 +495,47 @@ impl Options {
         Ok(())
     }
 
-    /// The byte stream, under TLS if the request says so.
-    pub(crate) fn stream<S: Read + Write>(
-        &mut self,
-        io: S,
-        request: &Request,
-    ) -> Result<Stream<S>, (Cause, Option<Box<str>>)> {
-        #[cfg(feature = "tls")]
-        if request.is_tls() {
-            self.prepare_tls()
-                .map_err(|error| (Cause::Tls, Some(error.to_string().into())))?;
-            if let Some(config) = &self.tls {
-                let session = crate::tls::session(config, request.host());
-                let session =
-                    session.map_err(|error| (Cause::Tls, Some(error.to_string().into())))?;
-                return Ok(Stream::tls(io, session));
-            }
+    /// The keys of a TLS session, if the request wants one.
+    pub(crate) fn security(&mut self, request: &Request) -> Result<Security, Refusal> {
+        if !request.is_tls() {
+            return Ok(None);
         }
-        let _ = request;
-        Ok(Stream::plain(io))
+        self.prepare_tls()
+            .map_err(|error| Refusal::new(Cause::Tls, error))?;
+        #[cfg(feature = "tls")]
+        if let Some(config) = &self.tls {
+            let session = crate::tls::session(config, request.host());
+            return session
+                .map(|session| Some(Box::new(session)))
+                .map_err(|error| Refusal::new(Cause::Tls, error));
+        }
+        Ok(None)
+    }
+}
+
+/// Where the client's proxy comes from.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Proxies {
+    /// Nothing was chosen.
+    #[default]
+    Unset,
+    None,
+    Fixed(Proxy),
+    Environment(Environment),
+}
+
+impl Proxies {
+    /// The proxy for this request.
+    pub(crate) fn choose(&self, request: &Request) -> Result<Option<Proxy>, RequestError> {
+        let proxy = match (request.route(), self) {
+            (Route::Via(proxy), _) | (Route::AsConfigured, Self::Fixed(proxy)) => Some(proxy),
+            (Route::AsConfigured, Self::Environment(environment)) => environment.proxy(request)?,
+            (Route::Direct, _) | (Route::AsConfigured, Self::Unset | Self::None) => None,
+        };
+        if let Some(proxy) = proxy {
+            proxy.check(request)?;
+        }
+        Ok(proxy.cloned())
     }
 }
 

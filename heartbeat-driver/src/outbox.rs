@@ -265,7 +265,7 @@ impl Outbox {
         self.tell_room();
     }
 
-    fn notify_engine(&self) {
+    pub(crate) fn notify_engine(&self) {
         self.pending.store(true, Ordering::Release);
         (self.wake_engine)();
     }

@@ -1,14 +1,28 @@
 //! Where to, and with which words: the URL and the headers of an upgrade.
 
 use std::fmt;
+use std::net::SocketAddr;
 
+use heartbeat_core::Cause;
 use http::header::{HeaderName, HeaderValue};
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Uri};
-use tungstenite::client::IntoClientRequest;
+
+use crate::proxy::Proxy;
 
 /// What is dialled: a `ws://` or `wss://` URL, and headers to send with the upgrade.
 ///
-/// `Debug` shows neither the query nor any header's value: credentials live there.
+/// `Debug` and `Display` show neither the path, nor the query, nor any header's value, nor the
+/// subprotocols: credentials live there.
+///
+/// ```
+/// use heartbeat_driver::Request;
+/// let request = Request::new("wss://example.org/feed")?
+///     .header("Authorization", "Bearer TOKEN")?
+///     .subprotocol("graphql-transport-ws")?;
+/// assert_eq!(request.to_string(), "wss://example.org/…");
+/// # Ok::<(), heartbeat_driver::RequestError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     uri: Uri,
@@ -16,16 +30,31 @@ pub struct Request {
     port: u16,
     tls: bool,
     headers: HeaderMap,
+    subprotocols: Vec<String>,
+    route: Route,
+    addresses: Vec<SocketAddr>,
 }
 
-/// Why a URL or a header was refused. Nothing was dialled.
+/// Whether a request goes through a proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// As the client's options say.
+    #[default]
+    AsConfigured,
+    Direct,
+    Via(Proxy),
+}
+
+/// Why a URL, a header or a setting was refused. Nothing was dialled.
+///
+/// URLs are shown up to their path, without credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// Not a URL.
     #[error("\"{url}\" is not a URL: {rule}")]
     Url {
-        /// The text, without its query.
+        /// The text.
         url: String,
         /// What is wrong with it.
         rule: String,
@@ -33,13 +62,13 @@ pub enum RequestError {
     /// Neither `ws` nor `wss`.
     #[error("the scheme of \"{url}\" must be ws or wss, as in ws://HOST:PORT/")]
     Scheme {
-        /// The text, without its query.
+        /// The text.
         url: String,
     },
     /// No host, or an empty one.
     #[error("\"{url}\" names no host")]
     Host {
-        /// The text, without its query.
+        /// The text.
         url: String,
     },
     /// A user or password in the URL.
@@ -51,7 +80,7 @@ pub enum RequestError {
     /// `wss` without the `tls` feature.
     #[error("\"{url}\" needs the feature `tls`")]
     TlsDisabled {
-        /// The text, without its query.
+        /// The text.
         url: String,
     },
     /// A header name or value that HTTP does not allow, or one that the upgrade itself sets.
@@ -62,26 +91,85 @@ pub enum RequestError {
         /// What is wrong with it; never shows the value.
         rule: &'static str,
     },
+    /// A subprotocol that cannot be offered. Its name is not shown: some services want a token there.
+    #[error("subprotocol {number} {rule}")]
+    Subprotocol {
+        /// Which one, from 1.
+        number: usize,
+        /// What is wrong with it.
+        rule: &'static str,
+    },
+    /// A proxy that cannot be used.
+    #[error("the proxy \"{url}\" {rule}")]
+    Proxy {
+        /// Its URL without user and password, or the environment variable.
+        url: String,
+        /// What is wrong with it.
+        rule: String,
+    },
+    /// [`Options::endpoints`](crate::Options::endpoints) was given none.
+    #[error("no endpoint is given: there must be at least one URL")]
+    NoEndpoint,
     /// No trusted root certificates were found on this machine.
     #[error("no trusted root certificates: {0}")]
     Roots(String),
+    /// The dial factory could not make a request. What follows is the cause's business: the
+    /// [table of causes](Cause::default_verdict) decides.
+    #[error("{detail}")]
+    Failed {
+        /// What it counts as.
+        cause: Cause,
+        /// For people. Never put credentials here.
+        detail: Box<str>,
+    },
+}
+
+impl RequestError {
+    /// A dial factory's own failure: the token server was down ([`Cause::Io`]), or refuses for good
+    /// (`Cause::Http` with status 403).
+    ///
+    /// ```
+    /// use heartbeat_driver::{RequestError, core::Cause};
+    /// let error = RequestError::failed(Cause::Io, "the token server does not answer");
+    /// assert_eq!(error.to_string(), "the token server does not answer");
+    /// ```
+    pub fn failed(cause: Cause, detail: impl fmt::Display) -> Self {
+        Self::Failed {
+            cause,
+            detail: detail.to_string().into(),
+        }
+    }
+
+    /// What it counts as when it comes from a dial factory.
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::Failed { cause, .. } => *cause,
+            Self::Roots(_) => Cause::Tls,
+            _ => Cause::Io,
+        }
+    }
 }
 
 /// The headers that the upgrade sets itself.
-const RESERVED: [&str; 6] = [
+const RESERVED: [&str; 8] = [
     "host",
     "connection",
     "upgrade",
     "sec-websocket-version",
     "sec-websocket-key",
     "sec-websocket-extensions",
+    "content-length",
+    "transfer-encoding",
 ];
+
+/// Headers that go along to another host: they say who asks, not with what right.
+const PUBLIC: [&str; 3] = ["user-agent", "origin", "accept-language"];
 
 impl Request {
     /// Parses a URL.
     ///
     /// # Errors
-    /// [`RequestError`] names the URL, without its query, and the rule.
+    /// [`RequestError`] names the URL, up to its path, and the rule.
     ///
     /// ```
     /// use heartbeat_driver::Request;
@@ -90,32 +178,16 @@ impl Request {
     /// # Ok::<(), heartbeat_driver::RequestError>(())
     /// ```
     pub fn new(url: &str) -> Result<Self, RequestError> {
-        let shown = || url.split(['?', '#']).next().unwrap_or_default().to_owned();
-        // The scheme's case means nothing (RFC 3986 §3.1), but `http` keeps it.
-        let lower = url
-            .split_once("://")
-            .map(|(scheme, rest)| format!("{}://{rest}", scheme.to_ascii_lowercase()));
-        let uri: Uri =
-            lower
-                .as_deref()
-                .unwrap_or(url)
-                .parse()
-                .map_err(|error: http::uri::InvalidUri| RequestError::Url {
-                    url: if url.contains('@') {
-                        "…".into()
-                    } else {
-                        shown()
-                    },
-                    rule: error.to_string(),
-                })?;
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
-        let host = uri
-            .host()
-            .unwrap_or_default()
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        if authority.contains('@') {
+        let shown = || shown(url);
+        let refuse = |rule: String| RequestError::Url { url: shown(), rule };
+        let uri: Uri = lower_scheme(url)
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| refuse(error.to_string()))?;
+        let (host, port) = host_and_port(&uri).map_err(|rule| refuse(rule.into()))?;
+        if uri
+            .authority()
+            .is_some_and(|all| all.as_str().contains('@'))
+        {
             return Err(RequestError::Userinfo { host });
         }
         let tls = match uri.scheme_str() {
@@ -129,33 +201,19 @@ impl Request {
         if tls && cfg!(not(feature = "tls")) {
             return Err(RequestError::TlsDisabled { url: shown() });
         }
-        // `http` takes a port that is none for no port.
-        let has_port = authority
-            .rsplit(']')
-            .next()
-            .is_some_and(|rest| rest.contains(':'));
-        let port = match uri.port_u16() {
-            Some(port @ 1..) => port,
-            None if !has_port => {
-                if tls {
-                    443
-                } else {
-                    80
-                }
-            }
-            _ => {
-                return Err(RequestError::Url {
-                    url: shown(),
-                    rule: "the port must lie between 1 and 65535".into(),
-                });
-            }
-        };
+        #[cfg(feature = "tls")]
+        if tls && !crate::tls::is_server_name(&host) {
+            return Err(refuse("no certificate can have this host's name".into()));
+        }
         Ok(Self {
+            port: port.unwrap_or(if tls { 443 } else { 80 }),
             uri,
             host,
-            port,
             tls,
             headers: HeaderMap::new(),
+            subprotocols: Vec::new(),
+            route: Route::default(),
+            addresses: Vec::new(),
         })
     }
 
@@ -173,10 +231,53 @@ impl Request {
         if RESERVED.contains(&parsed.as_str()) {
             return Err(refuse("is set by the upgrade itself"));
         }
+        if parsed == http::header::SEC_WEBSOCKET_PROTOCOL {
+            return value
+                .split(',')
+                .try_fold(self, |request, name| request.subprotocol(name.trim()));
+        }
         let value = HeaderValue::try_from(value)
             .map_err(|_| refuse("has a value that HTTP does not allow"))?;
         self.headers.append(parsed, value);
         Ok(self)
+    }
+
+    /// Offers a subprotocol (RFC 6455 §1.9); the first offered is the most wanted. The server must
+    /// choose one of those offered, else the dial ends with code 1002, as in browsers. Which one it
+    /// was, [`Response::subprotocol`](crate::Response::subprotocol) says.
+    ///
+    /// # Errors
+    /// [`RequestError::Subprotocol`] if it is not a token of HTTP, or offered twice.
+    pub fn subprotocol(mut self, name: &str) -> Result<Self, RequestError> {
+        let number = self.subprotocols.len() + 1;
+        let refuse = |rule| Err(RequestError::Subprotocol { number, rule });
+        // RFC 6455 §4.1, item 10: characters U+0021 to U+007E without HTTP's separators, all unique.
+        let is_token =
+            |byte: u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return refuse("is not a token as RFC 6455 §4.1 wants it");
+        }
+        if self.subprotocols.iter().any(|known| known == name) {
+            return refuse("is offered twice");
+        }
+        self.subprotocols.push(name.to_owned());
+        Ok(self)
+    }
+
+    /// Goes through this proxy, or with `None` through none, whatever the client's options say. So a
+    /// dial factory can bring fresh credentials for the proxy, too.
+    #[must_use]
+    pub fn proxy(mut self, proxy: impl Into<Option<Proxy>>) -> Self {
+        self.route = proxy.into().map_or(Route::Direct, Route::Via);
+        self
+    }
+
+    /// Dials these addresses instead of the host's: no name is resolved. The host's name is still what
+    /// the certificate must say. A proxy, if there is one, is asked for the name all the same.
+    #[must_use]
+    pub fn addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.addresses = addresses.into_iter().collect();
+        self
     }
 
     /// The host to connect to: a name or an address, without brackets.
@@ -197,24 +298,201 @@ impl Request {
         self.tls
     }
 
-    /// The HTTP request, with a new key.
-    pub(crate) fn upgrade(&self) -> Result<http::Request<()>, tungstenite::Error> {
-        let mut request = self.uri.clone().into_client_request()?;
-        for (name, value) in &self.headers {
-            request.headers_mut().append(name, value.clone());
-        }
-        Ok(request)
+    pub(crate) fn to(&self) -> &[SocketAddr] {
+        &self.addresses
     }
-}
 
-impl fmt::Display for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, path) = (self.uri.scheme_str().unwrap_or_default(), self.uri.path());
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    pub(crate) fn subprotocols(&self) -> &[String] {
+        &self.subprotocols
+    }
+
+    /// The head of the upgrade request (RFC 6455 §4.1).
+    pub(crate) fn head(&self, key: &str) -> Vec<u8> {
         let authority = self
             .uri
             .authority()
             .map_or("", |authority| authority.as_str());
-        write!(f, "{scheme}://{authority}{path}")
+        let target = self.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let slash = if target.starts_with('/') { "" } else { "/" };
+        let mut head = format!(
+            "GET {slash}{target} HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+        );
+        if !self.subprotocols.is_empty() {
+            let offered = self.subprotocols.join(", ");
+            head.push_str(&format!("Sec-WebSocket-Protocol: {offered}\r\n"));
+        }
+        let mut head = head.into_bytes();
+        for (name, value) in &self.headers {
+            // Some servers do not know that case means nothing.
+            head.extend(title_case(name.as_str()).bytes());
+            head.extend(b": ");
+            head.extend(value.as_bytes());
+            head.extend(b"\r\n");
+        }
+        head.extend(b"\r\n");
+        head
+    }
+
+    /// The request for where a redirect leads (RFC 9110 §15.4); `Err` is the rule against it.
+    ///
+    /// Only what says who asks goes along to another host or port: headers may hold credentials.
+    pub(crate) fn redirected(&self, location: &str) -> Result<Self, &'static str> {
+        let url = resolve(&self.uri, location);
+        let url = match url.split_once("://") {
+            Some(("http", rest)) => format!("ws://{rest}"),
+            Some(("https", rest)) => format!("wss://{rest}"),
+            _ => url,
+        };
+        let target = Self::new(&url).map_err(|_| "its Location is not a URL for a WebSocket")?;
+        if self.tls && !target.tls {
+            return Err("it leads from wss to ws");
+        }
+        let same_port = self.port == target.port || (self.port, target.port) == (80, 443);
+        let same = self.host.eq_ignore_ascii_case(&target.host) && same_port;
+        let mut headers = self.headers.clone();
+        if !same {
+            headers.clear();
+            for name in PUBLIC {
+                headers.extend(
+                    self.headers
+                        .get(name)
+                        .map(|value| (HeaderName::from_static(name), value.clone())),
+                );
+            }
+        }
+        Ok(Self {
+            headers,
+            subprotocols: self.subprotocols.clone(),
+            route: self.route.clone(),
+            addresses: if same {
+                self.addresses.clone()
+            } else {
+                Vec::new()
+            },
+            ..target
+        })
+    }
+}
+
+/// A URL up to its path and without user and password: what may be shown of it.
+pub(crate) fn shown(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains(['/', '?', '#', '@']) => (Some(scheme), rest),
+        _ => (None, url),
+    };
+    // A password may hold anything, a slash too, when the URL is wrong anyway.
+    let (hidden, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => ("…@", rest),
+        None => ("", rest),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let tail = match &rest[end..] {
+        tail @ ("" | "/") => tail,
+        _ => "/…",
+    };
+    let scheme = scheme.map_or(String::new(), |scheme| format!("{scheme}://"));
+    format!("{scheme}{hidden}{}{tail}", &rest[..end])
+}
+
+/// The scheme's case means nothing (RFC 3986 §3.1), but `http` keeps it.
+pub(crate) fn lower_scheme(url: &str) -> String {
+    url.split_once("://")
+        .map_or(url.to_owned(), |(scheme, rest)| {
+            format!("{}://{rest}", scheme.to_ascii_lowercase())
+        })
+}
+
+/// The host without brackets, which may be empty, and the port if there is one.
+pub(crate) fn host_and_port(uri: &Uri) -> Result<(String, Option<u16>), &'static str> {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let host = uri.host().unwrap_or_default();
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    // `http` takes a port that is none for no port.
+    let after_host = authority.rsplit(['@', ']']).next().unwrap_or_default();
+    match uri.port_u16() {
+        Some(port @ 1..) => Ok((host, Some(port))),
+        None if !after_host.contains(':') => Ok((host, None)),
+        _ => Err("the port must lie between 1 and 65535"),
+    }
+}
+
+/// A reference of a redirect as a URL (RFC 3986 §5.2), without its fragment.
+fn resolve(base: &Uri, reference: &str) -> String {
+    let reference = reference.split('#').next().unwrap_or_default();
+    let colon = reference.find(':');
+    let slash = reference.find(['/', '?']).unwrap_or(reference.len());
+    if colon.is_some_and(|colon| colon < slash) {
+        return lower_scheme(reference);
+    }
+    let scheme = base.scheme().map_or("", Scheme::as_str);
+    if reference.starts_with("//") {
+        return format!("{scheme}:{reference}");
+    }
+    let authority = base.authority().map_or("", |authority| authority.as_str());
+    let (path, query) = match reference.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (reference, None),
+    };
+    let merged = match path {
+        "" => base.path().to_owned(),
+        path if path.starts_with('/') => path.to_owned(),
+        path => {
+            let end = base.path().rfind('/').map_or(0, |at| at + 1);
+            format!("{}{path}", &base.path()[..end])
+        }
+    };
+    let query = query.map_or(String::new(), |query| format!("?{query}"));
+    format!("{scheme}://{authority}{}{query}", without_dots(&merged))
+}
+
+/// RFC 3986 §5.2.4.
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let segments: Vec<_> = path.split('/').skip(1).collect();
+    for (at, segment) in segments.iter().enumerate() {
+        let is_last = at + 1 == segments.len();
+        match *segment {
+            "." | ".." => {
+                if *segment == ".." {
+                    kept.pop();
+                }
+                if is_last {
+                    kept.push("");
+                }
+            }
+            segment => kept.push(segment),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+/// `x-api-key` as `X-Api-Key`.
+fn title_case(name: &str) -> String {
+    let mut begins = true;
+    name.chars()
+        .map(|letter| {
+            let letter = if begins {
+                letter.to_ascii_uppercase()
+            } else {
+                letter
+            };
+            begins = letter == '-';
+            letter
+        })
+        .collect()
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.uri.to_string()))
     }
 }
 
@@ -224,6 +502,8 @@ impl fmt::Debug for Request {
         f.debug_struct("Request")
             .field("url", &self.to_string())
             .field("headers", &headers)
+            .field("subprotocols", &self.subprotocols.len())
+            .field("route", &self.route)
             .finish()
     }
 }
@@ -252,13 +532,22 @@ mod tests {
 
     #[test]
     fn credentials_are_shown_nowhere() {
-        let request = Request::new("wss://example.org/feed?listenKey=SECRET").unwrap();
+        let request = Request::new("wss://example.org/ws/SECRET?listenKey=SECRET").unwrap();
         let request = request.header("Authorization", "Bearer SECRET").unwrap();
+        let request = request.subprotocol("bearer.SECRET").unwrap();
+        let proxy = crate::Proxy::new("http://me:SECRET@proxy.test:3128").unwrap();
+        let request = request.proxy(proxy);
         assert!(!format!("{request:?} {request}").contains("SECRET"));
+        let twice = request.subprotocol("bearer.SECRET").unwrap_err();
+        assert!(!format!("{twice:?} {twice}").contains("SECRET"));
         for url in [
             "ws://me:SECRET@example.org/",
+            "ws://me:SECRET/SECRET@example.org:x/",
             "http://example.org/?k=SECRET",
+            "http://example.org/SECRET",
+            "example.org/SECRET",
             "ws://me:SECRET@exa mple/",
+            "wss://exa_mple!/SECRET",
         ] {
             let error = Request::new(url).unwrap_err();
             assert!(
@@ -281,5 +570,90 @@ mod tests {
         let request = Request::new("WS://[::1]:8080/").unwrap();
         assert_eq!((request.host(), request.port()), ("::1", 8080));
         assert!(request.header("sec-websocket-key", "x").is_err());
+    }
+
+    #[test]
+    fn a_subprotocol_is_a_token_and_offered_once() {
+        let request = || Request::new("ws://a").unwrap();
+        for name in ["", "a b", "a,b", "é", "a\"b", "a\r\nX: y"] {
+            assert!(request().subprotocol(name).is_err(), "{name:?}");
+        }
+        let two = request()
+            .header("Sec-WebSocket-Protocol", "v2.chat, v1.chat")
+            .unwrap();
+        assert_eq!(two.subprotocols(), ["v2.chat", "v1.chat"]);
+        assert!(two.clone().subprotocol("v1.chat").is_err());
+        let head = String::from_utf8(two.head("KEY")).unwrap();
+        assert!(
+            head.contains("\r\nSec-WebSocket-Protocol: v2.chat, v1.chat\r\n"),
+            "{head}"
+        );
+    }
+
+    #[test]
+    fn a_redirect_leads_where_rfc_3986_says() {
+        let base = Request::new("ws://a.test:81/b/c/d?q").unwrap();
+        for (location, expected) in [
+            ("ws://x.test/y", "ws://x.test/y"),
+            ("HTTP://x.test", "ws://x.test/"),
+            ("https://x.test/y?z#f", "wss://x.test/y?z"),
+            ("//x.test/y", "ws://x.test/y"),
+            ("/y", "ws://a.test:81/y"),
+            ("y", "ws://a.test:81/b/c/y"),
+            ("?y=/", "ws://a.test:81/b/c/d?y=/"),
+            ("../y/./z/..", "ws://a.test:81/b/y/"),
+            ("../../../y", "ws://a.test:81/y"),
+        ] {
+            assert_eq!(
+                base.redirected(location).unwrap().uri.to_string(),
+                expected,
+                "{location}"
+            );
+        }
+        for location in [
+            "ftp://x.test/",
+            "ws://me:pw@x.test/",
+            "ws:",
+            "mailto:x@y",
+            "ws://x.test:0/",
+        ] {
+            assert!(base.redirected(location).is_err(), "{location}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_takes_no_credentials_to_another_host_and_never_leaves_tls() {
+        let base = Request::new("wss://a.test/")
+            .and_then(|request| request.header("Authorization", "SECRET"))
+            .and_then(|request| request.header("X-Api-Key", "SECRET"))
+            .and_then(|request| request.header("User-Agent", "me"))
+            .unwrap();
+        let names = |location| {
+            let request = base.redirected(location).unwrap();
+            request
+                .headers
+                .keys()
+                .map(|name| name.as_str().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names("/elsewhere").len(), 3);
+        assert_eq!(names("wss://A.test:443/").len(), 3);
+        for elsewhere in [
+            "wss://b.test/",
+            "wss://a.test:444/",
+            "//sub.a.test/",
+            "wss://a.test.b/",
+        ] {
+            assert_eq!(names(elsewhere), ["user-agent"], "{elsewhere}");
+        }
+        assert_eq!(
+            base.redirected("ws://a.test/"),
+            Err("it leads from wss to ws")
+        );
+        let plain = Request::new("ws://a.test/")
+            .unwrap()
+            .header("X-Key", "k")
+            .unwrap();
+        assert_eq!(plain.redirected("wss://a.test/").unwrap().headers.len(), 1);
     }
 }

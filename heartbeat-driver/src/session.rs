@@ -10,6 +10,7 @@ use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message as Frame, Utf8Bytes, WebSocket};
 
+use crate::decode::Decode;
 use crate::message::Message;
 use crate::outbox::{Outbox, Waiting};
 use crate::stream::Stream;
@@ -66,6 +67,9 @@ pub(crate) struct Session<S: Read + Write> {
     written: u64,
     /// Application messages received, and wholly written.
     messages: (u64, u64),
+    decoder: Option<Box<dyn Decode>>,
+    /// What a decoded message may be.
+    limit: usize,
 }
 
 /// What went over one connection.
@@ -78,7 +82,12 @@ pub(crate) struct Traffic {
 }
 
 impl<S: Read + Write> Session<S> {
-    pub(crate) fn new(conn: ConnId, mut ws: WebSocket<Stream<S>>) -> Self {
+    pub(crate) fn new(
+        conn: ConnId,
+        mut ws: WebSocket<Stream<S>>,
+        decoder: Option<Box<dyn Decode>>,
+        limit: usize,
+    ) -> Self {
         let stream = ws.get_mut();
         let (given, written, read) = (stream.taken(), stream.wire().written, stream.wire().read);
         Self {
@@ -94,6 +103,8 @@ impl<S: Read + Write> Session<S> {
             wrote: false,
             written,
             messages: (0, 0),
+            decoder,
+            limit,
         }
     }
 
@@ -127,6 +138,9 @@ impl<S: Read + Write> Session<S> {
     #[inline]
     pub(crate) fn read(&mut self) -> Heard {
         match self.ws.read() {
+            Ok(frame @ (Frame::Text(_) | Frame::Binary(_))) if self.decoder.is_some() => {
+                self.decode(frame)
+            }
             Ok(frame) => Heard::Frame(frame),
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 match self.ws.get_mut().wire_mut().write_error() {
@@ -142,6 +156,26 @@ impl<S: Read + Write> Session<S> {
                     let _ = self.ws.close(Some(close_frame(code)));
                 }
                 ended
+            }
+        }
+    }
+
+    /// What a message means.
+    fn decode(&mut self, frame: Frame) -> Heard {
+        let message = match frame {
+            Frame::Text(text) => Message::Text(text),
+            Frame::Binary(bytes) => Message::Binary(bytes),
+            frame => return Heard::Frame(frame),
+        };
+        let decoded = match &mut self.decoder {
+            Some(decoder) => decoder.decode(message, self.limit),
+            None => Ok(message),
+        };
+        match decoded {
+            Ok(message) => Heard::Frame(message.into()),
+            Err(error) => {
+                let _ = self.ws.close(Some(close_frame(error.code())));
+                Heard::Ended(Cause::Close(error.code()), Some(error.to_string().into()))
             }
         }
     }

@@ -14,13 +14,13 @@ pub(crate) struct Stream<S: Read + Write> {
     taken: u64,
     /// Plain bytes of which everything, records included, has gone to the operating system.
     confirmed: u64,
-    /// How much of [`OLD_VERSION`] the answer has begun with; its length once that is settled.
-    version: usize,
 }
 
-/// Older proxies and load balancers answer like this. tungstenite refuses to look further, and a
-/// passing 503 would count as a broken protocol; so the answer is read as one of HTTP/1.1.
-const OLD_VERSION: &[u8; 8] = b"HTTP/1.0";
+/// The keys of a TLS session to be; nothing for a connection in the clear.
+#[cfg(feature = "tls")]
+pub(crate) type Security = Option<Box<rustls::ClientConnection>>;
+#[cfg(not(feature = "tls"))]
+pub(crate) type Security = Option<std::convert::Infallible>;
 
 #[derive(Debug)]
 enum Layer<S: Read + Write> {
@@ -31,22 +31,34 @@ enum Layer<S: Read + Write> {
 
 impl<S: Read + Write> Stream<S> {
     pub(crate) fn plain(io: S) -> Self {
-        Self {
-            layer: Layer::Plain(Wire::new(io)),
-            taken: 0,
-            confirmed: 0,
-            version: 0,
+        Self::over(Wire::new(io), None)
+    }
+
+    pub(crate) fn new(io: S, security: Security) -> Self {
+        Self::over(Wire::new(io), security)
+    }
+
+    /// The same wire, from here on under TLS, if that is what is wanted.
+    pub(crate) fn secured(self, security: Security) -> Self {
+        match self.layer {
+            Layer::Plain(wire) => Self::over(wire, security),
+            #[cfg(feature = "tls")]
+            Layer::Tls(_) => self,
         }
     }
 
-    #[cfg(feature = "tls")]
-    pub(crate) fn tls(io: S, session: rustls::ClientConnection) -> Self {
-        let layer = Layer::Tls(Box::new(rustls::StreamOwned::new(session, Wire::new(io))));
+    fn over(wire: Wire<S>, security: Security) -> Self {
+        let layer = match security {
+            None => Layer::Plain(wire),
+            #[cfg(feature = "tls")]
+            Some(session) => Layer::Tls(Box::new(rustls::StreamOwned::new(*session, wire))),
+            #[cfg(not(feature = "tls"))]
+            Some(never) => match never {},
+        };
         Self {
             layer,
             taken: 0,
             confirmed: 0,
-            version: 0,
         }
     }
 
@@ -87,31 +99,10 @@ impl<S: Read + Write> Stream<S> {
 impl<S: Read + Write> Read for Stream<S> {
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = match &mut self.layer {
-            Layer::Plain(wire) => wire.read(buffer)?,
+        match &mut self.layer {
+            Layer::Plain(wire) => wire.read(buffer),
             #[cfg(feature = "tls")]
-            Layer::Tls(tls) => tls.read(buffer)?,
-        };
-        if self.version < OLD_VERSION.len() {
-            self.renew_version(&mut buffer[..count]);
-        }
-        Ok(count)
-    }
-}
-
-impl<S: Read + Write> Stream<S> {
-    fn renew_version(&mut self, bytes: &mut [u8]) {
-        for byte in bytes {
-            match OLD_VERSION.get(self.version) {
-                None => return,
-                Some(expected) if expected != byte => self.version = OLD_VERSION.len(),
-                Some(_) => {
-                    self.version += 1;
-                    if self.version == OLD_VERSION.len() {
-                        *byte = b'1';
-                    }
-                }
-            }
+            Layer::Tls(tls) => tls.read(buffer),
         }
     }
 }
@@ -173,37 +164,5 @@ fn write_records<S: Read + Write>(
             return Ok((count, confirmed));
         };
         count += tls.conn.writer().write(next)?;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Cursor;
-
-    use super::*;
-
-    fn read_in_pieces(bytes: &[u8], piece: usize) -> Vec<u8> {
-        let mut stream = Stream::plain(Cursor::new(bytes.to_vec()));
-        let (mut all, mut buffer) = (Vec::new(), vec![0; piece]);
-        while let Ok(count @ 1..) = stream.read(&mut buffer) {
-            all.extend_from_slice(&buffer[..count]);
-        }
-        all
-    }
-
-    #[test]
-    fn an_answer_in_http_1_0_is_read_as_one_in_http_1_1_and_nothing_else_is_touched() {
-        for piece in [1, 3, 8, 100] {
-            let renewed = read_in_pieces(b"HTTP/1.0 503 Busy\r\n\r\nHTTP/1.0", piece);
-            assert_eq!(renewed, b"HTTP/1.1 503 Busy\r\n\r\nHTTP/1.0");
-            for other in [
-                &b"HTTP/1.1 101\r\n HTTP/1.0"[..],
-                b"HTTP/2.0",
-                b"SSH-2.0 HTTP/1.0",
-                b"HTTP",
-            ] {
-                assert_eq!(read_in_pieces(other, piece), other);
-            }
-        }
     }
 }

@@ -1,28 +1,51 @@
 //! The default TLS configuration: rustls, the platform's roots, verification on.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::request::RequestError;
 
-/// Built once per client, not at every dial.
+/// Made once, not at every dial, and shared by all clients that use it at the same time: reading
+/// the roots takes milliseconds and some hundred kilobytes.
 pub(crate) fn default_config() -> Result<Arc<ClientConfig>, RequestError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
-        let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(RequestError::Roots(errors.join("; ")));
+    static SHARED: Mutex<Weak<ClientConfig>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(config) = shared.upgrade() {
+        return Ok(config);
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| RequestError::Roots(error.to_string()))?
-        .with_root_certificates(roots)
+        .with_root_certificates(roots()?)
         .with_no_client_auth();
-    Ok(Arc::new(config))
+    let config = Arc::new(config);
+    *shared = Arc::downgrade(&config);
+    Ok(config)
+}
+
+/// The platform's roots; where it has none, those that are compiled in, if they are.
+fn roots() -> Result<RootCertStore, RequestError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Some platforms hold certificates that nobody can parse.
+    roots.add_parsable_certificates(found.certs);
+    #[cfg(feature = "webpki-roots")]
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    if roots.is_empty() {
+        let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(RequestError::Roots(errors.join("; ")));
+    }
+    Ok(roots)
+}
+
+/// Whether a certificate can have this host's name.
+pub(crate) fn is_server_name(host: &str) -> bool {
+    ServerName::try_from(host).is_ok()
 }
 
 /// A session that will only accept a certificate for this host.

@@ -1,129 +1,156 @@
-//! From a byte stream to an open WebSocket: TLS and the HTTP upgrade, driven without waiting.
+//! From a byte stream to an open WebSocket: the proxy, TLS and the HTTP upgrade, driven without waiting.
+//!
+//! The upgrade's few lines are our own rather than tungstenite's because that one writes the whole
+//! request, credentials included, into the log at trace level.
 
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::sync::Arc;
 
-use heartbeat_core::Cause;
 use tungstenite::WebSocket;
-use tungstenite::error::Error;
-use tungstenite::handshake::client::{ClientHandshake, Response};
-use tungstenite::handshake::{HandshakeError, MidHandshake};
+use tungstenite::handshake::client::generate_key;
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::protocol::Role;
 
-use crate::clock;
 use crate::engine::websocket_config;
+use crate::exchange::{Exchange, Refusal, Response};
 use crate::options::Options;
+use crate::proxy::{Proxy, Tunnel};
 use crate::request::Request;
-use crate::session::cause_of;
-use crate::stream::Stream;
-
-/// Why it cannot be begun.
-type Refusal = (Cause, Option<Box<str>>);
+use crate::stream::{Security, Stream};
 
 pub(crate) struct Upgrade<S: Read + Write> {
+    request: Request,
     /// `None` only after its end.
-    handshake: Option<MidHandshake<ClientHandshake<Stream<S>>>>,
+    stream: Option<Stream<S>>,
+    tunnel: Option<(Tunnel, Security)>,
+    exchange: Exchange,
+    /// What the server's `Sec-WebSocket-Accept` must be.
+    accept: String,
 }
 
 pub(crate) enum Progress<S: Read + Write> {
     Waits,
-    Done(Box<WebSocket<Stream<S>>>),
-    Failed(Cause, Option<Box<str>>),
+    Done(Box<WebSocket<Stream<S>>>, Arc<Response>),
+    /// The server leads elsewhere.
+    Redirect(Box<str>, Refusal),
+    Failed(Refusal),
 }
 
 impl<S: Read + Write> Upgrade<S> {
-    pub(crate) fn start(io: S, request: &Request, options: &mut Options) -> Result<Self, Refusal> {
-        let stream = options.stream(io, request)?;
-        let refuse = |error: Error| cause_of(&error);
-        let config = Some(websocket_config(options));
-        let handshake = ClientHandshake::start(stream, request.upgrade().map_err(refuse)?, config)
-            .map_err(refuse)?;
+    pub(crate) fn start(
+        io: S,
+        request: Request,
+        proxy: Option<&Proxy>,
+        options: &mut Options,
+    ) -> Result<Self, Refusal> {
+        let security = options.security(&request)?;
+        let (stream, tunnel) = match proxy {
+            Some(proxy) => (
+                Stream::plain(io),
+                Some((Tunnel::new(proxy, &request), security)),
+            ),
+            None => (Stream::new(io, security), None),
+        };
+        let key = generate_key();
         Ok(Self {
-            handshake: Some(handshake),
+            exchange: Exchange::new(request.head(&key)),
+            accept: derive_accept_key(key.as_bytes()),
+            request,
+            stream: Some(stream),
+            tunnel,
         })
     }
 
+    pub(crate) fn request(&self) -> &Request {
+        &self.request
+    }
+
     pub(crate) fn socket(&self) -> Option<&S> {
-        self.handshake
-            .as_ref()
-            .map(|handshake| handshake.get_ref().get_ref().wire().get_ref())
+        self.stream.as_ref().map(|stream| stream.wire().get_ref())
     }
 
     pub(crate) fn wants_write(&self) -> bool {
-        self.handshake
+        self.stream
             .as_ref()
-            .is_some_and(|handshake| handshake.get_ref().get_ref().wire().write_blocked)
+            .is_some_and(|stream| stream.wire().write_blocked)
     }
 
     pub(crate) fn socket_mut(&mut self) -> Option<&mut S> {
-        self.handshake
+        self.stream
             .as_mut()
-            .map(|handshake| handshake.get_mut().get_mut().wire_mut().get_mut())
+            .map(|stream| stream.wire_mut().get_mut())
     }
 
-    pub(crate) fn proceed(&mut self) -> Progress<S> {
-        let Some(handshake) = self.handshake.take() else {
-            return Progress::Waits;
+    pub(crate) fn proceed(&mut self, options: &Options) -> Progress<S> {
+        self.try_proceed(options).unwrap_or_else(Progress::Failed)
+    }
+
+    fn try_proceed(&mut self, options: &Options) -> Result<Progress<S>, Refusal> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(Progress::Waits);
         };
-        let error = match handshake.handshake() {
-            Ok((ws, _)) => return Progress::Done(Box::new(ws)),
-            Err(HandshakeError::Interrupted(mut handshake)) => {
-                match handshake.get_mut().get_mut().wire_mut().write_error() {
-                    Some(error) => Error::Io(error),
-                    None => {
-                        self.handshake = Some(handshake);
-                        return Progress::Waits;
-                    }
-                }
+        if let Some((tunnel, _)) = &mut self.tunnel {
+            if !tunnel.proceed(stream)? {
+                return Ok(Progress::Waits);
             }
-            Err(HandshakeError::Failure(error)) => error,
-        };
-        let (cause, detail) = match &error {
-            Error::Http(response) => (http_cause(response), None),
-            other => cause_of(other),
-        };
-        Progress::Failed(cause, detail)
-    }
-}
-
-fn http_cause(response: &Response) -> Cause {
-    let retry_after = response
-        .headers()
-        .get("retry-after")
-        .and_then(|value| value.to_str().ok())
-        .and_then(retry_after);
-    Cause::Http {
-        status: response.status().as_u16(),
-        retry_after,
-    }
-}
-
-/// `Retry-After` in both of its forms (RFC 9110 §10.2.3): seconds, or a date.
-fn retry_after(value: &str) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(clock::wall()).unwrap_or(Duration::ZERO))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
-        assert_eq!(
-            retry_after("Fri, 01 Jan 2010 00:00:00 GMT"),
-            Some(Duration::ZERO),
-            "long ago"
-        );
-        let later = httpdate::fmt_http_date(clock::wall() + Duration::from_secs(100));
-        let after = retry_after(&later).unwrap();
-        assert!((98..=100).contains(&after.as_secs()), "{after:?}");
-        for nonsense in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
-            assert_eq!(retry_after(nonsense), None, "{nonsense}");
+            if let (Some((_, security)), Some(stream)) = (self.tunnel.take(), self.stream.take()) {
+                self.stream = Some(stream.secured(security));
+            }
+            return self.try_proceed(options);
         }
+        let Some((response, rest)) = self.exchange.proceed(stream)? else {
+            return Ok(Progress::Waits);
+        };
+        if let (301 | 302 | 303 | 307 | 308, Some(location)) =
+            (response.status(), response.header("location"))
+        {
+            let location = location.into();
+            return Ok(Progress::Redirect(location, refused(response)));
+        }
+        if response.status() != 101 {
+            return Err(refused(response));
+        }
+        self.verify(&response)?;
+        let Some(stream) = self.stream.take() else {
+            return Ok(Progress::Waits);
+        };
+        let config = Some(websocket_config(options));
+        let ws = if rest.is_empty() {
+            WebSocket::from_raw_socket(stream, Role::Client, config)
+        } else {
+            WebSocket::from_partially_read(stream, rest, Role::Client, config)
+        };
+        Ok(Progress::Done(Box::new(ws), response.for_users()))
+    }
+
+    /// RFC 6455 §4.1, what the client must validate.
+    fn verify(&self, response: &Response) -> Result<(), Refusal> {
+        let chosen = response.subprotocol();
+        let offered = self.request.subprotocols();
+        let rule = if !response.has_token("upgrade", "websocket") {
+            "its answer lacks `Upgrade: websocket`"
+        } else if !response.has_token("connection", "upgrade") {
+            "its answer lacks `Connection: Upgrade`"
+        } else if response.header("sec-websocket-accept") != Some(&self.accept) {
+            "its Sec-WebSocket-Accept does not fit our key"
+        } else if response.has("sec-websocket-extensions") {
+            "it chose an extension that was not offered"
+        } else if chosen.is_none() && !offered.is_empty() {
+            "it chose none of the subprotocols that were offered"
+        } else if chosen.is_some_and(|chosen| !offered.iter().any(|offer| offer == chosen)) {
+            "it chose a subprotocol that was not offered"
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::broken(rule))
+    }
+}
+
+/// An answer of the server's other than 101.
+fn refused(response: Response) -> Refusal {
+    Refusal {
+        cause: response.cause(),
+        detail: None,
+        response: Some(response.for_users()),
     }
 }

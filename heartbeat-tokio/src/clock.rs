@@ -1,12 +1,19 @@
 //! The only place in this crate that asks for the time.
 
+use std::time::Duration;
+
+use heartbeat_driver::Suspended;
 use heartbeat_driver::core::{Clock, Instant};
 use tokio::time::Instant as TokioInstant;
 
-/// tokio's clock, which a test can pause and move.
+/// tokio's clock, which a test can pause and move, and the time for which the host was suspended,
+/// which tokio's does not count.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokioClock {
     origin: TokioInstant,
+    suspended: Suspended,
+    /// As of the last [`refresh`](Self::refresh).
+    so_far: Duration,
 }
 
 impl TokioClock {
@@ -14,22 +21,34 @@ impl TokioClock {
     pub(crate) fn start() -> Self {
         Self {
             origin: TokioInstant::now(),
+            suspended: Suspended::start(),
+            so_far: Duration::ZERO,
         }
+    }
+
+    /// Learns of a suspend: to be called when a task begins to run again.
+    pub(crate) fn refresh(&mut self) {
+        self.so_far = self.suspended.so_far();
     }
 
     /// The machine's instant as tokio's; a day ahead at the most, for what lies beyond what tokio
     /// can say (a timer that fires too early is a superfluous turn, nothing worse).
     pub(crate) fn to_tokio(self, at: Instant) -> TokioInstant {
-        let ahead = at.saturating_duration_since(self.now());
-        self.origin + self.now().saturating_duration_since(Instant::ORIGIN) + ahead.min(DAY)
+        let now = self.now();
+        let ahead = at.saturating_duration_since(now).min(DAY);
+        let since = now
+            .saturating_add(ahead)
+            .saturating_duration_since(Instant::ORIGIN);
+        self.origin + since.saturating_sub(self.so_far)
     }
 }
 
-const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_secs(86_400);
 
 impl Clock for TokioClock {
     #[allow(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Instant {
-        Instant::ORIGIN.saturating_add(TokioInstant::now() - self.origin)
+        let awake = TokioInstant::now() - self.origin;
+        Instant::ORIGIN.saturating_add(awake + self.so_far)
     }
 }

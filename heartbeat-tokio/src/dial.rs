@@ -1,12 +1,17 @@
 //! How a byte stream to the server is made.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::task::Poll;
 
-use heartbeat_driver::Dial;
+use heartbeat_driver::core::{Clock, Lap, Race};
+use heartbeat_driver::{Dial, interleave};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout_at;
 
+use crate::clock::TokioClock;
 use crate::transport::{Tcp, Transport};
 
 /// A dial under way.
@@ -28,26 +33,79 @@ impl<F: FnMut(&Dial) -> Dialing + Send> Dialer for F {
     }
 }
 
-/// TCP with `TCP_NODELAY`, trying each of the host's addresses in turn.
+/// TCP, trying a host's addresses as RFC 8305 ("Happy Eyeballs") has it: families in turn, the next
+/// one beside the last after 250 ms, the first to answer wins and the others are closed.
+///
+/// Sets `TCP_NODELAY`, and the options of [`Dial::tcp`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpDialer;
 
 impl Dialer for TcpDialer {
     fn dial(&mut self, dial: &Dial) -> Dialing {
-        let (host, port) = (dial.host.clone(), dial.port);
+        let dial = dial.clone();
         Box::pin(async move {
-            let mut failure =
-                io::Error::new(io::ErrorKind::NotFound, format!("no address for {host}"));
-            for address in lookup_host((host.as_str(), port)).await? {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => {
-                        stream.set_nodelay(true)?;
-                        return Ok(Box::new(Tcp::from(stream)) as Box<dyn Transport>);
-                    }
-                    Err(error) => failure = error,
-                }
-            }
-            Err(failure)
+            let addresses = if dial.addresses.is_empty() {
+                interleave(lookup_host((dial.host.as_str(), dial.port)).await?)
+            } else {
+                interleave(dial.addresses)
+            };
+            let none = format!("no address for {}", dial.host);
+            let failure = io::Error::new(io::ErrorKind::NotFound, none);
+            let stream = race(addresses, failure).await?;
+            dial.tcp.apply(&stream)?;
+            Ok(Box::new(Tcp::from(stream)) as Box<dyn Transport>)
         })
     }
+}
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// The first of these addresses to answer, or the last failure.
+async fn race(addresses: Vec<SocketAddr>, mut failure: io::Error) -> io::Result<TcpStream> {
+    let clock = TokioClock::start();
+    let mut race = Race::new(addresses.len());
+    let mut running: Vec<Connecting> = Vec::new();
+    loop {
+        let until = match race.next(clock.now()) {
+            Lap::Begin(number) => {
+                running.extend(
+                    addresses
+                        .get(number)
+                        .map(|&address| Box::pin(TcpStream::connect(address)) as Connecting),
+                );
+                continue;
+            }
+            Lap::Until(at) => Some(clock.to_tokio(at)),
+            Lap::Wait => None,
+            Lap::Lost => return Err(failure),
+        };
+        let ended = first_to_end(&mut running);
+        let ended = match until {
+            Some(until) => timeout_at(until, ended).await.ok(),
+            None => Some(ended.await),
+        };
+        match ended {
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(error)) => {
+                failure = error;
+                race.failed();
+            }
+            // Time for the next one.
+            None => {}
+        }
+    }
+}
+
+/// How the first of them to end has ended; it is taken out.
+async fn first_to_end(running: &mut Vec<Connecting>) -> io::Result<TcpStream> {
+    poll_fn(|cx| {
+        for at in 0..running.len() {
+            if let Poll::Ready(result) = running[at].as_mut().poll(cx) {
+                drop(running.swap_remove(at));
+                return Poll::Ready(result);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }

@@ -48,6 +48,8 @@ pub struct InPlace {
     /// heard: when it fires too early, the engine is asked for its wake again.
     timer: Pin<Box<Sleep>>,
     clock: TokioClock,
+    /// Something was waited for since the last look at the clock.
+    waited: bool,
     /// The task that drives this, for whoever puts something into the outbox.
     waker: Arc<AtomicWaker>,
     sender: Sender,
@@ -60,7 +62,7 @@ impl InPlace {
     /// # Errors
     /// [`RequestError`] if TLS is needed and no trusted roots are found.
     pub fn new(options: Options) -> Result<Self, RequestError> {
-        Self::with_dialer(options, TcpDialer)
+        Self::with_dialer(options.proxy_by_default(), TcpDialer)
     }
 
     /// A client over byte streams of another kind.
@@ -89,6 +91,7 @@ impl InPlace {
             dialing: None,
             timer: Box::pin(sleep_until(clock.to_tokio(now))),
             clock,
+            waited: false,
             waker,
             sender,
             events: 0,
@@ -158,6 +161,9 @@ impl InPlace {
             ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
             self.events = 0;
         }
+        if std::mem::take(&mut self.waited) {
+            self.clock.refresh();
+        }
         loop {
             self.poll_dial(cx);
             match self.engine.turn(&self.clock) {
@@ -169,6 +175,7 @@ impl InPlace {
                 Turn::Again => ready!(tokio::task::coop::poll_proceed(cx)).made_progress(),
                 Turn::Ended => return Poll::Ready(None),
                 Turn::Idle => {
+                    self.waited = true;
                     ready!(self.poll_readiness(cx));
                 }
             }

@@ -97,12 +97,14 @@ pub use in_place::InPlace;
 pub use sender::Sender;
 pub use transport::{Compat, Tcp, Transport};
 
+#[cfg(feature = "inflate")]
+pub use heartbeat_driver::Inflate;
 pub use heartbeat_driver::core;
 pub use heartbeat_driver::core::{Config, ConnId, Failure, Ping};
 #[cfg(feature = "tls")]
 pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
-    Attempt, Bytes, ClientStats, Dial, DialBudget, DialLimiter, Event, Grant, Message, Observer,
-    OnConnect, Opening, Options, Progress, Reason, Refusal, Request, RequestError, Returned,
-    Seconds, SendError, SharedDialect, Unsent, Utf8Bytes,
+    Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, Message,
+    Observer, OnConnect, Opening, Options, Progress, Proxy, Reason, Refusal, Request, RequestError,
+    Response, Returned, Seconds, SendError, SharedDialect, Undecodable, Unsent, Utf8Bytes,
 };

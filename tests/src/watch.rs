@@ -416,7 +416,7 @@ fn json_line(event: &Event) -> Value {
         Event::Connecting { conn, attempt } => {
             json!({"event": "connecting", "conn": conn.get(), "attempt": attempt})
         }
-        Event::Connected { conn, after } => {
+        Event::Connected { conn, after, .. } => {
             json!({"event": "connected", "conn": conn.get(), "after_ms": millis(*after)})
         }
         Event::Message {
@@ -446,6 +446,7 @@ fn json_line(event: &Event) -> Value {
             idle,
             open,
             unsent,
+            ..
         } => json!({
             "event": "disconnected", "conn": conn.get(), "reason": reason_value(*reason), "detail": detail,
             "idle_ms": millis(*idle), "open_ms": millis(*open), "unsent": unsent.len(),
@@ -476,7 +477,7 @@ fn words(event: &Event) -> String {
     match event {
         Event::Connecting { conn, attempt: 0 } => format!("connecting ({conn})"),
         Event::Connecting { conn, attempt } => format!("connecting ({conn}), retry {attempt}"),
-        Event::Connected { conn, after } => format!("connected ({conn}) after {after:.1?}"),
+        Event::Connected { conn, after, .. } => format!("connected ({conn}) after {after:.1?}"),
         Event::Message {
             message: Message::Text(text),
             ..
@@ -497,6 +498,7 @@ fn words(event: &Event) -> String {
             idle,
             open,
             unsent,
+            ..
         } => {
             let mut words = format!("DISCONNECTED ({conn}): {reason}");
             if let Some(detail) = detail {

@@ -923,7 +923,10 @@ fn verdict(config: &Config, cause: Cause) -> Verdict {
     }
     match cause {
         Cause::Tls | Cause::Close(1002 | 1003 | 1007 | 1009 | 1010 | 1015) => Verdict::Never,
-        Cause::Close(1008 | 3000 | 4401) | Cause::Http { status: 401, .. } => Verdict::Refresh,
+        Cause::Close(1008 | 3000 | 4401)
+        | Cause::Http {
+            status: 401 | 407, ..
+        } => Verdict::Refresh,
         Cause::Close(1012) => Verdict::Spread(Duration::from_secs(5), Duration::from_secs(30)),
         Cause::Http {
             status: 429 | 503,

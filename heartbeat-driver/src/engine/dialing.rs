@@ -1,6 +1,8 @@
 //! From the machine's wish for a connection to an open one.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use heartbeat_core::{Cause, Clock, ConnId, Dialect as _, Event as Input, Instant, Ping};
@@ -9,14 +11,27 @@ use tungstenite::protocol::WebSocketConfig;
 
 use super::performing::Before;
 use super::reading::ReadOn;
-use super::{Dial, Engine, Link};
+use super::{Engine, Link};
+use crate::exchange::Refusal;
+use crate::factory::{Attempt, Made, Make, Prod};
 use crate::message::{Event, Reason, Seconds, Unsent};
-use crate::options::{Attempt, Options};
-use crate::session::{Session, io_cause};
+use crate::options::Options;
+use crate::request::Request;
+use crate::session::Session;
+use crate::tcp::{Dial, Tcp};
 use crate::upgrade::{Progress, Upgrade};
 
 /// Small messages are put together up to this size before they are written.
 const WRITE_BUFFER: usize = 16 * 1024;
+
+/// A dial, however far it has got.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) conn: ConnId,
+    pub(super) since: Instant,
+    /// Redirects followed.
+    pub(super) hops: u32,
+}
 
 impl<S: Read + Write> Engine<S> {
     /// The dial of this connection has come to an end: a byte stream, or an error.
@@ -25,23 +40,22 @@ impl<S: Read + Write> Engine<S> {
             // Abandoned meanwhile. The stream, if there is one, is dropped here.
             return;
         }
-        let Link::Dialing { since, request, .. } = std::mem::replace(&mut self.link, Link::Down)
+        let Link::Dialing {
+            begun,
+            request,
+            proxy,
+        } = std::mem::replace(&mut self.link, Link::Down)
         else {
             return;
         };
-        let started = match result {
-            Ok(io) => Upgrade::start(io, &request, &mut self.options),
-            Err(error) => Err(io_cause(&error)),
+        let started = match (result, &proxy) {
+            (Ok(io), proxy) => Upgrade::start(io, request, proxy.as_ref(), &mut self.options),
+            (Err(error), None) => Err(Refusal::io(&error)),
+            (Err(error), Some(proxy)) => Err(Refusal::io(&error).of(&proxy.to_string())),
         };
         match started {
-            Ok(upgrade) => {
-                self.link = Link::Upgrading {
-                    conn,
-                    since,
-                    upgrade,
-                }
-            }
-            Err((cause, detail)) => self.dial_failed(conn, cause, detail, clock.now()),
+            Ok(upgrade) => self.link = Link::Upgrading { begun, upgrade },
+            Err(refusal) => self.dial_refused(conn, refusal, clock.now()),
         }
     }
 
@@ -53,26 +67,87 @@ impl<S: Read + Write> Engine<S> {
             conn,
             attempt,
             refresh,
+            last: self.last,
         };
         if let Some(lost) = &mut self.lost {
             lost.attempts = lost.attempts.saturating_add(1);
         }
+        let begun = Begun {
+            conn,
+            since: now,
+            hops: 0,
+        };
         match (self.options.factory)(self.attempt) {
-            Ok(request) => {
-                self.span.record("host", request.host());
-                self.dial = Some(Dial {
-                    conn,
-                    host: request.host().to_owned(),
-                    port: request.port(),
-                });
-                self.link = Link::Dialing {
-                    conn,
-                    since: now,
-                    request,
-                };
+            Make::Now(made) => self.made(begun, *made, now),
+            Make::Later(making) => {
+                self.link = Link::Preparing {
+                    begun,
+                    making,
+                    prod: Prod::new(&self.outbox),
+                }
             }
-            Err(error) => self.dial_failed(conn, Cause::Io, Some(error.to_string().into()), now),
         }
+    }
+
+    /// Goes on with the making of a request, if its future has something to say.
+    pub(super) fn prepare(&mut self, clock: &impl Clock) -> ReadOn {
+        let Link::Preparing {
+            begun,
+            making,
+            prod,
+        } = &mut self.link
+        else {
+            return ReadOn::Dry;
+        };
+        if !prod.take() {
+            return ReadOn::Dry;
+        }
+        let (begun, waker) = (*begun, Arc::clone(prod).into());
+        match making.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => ReadOn::Dry,
+            Poll::Ready(made) => {
+                self.link = Link::Down;
+                self.made(begun, made, clock.now());
+                ReadOn::Again
+            }
+        }
+    }
+
+    /// What is to be dialled is known.
+    fn made(&mut self, begun: Begun, made: Made, now: Instant) {
+        let chosen = made.and_then(|request| {
+            let proxy = self.options.proxies.choose(&request)?;
+            Ok((request, proxy))
+        });
+        let (request, proxy) = match chosen {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                let detail = Some(error.to_string().into());
+                return self.dial_failed(begun.conn, error.cause(), detail, now);
+            }
+        };
+        let (host, port, addresses) = match &proxy {
+            Some(proxy) => (proxy.host(), proxy.port(), &[][..]),
+            None => (request.host(), request.port(), request.to()),
+        };
+        self.span.record("host", request.host());
+        self.dial = Some(Dial {
+            conn: begun.conn,
+            host: host.to_owned(),
+            port,
+            addresses: addresses.to_vec(),
+            tcp: Tcp::new(self.machine.config()),
+        });
+        self.link = Link::Dialing {
+            begun,
+            request,
+            proxy,
+        };
+    }
+
+    fn dial_refused(&mut self, conn: ConnId, refusal: Refusal, now: Instant) {
+        self.response = refusal.response;
+        self.dial_failed(conn, refusal.cause, refusal.detail, now);
     }
 
     pub(super) fn dial_failed(
@@ -94,30 +169,40 @@ impl<S: Read + Write> Engine<S> {
     }
 
     pub(super) fn upgrade(&mut self, clock: &impl Clock) -> ReadOn {
-        let Link::Upgrading {
-            conn,
-            since,
-            upgrade,
-        } = &mut self.link
-        else {
+        let Link::Upgrading { begun, upgrade } = &mut self.link else {
             return ReadOn::Dry;
         };
-        let (conn, since) = (*conn, *since);
-        match upgrade.proceed() {
+        let (begun, conn) = (*begun, begun.conn);
+        match upgrade.proceed(&self.options) {
             Progress::Waits => return ReadOn::Dry,
-            Progress::Failed(cause, detail) => {
+            Progress::Failed(refusal) => {
                 self.link = Link::Down;
-                self.dial_failed(conn, cause, detail, clock.now());
+                self.dial_refused(conn, refusal, clock.now());
             }
-            Progress::Done(ws) => {
+            Progress::Redirect(location, refusal) => {
+                let target = if begun.hops < self.options.max_redirects {
+                    upgrade.request().redirected(&location)
+                } else {
+                    Err("no more redirects are to be followed")
+                };
+                self.link = Link::Down;
+                self.redirect(begun, target, refusal, clock.now());
+            }
+            Progress::Done(ws, response) => {
                 let now = clock.now();
-                self.link = Link::Open(Box::new(Session::new(conn, *ws)));
+                let decoder = self.options.decoders.as_mut().map(|make| make());
+                let limit = self.options.max_message_size;
+                self.link = Link::Open(Box::new(Session::new(conn, *ws, decoder, limit)));
                 let ready = self.machine.config().session_timeout().is_none();
                 self.outbox.open(conn, ready);
-                let after = now.saturating_duration_since(since);
+                let after = now.saturating_duration_since(begun.since);
                 info!(parent: &self.span, %conn, "connected after {}", Seconds(after));
                 self.tell_monitor_started(conn);
-                self.events.push_back(Event::Connected { conn, after });
+                self.events.push_back(Event::Connected {
+                    conn,
+                    after,
+                    response,
+                });
                 self.tell_gap(conn, ready, now);
                 self.step(now, Input::Connected(conn));
                 self.greet(conn);
@@ -131,6 +216,28 @@ impl<S: Read + Write> Engine<S> {
             }
         }
         ReadOn::Again
+    }
+
+    /// Goes where the server leads, or tells why not.
+    fn redirect(
+        &mut self,
+        begun: Begun,
+        target: Result<Request, &'static str>,
+        mut refusal: Refusal,
+        now: Instant,
+    ) {
+        let conn = begun.conn;
+        match target {
+            Ok(request) => {
+                info!(parent: &self.span, %conn, "redirected to {request}");
+                let hops = begun.hops + 1;
+                self.made(Begun { hops, ..begun }, Ok(request), now);
+            }
+            Err(rule) => {
+                refusal.detail = Some(format!("redirect not followed: {rule}").into());
+                self.dial_refused(conn, refusal, now);
+            }
+        }
     }
 
     /// Sends what the dialect wants to be sent on open.

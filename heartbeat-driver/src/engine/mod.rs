@@ -16,19 +16,24 @@ use std::sync::Arc;
 use heartbeat_core::{Clock, Config, ConnId, Event as Input, Heartbeat, Instant, Phase, Variables};
 use tracing::Span;
 
+use self::dialing::Begun;
 pub(crate) use self::dialing::websocket_config;
 use self::opening::Lost;
 use self::reading::ReadOn;
 use crate::board::{Board, ClientStats};
+use crate::exchange::Response;
+use crate::factory::{Attempt, Making, Prod};
 use crate::ids::Ids;
 use crate::limiter::Gate;
-use crate::message::{Event, Unsent};
+use crate::message::{Event, Reason, Unsent};
 use crate::meter::Meter;
-use crate::options::{Attempt, Options, SharedDialect};
+use crate::options::{Options, SharedDialect};
 use crate::outbox::{Notify, Outbox};
+use crate::proxy::Proxy;
 use crate::recorder::Recorder;
 use crate::request::{Request, RequestError};
 use crate::session::Session;
+use crate::tcp::Dial;
 use crate::upgrade::Upgrade;
 
 /// After this many messages in a row the machine is told, and its timers get their turn, even
@@ -51,17 +56,6 @@ pub enum Turn {
     Ended,
 }
 
-/// A byte stream that is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dial {
-    /// What the stream is for.
-    pub conn: ConnId,
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
 /// The machine, its connection and its queues. `S` is a non-blocking byte stream: its `read` and
 /// `write` return `WouldBlock` rather than wait.
 pub struct Engine<S: Read + Write> {
@@ -81,6 +75,10 @@ pub struct Engine<S: Read + Write> {
     opening: bool,
     /// What the latest dial was told.
     attempt: Attempt,
+    /// How the last connection or dial ended.
+    last: Option<Reason>,
+    /// The answer that ended the dial, for whoever tells of it.
+    response: Option<Arc<Response>>,
     /// The ready connection that was lost, until another one is ready.
     lost: Option<Box<Lost>>,
     /// When the first of the messages that are held expires.
@@ -101,16 +99,21 @@ pub struct Engine<S: Read + Write> {
 
 enum Link<S: Read + Write> {
     Down,
+    /// The factory makes the request.
+    Preparing {
+        begun: Begun,
+        making: Making,
+        prod: Arc<Prod>,
+    },
     /// The adapter dials, or has been told to.
     Dialing {
-        conn: ConnId,
-        since: Instant,
+        begun: Begun,
         request: Request,
+        proxy: Option<Proxy>,
     },
-    /// TLS and the WebSocket upgrade are under way.
+    /// Proxy, TLS and the WebSocket upgrade are under way.
     Upgrading {
-        conn: ConnId,
-        since: Instant,
+        begun: Begun,
         upgrade: Upgrade<S>,
     },
     Open(Box<Session<S>>),
@@ -121,16 +124,15 @@ impl<S: Read + Write> Engine<S> {
     /// it; `on_room` when there is room in the outbox again.
     ///
     /// # Errors
-    /// [`RequestError`] if TLS is needed and no trusted roots are found.
+    /// [`RequestError`] if TLS is needed and no trusted roots are found, or a proxy that the
+    /// environment names cannot be used.
     pub fn new(
         mut options: Options,
         now: Instant,
         wake_engine: Notify,
         on_room: Notify,
     ) -> Result<Self, RequestError> {
-        if options.tls_expected {
-            options.prepare_tls()?;
-        }
+        options.check()?;
         options.prepare_session();
         #[cfg(feature = "metrics")]
         let meter = options
@@ -171,7 +173,10 @@ impl<S: Read + Write> Engine<S> {
                 conn: ConnId::new(0),
                 attempt: 0,
                 refresh: false,
+                last: None,
             },
+            last: None,
+            response: None,
             lost: None,
             expires: Instant::NEVER,
             unsent: Unsent::default(),
@@ -214,15 +219,15 @@ impl<S: Read + Write> Engine<S> {
     /// The connection for which a byte stream is wanted.
     pub fn dialing(&self) -> Option<ConnId> {
         match &self.link {
-            Link::Dialing { conn, .. } => Some(*conn),
-            Link::Down | Link::Upgrading { .. } | Link::Open(_) => None,
+            Link::Dialing { begun, .. } => Some(begun.conn),
+            Link::Down | Link::Preparing { .. } | Link::Upgrading { .. } | Link::Open(_) => None,
         }
     }
 
     /// The byte stream in use, to wait for.
     pub fn socket(&self) -> Option<&S> {
         match &self.link {
-            Link::Down | Link::Dialing { .. } => None,
+            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } => None,
             Link::Upgrading { upgrade, .. } => upgrade.socket(),
             Link::Open(session) => Some(session.socket()),
         }
@@ -231,7 +236,7 @@ impl<S: Read + Write> Engine<S> {
     /// The same, to be changed (registered with a poller, say).
     pub fn socket_mut(&mut self) -> Option<&mut S> {
         match &mut self.link {
-            Link::Down | Link::Dialing { .. } => None,
+            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } => None,
             Link::Upgrading { upgrade, .. } => upgrade.socket_mut(),
             Link::Open(session) => Some(session.socket_mut()),
         }
@@ -240,7 +245,7 @@ impl<S: Read + Write> Engine<S> {
     /// True if it helps to turn when the socket becomes readable.
     pub fn wants_read(&self) -> bool {
         match &self.link {
-            Link::Down | Link::Dialing { .. } => false,
+            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } => false,
             // One direction at a time: a peer that speaks before it was asked must not wake us for nothing.
             Link::Upgrading { upgrade, .. } => !upgrade.wants_write(),
             Link::Open(_) => self.reads(),
@@ -253,14 +258,16 @@ impl<S: Read + Write> Engine<S> {
             Link::Open(session) => {
                 (!self.paused || self.machine.phase() == Phase::Closing) && !session.holds_reading()
             }
-            Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => true,
+            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } | Link::Upgrading { .. } => {
+                true
+            }
         }
     }
 
     /// True if it helps to turn when the socket becomes writable.
     pub fn wants_write(&self) -> bool {
         match &self.link {
-            Link::Down | Link::Dialing { .. } => false,
+            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } => false,
             Link::Upgrading { upgrade, .. } => upgrade.wants_write(),
             Link::Open(session) => session.wants_write(),
         }
@@ -378,7 +385,9 @@ impl<S: Read + Write> Engine<S> {
     fn current(&self) -> Option<ConnId> {
         match &self.link {
             Link::Down => None,
-            Link::Dialing { conn, .. } | Link::Upgrading { conn, .. } => Some(*conn),
+            Link::Preparing { begun, .. }
+            | Link::Dialing { begun, .. }
+            | Link::Upgrading { begun, .. } => Some(begun.conn),
             Link::Open(session) => Some(session.conn),
         }
     }

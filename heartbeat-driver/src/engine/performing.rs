@@ -243,6 +243,8 @@ impl<S: Read + Write> Engine<S> {
         now: Instant,
     ) {
         let Before { idle, open, .. } = before;
+        self.last = Some(reason);
+        let response = self.response.take();
         let text = detail.as_deref().unwrap_or_default();
         let (idle_text, open_text) = (Seconds(idle), Seconds(open));
         warn!(parent: &self.span, %conn, unsent = unsent.len(), detail = text, "disconnected: {reason}, idle for {idle_text}, open for {open_text}");
@@ -255,6 +257,7 @@ impl<S: Read + Write> Engine<S> {
             conn,
             reason,
             detail,
+            response,
             idle,
             open,
             unsent,
@@ -270,7 +273,9 @@ impl<S: Read + Write> Engine<S> {
         self.board.connection_ended();
         let (cut, in_flight) = match std::mem::replace(&mut self.link, Link::Down) {
             Link::Open(session) => session.into_unsent(),
-            Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => Default::default(),
+            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } | Link::Upgrading { .. } => {
+                Default::default()
+            }
         };
         let unsent = self.outbox.close(cut, in_flight, now);
         self.expire(now);
@@ -309,6 +314,10 @@ pub(super) fn session<S: Read + Write>(
 ) -> Option<&mut Session<S>> {
     match link {
         Link::Open(session) if session.conn == conn => Some(session),
-        Link::Open(_) | Link::Down | Link::Dialing { .. } | Link::Upgrading { .. } => None,
+        Link::Open(_)
+        | Link::Down
+        | Link::Preparing { .. }
+        | Link::Dialing { .. }
+        | Link::Upgrading { .. } => None,
     }
 }

@@ -22,6 +22,7 @@ impl<S: Read + Write> Engine<S> {
         let session = match &mut self.link {
             Link::Open(session) if reads => session,
             Link::Upgrading { .. } => return self.upgrade(clock),
+            Link::Preparing { .. } => return self.prepare(clock),
             Link::Open(_) | Link::Down | Link::Dialing { .. } => return ReadOn::Dry,
         };
         let conn = session.conn;

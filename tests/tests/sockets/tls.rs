@@ -94,6 +94,12 @@ fn client_config(roots: RootCertStore) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// A server's and a client's configuration for this name.
+pub(crate) fn for_name(name: &str) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let authority = Authority::new("ours");
+    (authority.server(name, 4000), authority.trusted())
+}
+
 /// For cases in which no certificate is ever seen.
 pub(crate) fn trusting_nobody() -> Arc<ClientConfig> {
     client_config(RootCertStore::empty())
@@ -106,7 +112,7 @@ fn options(server: &Server, host: &str, config: &str, tls: Arc<ClientConfig>) ->
         .tls(tls)
 }
 
-fn upgrade(server: &Server, config: Arc<ServerConfig>) -> WebSocket<Tls> {
+pub(crate) fn upgrade(server: &Server, config: Arc<ServerConfig>) -> WebSocket<Tls> {
     let session = ServerConnection::new(config).expect("a session");
     let limits = WebSocketConfig::default()
         .max_frame_size(None)

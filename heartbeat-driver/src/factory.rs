@@ -1,0 +1,204 @@
+//! What is to be dialled next: at once, by a future, or by a thread that may wait.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+
+use heartbeat_core::{Cause, ConnId};
+
+use crate::message::Reason;
+use crate::outbox::Outbox;
+use crate::request::{Request, RequestError};
+
+/// What a dial factory is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The connection to be.
+    pub conn: ConnId,
+    /// Failures in a row before this dial.
+    pub attempt: u32,
+    /// The last end asked for fresh credentials (a 401, a 4401).
+    pub refresh: bool,
+    /// How the connection or dial before this one ended; `None` for the first.
+    pub last: Option<Reason>,
+}
+
+/// What a factory comes to.
+pub(crate) type Made = Result<Request, RequestError>;
+
+/// A request that is being made.
+pub(crate) type Making = Pin<Box<dyn Future<Output = Made> + Send>>;
+
+pub(crate) enum Make {
+    Now(Box<Made>),
+    Later(Making),
+}
+
+pub(crate) type Factory = Box<dyn FnMut(Attempt) -> Make + Send>;
+
+/// Wakes the engine for a future that it polls.
+pub(crate) struct Prod {
+    outbox: Arc<Outbox>,
+    woken: AtomicBool,
+}
+
+impl Prod {
+    /// Already woken: a future is to be polled once before it can wake anybody.
+    pub(crate) fn new(outbox: &Arc<Outbox>) -> Arc<Self> {
+        Arc::new(Self {
+            outbox: Arc::clone(outbox),
+            woken: AtomicBool::new(true),
+        })
+    }
+
+    /// True once for any number of wake-ups.
+    pub(crate) fn take(&self) -> bool {
+        self.woken.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Wake for Prod {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.outbox.notify_engine();
+    }
+}
+
+/// A factory that may wait, called in a thread of its own: at most one at a time, however often a
+/// dial is given up meanwhile.
+pub(crate) struct Offload<F>(Arc<Mutex<State<F>>>);
+
+enum State<F> {
+    Idle(F),
+    /// Called, for the latest dial or for one that was given up; then the latest one waits here.
+    Busy(Option<(Attempt, Slot)>),
+    Panicked,
+}
+
+/// Where the result of one call goes.
+type Slot = Arc<Mutex<(Option<Made>, Waker)>>;
+
+struct Waits(Slot);
+
+impl Future for Waits {
+    type Output = Made;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Made> {
+        let mut slot = lock(&self.0);
+        match slot.0.take() {
+            Some(made) => Poll::Ready(made),
+            None => {
+                slot.1.clone_from(cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<F: FnMut(Attempt) -> Made + Send + 'static> Offload<F> {
+    pub(crate) fn new(factory: F) -> Self {
+        Self(Arc::new(Mutex::new(State::Idle(factory))))
+    }
+
+    /// Begins to make a request.
+    pub(crate) fn start(&self, attempt: Attempt) -> Make {
+        let slot: Slot = Arc::new(Mutex::new((None, Waker::noop().clone())));
+        let mut state = lock(&self.0);
+        let factory = match std::mem::replace(&mut *state, State::Busy(None)) {
+            State::Idle(factory) => factory,
+            State::Busy(_) => {
+                *state = State::Busy(Some((attempt, Arc::clone(&slot))));
+                return Make::Later(Box::pin(Waits(slot)));
+            }
+            State::Panicked => {
+                *state = State::Panicked;
+                return Make::Now(Box::new(Err(panicked())));
+            }
+        };
+        drop(state);
+        let mut worker = Worker {
+            shared: Arc::clone(&self.0),
+            factory: Some(factory),
+            job: Some((attempt, Arc::clone(&slot))),
+        };
+        // If there is no room for a thread the worker is dropped, and says so.
+        let _ = thread::Builder::new()
+            .name("heartbeat-factory".into())
+            .spawn(move || worker.run());
+        Make::Later(Box::pin(Waits(slot)))
+    }
+}
+
+struct Worker<F> {
+    shared: Arc<Mutex<State<F>>>,
+    factory: Option<F>,
+    job: Option<(Attempt, Slot)>,
+}
+
+impl<F: FnMut(Attempt) -> Made> Worker<F> {
+    fn run(&mut self) {
+        while let (Some(factory), Some((attempt, _))) = (&mut self.factory, &self.job) {
+            let made = factory(*attempt);
+            if let Some((_, slot)) = self.job.take() {
+                answer(&slot, made);
+            }
+            let mut state = lock(&self.shared);
+            self.job = match &mut *state {
+                State::Busy(next) => next.take(),
+                State::Idle(_) | State::Panicked => None,
+            };
+            if self.job.is_none()
+                && let Some(factory) = self.factory.take()
+            {
+                *state = State::Idle(factory);
+            }
+        }
+    }
+}
+
+impl<F> Drop for Worker<F> {
+    /// Whoever waits is not left to wait for a thread that has panicked or was never begun.
+    fn drop(&mut self) {
+        let next = if thread::panicking() {
+            match std::mem::replace(&mut *lock(&self.shared), State::Panicked) {
+                State::Busy(next) => next,
+                State::Idle(_) | State::Panicked => None,
+            }
+        } else {
+            let Some(factory) = self.factory.take() else {
+                return;
+            };
+            *lock(&self.shared) = State::Idle(factory);
+            None
+        };
+        for (_, slot) in self.job.take().into_iter().chain(next) {
+            let error = if thread::panicking() {
+                panicked()
+            } else {
+                RequestError::failed(Cause::Io, "no room for a thread to make the request in")
+            };
+            answer(&slot, Err(error));
+        }
+    }
+}
+
+fn answer(slot: &Slot, made: Made) {
+    let mut slot = lock(slot);
+    slot.0 = Some(made);
+    let waker = slot.1.clone();
+    drop(slot);
+    waker.wake();
+}
+
+fn panicked() -> RequestError {
+    RequestError::failed(Cause::Io, "the dial factory has panicked")
+}
+
+/// What is in here is whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,493 @@
+//! What is dialled: factories that wait, endpoints in turn, redirects, subprotocols, addresses.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use heartbeat_tokio::core::{Cause, Config, GiveUp};
+use heartbeat_tokio::{Attempt, Event, Options, Reason, Request, RequestError, Response};
+use tungstenite::Message;
+use tungstenite::handshake::derive_accept_key;
+
+use crate::garbage::read_head;
+use crate::harness::{Case, Client, Server, read_to_the_end};
+
+cases! {
+    everywhere: [
+        a_factory_is_told_how_the_last_connection_ended,
+        an_async_factory_is_awaited_and_dropped_at_connect_timeout,
+        a_blocking_factory_delays_nothing_and_is_never_called_twice_at_once,
+        a_blocking_factory_that_panics_ends_in_failed_dials,
+        endpoints_take_turns,
+        a_redirect_is_followed_and_takes_no_credentials_to_another_host,
+        a_redirect_that_is_not_followed_is_judged_by_its_status,
+        redirects_in_a_circle_come_to_an_end,
+        the_subprotocol_that_the_server_chose_is_told,
+        a_subprotocol_that_was_not_offered_is_final,
+        an_address_that_swallows_packets_costs_a_quarter_of_a_second,
+        all_addresses_are_tried_before_a_dial_fails,
+        what_the_server_answered_is_told_at_both_ends,
+    ]
+}
+
+const QUICK: &str = r#"{"backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
+
+fn config(json: &str) -> Config {
+    Config::from_json(json).expect("a configuration")
+}
+
+fn request(server: &Server) -> Request {
+    Request::new(&format!("ws://127.0.0.1:{}/", server.port())).expect("a URL")
+}
+
+/// Reads an upgrade request and answers it with these lines; `KEY` is the key that fits.
+fn answer(server: &Server, lines: &str) -> (TcpStream, String) {
+    let mut socket = server.accept();
+    let head = String::from_utf8(read_head(&mut socket)).expect("ASCII");
+    let key = header(&head, "Sec-WebSocket-Key").unwrap_or_default();
+    let lines = lines.replace("KEY", &derive_accept_key(key.as_bytes()));
+    let answer = format!("HTTP/1.1 {}\r\n\r\n", lines.replace('\n', "\r\n"));
+    socket
+        .write_all(answer.as_bytes())
+        .expect("the client reads");
+    (socket, head)
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (found, value) = line.split_once(": ")?;
+        found.eq_ignore_ascii_case(name).then_some(value)
+    })
+}
+
+const SWITCH: &str = "101 Switching Protocols\nUpgrade: websocket\nConnection: keep-alive, Upgrade\nSec-WebSocket-Accept: KEY";
+
+fn until_given_up(client: &mut Client) -> GiveUp {
+    client.until(|event| match event {
+        Event::GaveUp { reason } => Some(reason),
+        _ => None,
+    })
+}
+
+fn connected(client: &mut Client) -> Arc<Response> {
+    client.until(|event| match event {
+        Event::Connected { response, .. } => Some(response),
+        Event::Disconnected { reason, detail, .. } => panic!("{reason} {detail:?}"),
+        _ => None,
+    })
+}
+
+fn a_factory_is_told_how_the_last_connection_ended(case: Case) {
+    let server = Server::start();
+    let target = request(&server);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&told);
+    let options = Options::from_factory(move |attempt| {
+        notes.lock().expect("no panic").push(attempt);
+        match attempt.attempt {
+            1 => Err(RequestError::failed(Cause::Io, "the token server is down")),
+            2.. => target.clone().header("Authorization", "fresh"),
+            0 => target.clone().header("Authorization", "stale"),
+        }
+    });
+    let mut client = case.start(options.config(config(QUICK)));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (_, head) = answer(&server, "401 Unauthorized\nContent-Length: 0");
+            assert_eq!(header(&head, "authorization"), Some("stale"));
+            let (_socket, head) = answer(&server, SWITCH);
+            assert_eq!(header(&head, "authorization"), Some("fresh"));
+        });
+        assert_eq!(client.until_disconnected().reason, "http 401");
+        let end = client.until_disconnected();
+        assert_eq!(
+            (end.reason.as_str(), end.detail.as_str()),
+            ("io", "the token server is down")
+        );
+        connected(&mut client);
+    });
+    let http = |status| {
+        Reason::Cause(Cause::Http {
+            status,
+            retry_after: None,
+        })
+    };
+    let told: Vec<(u32, bool, Option<Reason>)> = told
+        .lock()
+        .expect("no panic")
+        .iter()
+        .map(|told: &Attempt| (told.attempt, told.refresh, told.last))
+        .collect();
+    let io = Some(Reason::Cause(Cause::Io));
+    assert_eq!(told[0], (0, false, None));
+    assert_eq!(told[1], (1, true, Some(http(401))));
+    assert_eq!((told[2].0, told[2].2), (2, io));
+}
+
+/// A token that comes when somebody sets it, from a thread of its own.
+#[derive(Clone, Default)]
+struct Token(Arc<Mutex<(bool, Option<Waker>)>>);
+
+impl Token {
+    fn set(&self) {
+        let mut inner = self.0.lock().expect("no panic");
+        inner.0 = true;
+        if let Some(waker) = inner.1.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Notes that it was dropped.
+struct OnDrop(Arc<AtomicBool>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+fn an_async_factory_is_awaited_and_dropped_at_connect_timeout(case: Case) {
+    let server = Server::start();
+    let (target, token, dropped) = (
+        request(&server),
+        Token::default(),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (comes, flag) = (token.clone(), Arc::clone(&dropped));
+    let options = Options::from_async_factory(move |attempt| {
+        let (target, comes, guard) = (target.clone(), comes.clone(), OnDrop(Arc::clone(&flag)));
+        async move {
+            let _guard = guard;
+            if attempt.attempt == 0 {
+                std::future::pending::<()>().await;
+            }
+            std::future::poll_fn(|cx| {
+                let mut inner = comes.0.lock().expect("no panic");
+                inner.1 = Some(cx.waker().clone());
+                if inner.0 {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+            Ok(target)
+        }
+    });
+    let config = config(
+        r#"{"connect_timeout": "400ms", "backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#,
+    );
+    let mut client = case.start(options.config(config));
+    thread::scope(|scope| {
+        assert_eq!(client.until_disconnected().reason, "connect_timeout");
+        assert!(
+            dropped.load(Ordering::Acquire),
+            "the first one waits for ever"
+        );
+        scope.spawn(|| drop(server.upgrade().send(Message::text("welcome"))));
+        client.until(|event| matches!(event, Event::Connecting { .. }).then_some(()));
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(50));
+            token.set();
+        });
+        assert_eq!(client.message(), "welcome".into());
+    });
+}
+
+fn a_blocking_factory_delays_nothing_and_is_never_called_twice_at_once(case: Case) {
+    let server = Server::start();
+    let target = request(&server);
+    let (calls, running) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (counted, within) = (Arc::clone(&calls), Arc::clone(&running));
+    let options = Options::from_blocking_factory(move |_| {
+        assert_eq!(within.fetch_add(1, Ordering::AcqRel), 0, "one at a time");
+        if counted.fetch_add(1, Ordering::AcqRel) == 0 {
+            thread::sleep(Duration::from_millis(900));
+        }
+        within.fetch_sub(1, Ordering::AcqRel);
+        Ok(target.clone())
+    });
+    let config = config(
+        r#"{"connect_timeout": "200ms", "backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#,
+    );
+    let mut client = case.start(options.config(config));
+    thread::scope(|scope| {
+        scope.spawn(|| drop(server.upgrade().send(Message::text("welcome"))));
+        let begun = Instant::now();
+        assert_eq!(client.until_disconnected().reason, "connect_timeout");
+        assert!(
+            begun.elapsed() < Duration::from_millis(800),
+            "the call does not keep the client"
+        );
+        client.until(|event| matches!(event, Event::Message { .. }).then_some(()));
+    });
+    // The first one's result was thrown away, and of the dials while it ran the last one was served.
+    assert!(calls.load(Ordering::Acquire) >= 2);
+}
+
+fn a_blocking_factory_that_panics_ends_in_failed_dials(case: Case) {
+    let options = Options::from_blocking_factory(|_| panic!("this is a part of the test"));
+    let mut client = case.start(options.config(config(QUICK)));
+    for _ in 0..3 {
+        let end = client.until_disconnected();
+        assert_eq!(
+            (end.reason.as_str(), end.detail.as_str()),
+            ("io", "the dial factory has panicked")
+        );
+    }
+}
+
+fn endpoints_take_turns(case: Case) {
+    let servers = [Server::start(), Server::start(), Server::start()];
+    let urls: Vec<_> = servers
+        .iter()
+        .map(|server| format!("ws://127.0.0.1:{}/", server.port()))
+        .collect();
+    let options = Options::endpoints(urls.iter().map(String::as_str)).expect("URLs");
+    let mut client = case.start(options.config(config(QUICK)));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for turn in 0..4 {
+                let mut ws = servers[turn % 3].upgrade();
+                ws.send(Message::text(format!("{turn}")))
+                    .expect("the client reads");
+            }
+        });
+        for turn in 0..4 {
+            let message = client.until(|event| match event {
+                Event::Message { message, .. } => Some(message),
+                _ => None,
+            });
+            assert_eq!(message, format!("{turn}").into());
+        }
+    });
+}
+
+fn a_redirect_is_followed_and_takes_no_credentials_to_another_host(case: Case) {
+    let (first, second) = (Server::start(), Server::start());
+    let target = request(&first)
+        .header("Authorization", "SECRET")
+        .and_then(|request| request.header("X-Api-Key", "SECRET"))
+        .and_then(|request| request.header("User-Agent", "test"))
+        .expect("headers");
+    let options = Options::from_request(target).max_redirects(3);
+    let mut client = case.start(options);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (_, head) = answer(&first, "307 Temporary Redirect\nLocation: /here?x=1");
+            assert!(head.starts_with("GET / HTTP/1.1\r\n"), "{head}");
+            let location = format!(
+                "302 Found\nLocation: http://127.0.0.1:{}/there",
+                second.port()
+            );
+            let (_, head) = answer(&first, &location);
+            assert!(head.starts_with("GET /here?x=1 HTTP/1.1\r\n"), "{head}");
+            assert_eq!(header(&head, "x-api-key"), Some("SECRET"), "the same host");
+            let (_socket, head) = answer(&second, SWITCH);
+            assert!(head.starts_with("GET /there HTTP/1.1\r\n"), "{head}");
+            assert_eq!(header(&head, "user-agent"), Some("test"));
+            assert!(!head.contains("SECRET"), "{head}");
+        });
+        assert_eq!(connected(&mut client).status(), 101);
+    });
+}
+
+fn a_redirect_that_is_not_followed_is_judged_by_its_status(case: Case) {
+    // By default none is followed; 301 and 308 are final, the others are not.
+    for (hops, lines, is_final, words) in [
+        (0, "302 Found\nLocation: /there", false, "no more redirects"),
+        (0, "301 Moved\nLocation: /there", true, "no more redirects"),
+        (9, "302 Found\nLocation: mailto:me@here", false, "not a URL"),
+        (
+            9,
+            "308 Permanent\nLocation: ws://me:SECRET@here/",
+            true,
+            "not a URL",
+        ),
+        (9, "302 Found", false, ""),
+    ] {
+        let server = Server::start();
+        let options = server.options(QUICK).max_redirects(hops);
+        let mut client = case.start(options);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                answer(&server, lines);
+                if !is_final {
+                    drop(server.accept());
+                }
+            });
+            let end = client.until_disconnected();
+            assert_eq!(end.reason, format!("http {}", &lines[..3]));
+            assert!(
+                end.detail.contains(words) && !end.detail.contains("SECRET"),
+                "{end:?}"
+            );
+            if is_final {
+                until_given_up(&mut client);
+            } else {
+                client.until_disconnected();
+            }
+        });
+    }
+}
+
+fn redirects_in_a_circle_come_to_an_end(case: Case) {
+    let server = Server::start();
+    let mut client = case.start(server.options(QUICK).max_redirects(4));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..5 {
+                answer(&server, "302 Found\nLocation: /again");
+            }
+        });
+        assert_eq!(client.until_disconnected().reason, "http 302");
+        let next = client.until(|event| matches!(event, Event::Reconnect { .. }).then_some(event));
+        assert!(
+            matches!(next, Event::Reconnect { attempt: 1, .. }),
+            "one dial: {next:?}"
+        );
+    });
+}
+
+fn the_subprotocol_that_the_server_chose_is_told(case: Case) {
+    let server = Server::start();
+    let offered = request(&server)
+        .subprotocol("v2.chat")
+        .and_then(|request| request.subprotocol("v1.chat"));
+    let mut client = case.start(Options::from_request(offered.expect("tokens")));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let lines = format!("{SWITCH}\nSec-WebSocket-Protocol: v1.chat");
+            let (_socket, head) = answer(&server, &lines);
+            assert_eq!(
+                header(&head, "sec-websocket-protocol"),
+                Some("v2.chat, v1.chat")
+            );
+        });
+        assert_eq!(connected(&mut client).subprotocol(), Some("v1.chat"));
+    });
+}
+
+fn a_subprotocol_that_was_not_offered_is_final(case: Case) {
+    for (offers, more) in [
+        (true, ""),
+        (true, "\nSec-WebSocket-Protocol: v3.chat"),
+        (false, "\nSec-WebSocket-Protocol: v1.chat"),
+        (false, "\nSec-WebSocket-Extensions: permessage-deflate"),
+    ] {
+        let server = Server::start();
+        let mut target = request(&server);
+        if offers {
+            target = target.subprotocol("v1.chat").expect("a token");
+        }
+        let mut client = case.start(Options::from_request(target));
+        thread::scope(|scope| {
+            scope.spawn(|| answer(&server, &format!("{SWITCH}{more}")));
+            assert_eq!(
+                until_given_up(&mut client),
+                GiveUp::Cause(Cause::Close(1002)),
+                "{more:?}"
+            );
+        });
+    }
+}
+
+/// A server that takes no connection, so that the system does not answer.
+fn blackhole() -> (Server, Vec<TcpStream>) {
+    let server = Server::start();
+    server.shorten_the_queue();
+    let address = SocketAddr::from(([127, 0, 0, 1], server.port()));
+    let mut waiting = Vec::new();
+    while let Ok(socket) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        waiting.push(socket);
+        assert!(waiting.len() < 99, "the queue has no end");
+    }
+    (server, waiting)
+}
+
+fn an_address_that_swallows_packets_costs_a_quarter_of_a_second(case: Case) {
+    let (swallows, _waiting) = blackhole();
+    let server = Server::start();
+    let target = request(&server).addresses([
+        SocketAddr::from(([127, 0, 0, 1], swallows.port())),
+        SocketAddr::from(([127, 0, 0, 1], server.port())),
+    ]);
+    let mut client = case.start(Options::from_request(target));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut ws = server.upgrade();
+            ws.send(Message::text("welcome")).expect("the client reads");
+            read_to_the_end(ws.get_mut());
+        });
+        let after = client.until(|event| match event {
+            Event::Connected { after, .. } => Some(after),
+            Event::Disconnected { reason, .. } => panic!("{reason}"),
+            _ => None,
+        });
+        assert!(
+            after >= Duration::from_millis(240),
+            "{after:?}: the first one had no chance"
+        );
+        assert!(after < Duration::from_secs(5), "{after:?}");
+        assert_eq!(client.message(), "welcome".into());
+        drop(client);
+    });
+}
+
+fn all_addresses_are_tried_before_a_dial_fails(case: Case) {
+    let (server, gone) = (Server::start(), Server::start().port());
+    let nobody = SocketAddr::from(([127, 0, 0, 1], gone));
+    let somebody = SocketAddr::from(([127, 0, 0, 1], server.port()));
+    let to = |addresses: &[SocketAddr]| {
+        let target = request(&server).addresses(addresses.iter().copied());
+        Options::from_request(target).config(config(QUICK))
+    };
+    let mut client = case.start(to(&[nobody, nobody, nobody]));
+    assert_eq!(client.until_disconnected().reason, "refused");
+    drop(client);
+    let mut client = case.start(to(&[nobody, nobody, somebody]));
+    thread::scope(|scope| {
+        scope.spawn(|| drop(server.upgrade()));
+        client.until(|event| match event {
+            Event::Connected { after, .. } => {
+                assert!(after < Duration::from_secs(5), "{after:?}");
+                Some(())
+            }
+            Event::Disconnected { reason, .. } => panic!("{reason}"),
+            _ => None,
+        });
+    });
+}
+
+fn what_the_server_answered_is_told_at_both_ends(case: Case) {
+    let server = Server::start();
+    let mut client = case.connect(&server, QUICK);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            answer(&server, "500 Oops\nX-Request-Id: 17\nSet-Cookie: SECRET");
+            let _socket = answer(&server, &format!("{SWITCH}\nX-Request-Id: 18"));
+        });
+        let response = client.until(|event| match event {
+            Event::Disconnected { response, .. } => response,
+            _ => None,
+        });
+        assert_eq!(
+            (response.status(), response.header("x-request-id")),
+            (500, Some("17"))
+        );
+        assert_eq!(response.header("set-cookie"), Some("SECRET"));
+        assert!(!format!("{response:?}").contains("SECRET"));
+        let response = connected(&mut client);
+        assert_eq!(response.header("X-Request-Id"), Some("18"));
+        assert_eq!(
+            response.header("Sec-WebSocket-Accept"),
+            None,
+            "nobody's business"
+        );
+    });
+}
