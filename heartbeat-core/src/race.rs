@@ -85,3 +85,46 @@ impl Race {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn an_address_has_its_time_to_the_nanosecond() {
+        let mut race = Race::new(2);
+        assert_eq!(race.next(at(5)), Lap::Begin(0));
+        let just_before = Instant::from_nanos(at(255).as_nanos() - 1);
+        assert_eq!(race.next(just_before), Lap::Until(at(255)));
+        assert_eq!(race.next(at(255)), Lap::Begin(1));
+    }
+
+    #[test]
+    fn it_is_lost_when_all_have_failed_and_not_before() {
+        assert_eq!(Race::new(0).next(at(0)), Lap::Lost);
+        let mut race = Race::new(3);
+        for number in 0..3 {
+            assert_eq!(
+                race.next(at(0)),
+                Lap::Begin(number),
+                "the one before has failed"
+            );
+            if number == 2 {
+                assert_eq!(race.next(at(0)), Lap::Wait);
+            }
+            race.failed();
+        }
+        assert_eq!(race.next(at(0)), Lap::Lost);
+    }
+
+    #[test]
+    fn the_end_of_time_is_no_overflow() {
+        let mut race = Race::new(2);
+        assert_eq!(race.next(Instant::NEVER), Lap::Begin(0));
+        assert_eq!(race.next(Instant::NEVER), Lap::Begin(1));
+    }
+}

@@ -448,7 +448,22 @@ impl Options {
         self
     }
 
-    /// Custom roots, client certificates and the like. Default: the platform's roots, verification on.
+    /// Custom roots, client certificates and the like. Default: the platform's roots, or those that
+    /// `SSL_CERT_FILE` names, verification on; read once, before the first dial, and shared by all
+    /// clients that live at the same time.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use heartbeat_driver::{Options, rustls};
+    /// # fn private() -> rustls::RootCertStore { rustls::RootCertStore::empty() }
+    /// let provider = Arc::new(rustls::crypto::ring::default_provider());
+    /// let config = rustls::ClientConfig::builder_with_provider(provider)
+    ///     .with_safe_default_protocol_versions()?
+    ///     .with_root_certificates(private())
+    ///     .with_no_client_auth(); // or `with_client_auth_cert`
+    /// let options = Options::new("wss://example.org/feed")?.tls(Arc::new(config));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {

@@ -60,3 +60,51 @@ pub(crate) fn session(
     })?;
     ClientConnection::new(Arc::clone(config), name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn clients_that_live_at_the_same_time_share_what_was_read_once() {
+        let (Ok(one), Ok(two)) = (default_config(), default_config()) else {
+            println!("SKIPPED: no trusted roots on this machine");
+            return;
+        };
+        assert!(Arc::ptr_eq(&one, &two));
+    }
+
+    /// In a process of its own, for the environment belongs to all threads.
+    #[test]
+    fn a_machine_without_roots_is_told_before_the_first_dial_unless_they_are_compiled_in() {
+        const ALONE: &str = "HEARTBEAT_ALONE";
+        const NAME: &str = "tls::tests::a_machine_without_roots_is_told_before_the_first_dial_unless_they_are_compiled_in";
+        if std::env::var_os(ALONE).is_some() {
+            let made = crate::Options::new("wss://example.org/").unwrap().check();
+            if cfg!(feature = "webpki-roots") {
+                made.unwrap();
+            } else {
+                assert!(matches!(made, Err(RequestError::Roots(_))), "{made:?}");
+            }
+            return;
+        }
+        let nothing =
+            std::env::temp_dir().join(format!("heartbeat-no-roots-{}", std::process::id()));
+        std::fs::write(&nothing, "").unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env(ALONE, "1")
+            .env("SSL_CERT_FILE", &nothing)
+            .env_remove("SSL_CERT_DIR")
+            .output();
+        std::fs::remove_file(&nothing).unwrap();
+        let output = output.unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+    }
+}

@@ -79,6 +79,8 @@
 //! # Features
 //!
 //! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots.
+//! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own.
+//! - `inflate`: [`Inflate`], for services that compress their messages.
 //! - `serde`: [`ClientStats`] to serde formats.
 //! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`), with a dashboard in
 //!   `docs/grafana.json` and an example that serves them to Prometheus.

@@ -99,7 +99,9 @@ impl Sender {
         self.outbox.take_id()
     }
 
-    /// The network is back: dial now, or probe now if open.
+    /// The network is back, the laptop is open again: dial now (never sooner after the last dial than
+    /// [`DIAL_FLOOR`](crate::core::DIAL_FLOOR), nor before a server's `Retry-After`), or ask the peer now
+    /// if a connection is open. Harmless at any other time.
     pub fn kick(&self) {
         self.outbox.kick();
     }

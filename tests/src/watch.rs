@@ -15,13 +15,14 @@ use heartbeat_driver::core::{
     AnyDialect, AskBy, CatalogueEntry, Class, Config, Description, Dialect, Draft, GiveUp,
     Outgoing, Values, Variables, Verdict, parse_duration,
 };
-use heartbeat_driver::{Event, Message, Options, Reason, Seconds, SendError};
+use heartbeat_driver::{Event, Message, Options, Proxy, Reason, Seconds, SendError};
 use serde_json::{Value, json};
 
 use crate::misbehaving::MisbehavingServer;
 
 const USAGE: &str = "\
 usage: watch [URL] [--config FILE-or-JSON] [--dialect NAME-or-FILE] [--json] [--for DURATION] [--trace FILE]
+             [--proxy URL]
 
 Connects to a WebSocket server and shows how the connection lives: pings, silence, verdicts, retries.
 Without URL it starts a server that misbehaves, and shows for half a minute how the connection survives.
@@ -32,6 +33,8 @@ Without URL it starts a server that misbehaves, and shows for half a minute how 
                          without --config the service's own times are kept
   --json                 one JSON object a line on standard output, logs on standard error
   --for DURATION         stop after this time, such as 90s
+  --proxy URL            go through this proxy (http://, socks5://); default: what https_proxy and the
+                         like say, `none` for no proxy at all
   --trace FILE           record what the machine was told: the heartbeat-core example `replay` answers why
 
 Lines on standard input are sent as text messages, once connected. Ctrl-C stops gracefully, which takes
@@ -84,11 +87,13 @@ impl Watch {
         use lexopt::prelude::*;
         let (mut url, mut config, mut limit, mut trace, mut json) = (None, None, None, None, false);
         let mut dialect = AnyDialect::default();
+        let mut proxy = None;
         while let Some(argument) = arguments.next()? {
             match argument {
                 Long("config") => config = Some(read_config(&arguments.value()?.string()?)?),
                 Long("dialect") => dialect = read_dialect(&arguments.value()?.string()?)?,
                 Long("trace") => trace = Some(arguments.value()?.string()?),
+                Long("proxy") => proxy = Some(read_proxy(&arguments.value()?.string()?)?),
                 Long("json") => json = true,
                 Long("for") => limit = Some(read_limit(&arguments.value()?.string()?)?),
                 Long("help") | Short('h') => return Err(Refusal::Help),
@@ -113,6 +118,9 @@ impl Watch {
             .or_else(|| server.as_ref().map(MisbehavingServer::url))
             .unwrap_or_default();
         let mut options = Options::new(&url)?;
+        if let Some(proxy) = proxy {
+            options = options.proxy(proxy);
+        }
         options = match trace {
             Some(file) => record(options, &file, &config, dialect)?,
             None => options.dialect(dialect),
@@ -370,6 +378,14 @@ fn warn_of(dialect: &AnyDialect, config: &Config) {
         for lint in entry.lint(config) {
             complain(&format!("warning: {lint}"));
         }
+    }
+}
+
+/// A proxy's URL, or `none`.
+fn read_proxy(url: &str) -> Result<Option<Proxy>, Refusal> {
+    match url {
+        "none" => Ok(None),
+        url => Ok(Some(Proxy::new(url)?)),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::Pair;
-use crate::server::Server;
+use crate::server::{Library, Server};
 use crate::watch::Client;
 
 /// Short enough for tests, long enough for a busy machine.
@@ -305,4 +305,50 @@ fn number(value: &Value) -> f64 {
 
 fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1000.0
+}
+
+pub(crate) fn a_proxy_carries_the_connection_by_http_and_socks(pair: &Pair) {
+    let Some(mut proxy) = proxy(pair) else { return };
+    let server = pair.server();
+    for scheme in ["http", "socks5"] {
+        let mut client = through(pair, &proxy.proxy_url(scheme, "me:p%40ss"), &server);
+        client.event("connected");
+        client.send("there and back");
+        client.message("there and back");
+        let way = proxy.until("message");
+        let way = way["text"].as_str().expect("text");
+        assert!(way.starts_with(scheme), "{way}");
+        client.interrupt();
+    }
+}
+
+pub(crate) fn a_proxy_that_wants_another_password_is_final(pair: &Pair) {
+    let Some(proxy) = proxy(pair) else { return };
+    let server = pair.server();
+    for scheme in ["http", "socks5"] {
+        let mut client = through(pair, &proxy.proxy_url(scheme, "me:SECRET"), &server);
+        // Asked once more with what the factory then has, which is the same.
+        client.event("gave_up");
+        assert_eq!(client.end().code(), Some(1));
+        assert!(!client.stderr().contains("SECRET"), "{}", client.stderr());
+    }
+}
+
+/// The proxy, if it can be had.
+fn proxy(pair: &Pair) -> Option<Server> {
+    match Library::Pproxy.install() {
+        Ok(()) => Some(Server::start(Library::Pproxy)),
+        Err(why) => {
+            crate::skip(&format!("a proxy for {:?}", pair.library), why);
+            None
+        }
+    }
+}
+
+fn through(pair: &Pair, proxy: &str, server: &Server) -> Client {
+    let url = server.url("/echo");
+    let arguments = [
+        &url, "--json", "--config", CONFIG, "--for", "60s", "--proxy", proxy,
+    ];
+    pair.watch.start(arguments)
 }

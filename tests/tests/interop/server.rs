@@ -21,6 +21,8 @@ pub(crate) enum Library {
     Aiohttp,
     /// `ws`, Node.
     Ws,
+    /// `pproxy`, Python: no server but a proxy, HTTP and SOCKS5 on one port, for `me` with the password `p@ss`.
+    Pproxy,
 }
 
 impl Library {
@@ -29,7 +31,7 @@ impl Library {
         static PYTHON: OnceLock<Result<(), String>> = OnceLock::new();
         static NODE: OnceLock<Result<(), String>> = OnceLock::new();
         let installed = match self {
-            Self::Websockets | Self::Aiohttp => PYTHON.get_or_init(install_python),
+            Self::Websockets | Self::Aiohttp | Self::Pproxy => PYTHON.get_or_init(install_python),
             Self::Ws => NODE.get_or_init(install_node),
         };
         installed.as_ref().copied().map_err(String::as_str)
@@ -40,6 +42,7 @@ impl Library {
             Self::Websockets => (python(), "websockets_server.py"),
             Self::Aiohttp => (python(), "aiohttp_server.py"),
             Self::Ws => ("node".into(), "ws_server.js"),
+            Self::Pproxy => (python(), "pproxy_proxy.py"),
         };
         let mut command = Command::new(program);
         // Node looks for `ws` in the working directory.
@@ -94,6 +97,11 @@ impl Server {
         } = self;
         drop(process);
         Self::start_on(library, port)
+    }
+
+    /// Its URL as a proxy.
+    pub(crate) fn proxy_url(&self, scheme: &str, login: &str) -> String {
+        format!("{scheme}://{login}@127.0.0.1:{}", self.port)
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -165,8 +173,8 @@ fn install_python() -> Result<(), String> {
     let works = || {
         let mut imports = Command::new(python());
         run(
-            "import websockets, aiohttp",
-            imports.args(["-c", "import websockets, aiohttp"]),
+            "import websockets, aiohttp, pproxy",
+            imports.args(["-c", "import websockets, aiohttp, pproxy"]),
         )
     };
     once_per_version(&venv(), &requirements, works, || {

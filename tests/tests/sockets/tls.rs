@@ -10,6 +10,8 @@ use heartbeat_tokio::core::{Cause, Config, GiveUp};
 use heartbeat_tokio::{Event, Options};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Message, WebSocket};
@@ -20,6 +22,7 @@ cases! {
     everywhere: [
         a_trusted_server_is_spoken_to_and_large_messages_pass,
         pings_and_pongs_pass_under_tls,
+        a_client_certificate_is_shown_and_without_one_it_is_final,
         a_certificate_that_is_not_to_be_trusted_is_final_and_nothing_is_said,
         plain_http_on_the_tls_port_is_final_and_nothing_is_said,
         a_tls_port_that_hangs_up_is_retried,
@@ -63,8 +66,8 @@ impl Authority {
         client_config(roots)
     }
 
-    /// A server with a certificate for this name, good until this year.
-    fn server(&self, name: &str, year: i32) -> Arc<ServerConfig> {
+    /// A certificate for this name, good until this year.
+    fn issue(&self, name: &str, year: i32) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().expect("a key");
@@ -73,14 +76,39 @@ impl Authority {
             .expect("a certificate")
             .der()
             .clone();
+        (
+            certificate,
+            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+        )
+    }
+
+    /// A server with a certificate for this name, good until this year.
+    fn server(&self, name: &str, year: i32) -> Arc<ServerConfig> {
+        self.config(
+            self.issue(name, year),
+            WebPkiClientVerifier::no_client_auth(),
+        )
+    }
+
+    /// One that wants to see the client's certificate, too.
+    fn server_asking(
+        &self,
+        name: &str,
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) -> Arc<ServerConfig> {
+        self.config(self.issue(name, 4000), verifier)
+    }
+
+    fn config(
+        &self,
+        (certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>),
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) -> Arc<ServerConfig> {
         let config = ServerConfig::builder_with_provider(ring())
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate],
-                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-            );
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![certificate], key);
         Arc::new(config.expect("a certificate and its key"))
     }
 }
@@ -141,6 +169,43 @@ fn a_trusted_server_is_spoken_to_and_large_messages_pass(case: Case) {
         assert!(client.message() == vec![7; LARGE].into());
         client.until_disconnected();
     });
+}
+
+fn a_client_certificate_is_shown_and_without_one_it_is_final(case: Case) {
+    let (server, authority) = (Server::start(), Authority::new("ours"));
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(authority.certificate.clone())
+        .expect("a certificate");
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots.clone()), ring());
+    let asks = authority.server_asking("127.0.0.1", verifier.build().expect("roots"));
+    let (certificate, key) = authority.issue("client.test", 4000);
+    let shows = ClientConfig::builder_with_provider(ring())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![certificate], key)
+        .expect("a certificate and its key");
+    for (config, is_let_in) in [(Arc::new(shows), true), (authority.trusted(), false)] {
+        let mut client = case.start(options(&server, "127.0.0.1", "{}", config));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let session = ServerConnection::new(Arc::clone(&asks)).expect("a session");
+                let stream = StreamOwned::new(session, server.accept());
+                let ws = tungstenite::accept(stream);
+                assert_eq!(ws.is_ok(), is_let_in);
+                if let Ok(mut ws) = ws {
+                    ws.send(Message::text("welcome")).expect("the client reads");
+                }
+            });
+            if is_let_in {
+                assert_eq!(client.message(), "welcome".into());
+            } else {
+                assert_eq!(client.until_disconnected().reason, "tls");
+                client.until(|event| matches!(event, Event::GaveUp { .. }).then_some(()));
+            }
+        });
+    }
 }
 
 fn pings_and_pongs_pass_under_tls(case: Case) {
