@@ -16,6 +16,7 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
 use crate::handoff::{Handoff, Room};
+use crate::ids::Ids;
 use crate::message::{Event, Message};
 use crate::outbox::{Limits, Outbox, Refusal};
 
@@ -70,7 +71,8 @@ fn closed_outbox(messages: usize, hold: Option<(usize, usize)>) -> (Arc<Outbox>,
     };
     let engine = Bell::new();
     let wake = Arc::clone(&engine);
-    let outbox = Outbox::new(limits, Box::new(move || wake.ring()), Box::new(|| {}));
+    let wake = Box::new(move || wake.ring());
+    let outbox = Outbox::new(limits, Ids::from(1), wake, Box::new(|| {}));
     (Arc::new(outbox), engine)
 }
 
