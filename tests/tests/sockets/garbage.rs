@@ -12,6 +12,7 @@ use crate::harness::{BINARY, Case, Client, Server, TEXT, frame, hang_up};
 cases! {
     everywhere: [
         a_broken_protocol_ends_in_one_typed_give_up_and_the_server_is_told,
+        a_close_code_that_tungstenite_does_not_know_is_retried,
         half_a_frame_and_the_end_of_the_stream_is_retried,
         an_upgrade_answered_with_garbage_is_one_typed_end,
     ]
@@ -57,11 +58,6 @@ fn broken() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
         ),
         ("half a close code", frame(0x88, &[3]), &[1002]),
         (
-            "a close code that is none",
-            frame(0x88, &999_u16.to_be_bytes()),
-            &[1002],
-        ),
-        (
             "a close reason that is no text",
             frame(0x88, &[3, 0xe8, 0xff]),
             &[1002, 1007],
@@ -106,6 +102,29 @@ fn a_broken_protocol_ends_in_one_typed_give_up_and_the_server_is_told(case: Case
                 GiveUp::Cause(heartbeat_tokio::core::Cause::Close(code)),
                 "{name}"
             );
+        });
+    }
+}
+
+/// Bad gateway, a code of no protocol, and one that must not be sent: the server is ending anyway.
+fn a_close_code_that_tungstenite_does_not_know_is_retried(case: Case) {
+    for code in [1014_u16, 999, 1006] {
+        let server = Server::start();
+        let config = r#"{"backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
+        let mut client = case.connect(&server, config);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut ws = server.upgrade();
+                let close = frame(0x88, &code.to_be_bytes());
+                ws.get_mut().write_all(&close).expect("the client reads");
+                assert!(matches!(ws.read(), Ok(Message::Close(Some(_)))), "{code}");
+                server
+                    .upgrade()
+                    .send(Message::text("again"))
+                    .expect("the client reads");
+            });
+            assert_eq!(client.until_disconnected().reason, "close 1014", "{code}");
+            assert_eq!(client.message(), "again".into());
         });
     }
 }
