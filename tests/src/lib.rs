@@ -19,6 +19,8 @@
 pub mod fleet;
 pub mod misbehaving;
 pub mod sim;
+#[cfg(target_os = "linux")]
+pub mod torture;
 pub mod watch;
 
 /// The examples of the README.

@@ -38,6 +38,7 @@ macro_rules! cases {
 }
 
 mod cost;
+mod course;
 mod dials;
 mod ends;
 mod fleet;
@@ -51,4 +52,5 @@ mod proxies;
 mod requests;
 mod sending;
 mod sessions;
+mod t_numbers;
 mod tls;

@@ -1,0 +1,533 @@
+//! The cases: what is asked of the server and of the client, and how the outcome is judged from what
+//! the server saw.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::trial::Seen;
+
+/// The settings that every client is asked for, in ms: ask after `PING`, dead after `DEATH`, a dial
+/// given up after `CONNECT`, first reconnect after `BACKOFF`, later ones after up to eight times that.
+pub(crate) const PING: u64 = 2000;
+pub(crate) const DEATH: u64 = 4000;
+pub(crate) const CONNECT: u64 = 3000;
+pub(crate) const BACKOFF: u64 = 500;
+
+/// What a busy machine may add before a verdict counts as late, in ms.
+const SLACK: f64 = 500.0;
+
+/// How long a stopped process is stopped: three times `DEATH`.
+const STOPPED: Duration = Duration::from_millis(3 * DEATH);
+
+/// How many messages a burst has.
+const BURST: u64 = 2000;
+
+/// A dial on average each so often is the most that a first delay of `BACKOFF`, halved by jitter, allows.
+const LEAST_PAUSE: f64 = BACKOFF as f64 / 2.0;
+
+pub(crate) struct Case {
+    /// `T1`.
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
+    /// What passes, for the table.
+    pub(crate) rule: &'static str,
+    pub(crate) variants: &'static [Variant],
+    /// How often each variant is run, unless the command line says otherwise.
+    pub(crate) repeats: usize,
+    /// Uses the processor: not beside trials whose times count.
+    pub(crate) heavy: bool,
+}
+
+pub(crate) struct Variant {
+    pub(crate) path: &'static str,
+    /// Further arguments of the driver.
+    pub(crate) args: &'static [&'static str],
+    pub(crate) span: Duration,
+    /// The process is stopped so long after the start, for `STOPPED`.
+    pub(crate) stop_at: Option<Duration>,
+    pub(crate) judge: Judge,
+}
+
+/// How an outcome is judged.
+#[derive(Clone, Copy)]
+pub(crate) enum Judge {
+    /// The first connection is ended by the client within so many ms of the last byte said to it, and
+    /// a second one follows.
+    Death(f64),
+    /// The same, counted from when the stopped process went on.
+    DeathAfterStop(f64),
+    /// The same, counted from the upgrade.
+    DeathAfterUpgrade(f64),
+    /// The same, counted from accept.
+    DialDeath(f64),
+    /// One connection, still open.
+    Lives,
+    /// The second connection is open, and there is no third.
+    SecondLives,
+    /// One connection, the whole of a message.
+    Whole,
+    /// One connection, 20 001 messages in order.
+    AllInOrder,
+    /// At least two connects, and no more than one each `LEAST_PAUSE`.
+    Backoff,
+    /// At least two connects, the second so many ms after the first or later.
+    NotBefore(f64),
+    /// So many connects at the most, then none.
+    GivesUp(u64),
+    /// All pings answered in order.
+    Answers,
+    /// The process lives, its memory is bounded, the connection is ended, no storm.
+    Survives,
+    /// Nothing that was accepted is lost or comes twice.
+    Accounts,
+}
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn plain(path: &'static str, span: u64, judge: Judge) -> Variant {
+    acting(path, &[], span, judge)
+}
+
+const fn acting(
+    path: &'static str,
+    args: &'static [&'static str],
+    span: u64,
+    judge: Judge,
+) -> Variant {
+    Variant {
+        path,
+        args,
+        span: ms(span),
+        stop_at: None,
+        judge,
+    }
+}
+
+const fn stopped(path: &'static str, at: u64, rest: u64, judge: Judge) -> Variant {
+    Variant {
+        path,
+        args: &[],
+        span: ms(at + 3 * DEATH + rest),
+        stop_at: Some(ms(at)),
+        judge,
+    }
+}
+
+const BOUND: f64 = DEATH as f64;
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "T1",
+        title: "peer freezes, client idle",
+        rule: "dead 4 s after the last byte, reconnects",
+        variants: &[plain("t1", 12_000, Judge::Death(BOUND))],
+        repeats: 10,
+        heavy: false,
+    },
+    Case {
+        id: "T2",
+        title: "peer freezes, 64 MiB of ours stuck",
+        rule: "dead 4 s after the last byte, reconnects",
+        variants: &[acting(
+            "t2",
+            &["--act", "flood"],
+            12_000,
+            Judge::Death(BOUND),
+        )],
+        repeats: 10,
+        heavy: true,
+    },
+    Case {
+        id: "T3",
+        title: "peer freezes, client writes on",
+        rule: "dead 4 s after the last byte, reconnects",
+        variants: &[acting(
+            "t3",
+            &["--act", "write"],
+            12_000,
+            Judge::Death(BOUND),
+        )],
+        repeats: 10,
+        heavy: false,
+    },
+    Case {
+        id: "T4",
+        title: "quiet but healthy",
+        rule: "no false death in 20 s",
+        variants: &[plain("t4", 20_000, Judge::Lives)],
+        repeats: 2,
+        heavy: false,
+    },
+    Case {
+        id: "T5",
+        title: "a 20 MB message takes 16 s",
+        rule: "no false death, the message whole",
+        variants: &[plain("t5", 21_000, Judge::Whole)],
+        repeats: 2,
+        heavy: false,
+    },
+    Case {
+        id: "T6",
+        title: "application takes nothing for 12 s",
+        rule: "no false death, then all 20 000 in order",
+        variants: &[acting(
+            "t6",
+            &["--act", "hold=12000"],
+            22_000,
+            Judge::AllInOrder,
+        )],
+        repeats: 2,
+        heavy: true,
+    },
+    Case {
+        id: "T7",
+        title: "process stopped for 12 s, peer alive",
+        rule: "no false death",
+        variants: &[
+            stopped("t7", 1500, 8000, Judge::Lives),
+            stopped("t7/quiet", 1500, 8000, Judge::Lives),
+        ],
+        repeats: 3,
+        heavy: false,
+    },
+    Case {
+        id: "T8",
+        title: "process stopped for 12 s, peer died",
+        rule: "dead 1 s + 2 s after it goes on, reconnects",
+        variants: &[stopped("t8", 1500, 8000, Judge::DeathAfterStop(3000.0))],
+        repeats: 10,
+        heavy: false,
+    },
+    Case {
+        id: "T9",
+        title: "accepts and drops, for ever",
+        rule: "at most one dial each 250 ms",
+        variants: &[plain("t9", 10_000, Judge::Backoff)],
+        repeats: 1,
+        heavy: true,
+    },
+    Case {
+        id: "T10",
+        title: "closes with a code",
+        rule: "1000, 1001, 1011, 1013: backoff; 1012: not before 5 s; 1008, 4401: 2 dials at most",
+        variants: &[
+            plain("t10/1000", 5000, Judge::Backoff),
+            plain("t10/1001", 5000, Judge::Backoff),
+            plain("t10/1011", 5000, Judge::Backoff),
+            plain("t10/1013", 5000, Judge::Backoff),
+            plain("t10/1012", 34_000, Judge::NotBefore(5000.0)),
+            plain("t10/1008", 6000, Judge::GivesUp(2)),
+            plain("t10/4401", 6000, Judge::GivesUp(2)),
+        ],
+        repeats: 1,
+        heavy: true,
+    },
+    Case {
+        id: "T11",
+        title: "dial hangs: no answer, half an answer, TLS stalls",
+        rule: "given up after 3 s, dialled again",
+        variants: &[
+            plain("t11/silent", 9000, Judge::DialDeath(3000.0)),
+            plain("t11/half", 9000, Judge::DialDeath(3000.0)),
+            plain("tls/stall", 9000, Judge::DialDeath(3000.0)),
+        ],
+        repeats: 4,
+        heavy: false,
+    },
+    Case {
+        id: "T12",
+        title: "HTTP 401, 403, 404, 429, 503, 301",
+        rule: "401: 2 dials at most; 403, 404, 301: one; 429, 503: not before Retry-After",
+        variants: &[
+            plain("t12/401", 6000, Judge::GivesUp(2)),
+            plain("t12/403", 5000, Judge::GivesUp(1)),
+            plain("t12/404", 5000, Judge::GivesUp(1)),
+            plain("t12/429", 5000, Judge::NotBefore(2000.0)),
+            plain("t12/503", 5000, Judge::NotBefore(2000.0)),
+            plain("t12/301", 5000, Judge::GivesUp(1)),
+        ],
+        repeats: 1,
+        heavy: true,
+    },
+    Case {
+        id: "T13",
+        title: "late, unasked, other, shared pongs",
+        rule: "late: dead at the bound; the others: no false death",
+        variants: &[
+            plain("t13/late", 12_000, Judge::Death(BOUND)),
+            plain("t13/unasked", 14_000, Judge::Lives),
+            plain("t13/other", 14_000, Judge::Lives),
+            acting(
+                "t13/three",
+                &["--ping", "1000", "--every", "1"],
+                14_000,
+                Judge::Lives,
+            ),
+        ],
+        repeats: 1,
+        heavy: false,
+    },
+    Case {
+        id: "T14",
+        title: "the old connection speaks late",
+        rule: "the new one lives",
+        variants: &[
+            plain("t14", 14_000, Judge::SecondLives),
+            plain("t14/dial", 12_000, Judge::SecondLives),
+        ],
+        repeats: 2,
+        heavy: false,
+    },
+    Case {
+        id: "T15",
+        title: "100 000 pings at once",
+        rule: "each answered once, in order",
+        variants: &[plain("t15", 30_000, Judge::Answers)],
+        repeats: 1,
+        heavy: true,
+    },
+    Case {
+        id: "T16",
+        title: "protocol garbage",
+        rule: "connection ended, no panic, under 256 MB, no storm",
+        variants: &[
+            plain("t16/reserved", 4000, Judge::Survives),
+            plain("t16/utf8", 4000, Judge::Survives),
+            plain("t16/control", 4000, Judge::Survives),
+            plain("t16/length", 4000, Judge::Survives),
+            plain("t16/large", 6000, Judge::Survives),
+            plain("t16/half", 4000, Judge::Survives),
+        ],
+        repeats: 1,
+        heavy: true,
+    },
+    Case {
+        id: "T20",
+        title: "connection dies in a send burst",
+        rule: "each accepted message arrived or was handed back; none twice",
+        variants: &[
+            acting("t20/1", &["--act", "burst=2000"], 10_000, Judge::Accounts),
+            acting(
+                "t20/100000",
+                &["--act", "burst=2000"],
+                6000,
+                Judge::Accounts,
+            ),
+            acting(
+                "t20/1000000",
+                &["--act", "burst=2000"],
+                6000,
+                Judge::Accounts,
+            ),
+        ],
+        repeats: 3,
+        heavy: true,
+    },
+    Case {
+        id: "T21",
+        title: "plain HTTP on the TLS port",
+        rule: "given up at once",
+        variants: &[plain("tls/plain", 5000, Judge::GivesUp(1))],
+        repeats: 1,
+        heavy: false,
+    },
+    Case {
+        id: "T23",
+        title: "pongs go on, data has stopped",
+        rule: "dead 4 s after the last data (within 1 s of the upgrade), reconnects",
+        variants: &[acting(
+            "t23",
+            &["--data", "4000"],
+            12_000,
+            Judge::DeathAfterUpgrade(5000.0),
+        )],
+        repeats: 10,
+        heavy: false,
+    },
+];
+
+pub(crate) const STOP_FOR: Duration = STOPPED;
+
+/// What came of a trial.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) pass: bool,
+    /// Time of death in ms, if that is judged and it happened.
+    pub(crate) death: Option<f64>,
+    pub(crate) false_deaths: u64,
+    pub(crate) connects: u64,
+    /// From the end of the first connection to the next accept, in ms.
+    pub(crate) recovery: Option<f64>,
+    pub(crate) lost: i64,
+    pub(crate) duplicates: u64,
+    pub(crate) returned: u64,
+    /// In a few words.
+    pub(crate) what: String,
+}
+
+impl Judge {
+    pub(crate) fn bound(self) -> Option<f64> {
+        match self {
+            Self::Death(bound)
+            | Self::DeathAfterStop(bound)
+            | Self::DeathAfterUpgrade(bound)
+            | Self::DialDeath(bound) => Some(bound),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn judge(self, seen: &Seen) -> Outcome {
+        let first = seen.connection(0);
+        let ended = first.and_then(|first| first["ended"].as_f64());
+        let second = seen.connection(1);
+        let mut outcome = Outcome {
+            connects: seen.connects(),
+            returned: seen.summary("returned"),
+            recovery: ended
+                .zip(second.and_then(|second| second["accepted"].as_f64()))
+                .map(|(ended, accepted)| (accepted - ended).max(0.0)),
+            ..Outcome::default()
+        };
+        match self {
+            Self::Death(bound) => death(&mut outcome, seen, ended, time(first, "said"), bound),
+            Self::DeathAfterStop(bound) => death(&mut outcome, seen, ended, seen.continued, bound),
+            Self::DeathAfterUpgrade(bound) => {
+                death(&mut outcome, seen, ended, time(first, "upgraded"), bound);
+            }
+            Self::DialDeath(bound) => {
+                death(&mut outcome, seen, ended, time(first, "accepted"), bound);
+            }
+            Self::Lives => {
+                outcome.false_deaths = outcome.connects.saturating_sub(1)
+                    + u64::from(outcome.connects == 1 && ended.is_some());
+                outcome.pass = outcome.connects == 1 && ended.is_none();
+                outcome.what = false_deaths(outcome.false_deaths);
+            }
+            Self::SecondLives => {
+                let open = second.is_some_and(|second| second["ended"].is_null());
+                outcome.pass = outcome.connects == 2 && open;
+                outcome.what = format!("{} connects", outcome.connects);
+            }
+            Self::Whole => {
+                let whole = first.is_some_and(|first| has_note(first, "whole"));
+                outcome.false_deaths = outcome.connects.saturating_sub(1);
+                outcome.pass = whole && outcome.connects == 1 && ended.is_none();
+                outcome.what = false_deaths(outcome.false_deaths);
+            }
+            Self::AllInOrder => {
+                let messages = seen.summary("messages");
+                let disorder = seen.summary("disorder");
+                outcome.false_deaths = outcome.connects.saturating_sub(1);
+                outcome.lost = 20_001_i64.saturating_sub_unsigned(messages).max(0);
+                outcome.pass = outcome.connects == 1 && messages == 20_001 && disorder == 0;
+                outcome.what = match outcome.false_deaths {
+                    0 if outcome.pass => "all in order".into(),
+                    0 => format!("{messages} of 20 001, {disorder} out of order"),
+                    deaths => false_deaths(deaths),
+                };
+            }
+            Self::Backoff => {
+                let most = seen.span_ms() / LEAST_PAUSE + 1.0;
+                outcome.pass = outcome.connects >= 2 && outcome.connects as f64 <= most;
+                outcome.what = format!("{} connects", outcome.connects);
+            }
+            Self::NotBefore(least) => {
+                let pause = second.map(|_| time(second, "accepted") - time(first, "accepted"));
+                outcome.pass = pause.is_some_and(|pause| pause >= least);
+                outcome.what = match pause {
+                    Some(pause) => format!("again after {:.1} s", pause / 1000.0),
+                    None => "never again".into(),
+                };
+            }
+            Self::GivesUp(most) => {
+                outcome.pass = (1..=most).contains(&outcome.connects);
+                outcome.what = format!("{} connects", outcome.connects);
+            }
+            Self::Answers => {
+                let notes = first.map_or("no answers".into(), notes);
+                outcome.pass = notes.contains("100000 answers, in order");
+                outcome.what = format!("{notes}, {} MB", seen.memory_mb());
+            }
+            Self::Survives => {
+                let storm = outcome.connects as f64 > seen.span_ms() / LEAST_PAUSE + 1.0;
+                outcome.pass =
+                    !seen.panicked && ended.is_some() && seen.memory_mb() < 256 && !storm;
+                outcome.what = match () {
+                    () if seen.panicked => "panic".into(),
+                    () if ended.is_none() => "stays connected".into(),
+                    () if storm => format!("{} connects", outcome.connects),
+                    () => format!("{} MB", seen.memory_mb()),
+                };
+            }
+            Self::Accounts => {
+                let count = |name: &str| seen.afterwards[name].as_u64().unwrap_or_default();
+                let (accepted, returned) = (seen.summary("accepted"), seen.summary("returned"));
+                let distinct = count("received") - count("duplicates");
+                outcome.duplicates = count("duplicates");
+                outcome.lost = accepted as i64 - distinct as i64 - returned as i64;
+                // What a client still has in hand when its process ends is not lost, nor accounted for.
+                let finished = accepted + seen.summary("refused") == BURST;
+                outcome.pass = finished && outcome.lost == 0 && outcome.duplicates == 0;
+                outcome.what = if !finished {
+                    "the burst had no end".into()
+                } else {
+                    format!(
+                        "{accepted} accepted, {} lost, {} twice, {returned} returned",
+                        outcome.lost, outcome.duplicates
+                    )
+                };
+            }
+        }
+        if outcome.connects == 0 {
+            outcome.pass = false;
+            outcome.what = "never dialled".into();
+        }
+        outcome
+    }
+}
+
+fn death(outcome: &mut Outcome, seen: &Seen, ended: Option<f64>, from: f64, bound: f64) {
+    // With bytes stuck the server sees an end a little late; whoever dials again has judged before.
+    let again = time(seen.connection(1), "accepted");
+    let dialled_first = again > from && ended.is_some_and(|ended| again < ended);
+    outcome.death = ended.map(|ended| if dialled_first { again } else { ended } - from);
+    // That time has the pause before the dial in it.
+    let bound = bound + if dialled_first { BACKOFF as f64 } else { 0.0 };
+    let late = outcome.death.is_none_or(|death| death > bound + SLACK);
+    outcome.pass = !late && outcome.connects >= 2;
+    outcome.what = match outcome.death {
+        None if outcome.connects >= 2 => "comes back, but the dead socket stays open".into(),
+        None => format!("not within {:.0} s", (seen.until - from) / 1000.0),
+        Some(_) if outcome.connects < 2 => "does not come back".into(),
+        Some(_) => String::new(),
+    };
+}
+
+fn false_deaths(count: u64) -> String {
+    match count {
+        0 => "lives".into(),
+        1 => "1 false death".into(),
+        count => format!("{count} false deaths"),
+    }
+}
+
+fn time(connection: Option<&Value>, name: &str) -> f64 {
+    connection
+        .and_then(|connection| connection[name].as_f64())
+        .unwrap_or_default()
+}
+
+fn notes(connection: &Value) -> String {
+    let notes = connection["notes"].as_array().into_iter().flatten();
+    notes
+        .filter_map(Value::as_str)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn has_note(connection: &Value, note: &str) -> bool {
+    notes(connection).contains(note)
+}

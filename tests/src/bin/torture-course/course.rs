@@ -1,0 +1,272 @@
+//! Which trials run, and how many at once.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+use std::{env, fs, process, thread};
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::cases::{CASES, Case, Outcome, Variant};
+use crate::clients::{CLIENTS, Client};
+use crate::results::{Results, Row};
+use crate::trial::{self, Server};
+use crate::{picture, table};
+
+const HELP: &str = "\
+Drives clients over the torture course and writes docs/torture.json, docs/torture.md and docs/torture.svg.
+
+USAGE: torture-course [OPTIONS]
+
+  --clients LIST   ours (default), peers, all, or names separated by commas
+  --cases LIST     T1,T9,… (default: all)
+  --repeats N      instead of each case's own number
+  --jobs N         trials at once (14); a third of that for those that use the processor
+  --target DIR     where cargo puts programs (the directory of this one)
+  --docs DIR       where results are read from and written to (docs)
+  --render         only writes the table and the picture anew
+  --verbose        what each client said on standard error
+  --help
+
+Results of cases and clients that do not run are kept from the last time.
+";
+
+struct Choice {
+    clients: Vec<&'static Client>,
+    cases: Vec<&'static Case>,
+    repeats: Option<usize>,
+    jobs: usize,
+    target: PathBuf,
+    docs: PathBuf,
+    render: bool,
+    verbose: bool,
+}
+
+struct Trial {
+    client: &'static Client,
+    case: &'static Case,
+    variant: &'static Variant,
+    id: String,
+}
+
+pub(crate) fn run() -> Result<(), Box<dyn Error>> {
+    let Some(choice) = choice()? else {
+        return Ok(());
+    };
+    fs::create_dir_all(&choice.docs)?;
+    let file = choice.docs.join("torture.json");
+    let mut results = Results::load(&file)?;
+    if !choice.render {
+        let begun = Instant::now();
+        for heavy in [false, true] {
+            let jobs = if heavy {
+                choice.jobs.div_ceil(3)
+            } else {
+                choice.jobs
+            };
+            let trials = trials(&choice, heavy);
+            if trials.is_empty() {
+                continue;
+            }
+            let outcomes = run_all(&choice, trials, jobs)?;
+            for row in rows(&choice, heavy, outcomes) {
+                results.put(row);
+            }
+            results.save(&file)?;
+        }
+        eprintln!("the course took {:.0} s", begun.elapsed().as_secs_f64());
+    }
+    fs::write(choice.docs.join("torture.md"), table::render(&results))?;
+    fs::write(choice.docs.join("torture.svg"), picture::render(&results))?;
+    Ok(())
+}
+
+fn choice() -> Result<Option<Choice>, Box<dyn Error>> {
+    let own = env::current_exe()?;
+    let mut choice = Choice {
+        clients: CLIENTS.iter().filter(|client| client.is_ours()).collect(),
+        cases: CASES.iter().collect(),
+        repeats: None,
+        jobs: 14,
+        target: own.parent().map(Path::to_owned).unwrap_or_default(),
+        docs: "docs".into(),
+        render: false,
+        verbose: false,
+    };
+    let mut parser = Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("clients") => choice.clients = clients(&parser.value()?.string()?)?,
+            Arg::Long("cases") => choice.cases = cases(&parser.value()?.string()?)?,
+            Arg::Long("repeats") => choice.repeats = Some(parser.value()?.parse()?),
+            Arg::Long("jobs") => choice.jobs = parser.value()?.parse::<usize>()?.max(1),
+            Arg::Long("target") => choice.target = parser.value()?.into(),
+            Arg::Long("docs") => choice.docs = parser.value()?.into(),
+            Arg::Long("render") => choice.render = true,
+            Arg::Long("verbose") => choice.verbose = true,
+            Arg::Long("help") => {
+                print!("{HELP}\nCLIENTS:");
+                for client in CLIENTS {
+                    print!(" {}", client.name);
+                }
+                println!();
+                return Ok(None);
+            }
+            other => return Err(format!("{} (--help)", other.unexpected()).into()),
+        }
+    }
+    Ok(Some(choice))
+}
+
+fn clients(list: &str) -> Result<Vec<&'static Client>, String> {
+    Ok(match list {
+        "all" => CLIENTS.iter().collect(),
+        "ours" => CLIENTS.iter().filter(|client| client.is_ours()).collect(),
+        "peers" => CLIENTS.iter().filter(|client| !client.is_ours()).collect(),
+        names => {
+            let find = |name| {
+                CLIENTS
+                    .iter()
+                    .find(|client| client.name == name)
+                    .ok_or(name)
+            };
+            let found: Result<_, &str> = names.split(',').map(find).collect();
+            found.map_err(|name| format!("--clients: {name} is none of them (--help)"))?
+        }
+    })
+}
+
+fn cases(list: &str) -> Result<Vec<&'static Case>, String> {
+    let find = |id| CASES.iter().find(|case| case.id == id).ok_or(id);
+    let found: Result<_, &str> = list.split(',').map(find).collect();
+    found.map_err(|id| format!("--cases: {id} is none that is run here"))
+}
+
+fn repeats(choice: &Choice, case: &Case) -> usize {
+    choice.repeats.unwrap_or(case.repeats)
+}
+
+/// Longest first, so that none is left over at the end; clients side by side, so that none meets a
+/// busier machine than the others.
+fn trials(choice: &Choice, heavy: bool) -> VecDeque<Trial> {
+    let mut trials = Vec::new();
+    for case in choice.cases.iter().filter(|case| case.heavy == heavy) {
+        for repeat in 0..repeats(choice, case) {
+            for (number, variant) in case.variants.iter().enumerate() {
+                for client in &choice.clients {
+                    if client.excuse(variant.path).is_none() {
+                        let id = format!("{}-{}-{number}-{repeat}", client.name, case.id);
+                        trials.push(Trial {
+                            client,
+                            case,
+                            variant,
+                            id,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    trials.sort_by_key(|trial| std::cmp::Reverse(trial.variant.span));
+    trials.into()
+}
+
+type Outcomes = Vec<(Trial, Outcome, u64)>;
+
+fn run_all(
+    choice: &Choice,
+    trials: VecDeque<Trial>,
+    jobs: usize,
+) -> Result<Outcomes, Box<dyn Error>> {
+    let program = choice.target.join("torture-server");
+    let server = Server::start(&program, &[])?;
+    let total = trials.len();
+    let queue = Mutex::new(trials);
+    let outcomes = Mutex::new(Outcomes::new());
+    thread::scope(|scope| {
+        for _ in 0..jobs.min(total) {
+            scope.spawn(|| {
+                loop {
+                    let next = lock(&queue).pop_front();
+                    let Some(trial) = next else { break };
+                    match attempt(choice, &server, &program, &trial) {
+                        Ok((outcome, cpu)) => {
+                            let mut outcomes = lock(&outcomes);
+                            outcomes.push((trial, outcome, cpu));
+                            if outcomes.len().is_multiple_of(50) {
+                                eprintln!("{} of {total} trials", outcomes.len());
+                            }
+                        }
+                        Err(error) => {
+                            eprintln!("{}: {error}", trial.id);
+                            process::exit(1);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    Ok(outcomes
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn attempt(
+    choice: &Choice,
+    server: &Server,
+    program: &Path,
+    trial: &Trial,
+) -> Result<(Outcome, u64), Box<dyn Error>> {
+    let sources = Path::new("tests/peers");
+    let command = trial.client.command(&choice.target, sources);
+    let command = command.ok_or_else(|| {
+        format!(
+            "{} is not built: tests/peers/course builds it",
+            trial.client.name
+        )
+    })?;
+    // Behind TLS nobody has a name: a server of its own for each.
+    let own = match trial.variant.path {
+        "tls/stall" => Some(Server::start(program, &["--tls", "stall"])?),
+        "tls/plain" => Some(Server::start(program, &["--tls", "plain"])?),
+        _ => None,
+    };
+    let seen = trial::run(
+        command,
+        own.as_ref().unwrap_or(server),
+        &trial.id,
+        trial.variant,
+    )?;
+    let outcome = trial.variant.judge.judge(&seen);
+    if choice.verbose {
+        eprintln!(
+            "{} {} {outcome:?}\n{}",
+            trial.id, trial.variant.path, seen.stderr
+        );
+    }
+    Ok((outcome, seen.cpu_ms))
+}
+
+/// A row for each case and client, also for those that are excused.
+fn rows(choice: &Choice, heavy: bool, outcomes: Outcomes) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for case in choice.cases.iter().filter(|case| case.heavy == heavy) {
+        for client in &choice.clients {
+            let own = outcomes.iter().filter(|(trial, ..)| {
+                std::ptr::eq(trial.case, *case) && std::ptr::eq(trial.client, *client)
+            });
+            rows.push(Row::of(
+                case,
+                client,
+                own.map(|(trial, outcome, cpu)| (trial.variant, outcome, *cpu)),
+            ));
+        }
+    }
+    rows
+}

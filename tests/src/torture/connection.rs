@@ -1,0 +1,290 @@
+//! One connection: buffered reading with a time limit, and every byte counted.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tungstenite::handshake::derive_accept_key;
+
+use super::book::{Book, Entry};
+use super::frames::{self, CLOSE, Frame, PING, PONG, TEXT};
+use super::kernel;
+
+/// A request head may be this long; a client that sends more is not one of ours.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// How often a frozen server looks whether the client is still there.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Pings and an application's few words are less; a full receive buffer is more.
+const FULL: u64 = 32 << 10;
+
+/// How long a client may take to send its request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// No connection is served for longer.
+pub(super) const LIFETIME: Duration = Duration::from_secs(7200);
+
+/// The connection is over; the record says how.
+#[derive(Debug)]
+pub(super) struct Over;
+
+pub(super) type Going<T = ()> = Result<T, Over>;
+
+pub(super) struct Connection<'a> {
+    pub(super) socket: TcpStream,
+    pub(super) book: &'a Book,
+    pub(super) entry: Entry,
+    buffer: Vec<u8>,
+    /// So many bytes of the buffer are done with.
+    done: usize,
+}
+
+/// The request line and the headers that matter.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    pub(super) path: String,
+    pub(super) key: Option<String>,
+    protocol: Option<String>,
+}
+
+impl Request {
+    /// Reads no further than the head's end.
+    pub(super) fn read(socket: &mut TcpStream) -> io::Result<Self> {
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut head = Vec::new();
+        let mut byte = [0; 1];
+        while !head.ends_with(b"\r\n\r\n") {
+            if socket.read(&mut byte)? == 0 || head.len() > MAX_HEAD {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8_lossy(&head);
+        let mut lines = head.lines();
+        let path = lines.next().and_then(|line| line.split(' ').nth(1));
+        let mut request = Self {
+            path: path.unwrap_or("/").to_owned(),
+            ..Self::default()
+        };
+        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+            let value = value.trim().to_owned();
+            match name.to_ascii_lowercase().as_str() {
+                "sec-websocket-key" => request.key = Some(value),
+                "sec-websocket-protocol" => request.protocol = Some(value),
+                _ => {}
+            }
+        }
+        Ok(request)
+    }
+
+    /// The answer to an upgrade. A subprotocol that was asked for is granted, the first of several.
+    pub(super) fn accept(&self) -> String {
+        let key = derive_accept_key(self.key.as_deref().unwrap_or_default().as_bytes());
+        let protocol = self
+            .protocol
+            .as_deref()
+            .and_then(|list| list.split(',').next());
+        let protocol = protocol.map_or_else(String::new, |name| {
+            format!("Sec-WebSocket-Protocol: {}\r\n", name.trim())
+        });
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {key}\r\n{protocol}\r\n"
+        )
+    }
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn new(socket: TcpStream, book: &'a Book, entry: Entry) -> Self {
+        // A socket that does not take these is gone, and reading says so.
+        let _ = socket.set_nodelay(true);
+        let _ = socket.set_write_timeout(Some(Duration::from_secs(60)));
+        Self {
+            socket,
+            book,
+            entry,
+            buffer: Vec::new(),
+            done: 0,
+        }
+    }
+
+    pub(super) fn upgrade(&mut self, request: &Request) -> Going {
+        self.write(request.accept().as_bytes())?;
+        self.book.upgraded(&self.entry);
+        Ok(())
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Going {
+        let written = self.socket.write_all(bytes);
+        written.map_err(|error| self.broken(&error))?;
+        self.book.said(&self.entry);
+        Ok(())
+    }
+
+    pub(super) fn send(&mut self, first: u8, payload: &[u8]) -> Going {
+        self.write(&frames::encode(first, payload))
+    }
+
+    /// The client's next frame, counted; `None` if none is whole by then.
+    pub(super) fn frame_until(&mut self, until: Instant) -> Going<Option<Frame>> {
+        loop {
+            match frames::decode(&self.buffer[self.done..]) {
+                Ok(None) => drop(self.buffer.drain(..std::mem::take(&mut self.done))),
+                Ok(Some((frame, length))) => {
+                    self.done += length;
+                    self.count(&frame);
+                    return Ok(Some(frame));
+                }
+                Err(error) => {
+                    self.book.ended(&self.entry, error);
+                    return Err(Over);
+                }
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            // A read timeout of zero would be none.
+            if left < Duration::from_millis(1) || self.read_within(left)? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads what there is into the buffer; 0 if nothing came.
+    fn read_within(&mut self, patience: Duration) -> Going<usize> {
+        let mut bytes = [0; 64 << 10];
+        let _ = self.socket.set_read_timeout(Some(patience));
+        match self.socket.read(&mut bytes) {
+            Ok(0) => {
+                self.book.ended(&self.entry, "eof");
+                Err(Over)
+            }
+            Ok(count) => {
+                self.book.heard(&self.entry, count);
+                self.buffer.extend_from_slice(&bytes[..count]);
+                Ok(count)
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(0)
+            }
+            Err(error) => Err(self.broken(&error)),
+        }
+    }
+
+    fn broken(&self, error: &io::Error) -> Over {
+        self.book.ended(&self.entry, &error.kind().to_string());
+        Over
+    }
+
+    fn count(&mut self, frame: &Frame) {
+        match frame.first {
+            PING => self.book.ping(&self.entry),
+            PONG => self.book.pong(&self.entry),
+            CLOSE => {
+                let code = frame
+                    .payload
+                    .get(..2)
+                    .map(|code| u16::from_be_bytes([code[0], code[1]]));
+                let code = code.map_or("without a code".to_owned(), |code| code.to_string());
+                self.book.ended(&self.entry, &format!("close {code}"));
+            }
+            // Whole messages and beginnings alone have a number.
+            first if first & 0xf != 0 => self.book.message(&self.entry, &frame.payload),
+            _ => {}
+        }
+    }
+
+    /// Answers pings and a Close, and counts the rest, for this long.
+    pub(super) fn serve_for(&mut self, span: Duration) -> Going {
+        let end = Instant::now() + span;
+        while let Some(frame) = self.frame_until(end)? {
+            self.answer(&frame)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn answer(&mut self, frame: &Frame) -> Going {
+        match frame.first {
+            PING => self.send(PONG, &frame.payload),
+            CLOSE => {
+                self.send(CLOSE, &frame.payload)?;
+                Err(Over)
+            }
+            TEXT => match phoenix_reply(&frame.payload) {
+                Some(reply) => self.send(TEXT, reply.as_bytes()),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads without answering until the client is gone.
+    pub(super) fn listen(&mut self) -> Going {
+        let end = Instant::now() + LIFETIME;
+        while self.frame_until(end)?.is_some() {}
+        Ok(())
+    }
+
+    /// Reads and forgets whatever comes, frames or not, until the client is gone.
+    pub(super) fn drain(&mut self) -> Going {
+        let end = Instant::now() + LIFETIME;
+        while Instant::now() < end {
+            self.read_within(Duration::from_secs(1))?;
+            self.buffer.clear();
+            self.done = 0;
+        }
+        Ok(())
+    }
+
+    /// Neither reads nor writes until the client's socket is closed.
+    pub(super) fn freeze(&mut self) -> Going {
+        self.book.note(&self.entry, "frozen");
+        let ports = (self.socket.peer_addr(), self.socket.local_addr());
+        let end = Instant::now() + LIFETIME;
+        let mut missed = 0;
+        while Instant::now() < end {
+            let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+            let mut fds = [PollFd::new(&self.socket, gone)];
+            let look = Timespec::try_from(LOOK).ok();
+            if poll(&mut fds, look.as_ref()).is_ok_and(|ready| ready > 0) {
+                break;
+            }
+            // Its FIN may wait behind bytes for which there is no room: only then is the kernel asked.
+            let waiting = rustix::io::ioctl_fionread(&self.socket).unwrap_or(0);
+            if waiting >= FULL
+                && let (Ok(client), Ok(own)) = (&ports.0, &ports.1)
+                && client.ip().is_loopback()
+            {
+                let open = kernel::is_open(client.port(), own.port());
+                missed = if open { 0 } else { missed + 1 };
+                // The table is not read at one moment: a socket can be missed once while others come and go.
+                if missed == 2 {
+                    break;
+                }
+            }
+        }
+        self.book.ended(&self.entry, "gone");
+        Err(Over)
+    }
+
+    /// The next drop sends an RST.
+    pub(super) fn reset(&self) {
+        let _ = rustix::net::sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
+    }
+}
+
+/// Phoenix's clients ask by message, `[null,"REF","phoenix","heartbeat",{}]`, and any server of theirs
+/// answers it as a ping.
+fn phoenix_reply(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    let reference = text.strip_prefix(r#"[null,""#)?;
+    let reference = reference.strip_suffix(r#"","phoenix","heartbeat",{}]"#)?;
+    Some(format!(
+        r#"[null,"{reference}","phoenix","phx_reply",{{"status":"ok","response":{{}}}}]"#
+    ))
+}

@@ -1,0 +1,16 @@
+//! The torture course's server: what servers and networks do to a long-lived client, chosen by the
+//! URL's path, for clients in any language. It counts what it sees, and the counts are the judge.
+//!
+//! `ws://127.0.0.1:PORT/@ID/t1` is mode `t1` for the client `ID`; `http://127.0.0.1:PORT/report/ID`
+//! tells what was seen of it. Without `@ID` the client's name is the mode. [`MODES`] lists them all.
+
+pub mod book;
+mod connection;
+pub mod frames;
+pub mod kernel;
+mod modes;
+pub mod relay;
+mod server;
+
+pub use modes::{MODES, Times};
+pub use server::{OnTls, TortureServer};

@@ -1,0 +1,530 @@
+//! What the server does to a connection, by the path that it was asked for.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::connection::{Connection, Going, LIFETIME, Over, Request};
+use super::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
+
+/// The times that a client is told, which the server's own are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// A client asks after so much silence.
+    pub ping: Duration,
+    /// A client calls a connection dead after so much silence.
+    pub death: Duration,
+    /// A client gives up a dial after so long.
+    pub connect: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_secs(2),
+            death: Duration::from_secs(4),
+            connect: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Every path, and what happens there.
+pub const MODES: &[(&str, &str)] = &[
+    (
+        "t1",
+        "talks for half of `ping`, then freezes: TCP stays open, nothing more is read or said",
+    ),
+    ("t2", "freezes at once after the upgrade"),
+    ("t3", "the same as t1, for a client that goes on writing"),
+    ("t4", "answers pings, says nothing else"),
+    (
+        "t5",
+        "one message of 20 MB that takes four times `death`, then answers pings",
+    ),
+    (
+        "t6",
+        "20 000 numbered messages of 1 KiB as fast as they are taken, pings answered between them",
+    ),
+    ("t7", "talks every 200 ms and answers pings"),
+    ("t7/quiet", "answers pings, says nothing else"),
+    (
+        "t8",
+        "talks for half of `ping`, then freezes: for a process that is stopped after that",
+    ),
+    ("t9", "accepts the upgrade and drops TCP"),
+    ("t10/CODE", "accepts the upgrade and closes with CODE"),
+    ("t11/silent", "reads the request and never answers"),
+    (
+        "t11/half",
+        "answers half of the upgrade's head, and no more",
+    ),
+    (
+        "t12/STATUS",
+        "refuses the upgrade; 429 and 503 with `Retry-After: 2`",
+    ),
+    (
+        "t13/late",
+        "answers each ping 1.5 times `death` later, says nothing else",
+    ),
+    (
+        "t13/unasked",
+        "sends a pong that nobody asked for each half `death`, and no answers",
+    ),
+    ("t13/other", "answers pings with other bytes"),
+    ("t13/three", "answers each third ping, with its bytes"),
+    (
+        "t14",
+        "freezes the first connection; once the second is open, closes the first with 1008",
+    ),
+    (
+        "t14/dial",
+        "answers the first upgrade only when the dial was given up",
+    ),
+    (
+        "t15",
+        "100 000 numbered pings as fast as they are taken; notes what came of the answers",
+    ),
+    ("t16/reserved", "a frame with a reserved bit"),
+    ("t16/utf8", "a text that is no UTF-8"),
+    ("t16/control", "a fragmented ping"),
+    ("t16/length", "a frame that announces 2^63 bytes"),
+    ("t16/large", "announces 1 TB, and begins to send it"),
+    ("t16/half", "half a frame, then the end of the stream"),
+    ("t18", "talks every second and answers pings"),
+    (
+        "t20/BYTES",
+        "reads so many bytes, ends its side, reads the rest",
+    ),
+    ("t23", "talks for half of `ping`, then answers pings only"),
+    (
+        "t24",
+        "numbered messages, 200 a second; then, at random after 2 to 20 s, drops, closes, freezes or falls silent",
+    ),
+    ("echo", "echoes messages and answers pings"),
+];
+
+/// A parsed path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mode {
+    name: String,
+    argument: Option<u64>,
+}
+
+impl Mode {
+    /// Segments behind the mode are the client's own business (`/websocket` of Phoenix).
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let mut segments = path.split('/');
+        let first = segments.next()?;
+        let second = segments.next();
+        let is = |pattern: &str| MODES.iter().any(|(path, _)| *path == pattern);
+        if let Some(second) = second {
+            if let Ok(argument) = second.parse() {
+                return ["t10", "t12", "t20"].contains(&first).then(|| Self {
+                    name: first.to_owned(),
+                    argument: Some(argument),
+                });
+            }
+            let both = format!("{first}/{second}");
+            if is(&both) {
+                return Some(Self {
+                    name: both,
+                    argument: None,
+                });
+            }
+        }
+        is(first).then(|| Self {
+            name: first.to_owned(),
+            argument: None,
+        })
+    }
+
+    fn number(&self) -> u64 {
+        self.argument.unwrap_or_default()
+    }
+}
+
+/// The list of modes as text.
+#[must_use]
+pub(super) fn help() -> String {
+    let mut text = String::from(
+        "ws://HOST:PORT/@ID/MODE plays MODE for the client ID; http://HOST:PORT/report/ID tells what was seen.\n\n",
+    );
+    for (path, what) in MODES {
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "{path:<12} {what}");
+    }
+    text
+}
+
+/// Plays a connection to its end; `number` is how many the client has had.
+pub(super) fn play(
+    mode: &Mode,
+    number: u64,
+    request: &Request,
+    connection: &mut Connection<'_>,
+    times: &Times,
+) -> Going {
+    match mode.name.as_str() {
+        "t11/silent" => return connection.drain(),
+        "t11/half" => {
+            let head = request.accept();
+            connection.write(&head.as_bytes()[..head.len() / 2])?;
+            return connection.drain();
+        }
+        "t12" => return refuse(connection, mode.number()),
+        "t14/dial" if number == 1 => thread::sleep(times.connect + Duration::from_millis(700)),
+        _ => {}
+    }
+    connection.upgrade(request)?;
+    match mode.name.as_str() {
+        "t1" | "t3" => {
+            talk_for(connection, times.ping / 2)?;
+            connection.freeze()
+        }
+        "t2" => connection.freeze(),
+        "t4" | "t7/quiet" | "t14/dial" => connection.serve_for(LIFETIME),
+        "t5" => trickle(connection, times.death * 4),
+        "t6" => busy(connection),
+        "t7" => talk_for(connection, LIFETIME),
+        "t8" => {
+            talk_for(connection, times.ping / 2)?;
+            connection.freeze()
+        }
+        "t9" => Ok(()),
+        "t10" => close(connection, mode.number()),
+        "t13/late" => late(connection, times.death * 3 / 2),
+        "t13/unasked" => unasked(connection, times.death / 2),
+        "t13/other" => other(connection),
+        "t13/three" => three(connection),
+        "t14" => old_and_new(connection, number, times),
+        "t15" => flood(connection),
+        "t18" => beat(connection, Duration::from_secs(1), LIFETIME),
+        "t20" if number > 1 => connection.serve_for(LIFETIME),
+        "t20" => cut(connection, mode.number()),
+        "t23" => {
+            talk_for(connection, times.ping / 2)?;
+            connection.serve_for(LIFETIME)
+        }
+        "t24" => at_random(connection, number),
+        "echo" => echo(connection),
+        garbage => spoil(connection, garbage),
+    }
+}
+
+/// A numbered message each 200 ms; pings answered.
+fn talk_for(connection: &mut Connection<'_>, span: Duration) -> Going {
+    beat(connection, Duration::from_millis(200), span)
+}
+
+fn beat(connection: &mut Connection<'_>, interval: Duration, span: Duration) -> Going {
+    let end = Instant::now() + span;
+    let mut next = Instant::now();
+    let mut count = 0_u64;
+    while next < end {
+        connection.send(TEXT, format!(r#"{{"n":{count}}}"#).as_bytes())?;
+        count += 1;
+        next += interval;
+        while let Some(frame) = connection.frame_until(next)? {
+            connection.answer(&frame)?;
+        }
+    }
+    Ok(())
+}
+
+fn echo(connection: &mut Connection<'_>) -> Going {
+    while let Some(frame) = connection.frame_until(Instant::now() + LIFETIME)? {
+        match frame.first {
+            TEXT | BINARY => connection.send(frame.first, &frame.payload)?,
+            _ => connection.answer(&frame)?,
+        }
+    }
+    Ok(())
+}
+
+/// A single frame, so that nothing can be said in between.
+fn trickle(connection: &mut Connection<'_>, span: Duration) -> Going {
+    const SIZE: usize = 20_000_000;
+    const PIECES: u32 = 100;
+    let frame = frames::encode(BINARY, &vec![b'.'; SIZE]);
+    let pieces: Vec<&[u8]> = frame
+        .chunks(frame.len().div_ceil(PIECES as usize))
+        .collect();
+    for piece in pieces {
+        connection.write(piece)?;
+        // Looked at, not answered: a pong cannot stand inside a frame.
+        while connection
+            .frame_until(Instant::now() + span / PIECES)?
+            .is_some()
+        {}
+    }
+    connection.book.note(&connection.entry, "whole");
+    connection.serve_for(LIFETIME)
+}
+
+/// Written by a thread of its own, so that pings are read while the client takes nothing.
+fn busy(connection: &mut Connection<'_>) -> Going {
+    const MESSAGES: u64 = 20_000;
+    let (pongs, waiting) = mpsc::channel::<Vec<u8>>();
+    let Ok(mut writer) = connection.socket.try_clone() else {
+        return Err(Over);
+    };
+    // The application's pause is longer than any time limit of ours should be.
+    let _ = writer.set_write_timeout(None);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for n in 0..MESSAGES {
+                for pong in waiting.try_iter() {
+                    writer.write_all(&frames::encode(PONG, &pong))?;
+                }
+                let mut text = format!(r#"{{"n":{n},"pad":""#);
+                text.push_str(&".".repeat(1000));
+                text.push_str("\"}");
+                writer.write_all(&frames::encode(TEXT, text.as_bytes()))?;
+            }
+            writer.write_all(&frames::encode(TEXT, br#"{"end":true}"#))?;
+            for pong in waiting {
+                writer.write_all(&frames::encode(PONG, &pong))?;
+            }
+            std::io::Result::Ok(())
+        });
+        let end = Instant::now() + LIFETIME;
+        while let Some(frame) = connection.frame_until(end)? {
+            match frame.first {
+                // The writer may be gone with the connection.
+                PING => drop(pongs.send(frame.payload)),
+                CLOSE => break,
+                _ => {}
+            }
+        }
+        // A writer that is stuck must not keep the thread.
+        let _ = connection.socket.shutdown(Shutdown::Both);
+        Ok(())
+    })
+}
+
+fn close(connection: &mut Connection<'_>, code: u64) -> Going {
+    connection.send(CLOSE, &(code as u16).to_be_bytes())?;
+    let end = Instant::now() + Duration::from_secs(2);
+    while let Some(frame) = connection.frame_until(end)? {
+        if frame.first == CLOSE {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn refuse(connection: &mut Connection<'_>, status: u64) -> Going {
+    let extra = match status {
+        429 | 503 => "Retry-After: 2\r\n",
+        301 | 302 | 307 | 308 => "Location: /elsewhere\r\n",
+        _ => "",
+    };
+    connection.write(
+        format!(
+            "HTTP/1.1 {status} Refused\r\n{extra}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        .as_bytes(),
+    )
+}
+
+fn late(connection: &mut Connection<'_>, delay: Duration) -> Going {
+    let mut due: Vec<(Instant, Vec<u8>)> = Vec::new();
+    loop {
+        let next = due
+            .first()
+            .map_or_else(|| Instant::now() + LIFETIME, |(at, _)| *at);
+        match connection.frame_until(next)? {
+            Some(frame) if frame.first == PING => due.push((Instant::now() + delay, frame.payload)),
+            Some(frame) if frame.first == CLOSE => return connection.answer(&frame),
+            Some(_) => {}
+            None if due.is_empty() => return Ok(()),
+            None => {
+                let (_, payload) = due.remove(0);
+                connection.send(PONG, &payload)?;
+            }
+        }
+    }
+}
+
+fn unasked(connection: &mut Connection<'_>, interval: Duration) -> Going {
+    let end = Instant::now() + LIFETIME;
+    while Instant::now() < end {
+        connection.send(PONG, b"unasked")?;
+        let next = Instant::now() + interval;
+        while let Some(frame) = connection.frame_until(next)? {
+            if frame.first == CLOSE {
+                return connection.answer(&frame);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn other(connection: &mut Connection<'_>) -> Going {
+    while let Some(frame) = connection.frame_until(Instant::now() + LIFETIME)? {
+        match frame.first {
+            PING => connection.send(PONG, b"other bytes")?,
+            _ => connection.answer(&frame)?,
+        }
+    }
+    Ok(())
+}
+
+fn three(connection: &mut Connection<'_>) -> Going {
+    let mut pings = 0_u32;
+    while let Some(frame) = connection.frame_until(Instant::now() + LIFETIME)? {
+        pings += u32::from(frame.first == PING);
+        if frame.first != PING || pings.is_multiple_of(3) {
+            connection.answer(&frame)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first connection's late close arrives when the second is open.
+fn old_and_new(connection: &mut Connection<'_>, number: u64, times: &Times) -> Going {
+    if number > 1 {
+        return talk_for(connection, LIFETIME);
+    }
+    talk_for(connection, times.ping / 2)?;
+    let id = connection.entry.id().to_owned();
+    let end = Instant::now() + times.death * 3;
+    while Instant::now() < end && connection.book.connects(&id) < 2 {
+        thread::sleep(Duration::from_millis(20));
+    }
+    thread::sleep(Duration::from_millis(300));
+    // It may be reset already: then nothing can arrive.
+    connection.send(CLOSE, &1008_u16.to_be_bytes())?;
+    connection.drain()
+}
+
+fn flood(connection: &mut Connection<'_>) -> Going {
+    const PINGS: u64 = 100_000;
+    let Ok(mut writer) = connection.socket.try_clone() else {
+        return Err(Over);
+    };
+    let (answered, in_order) = thread::scope(|scope| {
+        scope.spawn(move || {
+            for n in 0..PINGS {
+                if writer
+                    .write_all(&frames::encode(PING, &n.to_be_bytes()))
+                    .is_err()
+                {
+                    break;
+                }
+            }
+        });
+        let (mut answered, mut in_order) = (0_u64, true);
+        let end = Instant::now() + Duration::from_secs(60);
+        while answered < PINGS {
+            match connection.frame_until(end) {
+                Ok(Some(frame)) if frame.first == PONG => {
+                    in_order &= frame.payload == answered.to_be_bytes();
+                    answered += 1;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(Over) => break,
+            }
+        }
+        if answered < PINGS {
+            // The writer may be stuck.
+            let _ = connection.socket.shutdown(Shutdown::Both);
+        }
+        (answered, in_order)
+    });
+    let order = if in_order { "in order" } else { "not in order" };
+    connection
+        .book
+        .note(&connection.entry, format!("{answered} answers, {order}"));
+    connection.serve_for(LIFETIME)
+}
+
+fn spoil(connection: &mut Connection<'_>, what: &str) -> Going {
+    match what {
+        "t16/reserved" => connection.write(&[0xf1, 1, b'x'])?,
+        "t16/utf8" => connection.send(TEXT, &[0xc3, 0x28])?,
+        "t16/control" => connection.write(&[0x09, 1, b'x'])?,
+        "t16/length" => connection.write(&[BINARY, 127, 0x80, 0, 0, 0, 0, 0, 0, 0])?,
+        "t16/large" => {
+            connection.write(&[BINARY, 127, 0, 0, 0, 0xe8, 0xd4, 0xa5, 0x10, 0])?;
+            let mebibyte = vec![b'.'; 1 << 20];
+            for _ in 0..512 {
+                connection.write(&mebibyte)?;
+            }
+        }
+        "t16/half" => {
+            connection.write(&frames::encode(TEXT, b"half a frame")[..7])?;
+            return Ok(());
+        }
+        _ => return Ok(()),
+    }
+    connection.drain()
+}
+
+/// Half-closed after so many bytes: what the client had handed to its system still arrives.
+fn cut(connection: &mut Connection<'_>, bytes: u64) -> Going {
+    let end = Instant::now() + LIFETIME;
+    // Frames are counted, so the cut falls behind the frame with that byte.
+    let mut read = 0;
+    while read < bytes {
+        match connection.frame_until(end)? {
+            Some(frame) => read += frame.payload.len() as u64,
+            None => return Ok(()),
+        }
+    }
+    let _ = connection.socket.shutdown(Shutdown::Write);
+    connection.book.note(&connection.entry, "cut");
+    let end = Instant::now() + Duration::from_secs(30);
+    while connection.frame_until(end)?.is_some() {}
+    Ok(())
+}
+
+/// The endurance run's: each connection has a fault of its own, from its number.
+fn at_random(connection: &mut Connection<'_>, number: u64) -> Going {
+    // SplitMix64: the same run has the same faults.
+    let mut seed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    seed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    seed = (seed ^ (seed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    seed ^= seed >> 31;
+    let span = Duration::from_millis(2_000 + seed % 18_000);
+    beat(connection, Duration::from_millis(5), span)?;
+    match (seed >> 32) % 6 {
+        0 => Ok(()),
+        1 => {
+            connection.reset();
+            Ok(())
+        }
+        2 => close(connection, 1001),
+        3 => connection.freeze(),
+        4 => connection.listen(),
+        _ => {
+            connection.write(&[TEXT, 100, b'h', b'a', b'l', b'f'])?;
+            connection.freeze()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_mode_is_parsed_and_others_are_not() {
+        for (path, _) in MODES {
+            let path = path
+                .replace("CODE", "1008")
+                .replace("STATUS", "503")
+                .replace("BYTES", "9");
+            assert!(Mode::parse(&path).is_some(), "{path}");
+            assert!(
+                Mode::parse(&format!("{path}/websocket")).is_some(),
+                "{path}"
+            );
+        }
+        assert_eq!(Mode::parse("t99"), None);
+        assert_eq!(Mode::parse("t4/17"), None);
+    }
+}
