@@ -126,6 +126,11 @@ impl<S: Read + Write> Session<S> {
         self.ws.get_mut().wire_mut().get_mut()
     }
 
+    /// Gives back memory that only a busy connection needs.
+    pub(crate) fn relax(&mut self) {
+        self.ws.get_mut().wire_mut().relax();
+    }
+
     /// Reading waits until the pongs are written.
     pub(crate) fn holds_reading(&self) -> bool {
         self.pongs.bytes() > PONG_BACKLOG

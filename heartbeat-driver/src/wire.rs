@@ -16,6 +16,38 @@ pub(crate) struct Wire<S> {
     /// The stream took nothing at the last write: it is worth waiting until it is writable.
     pub(crate) write_blocked: bool,
     write_error: Option<io::Error>,
+    ahead: Ahead,
+}
+
+/// What is read at once from a stream that has much to say.
+const AHEAD: usize = 64 * 1024;
+
+/// Reads of at least this many bytes may be worth a larger one: not those of a TLS header.
+const LARGE: usize = 512;
+
+/// Bytes read beyond what was asked for, while the stream has more than fits into a read.
+///
+/// A system call costs as much as ten messages. A small buffer makes many of them, a large one for each
+/// connection makes idle connections dear: so there is a large one, only while it is used.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// Empty, or [`AHEAD`] bytes.
+    buffer: Vec<u8>,
+    at: usize,
+    end: usize,
+    /// The last read has filled its buffer.
+    full: bool,
+    /// Used since the last [`Wire::relax`].
+    used: bool,
+}
+
+impl Ahead {
+    fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let count = buffer.len().min(self.end - self.at);
+        buffer[..count].copy_from_slice(&self.buffer[self.at..self.at + count]);
+        self.at += count;
+        count
+    }
 }
 
 impl<S> Wire<S> {
@@ -26,6 +58,14 @@ impl<S> Wire<S> {
             written: 0,
             write_blocked: false,
             write_error: None,
+            ahead: Ahead::default(),
+        }
+    }
+
+    /// Gives back the memory for reading ahead, unless it was used since the last call.
+    pub(crate) fn relax(&mut self) {
+        if !std::mem::take(&mut self.ahead.used) && self.ahead.at == self.ahead.end {
+            self.ahead = Ahead::default();
         }
     }
 
@@ -66,9 +106,24 @@ fn uninterrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T>
 
 impl<S: Read> Read for Wire<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = uninterrupted(|| self.io.read(buffer))?;
+        if self.ahead.at < self.ahead.end {
+            return Ok(self.ahead.take(buffer));
+        }
+        if !std::mem::take(&mut self.ahead.full) {
+            let count = uninterrupted(|| self.io.read(buffer))?;
+            self.read += count as u64;
+            self.ahead.full = count == buffer.len() && count >= LARGE;
+            return Ok(count);
+        }
+        let ahead = &mut self.ahead;
+        ahead.used = true;
+        ahead.buffer.resize(AHEAD, 0);
+        let count = uninterrupted(|| self.io.read(&mut ahead.buffer))?;
         self.read += count as u64;
-        Ok(count)
+        (ahead.at, ahead.end) = (0, count);
+        // Much has come: more may have come meanwhile.
+        ahead.full = count >= AHEAD / 4;
+        Ok(ahead.take(buffer))
     }
 }
 
@@ -93,5 +148,97 @@ impl<S: Write> Write for Wire<S> {
         }
         let result = uninterrupted(|| self.io.flush());
         self.keep(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream with `left` bytes, numbered, that counts how often it is asked.
+    struct Numbered {
+        left: usize,
+        next: u8,
+        asked: usize,
+    }
+
+    impl Read for Numbered {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.asked += 1;
+            let count = buffer.len().min(self.left);
+            if count == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            for byte in &mut buffer[..count] {
+                *byte = self.next;
+                self.next = self.next.wrapping_add(1);
+            }
+            self.left -= count;
+            Ok(count)
+        }
+    }
+
+    fn wire(left: usize) -> Wire<Numbered> {
+        Wire::new(Numbered {
+            left,
+            next: 0,
+            asked: 0,
+        })
+    }
+
+    /// Reads until nothing is left, in pieces; every byte must come once and in its place.
+    fn drain(wire: &mut Wire<Numbered>, piece: usize, first: u8) -> usize {
+        let (mut buffer, mut total) = (vec![0; piece], 0);
+        while let Ok(count) = wire.read(&mut buffer) {
+            for (at, byte) in buffer[..count].iter().enumerate() {
+                assert_eq!(*byte, first.wrapping_add((total + at) as u8));
+            }
+            total += count;
+        }
+        total
+    }
+
+    #[test]
+    fn a_busy_stream_is_read_ahead_and_every_byte_comes_once() {
+        for (len, piece) in [
+            (1_000_000, 4096),
+            (AHEAD + 4096, 4096),
+            (100_000, 700),
+            (5, 4096),
+        ] {
+            let mut wire = wire(len);
+            assert_eq!(drain(&mut wire, piece, 0), len);
+            assert_eq!(wire.read, len as u64);
+        }
+        let mut busy = wire(1_000_000);
+        drain(&mut busy, 4096, 0);
+        assert!(busy.io.asked <= 1_000_000 / AHEAD + 4, "{}", busy.io.asked);
+    }
+
+    #[test]
+    fn a_quiet_stream_holds_no_memory_for_reading_ahead() {
+        let mut wire = wire(4095);
+        drain(&mut wire, 4096, 0);
+        assert_eq!(wire.ahead.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_is_given_back_after_a_quiet_while_and_never_with_bytes_in_it() {
+        let mut wire = wire(200_000);
+        let mut buffer = vec![0; 4096];
+        wire.read(&mut buffer).unwrap();
+        wire.read(&mut buffer).unwrap();
+        assert!(wire.ahead.end > wire.ahead.at, "read ahead");
+        for _ in 0..3 {
+            wire.relax();
+        }
+        assert_eq!(drain(&mut wire, 4096, (2 * 4096) as u8), 200_000 - 2 * 4096);
+        wire.relax();
+        assert!(
+            wire.ahead.buffer.capacity() >= AHEAD,
+            "it was used just now"
+        );
+        wire.relax();
+        assert_eq!(wire.ahead.buffer.capacity(), 0);
     }
 }

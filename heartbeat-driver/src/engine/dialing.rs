@@ -90,6 +90,7 @@ impl<S: Read + Write> Engine<S> {
     }
 
     /// Goes on with the making of a request, if its future has something to say.
+    #[inline(never)]
     pub(super) fn prepare(&mut self, clock: &impl Clock) -> ReadOn {
         let Link::Preparing {
             begun,
@@ -168,6 +169,7 @@ impl<S: Read + Write> Engine<S> {
         self.step(now, Input::Closed(conn, cause));
     }
 
+    #[inline(never)]
     pub(super) fn upgrade(&mut self, clock: &impl Clock) -> ReadOn {
         let Link::Upgrading { begun, upgrade } = &mut self.link else {
             return ReadOn::Dry;

@@ -16,7 +16,8 @@ use crate::options::SharedDialect;
 use crate::session::Heard;
 
 impl<S: Read + Write> Engine<S> {
-    #[inline]
+    // Always: what is read is then made where it is wanted, not moved there.
+    #[inline(always)]
     pub(super) fn read(&mut self, clock: &impl Clock) -> ReadOn {
         let reads = self.reads();
         let session = match &mut self.link {
@@ -27,11 +28,6 @@ impl<S: Read + Write> Engine<S> {
         };
         let conn = session.conn;
         let message = match session.read() {
-            Heard::Dry => return ReadOn::Dry,
-            Heard::Ended(cause, detail) => {
-                self.lost(conn, cause, detail, clock.now());
-                return ReadOn::Again;
-            }
             Heard::Frame(Frame::Text(text)) => {
                 if self.tracks {
                     self.options.dialect.track(&text, &mut self.tracked);
@@ -57,6 +53,21 @@ impl<S: Read + Write> Engine<S> {
                     }
                 }
             }
+            Heard::Dry => return ReadOn::Dry,
+            rare => return self.rare(conn, rare, clock),
+        };
+        session.unreported += 1;
+        if session.unreported >= BURST {
+            self.settle(clock.now());
+        }
+        self.deliver(conn, message, clock)
+    }
+
+    /// Control frames and ends.
+    #[inline(never)]
+    fn rare(&mut self, conn: ConnId, heard: Heard, clock: &impl Clock) -> ReadOn {
+        match heard {
+            Heard::Ended(cause, detail) => self.lost(conn, cause, detail, clock.now()),
             Heard::Frame(Frame::Ping(payload)) => {
                 return self.heartbeat(conn, Received::Ping(&payload), clock);
             }
@@ -64,21 +75,18 @@ impl<S: Read + Write> Engine<S> {
                 return self.heartbeat(conn, Received::Pong(&payload), clock);
             }
             Heard::Frame(Frame::Close(frame)) => {
-                session.answer_close();
+                if let Link::Open(session) = &mut self.link {
+                    session.answer_close();
+                }
                 let code = frame.as_ref().map_or(1005, close_code);
                 let detail = frame
                     .filter(|frame| !frame.reason.is_empty())
                     .map(|frame| frame.reason.as_str().into());
                 self.lost(conn, Cause::Close(code), detail, clock.now());
-                return ReadOn::Again;
             }
-            Heard::Frame(Frame::Frame(_)) => return ReadOn::Again,
-        };
-        session.unreported += 1;
-        if session.unreported >= BURST {
-            self.settle(clock.now());
+            Heard::Frame(_) | Heard::Dry => {}
         }
-        self.deliver(conn, message, clock)
+        ReadOn::Again
     }
 
     #[inline]
@@ -169,6 +177,9 @@ impl<S: Read + Write> Engine<S> {
             }
         }
         if self.is_due(now) && self.may_dial(now) {
+            if let Link::Open(session) = &mut self.link {
+                session.relax();
+            }
             let kicked = self.gate.take_kick();
             self.step(now, if kicked { Input::Kick } else { Input::Tick });
         }

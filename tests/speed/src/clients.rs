@@ -1,0 +1,308 @@
+//! The clients, each through its public interface: connect, take `count` messages, look at each.
+
+use std::future::poll_fn;
+use std::hint::black_box;
+use std::io;
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::Meter;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Every client's name, what it is measured against first.
+pub(crate) const ALL: &[&str] = &[
+    "raw-tokio-tungstenite",
+    "raw-tokio-tungstenite-4k",
+    "raw-tungstenite",
+    "raw-tungstenite-4k",
+    "heartbeat-tokio-in-place",
+    "heartbeat-tokio-task",
+    "heartbeat-blocking-in-place",
+    "heartbeat-blocking-thread",
+    "tokio-websockets",
+    "fastwebsockets",
+    "ezsockets",
+    "floor",
+];
+
+/// Receives `count` messages with the client of this name.
+pub(crate) fn receive(name: &str, url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    match name {
+        "raw-tungstenite" => raw_tungstenite(url, count, 128 * 1024, meter),
+        "raw-tungstenite-4k" => raw_tungstenite(url, count, 4096, meter),
+        "heartbeat-blocking-in-place" => blocking_in_place(url, count, meter),
+        "heartbeat-blocking-thread" => blocking_thread(url, count, meter),
+        _ => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                match name {
+                    "raw-tokio-tungstenite" => raw_tokio(url, count, 128 * 1024, meter).await,
+                    "raw-tokio-tungstenite-4k" => raw_tokio(url, count, 4096, meter).await,
+                    "heartbeat-tokio-in-place" => tokio_in_place(url, count, meter).await,
+                    "heartbeat-tokio-task" => tokio_task(url, count, meter).await,
+                    "tokio-websockets" => tokio_websockets(url, count, meter).await,
+                    "fastwebsockets" => fastwebsockets(url, count, meter).await,
+                    "ezsockets" => ezsockets(url, count, meter).await,
+                    "floor" => floor(url, count, meter).await,
+                    _ => Err(format!("{name:?} is none of {ALL:?}").into()),
+                }
+            })
+        }
+    }
+}
+
+fn raw_tungstenite(url: &str, count: u64, buffer: usize, meter: &mut Meter) -> Result<()> {
+    let config = tungstenite::protocol::WebSocketConfig::default().read_buffer_size(buffer);
+    let (mut ws, _) = tungstenite::client::connect_with_config(url, Some(config), 0)?;
+    meter.start();
+    for _ in 0..count {
+        black_box(ws.read()?.len());
+    }
+    meter.stop();
+    Ok(())
+}
+
+async fn raw_tokio(url: &str, count: u64, buffer: usize, meter: &mut Meter) -> Result<()> {
+    let config = tungstenite::protocol::WebSocketConfig::default().read_buffer_size(buffer);
+    let (mut ws, _) = tokio_tungstenite::connect_async_with_config(url, Some(config), true).await?;
+    meter.start();
+    for _ in 0..count {
+        black_box(ws.next().await.ok_or("ended")??.len());
+    }
+    meter.stop();
+    Ok(())
+}
+
+async fn tokio_in_place(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    use heartbeat_tokio::{Event, InPlace, Options};
+    let mut client = InPlace::new(Options::new(url)?)?;
+    let mut left = count;
+    while left > 0 {
+        match client.next().await.ok_or("ended")? {
+            Event::Message { message, .. } => {
+                black_box(message.len());
+                left -= 1;
+            }
+            Event::Connected { .. } => meter.start(),
+            other => {
+                black_box(other);
+            }
+        }
+    }
+    meter.stop();
+    Ok(())
+}
+
+async fn tokio_task(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    use heartbeat_tokio::{Client, Event, Options};
+    let mut client = Client::spawn(Options::new(url)?)?;
+    let mut left = count;
+    while left > 0 {
+        match client.next().await.ok_or("ended")? {
+            Event::Message { message, .. } => {
+                black_box(message.len());
+                left -= 1;
+            }
+            Event::Connected { .. } => meter.start(),
+            other => {
+                black_box(other);
+            }
+        }
+    }
+    meter.stop();
+    Ok(())
+}
+
+fn blocking_in_place(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    use heartbeat_blocking::{Event, InPlace, Options};
+    let mut client = InPlace::new(Options::new(url)?)?;
+    let mut left = count;
+    while left > 0 {
+        match client.next().ok_or("ended")? {
+            Event::Message { message, .. } => {
+                black_box(message.len());
+                left -= 1;
+            }
+            Event::Connected { .. } => meter.start(),
+            other => {
+                black_box(other);
+            }
+        }
+    }
+    meter.stop();
+    Ok(())
+}
+
+fn blocking_thread(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    use heartbeat_blocking::{Client, Event, Options};
+    let mut client = Client::spawn(Options::new(url)?)?;
+    let mut left = count;
+    while left > 0 {
+        match client.next().ok_or("ended")? {
+            Event::Message { message, .. } => {
+                black_box(message.len());
+                left -= 1;
+            }
+            Event::Connected { .. } => meter.start(),
+            other => {
+                black_box(other);
+            }
+        }
+    }
+    meter.stop();
+    Ok(())
+}
+
+async fn tokio_websockets(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    let (mut ws, _) = tokio_websockets::ClientBuilder::new()
+        .uri(url)?
+        .connect()
+        .await?;
+    meter.start();
+    for _ in 0..count {
+        black_box(ws.next().await.ok_or("ended")??.as_payload().len());
+    }
+    meter.stop();
+    Ok(())
+}
+
+/// The request by hand, as fastwebsockets' own needs hyper; returns the socket after the answer.
+async fn upgraded(url: &str) -> Result<TcpStream> {
+    let url = url::Url::parse(url)?;
+    let (host, port) = (
+        url.host_str().ok_or("no host")?,
+        url.port().ok_or("no port")?,
+    );
+    let mut socket = TcpStream::connect((host, port)).await?;
+    socket.set_nodelay(true)?;
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        url.path()
+    );
+    socket.write_all(request.as_bytes()).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await?);
+    }
+    Ok(socket)
+}
+
+async fn fastwebsockets(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    let socket = upgraded(url).await?;
+    let ws = fastwebsockets::WebSocket::after_handshake(socket, fastwebsockets::Role::Client);
+    let mut ws = fastwebsockets::FragmentCollector::new(ws);
+    meter.start();
+    for _ in 0..count {
+        black_box(ws.read_frame().await?.payload.len());
+    }
+    meter.stop();
+    Ok(())
+}
+
+/// The least that a message can cost on tokio: reads into one buffer, finds the frames, checks UTF-8,
+/// hands out slices. No client does so little; it says how far from the floor one is.
+async fn floor(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    let socket = upgraded(url).await?;
+    meter.start();
+    let (mut buffer, mut end) = (vec![0; 64 * 1024], 0);
+    let mut left = count;
+    while left > 0 {
+        poll_fn(|cx| socket.poll_read_ready(cx)).await?;
+        match socket.try_read(&mut buffer[end..]) {
+            Ok(0) => return Err("ended".into()),
+            Ok(read) => end += read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let mut at = 0;
+        while left > 0 {
+            let rest = &buffer[at..end];
+            let (len, head) = match rest {
+                [_, 126, high, low, ..] => (u16::from_be_bytes([*high, *low]) as usize, 4),
+                [_, len @ 0..=125, ..] => (*len as usize, 2),
+                _ => break,
+            };
+            let Some(payload) = rest.get(head..head + len) else {
+                break;
+            };
+            black_box(std::str::from_utf8(payload)?.len());
+            at += head + len;
+            left -= 1;
+        }
+        buffer.copy_within(at..end, 0);
+        end -= at;
+    }
+    meter.stop();
+    Ok(())
+}
+
+struct Ez {
+    started: tokio::sync::mpsc::UnboundedSender<bool>,
+    left: u64,
+}
+
+#[async_trait::async_trait]
+impl ezsockets::ClientExt for Ez {
+    type Call = ();
+
+    async fn on_text(
+        &mut self,
+        text: ezsockets::Utf8Bytes,
+    ) -> std::result::Result<(), ezsockets::Error> {
+        black_box(text.len());
+        self.left -= 1;
+        if self.left == 0 {
+            self.started.send(false)?;
+        }
+        Ok(())
+    }
+
+    async fn on_binary(
+        &mut self,
+        _: ezsockets::Bytes,
+    ) -> std::result::Result<(), ezsockets::Error> {
+        Ok(())
+    }
+
+    async fn on_call(&mut self, (): ()) -> std::result::Result<(), ezsockets::Error> {
+        Ok(())
+    }
+
+    async fn on_connect(&mut self) -> std::result::Result<(), ezsockets::Error> {
+        self.started.send(true)?;
+        Ok(())
+    }
+}
+
+async fn ezsockets(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    let (started, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let config = ezsockets::ClientConfig::new(url);
+    let (_handle, ending) = ezsockets::connect(
+        |_| Ez {
+            started,
+            left: count,
+        },
+        config,
+    )
+    .await;
+    let mut ending = pin!(ending);
+    loop {
+        tokio::select! {
+            told = told.recv() => match told {
+                Some(true) => meter.start(),
+                _ => {
+                    meter.stop();
+                    return Ok(());
+                }
+            },
+            ended = &mut ending => return ended.map_err(|error| error.to_string().into()),
+        }
+    }
+}
