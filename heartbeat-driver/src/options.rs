@@ -300,7 +300,9 @@ impl Options {
     }
 
     /// Bytes read at once, and the size of a connection's read buffer. At least 512, default 4096
-    /// (tungstenite's own default, 128 KiB, is made for a few very busy connections).
+    /// (tungstenite's own default, 128 KiB, is made for a few very busy connections). While there is
+    /// more than fits, 64 KiB are read at once, from memory that is given back when it was not used
+    /// between two heartbeats.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.read_buffer = bytes.max(512);
