@@ -22,7 +22,8 @@ use heartbeat_core::{
 };
 use serde_json::{Value, json};
 
-const USAGE: &str = "usage: dialect NAME-or-FILE [--json] [--set NAME=VALUE]… < messages
+const USAGE: &str = "\
+usage: dialect NAME-or-FILE [--json] [--set NAME=VALUE]… < messages
        dialect NAME-or-FILE --lint [--config FILE-or-JSON] [--proxy DURATION]
        dialect --list";
 
@@ -43,6 +44,10 @@ fn run() -> io::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
+            "--help" | "-h" => {
+                writeln!(io::stdout(), "{USAGE}")?;
+                return Ok(ExitCode::SUCCESS);
+            }
             "--list" => return list(),
             "--json" => teller.json = true,
             "--lint" => lints = true,
@@ -56,14 +61,14 @@ fn run() -> io::Result<ExitCode> {
                 let setting = arguments.next().unwrap_or_default();
                 let (name, value) = setting
                     .split_once('=')
-                    .ok_or_else(|| io::Error::other(USAGE))?;
+                    .ok_or_else(|| bad(format!("--set \"{setting}\": NAME=VALUE is expected")))?;
                 teller.variables.insert(name.into(), value.into());
             }
             name if dialect.is_none() && !name.starts_with("--") => dialect = Some(find(name)?),
-            _ => return Err(io::Error::other(USAGE)),
+            other => return Err(bad(format!("unexpected argument \"{other}\"\n{USAGE}"))),
         }
     }
-    let dialect = dialect.ok_or_else(|| bad(USAGE))?;
+    let dialect = dialect.ok_or_else(|| bad(format!("no dialect is named\n{USAGE}")))?;
     if lints {
         return lint(&dialect, config, proxy);
     }
@@ -127,6 +132,20 @@ fn lint(
         writeln!(output, "warning: {lint}")?;
     }
     output.flush()?;
+    if lints.is_empty() {
+        let unknown = match dialect {
+            AnyDialect::Named(entry) => entry.server_timeout.is_none(),
+            _ => true,
+        };
+        eprintln!(
+            "nothing speaks against it{}",
+            if unknown {
+                "; after what silence the service closes is not known"
+            } else {
+                ""
+            }
+        );
+    }
     Ok(ExitCode::from(u8::from(!lints.is_empty())))
 }
 

@@ -74,10 +74,20 @@ impl fmt::Debug for Instant {
 }
 
 /// A length of time in nanoseconds, eight bytes. All ones means "off": a deadline that never comes.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(transparent))]
 pub(crate) struct Span(u64);
+
+/// `90s` or `off`: a configuration's `Debug` is read by people.
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.option() {
+            Some(duration) => duration.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
 
 impl Span {
     pub(crate) const OFF: Self = Self(u64::MAX);
@@ -149,6 +159,12 @@ impl<C: Clock + ?Sized> Clock for &C {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_shows_itself_as_people_write_it() {
+        let spans = [Duration::from_secs(90), Duration::from_millis(1500)].map(Span::new);
+        assert_eq!(alloc::format!("{spans:?} {:?}", Span::OFF), "[90s, 1.5s] off");
+    }
 
     #[test]
     fn arithmetic_saturates_at_both_ends() {

@@ -43,6 +43,15 @@ const REFUSALS: &[(&str, &str)] = &[
     ("{", "not JSON"),
     ("[]", "`dialect` is []: expected an object"),
     (
+        // Of a long value enough is shown to know it again.
+        r#"[{"name": "a whole file of the catalogue", "dialect": {"rules": [{"text": "ping", "reply": "pong"}]}}]"#,
+        r#"`dialect` is [{"dialect":{"rules":[{"reply":"pong","text":"ping"}]},"name":"a whole file of t…: expected an object"#,
+    ),
+    (
+        r#"{"rules": [{"text": "ping", "reply": {"text": "pong"}}]}"#,
+        r#"`rules[0].reply` is {"text":"pong"}: expected a text, or {"bytes": "029106"}"#,
+    ),
+    (
         r#"{"rule": []}"#,
         "unknown key `rule`; known are rules, ping",
     ),

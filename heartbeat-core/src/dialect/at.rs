@@ -16,6 +16,9 @@ pub(super) type Result<T> = core::result::Result<T, DescriptionError>;
 /// The longest string or number of bytes that a rule compares with.
 const MAX_LITERAL: usize = 256;
 
+/// How many characters of a wrong value an error shows: enough to know it again.
+const MAX_SHOWN: usize = 80;
+
 /// Where a value stands, for the error that it may deserve: `rules[2].json`.
 pub(super) struct At(String);
 
@@ -49,7 +52,11 @@ impl At {
     // ---- errors -------------------------------------------------------------------------------
 
     pub(super) fn wrong(&self, value: Option<&Value>, expected: &'static str) -> DescriptionError {
-        let found = value.map_or_else(|| "missing".into(), Value::to_string);
+        let mut found = value.map_or_else(|| "missing".into(), Value::to_string);
+        if let Some((end, _)) = found.char_indices().nth(MAX_SHOWN) {
+            found.truncate(end);
+            found.push('…');
+        }
         self.found(found, expected)
     }
 

@@ -299,13 +299,10 @@ impl Loader {
                 };
                 Template::parse(at, text, find, has_prefix)?
             }
-            Value::Object(_) => {
-                let fields = at.object(value, "bytes")?;
-                let bytes = fields
-                    .get("bytes")
-                    .ok_or_else(|| at.wrong(Some(value), expected))?;
-                Template::Binary(at.key("bytes").bytes(bytes)?)
-            }
+            Value::Object(fields) => match fields.get("bytes") {
+                Some(bytes) if fields.len() == 1 => Template::Binary(at.key("bytes").bytes(bytes)?),
+                _ => return Err(at.wrong(Some(value), expected)),
+            },
             _ => return Err(at.wrong(Some(value), expected)),
         };
         self.add(at, template)
