@@ -182,7 +182,7 @@ fn a_refusal_names_the_value_and_the_rule() {
         (
             r#""duration": "25m""#,
             r#""duration": "10m""#,
-            "an incident must be over within",
+            "(incidents[0]): an incident must be over within `duration`",
         ),
         (
             r#""duration": "25m""#,

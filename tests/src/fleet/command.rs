@@ -23,7 +23,7 @@ usage: fleet [SCENARIO]... [--json] [--pictures DIR] [--jitter PERCENT,...] [--s
 
 Simulates a fleet of clients, each a real machine of heartbeat-core, against a modelled server farm.
 SCENARIO is a JSON file or the name of one that ships; without any, all of them but quiet-day are run:
-  cold-outage  rolling-restart  flapping  nine-o-clock  balancer-idle  latency-spikes  quiet-day
+  cold-outage  rolling-restart  restart-with-1012  flapping  nine-o-clock  balancer-idle  latency-spikes  quiet-day
 
   --json                 one JSON object a scenario, with every series, instead of tables
   --pictures DIR         writes DIR/SCENARIO.svg: dials against capacity, share of the fleet open, delays
@@ -142,7 +142,9 @@ fn read(name: &str) -> Result<Scenario, String> {
     let shipped = SHIPPED.into_iter().chain([QUIET_DAY]);
     let text = match shipped.into_iter().find(|(shipped, _)| *shipped == name) {
         Some((_, text)) => text.to_owned(),
-        None => fs::read_to_string(name).map_err(|error| format!("{name}: {error}"))?,
+        None => fs::read_to_string(name).map_err(|error| {
+            format!("{name} is neither a scenario that ships nor a file that can be read: {error}")
+        })?,
     };
     Scenario::from_json(&text).map_err(|error| format!("{name}: {error}"))
 }

@@ -434,11 +434,12 @@ impl Scenario {
                 "it must be at least 1s",
             )?;
         }
-        for incident in &self.incidents {
+        for (index, incident) in self.incidents.iter().enumerate() {
+            let ends = incident.ends(self.farm.nodes);
             rule(
-                incident.ends(self.farm.nodes) <= self.duration.0,
+                ends <= self.duration.0,
                 "incidents",
-                format!("{incident:?}"),
+                format!("over at {} (incidents[{index}])", time(Time(ends))),
                 "an incident must be over within `duration`",
             )?;
             match incident {
