@@ -12,7 +12,7 @@
 //!             let _ = client.sender().try_send(r#"{"op":"subscribe"}"#);
 //!         }
 //!         Event::Message { message, .. } => println!("{}", message.as_text().unwrap_or("(binary)")),
-//!         Event::Disconnected { reason, detail, .. } => eprintln!("{reason} {detail:?}"),
+//!         Event::Disconnected { reason, detail, .. } => eprintln!("{reason} {}", detail.unwrap_or_default()),
 //!         _ => {}
 //!     }
 //! }

@@ -11,7 +11,7 @@ use tungstenite::Utf8Bytes;
 use crate::exchange::Response;
 
 /// An application message. Cloning is cheap: the bytes are shared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Message {
     /// A text message, valid UTF-8.
     Text(Utf8Bytes),
@@ -41,6 +41,16 @@ impl Message {
         match self {
             Self::Text(text) => Some(text),
             Self::Binary(_) => None,
+        }
+    }
+}
+
+/// A text as text: what is derived shows its bytes.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.debug_tuple("Text").field(&text.as_str()).finish(),
+            Self::Binary(bytes) => f.debug_tuple("Binary").field(bytes).finish(),
         }
     }
 }
@@ -221,8 +231,9 @@ pub enum Event {
         /// Messages handed back since then.
         unsent: usize,
     },
-    /// The session is ready: messages can be sent, and those that were held go out. Told also where
-    /// no session is asked for, right after [`Event::Connected`].
+    /// The session is ready: messages can be sent, and those that were held go out. Told only where a
+    /// session is asked for ([`Options::on_connect`](crate::Options::on_connect), or by the application
+    /// itself); elsewhere [`Event::Connected`] says it.
     Ready {
         /// The connection.
         conn: ConnId,
@@ -402,6 +413,16 @@ impl fmt::Display for Seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_shows_text_as_text_and_bytes_as_bytes() {
+        let shown = format!(
+            "{:?} {:?}",
+            Message::from("é \"a\""),
+            Message::from(vec![0, b'a'])
+        );
+        assert_eq!(shown, r#"Text("é \"a\"") Binary(b"\0a")"#);
+    }
 
     #[test]
     fn durations_read_like_the_log_lines_of_the_contract() {

@@ -406,7 +406,7 @@ impl Options {
 
     /// Keeps the last events of the machine, `events` at the least (one) and twice as many at the most,
     /// so that `explain()` of the client can tell at any time why it did what it did: a trace that the
-    /// example `replay` of heartbeat-core answers line by line. 64 events are a few minutes of a quiet
+    /// example `replay` of heartbeat-core answers line by line (with `--why` for people). 64 events are a few minutes of a quiet
     /// connection, and about 10 KiB. Default: none is kept.
     ///
     /// The trace holds heartbeats as they came, and no data. Ids that the application took from the
