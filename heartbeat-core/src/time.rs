@@ -163,7 +163,10 @@ mod tests {
     #[test]
     fn a_span_shows_itself_as_people_write_it() {
         let spans = [Duration::from_secs(90), Duration::from_millis(1500)].map(Span::new);
-        assert_eq!(alloc::format!("{spans:?} {:?}", Span::OFF), "[90s, 1.5s] off");
+        assert_eq!(
+            alloc::format!("{spans:?} {:?}", Span::OFF),
+            "[90s, 1.5s] off"
+        );
     }
 
     #[test]

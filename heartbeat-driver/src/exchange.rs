@@ -24,12 +24,13 @@ const PREFIX: &[u8] = b"HTTP/1.";
 
 /// The status and headers with which a server answered the upgrade.
 ///
-/// Without the headers that are the upgrade's own business. `Debug` shows no header's value: cookies
-/// live there.
+/// Without the headers that are the upgrade's own business. `Debug` shows no header's value, for cookies
+/// live there, and no body, which may repeat the request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     status: u16,
     headers: HeaderMap,
+    body: Vec<u8>,
 }
 
 /// Headers that say nothing but that the upgrade was done.
@@ -59,6 +60,17 @@ impl Response {
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         self.header("sec-websocket-protocol")
+    }
+
+    /// What of the body of a refusal came along with the head, as it stood on the wire: at most 2 KiB, and
+    /// nothing after 101. Services often say here why they refuse. The rest is not waited for.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    pub(crate) fn with_body(self, body: Vec<u8>) -> Self {
+        Self { body, ..self }
     }
 
     /// The same with the header that only the handshake needs taken out.
@@ -111,6 +123,7 @@ impl Response {
         Ok(Self {
             status: parsed.code.unwrap_or_default(),
             headers,
+            body: Vec::new(),
         })
     }
 }
@@ -121,7 +134,7 @@ impl fmt::Debug for Response {
         f.debug_struct("Response")
             .field("status", &self.status)
             .field("headers", &headers)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

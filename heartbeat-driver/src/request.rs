@@ -180,6 +180,14 @@ impl Request {
     pub fn new(url: &str) -> Result<Self, RequestError> {
         let shown = || shown(url);
         let refuse = |rule: String| RequestError::Url { url: shown(), rule };
+        let after_scheme = url.split_once("://").map(|(_, rest)| rest);
+        if after_scheme.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#'])) {
+            return Err(RequestError::Host { url: shown() });
+        }
+        if !url.is_ascii() {
+            let rule = "it must be ASCII: a host in Punycode (xn--…), all else percent-encoded";
+            return Err(refuse(rule.into()));
+        }
         let uri: Uri = lower_scheme(url)
             .parse()
             .map_err(|error: http::uri::InvalidUri| refuse(error.to_string()))?;
@@ -518,7 +526,9 @@ mod tests {
             ("", "is not a URL"),
             ("nonsense", "must be ws or wss"),
             ("http://example.org", "must be ws or wss"),
-            ("ws://", "is not a URL"),
+            ("ws://", "names no host"),
+            ("wss:///feed", "names no host"),
+            ("wss://bücher.example/", "a host in Punycode"),
             ("ws://:80/", "names no host"),
             ("ws://example.org:99999/", "between 1 and 65535"),
             ("ws://example.org:/", "between 1 and 65535"),

@@ -105,10 +105,10 @@ impl<S: Read + Write> Upgrade<S> {
             (response.status(), response.header("location"))
         {
             let location = location.into();
-            return Ok(Progress::Redirect(location, refused(response)));
+            return Ok(Progress::Redirect(location, refused(response, rest)));
         }
         if response.status() != 101 {
-            return Err(refused(response));
+            return Err(refused(response, rest));
         }
         self.verify(&response)?;
         let Some(stream) = self.stream.take() else {
@@ -147,10 +147,10 @@ impl<S: Read + Write> Upgrade<S> {
 }
 
 /// An answer of the server's other than 101.
-fn refused(response: Response) -> Refusal {
+fn refused(response: Response, body: Vec<u8>) -> Refusal {
     Refusal {
         cause: response.cause(),
         detail: None,
-        response: Some(response.for_users()),
+        response: Some(response.with_body(body).for_users()),
     }
 }

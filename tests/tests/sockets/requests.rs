@@ -469,7 +469,10 @@ fn what_the_server_answered_is_told_at_both_ends(case: Case) {
     let mut client = case.connect(&server, QUICK);
     thread::scope(|scope| {
         scope.spawn(|| {
-            answer(&server, "500 Oops\nX-Request-Id: 17\nSet-Cookie: SECRET");
+            answer(
+                &server,
+                "500 Oops\nX-Request-Id: 17\nSet-Cookie: SECRET\n\nno SECRET today",
+            );
             let _socket = answer(&server, &format!("{SWITCH}\nX-Request-Id: 18"));
         });
         let response = client.until(|event| match event {
@@ -481,9 +484,11 @@ fn what_the_server_answered_is_told_at_both_ends(case: Case) {
             (500, Some("17"))
         );
         assert_eq!(response.header("set-cookie"), Some("SECRET"));
+        assert!(response.body().starts_with(b"no SECRET today"));
         assert!(!format!("{response:?}").contains("SECRET"));
         let response = connected(&mut client);
         assert_eq!(response.header("X-Request-Id"), Some("18"));
+        assert!(response.body().is_empty());
         assert_eq!(
             response.header("Sec-WebSocket-Accept"),
             None,
