@@ -9,6 +9,8 @@
 //!    └────────────┴───────────┘   a loss: back to Waiting, or Stopped if retrying cannot mend it
 //! ```
 //!
+//! An accepted connection, a server's side of one, begins in `Open`, and any loss of it leads to `Stopped`.
+//!
 //! # Rules
 //!
 //! - A step takes the event first and the timers after: bytes in hand beat an expired deadline, and
@@ -47,6 +49,8 @@ pub struct Heartbeat<C, D> {
     wake: Instant,
     /// The latest id that was handed out.
     last_id: u64,
+    /// The one connection came from the peer: none follows it.
+    accepted: bool,
     state: State,
     /// Losses in a row without a stable connection between them.
     failures: u32,
@@ -102,6 +106,8 @@ pub struct Memory {
     now: Instant,
     wake: Instant,
     last_id: u64,
+    #[serde(default)]
+    accepted: bool,
     state: State,
     failures: u32,
     refreshed: bool,
@@ -149,6 +155,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             now: start,
             wake: start,
             last_id: 0,
+            accepted: false,
             state: State::Waiting {
                 at: start,
                 earliest: start,
@@ -162,6 +169,38 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             next_id: 1,
             stats: Stats::default(),
         }
+    }
+
+    /// A machine for a connection that the peer has dialled and whose upgrade was done at `now`: a
+    /// server's side. It is open from the start, as connection 1, and there is no other. When that is
+    /// lost the phase is [`Phase::Stopped`]; neither `ReconnectAt` nor `GaveUp` follows, for there was no
+    /// dial to plan or to give up.
+    ///
+    /// What the configuration says of dials (`connect_timeout`, `backoff`, `stable_after`, `max_attempts`,
+    /// causes) means nothing here. `seed` decides a dialect's first ping, if that is [`First::Jittered`].
+    ///
+    /// ```
+    /// use heartbeat_core::{AbortReason, Action, Config, Event, FramesOnly, Heartbeat, Instant, Phase};
+    ///
+    /// let mut machine = Heartbeat::accepted(Config::default(), FramesOnly, 7, Instant::ORIGIN);
+    /// assert_eq!(machine.phase(), Phase::Open);
+    ///
+    /// // The client says nothing: it is asked after 30 s, and dropped after 90 s.
+    /// while let Some(wake) = machine.wake() {
+    ///     let step = machine.step(wake, Event::Tick);
+    ///     if let Some(Action::Abort { reason, .. }) = step.actions.last() {
+    ///         assert_eq!((wake.as_nanos(), *reason), (90_000_000_000, AbortReason::IdleTimeout));
+    ///     }
+    /// }
+    /// assert_eq!(machine.phase(), Phase::Stopped);
+    /// ```
+    pub fn accepted(config: C, dialect: D, seed: u64, now: Instant) -> Self {
+        let mut machine = Self::new(config, dialect, seed, now);
+        machine.accepted = true;
+        machine.last_id = 1;
+        machine.begin_open();
+        machine.wake = machine.next_deadline();
+        machine
     }
 
     /// Takes one event, at the time `now`, and says what to do.
@@ -192,6 +231,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             now: self.now,
             wake: self.wake,
             last_id: self.last_id,
+            accepted: self.accepted,
             state: self.state.clone(),
             failures: self.failures,
             refreshed: self.refreshed,
@@ -210,6 +250,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             now,
             wake,
             last_id,
+            accepted,
             state,
             failures,
             refreshed,
@@ -222,6 +263,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             now,
             wake,
             last_id,
+            accepted,
             state,
             failures,
             refreshed,
@@ -406,14 +448,18 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     fn connected(&mut self) {
         // Said twice, it changes nothing.
         if let State::Connecting { .. } = self.state {
-            self.stats.connects = self.stats.connects.saturating_add(1);
-            let ahead = self.first_ping_ahead(self.config().ping_every);
-            let open = Open::new(self.now, self.config.borrow(), ahead);
-            if let Session::Ready { .. } = open.session {
-                self.stats.sessions = self.stats.sessions.saturating_add(1);
-            }
-            self.state = State::Open(open);
+            self.begin_open();
         }
+    }
+
+    fn begin_open(&mut self) {
+        self.stats.connects = self.stats.connects.saturating_add(1);
+        let ahead = self.first_ping_ahead(self.config().ping_every);
+        let open = Open::new(self.now, self.config.borrow(), ahead);
+        if let Session::Ready { .. } = open.session {
+            self.stats.sessions = self.stats.sessions.saturating_add(1);
+        }
+        self.state = State::Open(open);
     }
 
     fn ready(&mut self) {
@@ -750,12 +796,16 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     }
 
     /// The connection or the dial has ended, by `cause` or by a verdict of our own: plan the next
-    /// dial, or give up.
+    /// dial, or give up. An accepted connection is the peer's to dial again.
     fn lose(&mut self, verdict: Verdict, cause: Option<Cause>, actions: &mut Actions<'_>) {
         self.stats.losses = self.stats.losses.saturating_add(1);
         if self.leave_open() {
             self.failures = 0;
             self.refreshed = false;
+        }
+        if self.accepted {
+            self.state = State::Stopped;
+            return;
         }
         let exhausted = self
             .config()

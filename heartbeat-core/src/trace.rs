@@ -82,6 +82,8 @@ pub struct Header {
     pub seed: u64,
     /// When the machine is made.
     pub start: Instant,
+    /// The machine is a server's: its one connection is open from the start ([`Heartbeat::accepted`]).
+    pub accepted: bool,
     /// What it remembers, if the trace begins in the middle of its life; seed and start are then of no
     /// importance.
     pub memory: Option<Memory>,
@@ -115,6 +117,13 @@ impl Header {
                     header.memory = Some(memory);
                 }
                 "variables" => header.variables = variables(&value)?,
+                "accepted" => {
+                    header.accepted = value.as_bool().ok_or_else(|| TraceError::Expected {
+                        key: "accepted",
+                        found: value.to_string(),
+                        expected: "true or false",
+                    })?;
+                }
                 "start" => header.start = Instant::from_nanos(whole("start", Some(&value))?),
                 _ => return Err(TraceError::UnknownKey { key, expected }),
             }
@@ -130,6 +139,9 @@ impl Header {
         let mut line = json!({
             "config": config, "dialect": self.dialect.to_value(), "seed": self.seed, "start": self.start.as_nanos()
         });
+        if self.accepted {
+            line["accepted"] = json!(true);
+        }
         if let Some(memory) = &self.memory {
             line["memory"] = json!(memory);
         }
@@ -142,7 +154,12 @@ impl Header {
     /// The machine that it describes.
     #[must_use]
     pub fn heartbeat(self) -> Heartbeat<Config, AnyDialect> {
-        let machine = Heartbeat::new(self.config, self.dialect, self.seed, self.start);
+        let make = if self.accepted {
+            Heartbeat::accepted
+        } else {
+            Heartbeat::new
+        };
+        let machine = make(self.config, self.dialect, self.seed, self.start);
         match self.memory {
             Some(memory) => machine.remembering(memory),
             None => machine,
@@ -833,6 +850,12 @@ mod tests {
         };
         assert_eq!(Header::read(&header.line()), Ok(header));
         assert_eq!(Header::read("{}"), Ok(Header::default()));
+        let accepted = Header {
+            accepted: true,
+            ..Header::default()
+        };
+        assert_eq!(Header::read(&accepted.line()), Ok(accepted));
+        assert!(Header::read(r#"{"accepted":1}"#).is_err());
         assert!(Header::read(r#"{"seeds":7}"#).is_err());
         assert!(Header::read(r#"{"dialect":"klingon"}"#).is_err());
     }

@@ -100,6 +100,11 @@ fn situations() -> Vec<(&'static str, u64, Rig)> {
                 0,
             ),
         ),
+        (
+            "open since it was accepted, 1 s ago",
+            S,
+            Rig::accepted_at(config(), 0),
+        ),
         ("closing, for 1 s", 2 * S, after(open(), &[(S, STOP)])),
         (
             "stopped",
@@ -270,7 +275,7 @@ fn observe(
     after: Phase,
 ) {
     if before != after {
-        let label = label(event, step);
+        let label = label(before, event, step, after);
         transitions
             .entry((before.as_str(), after.as_str()))
             .or_default()
@@ -279,7 +284,7 @@ fn observe(
 }
 
 /// What a transition is called: the verdict or the plan that made it, else the event.
-fn label(event: &Event<'_>, step: &Step<'_>) -> String {
+fn label(before: Phase, event: &Event<'_>, step: &Step<'_>, after: Phase) -> String {
     let gave_up = step
         .actions
         .iter()
@@ -300,6 +305,8 @@ fn label(event: &Event<'_>, step: &Step<'_>) -> String {
     };
     if gave_up {
         format!("{cause}, given up")
+    } else if (before, after) == (Phase::Open, Phase::Stopped) {
+        format!("{cause}, accepted")
     } else {
         cause
     }
@@ -337,7 +344,15 @@ fn transitions() -> Transitions {
         silent().session_timeout(secs(5)),
     ];
     for builder in verdicts {
-        let mut machine = Rig::new(builder.build().unwrap()).machine;
+        let config = builder.build().unwrap();
+        let mut accepted = Rig::accepted_at(config.clone(), 0).machine;
+        let _ = accepted.step(instant(0), write_blocked(1));
+        while let Some(now) = accepted.wake() {
+            let before = accepted.phase();
+            let step = accepted.step(now, TICK);
+            observe(&mut transitions, before, &TICK, &step, accepted.phase());
+        }
+        let mut machine = Rig::new(config).machine;
         while let Some(now) = machine.wake() {
             for event in [Some(TICK), machine_connected(&machine)]
                 .into_iter()
@@ -371,7 +386,7 @@ fn machine_connected(machine: &Machine) -> Option<Event<'static>> {
 fn diagram(transitions: &Transitions) -> String {
     let mut text = String::from(
         "%% Written by the machine itself: see tests/phases.rs.\n\
-         stateDiagram-v2\n    [*] --> waiting\n",
+         stateDiagram-v2\n    [*] --> waiting\n    [*] --> open: accepted\n",
     );
     for ((before, after), labels) in transitions {
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();

@@ -27,6 +27,19 @@ pub struct Attempt {
     pub last: Option<Reason>,
 }
 
+impl Attempt {
+    /// What is told of a dial by a driver of another kind.
+    #[must_use]
+    pub const fn new(conn: ConnId, attempt: u32, refresh: bool, last: Option<Reason>) -> Self {
+        Self {
+            conn,
+            attempt,
+            refresh,
+            last,
+        }
+    }
+}
+
 /// What a factory comes to.
 pub(crate) type Made = Result<Request, RequestError>;
 

@@ -1,10 +1,13 @@
 //! The only place in this crate that asks for the time.
 
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use heartbeat_driver::Suspended;
 use heartbeat_driver::core::{Clock, Instant};
-use tokio::time::Instant as TokioInstant;
+use tokio::time::{Instant as TokioInstant, Sleep, sleep_until};
 
 /// tokio's clock, which a test can pause and move, and the time for which the host was suspended,
 /// which tokio's does not count.
@@ -50,5 +53,40 @@ impl Clock for TokioClock {
     fn now(&self) -> Instant {
         let awake = TokioInstant::now() - self.origin;
         Instant::ORIGIN.saturating_add(awake + self.so_far)
+    }
+}
+
+/// A timer that is armed for the wanted time or earlier. Moved only to fire earlier, never because
+/// something was heard: where it fires too early, it is set anew.
+#[derive(Debug)]
+pub(crate) struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    pub(crate) fn new(clock: TokioClock) -> Self {
+        Self(Box::pin(sleep_until(clock.to_tokio(clock.now()))))
+    }
+
+    /// Ready at `wake`; never, if there is none.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        clock: TokioClock,
+        wake: Option<Instant>,
+    ) -> Poll<()> {
+        let Some(wake) = wake else {
+            return Poll::Pending;
+        };
+        let wake = clock.to_tokio(wake);
+        if self.0.is_elapsed() || wake < self.0.deadline() {
+            self.0.as_mut().reset(wake);
+        }
+        loop {
+            ready!(self.0.as_mut().poll(cx));
+            if wake <= self.0.deadline() {
+                return Poll::Ready(());
+            }
+            // It was armed before something was heard.
+            self.0.as_mut().reset(wake);
+        }
     }
 }

@@ -12,9 +12,8 @@ use heartbeat_driver::{
     Board, ClientStats, Engine, Event, Options, RequestError, SharedDialect, Turn, Unsent,
 };
 use tokio::sync::Notify;
-use tokio::time::{Sleep, sleep_until};
 
-use crate::clock::TokioClock;
+use crate::clock::{Alarm, TokioClock};
 use crate::dial::{Dialer, Dialing, TcpDialer};
 use crate::sender::Sender;
 use crate::transport::Transport;
@@ -44,9 +43,7 @@ pub struct InPlace {
     engine: Engine<Box<dyn Transport>>,
     dialer: Box<dyn Dialer>,
     dialing: Option<(ConnId, Dialing)>,
-    /// Armed for `Engine::wake` or earlier. Moved only to fire earlier, never because something was
-    /// heard: when it fires too early, the engine is asked for its wake again.
-    timer: Pin<Box<Sleep>>,
+    timer: Alarm,
     clock: TokioClock,
     /// Something was waited for since the last look at the clock.
     waited: bool,
@@ -89,7 +86,7 @@ impl InPlace {
             engine,
             dialer: Box::new(dialer),
             dialing: None,
-            timer: Box::pin(sleep_until(clock.to_tokio(now))),
+            timer: Alarm::new(clock),
             clock,
             waited: false,
             waker,
@@ -212,25 +209,7 @@ impl InPlace {
                 return Poll::Ready(());
             }
         }
-        self.poll_timer(cx)
-    }
-
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(wake) = self.engine.wake() else {
-            return Poll::Pending;
-        };
-        let wake = self.clock.to_tokio(wake);
-        if self.timer.is_elapsed() || wake < self.timer.deadline() {
-            self.timer.as_mut().reset(wake);
-        }
-        loop {
-            ready!(self.timer.as_mut().poll(cx));
-            if wake <= self.timer.deadline() {
-                return Poll::Ready(());
-            }
-            // It was armed before something was heard.
-            self.timer.as_mut().reset(wake);
-        }
+        self.timer.poll(cx, self.clock, self.engine.wake())
     }
 }
 

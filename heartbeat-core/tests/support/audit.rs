@@ -1,5 +1,6 @@
 //! What must hold after every step of every trace, seen from outside: the actions alone.
 
+use heartbeat_core::trace::Header;
 use heartbeat_core::{AbortReason, Action, Actions, ConnId, Event, Instant, Message, Phase, Step};
 
 use super::Machine;
@@ -10,7 +11,9 @@ pub(crate) struct Audit {
     /// The latest time seen.
     now: Instant,
     wake: Option<Instant>,
-    /// The connection that was asked for and has not ended.
+    /// The one connection was accepted: there is no dial.
+    accepted: bool,
+    /// The connection that was asked for, or accepted, and has not ended.
     live: Option<u64>,
     last_id: u64,
     /// When the next dial was planned, and what its attempt must be.
@@ -30,13 +33,15 @@ struct Stop {
 }
 
 impl Audit {
-    pub(crate) fn new(start: Instant) -> Self {
+    pub(crate) fn new(header: &Header) -> Self {
+        let (start, accepted) = (header.start, header.accepted);
         Self {
             now: start,
             wake: Some(start),
-            live: None,
-            last_id: 0,
-            planned: Some((start, 0)),
+            accepted,
+            live: accepted.then_some(1),
+            last_id: u64::from(accepted),
+            planned: (!accepted).then_some((start, 0)),
             floor: start,
             kicked: false,
             gave_up: false,
@@ -57,7 +62,7 @@ impl Audit {
         self.timers(before, after, event, step)?;
         self.pongs(event, step)?;
         self.connections(event, step)?;
-        self.losses(event, step)?;
+        self.losses(event, step, after)?;
         self.stopped(event, step, after)?;
         self.wake = step.wake;
         Ok(())
@@ -209,7 +214,12 @@ impl Audit {
     }
 
     /// Invariant 11.
-    fn losses(&mut self, event: &Event<'_>, step: &Step<'_>) -> Result<(), String> {
+    fn losses(
+        &mut self,
+        event: &Event<'_>,
+        step: &Step<'_>,
+        after: &Machine,
+    ) -> Result<(), String> {
         let closed = matches!(event, Event::Closed(..)) && !step.stale;
         let verdict = step.actions.iter().any(|action| {
             matches!(action, Action::Abort { reason, .. }
@@ -239,6 +249,11 @@ impl Audit {
             }
         }
         let lost = usize::from((closed && self.stop.is_none()) || verdict);
+        if self.accepted {
+            let ended = after.phase() == Phase::Stopped && step.wake.is_none();
+            ensure(planned == 0, "11: an accepted connection has no next dial")?;
+            return ensure(lost == 0 || ended, "11: its loss is the end");
+        }
         ensure(planned == lost, "11: one plan for each loss")?;
         if let (Some(Action::GaveUp { .. }), Some(wake)) = (step.actions.last(), step.wake) {
             return Err(format!("gave up, and still wakes at {wake:?}"));

@@ -20,8 +20,12 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) fn new(header: Header) -> Self {
         Self {
-            model: Model::new(header.config.clone(), header.start.as_nanos()),
-            audit: Audit::new(header.start),
+            model: if header.accepted {
+                Model::accepted(header.config.clone(), header.start.as_nanos())
+            } else {
+                Model::new(header.config.clone(), header.start.as_nanos())
+            },
+            audit: Audit::new(&header),
             machine: header.heartbeat(),
         }
     }

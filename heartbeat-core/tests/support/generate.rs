@@ -125,7 +125,9 @@ impl Resolver {
 }
 
 fn event(machine: &Machine, what: What) -> Event<'static> {
-    let latest = u64::from(machine.stats().dials);
+    let stats = machine.stats();
+    // An accepted connection is the first without a dial.
+    let latest = u64::from(stats.dials.max(stats.connects));
     let conn = |which| {
         ConnId::new(match which {
             Which::Current => latest,
@@ -290,8 +292,12 @@ pub(crate) fn headers() -> BoxedStrategy<Header> {
         1 => any::<u64>(),
         2 => (0..20 * S).prop_map(|left| u64::MAX - left),
     ];
-    (configs(), any::<u64>(), start)
-        .prop_map(|(config, seed, start)| header(config, seed, start))
+    (configs(), any::<u64>(), start, prop::bool::weighted(0.2))
+        .prop_map(|(config, seed, start, accepted)| {
+            let mut header = header(config, seed, start);
+            header.accepted = accepted;
+            header
+        })
         .boxed()
 }
 

@@ -217,10 +217,20 @@ impl Rig {
     }
 
     pub(crate) fn starting_at(config: Config, start: u64) -> Self {
+        Self::made(config, start, false)
+    }
+
+    /// A server's machine: its connection 1 was accepted at `at`.
+    pub(crate) fn accepted_at(config: Config, at: u64) -> Self {
+        Self::made(config, at, true)
+    }
+
+    fn made(config: Config, start: u64, accepted: bool) -> Self {
         let mut header = Header::default();
         header.config = config;
         header.seed = 7;
         header.start = instant(start);
+        header.accepted = accepted;
         Self {
             trace: header.line() + "\n",
             machine: header.heartbeat(),

@@ -40,6 +40,8 @@ pub(crate) struct Model {
     now: Time,
     wake: Option<Time>,
     state: State,
+    /// The one connection was accepted: there is no dial.
+    accepted: bool,
     dials: u64,
     /// Losses since the last connection that was stable.
     failures: u32,
@@ -270,6 +272,7 @@ impl Model {
                 at: start,
                 kick_from: (start, start),
             },
+            accepted: false,
             dials: 0,
             failures: 0,
             asked_for_credentials: false,
@@ -277,6 +280,27 @@ impl Model {
             pings: 0,
             counts: Counts::default(),
         }
+    }
+
+    /// A server's machine: connection 1 is open.
+    pub(crate) fn accepted(config: Config, start: u64) -> Self {
+        let mut model = Self::new(config, start);
+        model.accepted = true;
+        model.dials = 1;
+        model.opened();
+        model.wake = model.next_wake();
+        model
+    }
+
+    fn opened(&mut self) {
+        self.counts.connects += 1;
+        let mut history = History::default();
+        history.add(self.now, Fact::Opened);
+        if self.config.session_timeout().is_none() {
+            history.add(self.now, Fact::Ready);
+            self.counts.sessions += 1;
+        }
+        self.state = State::Open(history);
     }
 
     /// What the machine must answer; `answer` is what it did answer. An error if chance fell
@@ -387,16 +411,7 @@ impl Model {
 
         let now = self.now;
         match (&mut self.state, event) {
-            (State::Connecting { .. }, Event::Connected(_)) => {
-                self.counts.connects += 1;
-                let mut history = History::default();
-                history.add(now, Fact::Opened);
-                if self.config.session_timeout().is_none() {
-                    history.add(now, Fact::Ready);
-                    self.counts.sessions += 1;
-                }
-                self.state = State::Open(history);
-            }
+            (State::Connecting { .. }, Event::Connected(_)) => self.opened(),
             (State::Open(history), Event::Ready(_)) if history.ready().is_none() => {
                 history.add(now, Fact::Ready);
                 self.counts.sessions += 1;
@@ -823,6 +838,10 @@ impl Model {
                 self.failures = 0;
                 self.asked_for_credentials = false;
             }
+        }
+        if self.accepted {
+            self.state = State::Stopped;
+            return Ok(());
         }
         let gives_up = match (verdict, cause) {
             (Verdict::Never, Some(cause)) => Some(GiveUp::Cause(cause)),
