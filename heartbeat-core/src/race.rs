@@ -15,7 +15,7 @@ pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 ///
 /// ```
 /// use heartbeat_core::{Instant, Lap, Race};
-/// let at = |ms| Instant::from_nanos(ms * 1_000_000);
+/// let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
 /// let mut race = Race::new(3);
 /// assert_eq!(race.next(at(0)), Lap::Begin(0));
 /// assert_eq!(race.next(at(0)), Lap::Until(at(250)));

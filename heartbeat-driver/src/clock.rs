@@ -110,7 +110,7 @@ pub(crate) fn wall() -> SystemTime {
 }
 
 /// Milliseconds since 1970, for the dialects whose pings say the time.
-pub(crate) fn unix_ms() -> u64 {
+pub fn unix_ms() -> u64 {
     let since = wall().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -34,7 +34,7 @@ mod upgrade;
 mod wire;
 
 pub use board::{Board, ClientStats};
-pub use clock::{HostClock, Suspended};
+pub use clock::{HostClock, Suspended, unix_ms};
 pub use decode::{Decode, Undecodable};
 pub use engine::{Engine, Turn};
 pub use exchange::Response;
@@ -49,6 +49,7 @@ pub use options::{Observer, Options, SharedDialect};
 pub use outbox::{Notify, Outbox, Refusal, SendError};
 pub use proxy::Proxy;
 pub use request::{Request, RequestError};
+pub use session::io_cause;
 pub use tcp::{Dial, Tcp, interleave};
 
 pub use bytes::Bytes;

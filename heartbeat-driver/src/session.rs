@@ -426,7 +426,7 @@ pub(crate) fn cause_of(error: &Error) -> (Cause, Option<Box<str>>) {
 }
 
 /// The same for an I/O error, of a dial too.
-pub(crate) fn io_cause(error: &io::Error) -> (Cause, Option<Box<str>>) {
+pub fn io_cause(error: &io::Error) -> (Cause, Option<Box<str>>) {
     let cause = match error.kind() {
         io::ErrorKind::ConnectionRefused => Cause::Refused,
         io::ErrorKind::ConnectionReset

@@ -73,6 +73,8 @@
 //! of [`Event`]s. [`Options`] holds everything that can be chosen, its [`core::Config`] the times.
 //! Logs go to `tracing`, under the target `heartbeat_driver`.
 //!
+//! [`messages`] puts the machine on any other WebSocket library's sockets, also on a server's side.
+//!
 //! This crate waits and dials; the protocol is performed in `heartbeat-driver`, and every rule of
 //! time is in [`core`] (`heartbeat-core`).
 //!
@@ -82,6 +84,7 @@
 //! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own.
 //! - `inflate`: [`Inflate`], for services that compress their messages.
 //! - `serde`: [`ClientStats`] to serde formats.
+//! - `tokio-websockets`: [`messages::Messages`] over another library than tungstenite.
 //! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`), with a dashboard in
 //!   `docs/grafana.json` and an example that serves them to Prometheus.
 #![forbid(unsafe_code)]
@@ -90,6 +93,7 @@ mod client;
 mod clock;
 mod dial;
 mod in_place;
+pub mod messages;
 mod sender;
 mod transport;
 

@@ -1,0 +1,94 @@
+//! A server (axum) that finds its dead clients and drops them: the machine without dialling.
+//!
+//! ```sh
+//! cargo run -p heartbeat-tokio --example axum_server                       # serves ws://127.0.0.1:3000/
+//! cargo run -p heartbeat-tokio --example watch -- ws://127.0.0.1:3000/     # a client; freeze it: Ctrl-Z
+//! ```
+//!
+//! Each client is asked after 5 s of silence, and is dropped when it has said nothing for 15 s. Its own pings,
+//! frames and `{"type":"ping"}`, are answered; what else it says is echoed.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::routing::any;
+use heartbeat_tokio::core::JsonType;
+use heartbeat_tokio::messages::{Codec, Event, Frame, Messages};
+use heartbeat_tokio::{Config, Reason, SharedDialect};
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    tracing_subscriber::fmt().init();
+    let config: Arc<Config> = Arc::new(Config::from_json(CONFIG).map_err(io::Error::other)?);
+    let dialect: SharedDialect = Arc::new(JsonType);
+    let upgrade = async move |upgrade: WebSocketUpgrade| {
+        upgrade.on_upgrade(async move |socket| {
+            // The reason has been logged.
+            let _ = serve(socket, config, dialect).await;
+        })
+    };
+    let listener = TcpListener::bind(("127.0.0.1", 3000)).await?;
+    println!("ws://{}/", listener.local_addr()?);
+    axum::serve(listener, Router::new().route("/", any(upgrade))).await
+}
+
+const CONFIG: &str =
+    r#"{"idle_timeout": "15s", "ping": {"after_silence": "5s"}, "pong_timeout": null}"#;
+
+/// Echoes until the client has gone or is dead; why it ended.
+pub async fn serve(
+    socket: WebSocket,
+    config: Arc<Config>,
+    dialect: SharedDialect,
+) -> Option<Reason> {
+    let mut client = Messages::<_, Axum>::accepted(socket, config, dialect);
+    let mut ended = None;
+    while let Some(event) = client.next().await {
+        match event {
+            Event::Message { message, .. } => {
+                if client.send(message).is_err() {
+                    // It asks for more than it reads: a server keeps no unbounded queue.
+                    client.stop();
+                }
+            }
+            Event::Disconnected { reason, .. } => ended = Some(reason),
+            _ => {}
+        }
+    }
+    ended
+}
+
+/// The messages of axum's `WebSocket`.
+pub struct Axum;
+
+impl Codec for Axum {
+    type Message = Message;
+    type Error = axum::Error;
+    const ANSWERS_PINGS: bool = true;
+
+    fn frame(message: &Message) -> Option<Frame<'_>> {
+        Some(match message {
+            Message::Text(text) => Frame::Text(text),
+            Message::Binary(bytes) => Frame::Binary(bytes),
+            Message::Ping(payload) => Frame::Ping(payload),
+            Message::Pong(payload) => Frame::Pong(payload),
+            Message::Close(frame) => Frame::Close(frame.as_ref().map(|frame| frame.code)),
+        })
+    }
+
+    fn message(frame: Frame<'_>) -> Message {
+        match frame {
+            Frame::Text(text) => Message::Text(text.into()),
+            Frame::Binary(bytes) => Message::Binary(bytes.to_vec().into()),
+            Frame::Ping(payload) => Message::Ping(payload.to_vec().into()),
+            Frame::Pong(payload) => Message::Pong(payload.to_vec().into()),
+            Frame::Close(code) => Message::Close(code.map(|code| CloseFrame {
+                code,
+                reason: "".into(),
+            })),
+        }
+    }
+}

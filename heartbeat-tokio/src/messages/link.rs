@@ -1,0 +1,249 @@
+//! The connection under the driver: a dial, or an open socket with what waits to be written.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_sink::Sink;
+use heartbeat_driver::core::{Cause, ConnId};
+
+use super::codec::{Codec, Traffic};
+
+/// A dial under way.
+pub type Connecting<S> = Pin<Box<dyn Future<Output = Result<S, Refused>> + Send>>;
+
+/// Why a dial has come to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What it means to the machine: the table of causes decides what follows.
+    pub cause: Cause,
+    /// What the error said, for people.
+    pub detail: Option<Box<str>>,
+}
+
+impl From<std::io::Error> for Refused {
+    fn from(error: std::io::Error) -> Self {
+        let (cause, detail) = heartbeat_driver::io_cause(&error);
+        Self { cause, detail }
+    }
+}
+
+/// Answers that wait to be written may take this many bytes before reading is held, as in the engine
+/// over tungstenite: a peer that asks and does not listen must not make us hold more.
+const PONG_BACKLOG: usize = 64 * 1024;
+
+/// Application messages given to the library between two flushes: only their number is known if the
+/// connection ends before the second.
+const BATCH: usize = 64;
+
+/// Flushes in a row before reading gets its turn.
+const FLUSH_ROUNDS: u32 = 16;
+
+pub(super) enum Link<S, C: Codec> {
+    Down,
+    Dialing(ConnId, Connecting<S>),
+    Open(Box<Open<S, C>>),
+}
+
+impl<S, C: Codec> Link<S, C> {
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        match self {
+            Self::Down => None,
+            Self::Dialing(conn, _) => Some(*conn),
+            Self::Open(open) => Some(open.conn),
+        }
+    }
+
+    /// Messages of the application's that were given away and are not known to be written.
+    pub(super) fn uncertain(&self) -> usize {
+        match self {
+            Self::Down | Self::Dialing(..) => 0,
+            Self::Open(open) => open.given,
+        }
+    }
+}
+
+/// What a look at the socket came to.
+pub(super) enum Read<M> {
+    Message(ConnId, M),
+    Again,
+}
+
+/// What an attempt to write came to.
+#[derive(Default)]
+pub(super) struct Written {
+    /// The application's bytes, or bytes after a stall, went out.
+    pub(super) moved: bool,
+    /// Bytes wait since now.
+    pub(super) blocked: bool,
+    /// There is more, for after the next read.
+    pub(super) more: bool,
+}
+
+pub(super) struct Open<S, C: Codec> {
+    pub(super) conn: ConnId,
+    socket: S,
+    /// The machine's own messages. Few, for reading is held while their bytes are many.
+    own: VecDeque<C::Message>,
+    /// Bytes of answers since the last flush that went through.
+    backlog: usize,
+    /// Goes out after everything else.
+    closing: Option<C::Message>,
+    /// Application messages since the last flush that went through.
+    given: usize,
+    unflushed: bool,
+    blocked: bool,
+    /// Data arrived of which the machine does not know.
+    pub(super) unreported: bool,
+    /// Traffic of which it knows.
+    known: Traffic,
+    /// Writing has failed; told when reading has run dry.
+    failed: Option<(Cause, Box<str>)>,
+}
+
+impl<S, C> Open<S, C>
+where
+    C: Codec,
+    S: Stream<Item = Result<C::Message, C::Error>> + Sink<C::Message, Error = C::Error> + Unpin,
+{
+    pub(super) fn new(conn: ConnId, socket: S) -> Self {
+        Self {
+            conn,
+            socket,
+            own: VecDeque::new(),
+            backlog: 0,
+            closing: None,
+            given: 0,
+            unflushed: false,
+            blocked: false,
+            unreported: false,
+            known: Traffic::default(),
+            failed: None,
+        }
+    }
+
+    pub(super) fn give_own(&mut self, message: C::Message, bytes: usize) {
+        self.own.push_back(message);
+        self.backlog += bytes;
+    }
+
+    /// The library has queued an answer of so many bytes.
+    pub(super) fn answered(&mut self, bytes: usize) {
+        self.backlog += bytes;
+        self.unflushed = true;
+    }
+
+    pub(super) fn close(&mut self, message: C::Message) {
+        self.closing = Some(message);
+    }
+
+    pub(super) fn fail(&mut self, cause: Cause, detail: Box<str>) {
+        self.failed.get_or_insert((cause, detail));
+    }
+
+    /// What came before the end may want to be answered, if that can be done without waiting.
+    pub(super) fn last_words(&mut self, cx: &mut Context<'_>) {
+        let _ = Pin::new(&mut self.socket).poll_flush(cx);
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    pub(super) fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut VecDeque<C::Message>,
+        traffic: Option<fn(&S) -> Traffic>,
+    ) -> Result<Written, C::Error> {
+        let mut written = Written::default();
+        if self.failed.is_some() {
+            return Ok(written);
+        }
+        for _ in 0..FLUSH_ROUNDS {
+            self.give(cx, queue)?;
+            if !self.unflushed {
+                break;
+            }
+            if Pin::new(&mut self.socket).poll_flush(cx)?.is_pending() {
+                let moved = self.moved(traffic);
+                written.moved |= moved && self.blocked;
+                written.blocked = moved || !self.blocked;
+                self.blocked = true;
+                break;
+            }
+            written.moved |= self.blocked || self.given > 0;
+            self.unflushed = false;
+            self.blocked = false;
+            self.backlog = 0;
+            self.given = 0;
+        }
+        written.more = !self.blocked && (self.unflushed || !queue.is_empty());
+        Ok(written)
+    }
+
+    fn give(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut VecDeque<C::Message>,
+    ) -> Result<(), C::Error> {
+        let mut socket = Pin::new(&mut self.socket);
+        loop {
+            let is_own = !self.own.is_empty();
+            let waits = is_own || (!queue.is_empty() && !self.blocked && self.given < BATCH);
+            let closes = queue.is_empty() && self.closing.is_some();
+            if !(waits || closes) || socket.as_mut().poll_ready(cx)?.is_pending() {
+                return Ok(());
+            }
+            let message = if is_own {
+                self.own.pop_front()
+            } else {
+                let own = queue.pop_front();
+                self.given += usize::from(own.is_some());
+                own.or_else(|| self.closing.take())
+            };
+            if let Some(message) = message {
+                self.unflushed = true;
+                socket.as_mut().start_send(message)?;
+            }
+        }
+    }
+
+    fn moved(&mut self, traffic: Option<fn(&S) -> Traffic>) -> bool {
+        traffic.is_some_and(|traffic| {
+            let written = traffic(&self.socket).written;
+            std::mem::replace(&mut self.known.written, written) != written
+        })
+    }
+
+    /// The next message, or how it ended. Pending, too, while reading is held.
+    #[expect(
+        clippy::type_complexity,
+        reason = "what it came to, and why if to nothing"
+    )]
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<C::Message, (Cause, Option<Box<str>>)>> {
+        if self.backlog > PONG_BACKLOG && self.blocked && self.failed.is_none() {
+            return Poll::Pending;
+        }
+        let end = match Pin::new(&mut self.socket).poll_next(cx) {
+            Poll::Ready(Some(Ok(message))) => return Poll::Ready(Ok(message)),
+            Poll::Ready(Some(Err(error))) => (C::cause(&error), Some(error.to_string().into())),
+            Poll::Ready(None) => (Cause::Eof, None),
+            Poll::Pending => match self.failed.take() {
+                Some((cause, detail)) => (cause, Some(detail)),
+                None => return Poll::Pending,
+            },
+        };
+        Poll::Ready(Err(end))
+    }
+
+    /// True once for bytes of which the machine has not been told.
+    pub(super) fn take_progress(&mut self, traffic: Option<fn(&S) -> Traffic>) -> bool {
+        traffic.is_some_and(|traffic| {
+            let read = traffic(&self.socket).read;
+            std::mem::replace(&mut self.known.read, read) != read
+        })
+    }
+}

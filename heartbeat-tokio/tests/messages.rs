@@ -1,0 +1,501 @@
+//! The driver of messages over a socket in memory, in virtual time.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_core::Stream;
+use futures_sink::Sink;
+use heartbeat_tokio::core::{AbortReason, Cause, FramesOnly, GiveUp, JsonType, Phase};
+use heartbeat_tokio::messages::{Codec, Connecting, Event, Frame, Messages, Refused, Traffic};
+use heartbeat_tokio::{Attempt, Config, Ping, Reason};
+use tokio::time::{Instant, sleep, timeout};
+use tungstenite::Message;
+
+// ---- a socket in memory ------------------------------------------------------------------------
+
+/// A socket, and the peer's hold on it.
+#[derive(Clone, Default)]
+struct Socket(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    incoming: VecDeque<Option<Result<Message, String>>>,
+    /// Given, not flushed.
+    given: Vec<Message>,
+    written: Vec<Message>,
+    stuck: bool,
+    traffic: Traffic,
+    waker: Option<Waker>,
+    dropped: bool,
+}
+
+impl Socket {
+    fn with<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.0.lock().unwrap();
+        let result = change(&mut state);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+        result
+    }
+
+    fn says(&self, message: Message) {
+        self.with(|state| state.incoming.push_back(Some(Ok(message))));
+    }
+
+    fn written(&self) -> Vec<Message> {
+        self.with(|state| std::mem::take(&mut state.written))
+    }
+}
+
+/// The side that the driver has.
+struct Ours(Socket);
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        self.0.with(|state| state.dropped = true);
+    }
+}
+
+impl Stream for Ours {
+    type Item = Result<Message, String>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut state = self.0.0.lock().unwrap();
+        match state.incoming.pop_front() {
+            Some(item) => Poll::Ready(item),
+            None => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Sink<Message> for Ours {
+    type Error = String;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), String>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), String> {
+        self.0.0.lock().unwrap().given.push(message);
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        let mut state = self.0.0.lock().unwrap();
+        if state.stuck {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let given = std::mem::take(&mut state.given);
+        state.written.extend(given);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        self.poll_flush(cx)
+    }
+}
+
+/// A library that leaves pings to its user.
+#[derive(Debug)]
+struct Bare;
+
+impl Codec for Bare {
+    type Message = Message;
+    type Error = String;
+    const ANSWERS_PINGS: bool = false;
+
+    fn frame(message: &Message) -> Option<Frame<'_>> {
+        Some(match message {
+            Message::Text(text) => Frame::Text(text),
+            Message::Binary(bytes) => Frame::Binary(bytes),
+            Message::Ping(payload) => Frame::Ping(payload),
+            Message::Pong(payload) => Frame::Pong(payload),
+            Message::Close(frame) => Frame::Close(frame.as_ref().map(|frame| frame.code.into())),
+            Message::Frame(_) => return None,
+        })
+    }
+
+    fn message(frame: Frame<'_>) -> Message {
+        match frame {
+            Frame::Text(text) => Message::text(text),
+            Frame::Binary(bytes) => Message::binary(bytes.to_vec()),
+            Frame::Ping(payload) => Message::Ping(payload.to_vec().into()),
+            Frame::Pong(payload) => Message::Pong(payload.to_vec().into()),
+            Frame::Close(_) => Message::Close(None),
+        }
+    }
+}
+
+type Driver = Messages<Ours, Bare>;
+
+fn accepted(config: Config) -> (Driver, Socket) {
+    let socket = Socket::default();
+    let driver = Messages::accepted(Ours(socket.clone()), config, Arc::new(JsonType));
+    (driver, socket)
+}
+
+/// Nothing happens by itself for 1000 s.
+fn quiet() -> heartbeat_tokio::core::ConfigBuilder {
+    Config::builder()
+        .idle_timeout(secs(1000))
+        .check_interval(None)
+        .ping(Ping::Never)
+        .pong_timeout(None)
+        .write_timeout(None)
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Drives it for so long: the events.
+async fn run(driver: &mut Driver, span: Duration) -> Vec<Event<Message>> {
+    let mut events = Vec::new();
+    let driven = async {
+        while let Some(event) = driver.next().await {
+            events.push(event);
+        }
+    };
+    let _ = timeout(span, driven).await;
+    events
+}
+
+fn numbers(messages: &[Message]) -> Vec<u64> {
+    let payload = |message: &Message| match message {
+        Message::Ping(payload) => u64::from_be_bytes(payload[..].try_into().unwrap()),
+        other => panic!("{other:?}"),
+    };
+    messages.iter().map(payload).collect()
+}
+
+// ---- a server's side ---------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_asked_and_dropped_at_the_idle_timeout_and_nothing_follows() {
+    let (mut driver, socket) = accepted(Config::default());
+    let begin = Instant::now();
+    let event = driver.next().await.unwrap();
+    let took = begin.elapsed();
+    assert!(
+        (secs(90)..secs(90) + Duration::from_millis(5)).contains(&took),
+        "{took:?}"
+    );
+    let Event::Disconnected {
+        reason, idle, open, ..
+    } = &event
+    else {
+        panic!("{event:?}");
+    };
+    assert_eq!(*reason, Reason::Verdict(AbortReason::IdleTimeout));
+    assert!(*idle >= secs(90) && *open >= secs(90), "{event:?}");
+    assert!(socket.with(|state| state.dropped), "at once");
+    assert_eq!(numbers(&socket.written()), [0]);
+    assert!(matches!(driver.next().await, Some(Event::Stopped { .. })));
+    assert_eq!(driver.next().await, None);
+    assert_eq!(driver.machine().phase(), Phase::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_lives_for_hours() {
+    let (mut driver, socket) = accepted(Config::default());
+    for hour in 0..1200 {
+        assert_eq!(run(&mut driver, Duration::from_millis(30_001)).await, []);
+        let pings = socket.written();
+        assert_eq!(numbers(&pings), [hour]);
+        socket.says(Message::Pong(pings[0].clone().into_data()));
+    }
+    assert_eq!(driver.machine().stats().rtt.samples, 1199);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_ping_is_answered_once_in_order_and_before_what_follows_it() {
+    let (mut driver, socket) = accepted(quiet().build().unwrap());
+    for number in 0..1000u32 {
+        socket.says(Message::Ping(number.to_be_bytes().to_vec().into()));
+        socket.says(Message::text(r#"{"type":"ping"}"#));
+    }
+    socket.says(Message::text("data"));
+    let event = driver.next().await.unwrap();
+    assert!(matches!(event, Event::Message { message, .. } if message == Message::text("data")));
+    let written = socket.written();
+    assert_eq!(written.len(), 2000);
+    for (number, pair) in written.chunks(2).enumerate() {
+        let frame = Message::Pong((number as u32).to_be_bytes().to_vec().into());
+        assert_eq!(pair, [frame, Message::text(r#"{"type":"pong"}"#)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_asks_and_does_not_read_is_not_read_from_without_end() {
+    let config = quiet().write_timeout(secs(60)).build().unwrap();
+    let (mut driver, socket) = accepted(config);
+    socket.with(|state| state.stuck = true);
+    for _ in 0..10_000 {
+        socket.says(Message::Ping(vec![0; 125].into()));
+    }
+    let begin = Instant::now();
+    let events = run(&mut driver, secs(100)).await;
+    let reason = Reason::Verdict(AbortReason::WriteTimeout);
+    assert!(
+        matches!(&events[..], [Event::Disconnected { reason: given, .. }, Event::Stopped { .. }] if *given == reason),
+        "{events:?}"
+    );
+    assert!(begin.elapsed() >= secs(60));
+    let left = socket.with(|state| state.incoming.len());
+    assert!(left > 9_000, "{left} of 10000 left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_given_comes_back_and_what_was_is_counted() {
+    let (mut driver, socket) = accepted(quiet().write_timeout(secs(5)).build().unwrap());
+    socket.with(|state| state.stuck = true);
+    driver.send(Message::text("first")).unwrap();
+    assert_eq!(run(&mut driver, secs(1)).await, []);
+    driver.send(Message::text("second")).unwrap();
+    driver.send(Message::text("third")).unwrap();
+    let events = run(&mut driver, secs(10)).await;
+    let Some(Event::Disconnected {
+        unsent, uncertain, ..
+    }) = events.first()
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(*unsent, [Message::text("second"), Message::text("third")]);
+    assert_eq!(*uncertain, 1);
+    assert!(
+        !format!("{events:?}").contains("second"),
+        "no message in Debug"
+    );
+    assert_eq!(
+        driver.send(Message::text("late")),
+        Err(Message::text("late"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_is_bounded_and_what_is_taken_is_written_in_order() {
+    let (driver, socket) = accepted(quiet().build().unwrap());
+    let mut driver = driver.queue(2);
+    assert!(driver.send(Message::text("1")).is_ok() && driver.send(Message::text("2")).is_ok());
+    assert!(!driver.has_room());
+    assert_eq!(driver.send(Message::text("3")), Err(Message::text("3")));
+    assert_eq!(run(&mut driver, secs(1)).await, []);
+    assert!(driver.has_room());
+    assert_eq!(socket.written(), [Message::text("1"), Message::text("2")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_writes_what_was_taken_then_closes_and_waits_for_the_peer() {
+    let (mut driver, socket) = accepted(quiet().build().unwrap());
+    for number in 0..200 {
+        driver.send(Message::text(number.to_string())).unwrap();
+    }
+    driver.stop();
+    assert_eq!(
+        driver.send(Message::text("late")),
+        Err(Message::text("late"))
+    );
+    assert_eq!(run(&mut driver, secs(1)).await, []);
+    let written = socket.written();
+    assert_eq!(written.len(), 201);
+    assert_eq!(written[199..], [Message::text("199"), Message::Close(None)]);
+    socket.says(Message::Close(None));
+    let events = run(&mut driver, secs(1)).await;
+    assert!(matches!(&events[..], [Event::Stopped { unsent, uncertain: 0 }] if unsent.is_empty()));
+    assert!(socket.with(|state| state.dropped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_answer_the_close_is_dropped_at_the_close_timeout() {
+    let (mut driver, socket) = accepted(quiet().build().unwrap());
+    driver.stop();
+    let begin = Instant::now();
+    let event = driver.next().await;
+    assert!(matches!(event, Some(Event::Stopped { .. })), "{event:?}");
+    assert!(begin.elapsed() >= Config::default().close_timeout());
+    assert!(socket.with(|state| state.dropped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_end_is_told_with_its_cause() {
+    let close = |code: u16| {
+        Message::Close(Some(tungstenite::protocol::CloseFrame {
+            code: code.into(),
+            reason: "".into(),
+        }))
+    };
+    for (item, cause) in [
+        (None, Cause::Eof),
+        (Some(Err("broken".to_owned())), Cause::Io),
+        (Some(Ok(close(1001))), Cause::Close(1001)),
+        (Some(Ok(Message::Close(None))), Cause::Close(1005)),
+    ] {
+        let (mut driver, socket) = accepted(Config::default());
+        socket.with(|state| state.incoming.push_back(item));
+        let events = run(&mut driver, secs(1)).await;
+        assert!(
+            matches!(&events[..], [Event::Disconnected { reason, .. }, Event::Stopped { .. }] if *reason == Reason::Cause(cause)),
+            "{events:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_messages_does_not_keep_the_timers_from_their_turn() {
+    let config = quiet().ping(Ping::Every(secs(10))).build().unwrap();
+    let (mut driver, socket) = accepted(config);
+    for _ in 0..1000 {
+        socket.says(Message::text("trade"));
+    }
+    for number in 0..1000 {
+        if number == 500 {
+            sleep(secs(10)).await;
+        }
+        assert!(matches!(driver.next().await, Some(Event::Message { .. })));
+    }
+    assert_eq!(
+        numbers(&socket.written()),
+        [0],
+        "while there was more to read"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_of_a_message_under_way_are_life_where_they_are_told() {
+    for told in [false, true] {
+        let (driver, socket) = accepted(Config::default());
+        let mut driver = if told {
+            driver.traffic(|ours| ours.0.0.lock().unwrap().traffic)
+        } else {
+            driver
+        };
+        let trickle = async {
+            for _ in 0..20 {
+                sleep(secs(10)).await;
+                socket.with(|state| state.traffic.read += 1);
+            }
+            socket.says(Message::text("large"));
+            std::future::pending::<()>().await;
+        };
+        let event = tokio::select! {
+            event = driver.next() => event,
+            () = trickle => None,
+        };
+        match event {
+            Some(Event::Message { .. }) if told => {}
+            Some(Event::Disconnected { .. }) if !told => {}
+            other => panic!("told: {told}, {other:?}"),
+        }
+    }
+}
+
+// ---- a client ----------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_client_dials_again_after_a_loss_and_a_refusal_and_knows_why() {
+    let sockets: Arc<Mutex<Vec<Socket>>> = Arc::default();
+    let attempts: Arc<Mutex<Vec<Attempt>>> = Arc::default();
+    let (made, told) = (Arc::clone(&sockets), Arc::clone(&attempts));
+    let connect = move |attempt: Attempt| -> Connecting<Ours> {
+        told.lock().unwrap().push(attempt);
+        let made = Arc::clone(&made);
+        Box::pin(async move {
+            match attempt.conn.get() {
+                2 => Err(Refused {
+                    cause: Cause::Refused,
+                    detail: Some("nobody there".into()),
+                }),
+                3 => std::future::pending().await,
+                _ => {
+                    let socket = Socket::default();
+                    made.lock().unwrap().push(socket.clone());
+                    Ok(Ours(socket))
+                }
+            }
+        })
+    };
+    let config = Config::builder()
+        .backoff(secs(2), secs(60), 0)
+        .build()
+        .unwrap();
+    let mut driver: Driver = Messages::connecting(connect, config, Arc::new(FramesOnly));
+    assert_eq!(
+        driver.send(Message::text("early")),
+        Err(Message::text("early"))
+    );
+    let begin = Instant::now();
+
+    assert!(matches!(driver.next().await, Some(Event::Connected { conn }) if conn.get() == 1));
+    let socket = sockets.lock().unwrap()[0].clone();
+    socket.with(|state| state.incoming.push_back(None));
+    let mut story = Vec::new();
+    loop {
+        match driver.next().await.expect("no end") {
+            Event::Disconnected { reason, .. } => story.push(reason.to_string()),
+            Event::Reconnect { delay, .. } => story.push(format!("in {delay:?}")),
+            Event::Connected { conn } => break assert_eq!(conn.get(), 4),
+            other => panic!("{other:?}"),
+        }
+    }
+    let expected = [
+        "eof",
+        "in 2s",
+        "refused",
+        "in 4s",
+        "connect_timeout",
+        "in 8s",
+    ];
+    assert_eq!(story, expected);
+    let took = begin.elapsed();
+    assert!(took >= secs(2 + 4 + 10 + 8) && took < secs(25), "{took:?}");
+    let last: Vec<_> = attempts
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|attempt| attempt.last)
+        .collect();
+    assert_eq!(
+        last,
+        [
+            None,
+            Some(Reason::Cause(Cause::Eof)),
+            Some(Reason::Cause(Cause::Refused)),
+            Some(Reason::Verdict(AbortReason::ConnectTimeout))
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_gives_up_on_what_no_retry_can_mend() {
+    let cause = Cause::Http {
+        status: 403,
+        retry_after: None,
+    };
+    let connect = move |_: Attempt| -> Connecting<Ours> {
+        Box::pin(async move {
+            Err(Refused {
+                cause,
+                detail: None,
+            })
+        })
+    };
+    let mut driver: Driver = Messages::connecting(connect, Config::default(), Arc::new(FramesOnly));
+    let events = run(&mut driver, secs(1)).await;
+    let [
+        Event::Disconnected { .. },
+        Event::GaveUp { reason },
+        Event::Stopped { .. },
+    ] = &events[..]
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(*reason, GiveUp::Cause(cause));
+}
