@@ -39,7 +39,7 @@ const CONFIG: &str =
     r#"{"idle_timeout": "15s", "ping": {"after_silence": "5s"}, "pong_timeout": null}"#;
 
 /// Echoes until the client has gone or is dead; why it ended.
-pub async fn serve(
+pub(crate) async fn serve(
     socket: WebSocket,
     config: Arc<Config>,
     dialect: SharedDialect,
@@ -62,7 +62,7 @@ pub async fn serve(
 }
 
 /// The messages of axum's `WebSocket`.
-pub struct Axum;
+pub(crate) struct Axum;
 
 impl Codec for Axum {
     type Message = Message;
