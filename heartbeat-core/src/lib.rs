@@ -59,6 +59,10 @@
 //! [`Action::Connect`] is answered with [`Event::Connected`] or [`Event::Closed`], whenever that is
 //! known; dialling must not keep the driver from waiting. A superfluous tick does nothing.
 //!
+//! A server's driver does the same with a machine that was made by [`Heartbeat::accepted`], for a
+//! connection that is open already: there is no [`Action::Connect`], and when the connection ends the phase
+//! is [`Phase::Stopped`].
+//!
 //! # Features
 //!
 //! | feature | default | |

@@ -5,6 +5,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use futures_core::Stream;
+use futures_sink::Sink;
 use heartbeat_driver::core::Cause;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -93,6 +95,17 @@ pub trait Codec {
         let _ = error;
         Cause::Io
     }
+}
+
+/// A socket that yields and takes the messages of a [`Codec`]. Every stream and sink of them is one.
+pub trait Socket<C: Codec>:
+    Stream<Item = Result<C::Message, C::Error>> + Sink<C::Message, Error = C::Error> + Unpin
+{
+}
+
+impl<C: Codec, S> Socket<C> for S where
+    S: Stream<Item = Result<C::Message, C::Error>> + Sink<C::Message, Error = C::Error> + Unpin
+{
 }
 
 /// Bytes that went over a connection so far.

@@ -5,11 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_core::Stream;
-use futures_sink::Sink;
 use heartbeat_driver::core::{Cause, ConnId};
 
-use super::codec::{Codec, Traffic};
+use super::codec::{Codec, Socket, Traffic};
 
 /// A dial under way.
 pub type Connecting<S> = Pin<Box<dyn Future<Output = Result<S, Refused>> + Send>>;
@@ -103,11 +101,7 @@ pub(super) struct Open<S, C: Codec> {
     failed: Option<(Cause, Box<str>)>,
 }
 
-impl<S, C> Open<S, C>
-where
-    C: Codec,
-    S: Stream<Item = Result<C::Message, C::Error>> + Sink<C::Message, Error = C::Error> + Unpin,
-{
+impl<C: Codec, S: Socket<C>> Open<S, C> {
     pub(super) fn new(conn: ConnId, socket: S) -> Self {
         Self {
             conn,

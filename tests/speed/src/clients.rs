@@ -23,6 +23,7 @@ pub(crate) const ALL: &[&str] = &[
     "heartbeat-tokio-task",
     "heartbeat-blocking-in-place",
     "heartbeat-blocking-thread",
+    "heartbeat-messages",
     "tokio-websockets",
     "fastwebsockets",
     "ezsockets",
@@ -46,6 +47,7 @@ pub(crate) fn receive(name: &str, url: &str, count: u64, meter: &mut Meter) -> R
                     "raw-tokio-tungstenite-4k" => raw_tokio(url, count, 4096, meter).await,
                     "heartbeat-tokio-in-place" => tokio_in_place(url, count, meter).await,
                     "heartbeat-tokio-task" => tokio_task(url, count, meter).await,
+                    "heartbeat-messages" => messages(url, count, meter).await,
                     "tokio-websockets" => tokio_websockets(url, count, meter).await,
                     "fastwebsockets" => fastwebsockets(url, count, meter).await,
                     "ezsockets" => ezsockets(url, count, meter).await,
@@ -167,6 +169,37 @@ async fn tokio_websockets(url: &str, count: u64, meter: &mut Meter) -> Result<()
     meter.start();
     for _ in 0..count {
         black_box(ws.next().await.ok_or("ended")??.as_payload().len());
+    }
+    meter.stop();
+    Ok(())
+}
+
+/// The machine over tokio-websockets.
+async fn messages(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    use heartbeat_tokio::messages::tokio_websockets::TokioWebsockets;
+    use heartbeat_tokio::messages::{Counted, Event, Messages};
+    let parsed = url::Url::parse(url)?;
+    let address = (
+        parsed.host_str().ok_or("no host")?,
+        parsed.port().ok_or("no port")?,
+    );
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let builder = tokio_websockets::ClientBuilder::new().uri(url)?;
+    let (socket, _) = builder.connect_on(Counted::new(stream)).await?;
+    let client = Messages::<_, TokioWebsockets>::accepted(
+        socket,
+        heartbeat_tokio::Config::default(),
+        std::sync::Arc::new(heartbeat_tokio::core::JsonType),
+    );
+    let mut client = client.traffic(|socket| socket.get_ref().traffic());
+    meter.start();
+    let mut left = count;
+    while left > 0 {
+        if let Event::Message { message, .. } = client.next().await.ok_or("ended")? {
+            black_box(message.as_payload().len());
+            left -= 1;
+        }
     }
     meter.stop();
     Ok(())

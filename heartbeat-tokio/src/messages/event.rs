@@ -1,0 +1,104 @@
+//! What the application is told.
+
+use std::fmt;
+use std::time::Duration;
+
+use heartbeat_driver::Reason;
+use heartbeat_driver::core::{ConnId, GiveUp};
+
+/// What happens, in order.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event<M> {
+    /// The dial succeeded. Not told of an accepted connection.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A message for the application, as the library gave it. Heartbeats are not handed out.
+    Message {
+        /// The connection that it came on.
+        conn: ConnId,
+        /// The message.
+        message: M,
+    },
+    /// The connection ended or the dial failed.
+    Disconnected {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: Reason,
+        /// What the error said, for people.
+        detail: Option<Box<str>>,
+        /// How long nothing had been heard; zero if it was never open.
+        idle: Duration,
+        /// How long it had been open; zero if it was not.
+        open: Duration,
+        /// Messages that were taken by [`Messages::send`](super::Messages::send) and not given to the library, in order.
+        unsent: Vec<M>,
+        /// How many were given to it and are not known to be written.
+        uncertain: usize,
+    },
+    /// The next dial is planned.
+    Reconnect {
+        /// Which retry in a row it will be, from 1.
+        attempt: u32,
+        /// How long until then.
+        delay: Duration,
+    },
+    /// There will be no further dial.
+    GaveUp {
+        /// Why.
+        reason: GiveUp,
+    },
+    /// The end, always the last event.
+    Stopped {
+        /// Messages that were taken and not given to the library.
+        unsent: Vec<M>,
+        /// How many were given to it and are not known to be written.
+        uncertain: usize,
+    },
+}
+
+/// Messages that are handed back by their number alone: they may hold credentials.
+impl<M: fmt::Debug> fmt::Debug for Event<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected { conn } => f.debug_struct("Connected").field("conn", conn).finish(),
+            Self::Message { conn, message } => f
+                .debug_struct("Message")
+                .field("conn", conn)
+                .field("message", message)
+                .finish(),
+            Self::Disconnected {
+                conn,
+                reason,
+                detail,
+                idle,
+                open,
+                unsent,
+                uncertain,
+            } => f
+                .debug_struct("Disconnected")
+                .field("conn", conn)
+                .field("reason", reason)
+                .field("detail", detail)
+                .field("idle", idle)
+                .field("open", open)
+                .field("unsent", &unsent.len())
+                .field("uncertain", uncertain)
+                .finish(),
+            Self::Reconnect { attempt, delay } => f
+                .debug_struct("Reconnect")
+                .field("attempt", attempt)
+                .field("delay", delay)
+                .finish(),
+            Self::GaveUp { reason } => f.debug_struct("GaveUp").field("reason", reason).finish(),
+            Self::Stopped { unsent, uncertain } => f
+                .debug_struct("Stopped")
+                .field("unsent", &unsent.len())
+                .field("uncertain", uncertain)
+                .finish(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The machine's actions performed, and the application told.
+
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use heartbeat_driver::core::{
+    AbortReason, Action, Ask, Cause, Clock as _, ConnId, Dialect as _, Draft, Event as Input,
+    Instant, Outgoing, Phase, Reply, Values,
+};
+use heartbeat_driver::{Attempt, Reason, Seconds, unix_ms};
+use tracing::{debug, info, warn};
+
+use super::link::Link;
+use super::{Codec, Event, Frame, Messages, Socket};
+
+impl<C: Codec, S: Socket<C>> Messages<S, C> {
+    pub(super) fn step(&mut self, now: Instant, event: Input<'_>) {
+        let (idle, open) = (
+            since(self.machine.heard(), now),
+            since(self.machine.open_since(), now),
+        );
+        for action in self.machine.step(now, event).actions {
+            match action {
+                Action::Connect {
+                    conn,
+                    attempt,
+                    refresh,
+                } => {
+                    debug!(%conn, attempt, "connecting");
+                    if let Some(connect) = &mut self.connect {
+                        let dialing = connect(Attempt::new(conn, attempt, refresh, self.last));
+                        self.link = Link::Dialing(conn, dialing);
+                        self.dirty = true;
+                    }
+                }
+                Action::SendPong { reply, .. } => self.reply(reply),
+                Action::SendPing { ping, .. } => match ping {
+                    Ask::Frame(payload) => self.own(Frame::Ping(&payload)),
+                    Ask::Draft(draft) => self.put(draft),
+                    _ => {}
+                },
+                Action::Close { code, .. } => {
+                    if let Link::Open(open) = &mut self.link {
+                        open.close(C::message(Frame::Close(Some(code))));
+                        self.dirty = true;
+                    }
+                }
+                Action::Abort { conn, reason } => {
+                    let told = !matches!(reason, AbortReason::Stale | AbortReason::CloseTimeout);
+                    if told && self.link.conn() == Some(conn) {
+                        self.disconnected(conn, Reason::Verdict(reason), None, idle, open);
+                    }
+                    // Otherwise its user's own wish: only the end is told.
+                }
+                Action::ReconnectAt { attempt, delay, .. } => {
+                    info!("retry {attempt} in {}", Seconds(delay));
+                    self.events.push_back(Event::Reconnect { attempt, delay });
+                }
+                Action::Check { conn, idle } => info!(%conn, "idle for {}", Seconds(idle)),
+                Action::GaveUp { reason } => self.events.push_back(Event::GaveUp { reason }),
+            }
+        }
+        if self.machine.phase() == Phase::Stopped && !self.ended {
+            self.ended = true;
+            let uncertain = self.link.uncertain();
+            self.link = Link::Down;
+            let unsent = self.queue.drain(..).collect();
+            self.events.push_back(Event::Stopped { unsent, uncertain });
+        }
+    }
+
+    pub(super) fn lost(
+        &mut self,
+        conn: ConnId,
+        cause: Cause,
+        detail: Option<Box<str>>,
+        cx: &mut Context<'_>,
+    ) {
+        let now = self.clock.now();
+        // What it said last is still life.
+        self.report(now);
+        if self.link.conn() != Some(conn) {
+            // A verdict of our own came first.
+            return;
+        }
+        if let Link::Open(open) = &mut self.link {
+            open.last_words(cx);
+        }
+        if self.machine.phase() != Phase::Closing {
+            let idle = since(self.machine.heard(), now);
+            let open = since(self.machine.open_since(), now);
+            self.disconnected(conn, Reason::Cause(cause), detail, idle, open);
+        }
+        self.step(now, Input::Closed(conn, cause));
+    }
+
+    pub(super) fn disconnected(
+        &mut self,
+        conn: ConnId,
+        reason: Reason,
+        detail: Option<Box<str>>,
+        idle: Duration,
+        open: Duration,
+    ) {
+        let uncertain = self.link.uncertain();
+        // The socket is closed here and now.
+        self.link = Link::Down;
+        self.last = Some(reason);
+        let unsent: Vec<_> = self.queue.drain(..).collect();
+        let text = detail.as_deref().unwrap_or_default();
+        warn!(%conn, unsent = unsent.len(), uncertain, detail = text, "disconnected: {reason}, idle for {}, open for {}", Seconds(idle), Seconds(open));
+        self.events.push_back(Event::Disconnected {
+            conn,
+            reason,
+            detail,
+            idle,
+            open,
+            unsent,
+            uncertain,
+        });
+    }
+
+    pub(super) fn reply(&mut self, reply: Reply<'_>) {
+        let message = match reply {
+            Reply::Frame(payload) if C::ANSWERS_PINGS => {
+                if let Link::Open(open) = &mut self.link {
+                    open.answered(payload.len());
+                    self.dirty = true;
+                }
+                return;
+            }
+            Reply::Frame(payload) => Frame::Pong(payload),
+            Reply::Text(text) => Frame::Text(text),
+            Reply::Binary(bytes) => Frame::Binary(bytes),
+            Reply::Draft(draft) => return self.put(draft),
+            _ => return,
+        };
+        self.own(message);
+    }
+
+    /// Writes what the dialect makes of a draft.
+    pub(super) fn put(&mut self, draft: Draft<'_>) {
+        let values = Values {
+            unix_ms: unix_ms(),
+            variables: &self.tracked,
+        };
+        // Taken out, so that what is written into it can be given to the socket.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let dialect = Arc::clone(&self.dialect);
+        match dialect.render(&draft, &values, &mut buffer) {
+            Some(Outgoing::Text(text)) => self.own(Frame::Text(text)),
+            Some(Outgoing::Binary(bytes)) => self.own(Frame::Binary(bytes)),
+            None => warn!("not sent: a variable of the message is not set"),
+        }
+        self.buffer = buffer;
+    }
+
+    pub(super) fn own(&mut self, frame: Frame<'_>) {
+        if let Link::Open(open) = &mut self.link {
+            open.give_own(C::message(frame), frame.len());
+            self.dirty = true;
+        }
+    }
+}
+
+fn since(anchor: Option<Instant>, now: Instant) -> Duration {
+    anchor.map_or(Duration::ZERO, |anchor| {
+        now.saturating_duration_since(anchor)
+    })
+}
