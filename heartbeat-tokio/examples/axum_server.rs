@@ -49,7 +49,8 @@ pub(crate) async fn serve(
     while let Some(event) = client.next().await {
         match event {
             Event::Message { message, .. } => {
-                if client.send(message).is_err() {
+                let taken = client.send(message).is_ok();
+                if !taken {
                     // It asks for more than it reads: a server keeps no unbounded queue.
                     client.stop();
                 }
