@@ -114,6 +114,12 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
+    /// The future was woken since it was polled. If that was before the turn's end, the waking is used
+    /// up, and nobody would come back for it.
+    pub(super) fn is_prodded(&self) -> bool {
+        matches!(&self.link, Link::Preparing { prod, .. } if prod.is_woken())
+    }
+
     /// What is to be dialled is known.
     fn made(&mut self, begun: Begun, made: Made, now: Instant) {
         let chosen = made.and_then(|request| {

@@ -338,7 +338,11 @@ impl<S: Read + Write> Engine<S> {
             }
             self.publish_news();
             if self.events.is_empty() && self.dial.is_none() && !self.ended {
-                return Turn::Idle;
+                return if self.is_prodded() {
+                    Turn::Again
+                } else {
+                    Turn::Idle
+                };
             }
         }
     }

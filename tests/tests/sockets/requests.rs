@@ -20,6 +20,7 @@ cases! {
     everywhere: [
         a_factory_is_told_how_the_last_connection_ended,
         an_async_factory_is_awaited_and_dropped_at_connect_timeout,
+        an_async_factory_that_wakes_itself_while_it_is_polled_is_polled_again,
         a_blocking_factory_delays_nothing_and_is_never_called_twice_at_once,
         a_blocking_factory_that_panics_ends_in_failed_dials,
         endpoints_take_turns,
@@ -195,6 +196,42 @@ fn an_async_factory_is_awaited_and_dropped_at_connect_timeout(case: Case) {
             thread::sleep(Duration::from_millis(50));
             token.set();
         });
+        assert_eq!(client.message(), "welcome".into());
+    });
+}
+
+fn an_async_factory_that_wakes_itself_while_it_is_polled_is_polled_again(case: Case) {
+    let server = Server::start();
+    let target = request(&server);
+    let options = Options::from_async_factory(move |attempt| {
+        let target = target.clone();
+        async move {
+            if attempt.attempt == 0 {
+                return Err(RequestError::failed(Cause::Io, "not yet"));
+            }
+            let mut turns = 0;
+            // Whatever wakes before the poll has returned, another thread for one, looks like this.
+            std::future::poll_fn(|cx| {
+                turns += 1;
+                cx.waker().wake_by_ref();
+                if turns > 3 {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+            Ok(target)
+        }
+    });
+    let slow = r#"{"backoff": {"base": "60s", "cap": "60s", "jitter_percent": 0}}"#;
+    let mut client = case.start(options.config(config(slow)));
+    client.until_disconnected();
+    client.drive_for(Duration::from_millis(50));
+    // What wakes the client is used up by the kick.
+    client.sender().kick();
+    thread::scope(|scope| {
+        scope.spawn(|| drop(server.upgrade().send(Message::text("welcome"))));
         assert_eq!(client.message(), "welcome".into());
     });
 }
