@@ -203,7 +203,15 @@ impl Outbox {
     /// The session of this connection is ready, or what is to become of it. Said of a connection that
     /// is not the present one, or where no session is asked for, it changes nothing.
     pub fn session(&self, conn: ConnId, outcome: Result<(), Failure>) {
-        self.lock().commands.session = Some((conn, outcome));
+        {
+            let said = &mut self.lock().commands.session;
+            // A word on an older connection must not take the place of one that counts, nor `ready`
+            // that of a failure.
+            let counts = said.is_none_or(|(of, said)| of < conn || (of == conn && said.is_ok()));
+            if counts {
+                *said = Some((conn, outcome));
+            }
+        }
         self.notify_engine();
     }
 
@@ -686,6 +694,24 @@ mod tests {
                 Some(_) => &["more", "order", "last"],
             };
             assert_eq!(taken(&outbox), rest, "its own go ahead");
+        }
+    }
+
+    #[test]
+    fn a_word_on_an_older_connection_does_not_take_the_place_of_one_that_counts() {
+        let (old, new) = (CONN, ConnId::new(2));
+        let (ready, failed) = (Ok(()), Err(Failure::Retry));
+        for (said, counts) in [
+            ([(new, ready), (old, failed)], (new, ready)),
+            ([(old, failed), (new, ready)], (new, ready)),
+            ([(new, ready), (new, failed)], (new, failed)),
+            ([(new, failed), (new, ready)], (new, failed)),
+        ] {
+            let outbox = outbox(8, 100, None);
+            for (conn, outcome) in said {
+                outbox.session(conn, outcome);
+            }
+            assert_eq!(outbox.commands(at(0)).session, Some(counts), "{said:?}");
         }
     }
 
