@@ -254,9 +254,10 @@ impl Options {
     /// decides what follows from one, as from any status.
     ///
     /// All hops together stay within `connect_timeout`. A redirect from `wss` to `ws` is never
-    /// followed. To another host or port go only the subprotocols and the headers `User-Agent`,
-    /// `Origin` and `Accept-Language`, for any other header may hold credentials. What is not
-    /// followed is a failed dial with the redirect's status as its cause.
+    /// followed. To another host or port go only the headers `User-Agent`, `Origin` and
+    /// `Accept-Language`, for any other header may hold credentials; so may subprotocols, and a request
+    /// with these is not led to another host at all. What is not followed is a failed dial with the
+    /// redirect's status as its cause. Where a server redirects, what `on_connect` sends goes there, too.
     #[must_use]
     pub fn max_redirects(mut self, hops: u32) -> Self {
         self.max_redirects = hops;

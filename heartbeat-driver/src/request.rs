@@ -348,7 +348,9 @@ impl Request {
 
     /// The request for where a redirect leads (RFC 9110 §15.4); `Err` is the rule against it.
     ///
-    /// Only what says who asks goes along to another host or port: headers may hold credentials.
+    /// Only what says who asks goes along to another host or port: headers may hold credentials. So may
+    /// subprotocols, and without them the other server would be asked for something else: then it is
+    /// not followed.
     pub(crate) fn redirected(&self, location: &str) -> Result<Self, &'static str> {
         let url = resolve(&self.uri, location);
         let url = match url.split_once("://") {
@@ -362,6 +364,9 @@ impl Request {
         }
         let same_port = self.port == target.port || (self.port, target.port) == (80, 443);
         let same = self.host.eq_ignore_ascii_case(&target.host) && same_port;
+        if !same && !self.subprotocols.is_empty() {
+            return Err("it leads to another host, and subprotocols may hold credentials");
+        }
         let mut headers = self.headers.clone();
         if !same {
             headers.clear();
@@ -377,7 +382,8 @@ impl Request {
             headers,
             subprotocols: self.subprotocols.clone(),
             route: self.route.clone(),
-            addresses: if same {
+            // They hold a port, too.
+            addresses: if same && self.port == target.port {
                 self.addresses.clone()
             } else {
                 Vec::new()
@@ -540,6 +546,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "tls")]
     #[test]
     fn credentials_are_shown_nowhere() {
         let request = Request::new("wss://example.org/ws/SECRET?listenKey=SECRET").unwrap();
@@ -600,6 +607,7 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "tls")]
     #[test]
     fn a_redirect_leads_where_rfc_3986_says() {
         let base = Request::new("ws://a.test:81/b/c/d?q").unwrap();
@@ -631,6 +639,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "tls")]
     #[test]
     fn a_redirect_takes_no_credentials_to_another_host_and_never_leaves_tls() {
         let base = Request::new("wss://a.test/")
@@ -665,5 +674,26 @@ mod tests {
             .header("X-Key", "k")
             .unwrap();
         assert_eq!(plain.redirected("wss://a.test/").unwrap().headers.len(), 1);
+    }
+
+    #[test]
+    fn a_redirect_takes_no_subprotocol_to_another_host_for_it_may_be_a_token() {
+        let base = Request::new("ws://a.test/")
+            .and_then(|request| request.subprotocol("chat"))
+            .and_then(|request| request.subprotocol("bearer.SECRET"))
+            .unwrap();
+        let same = base.redirected("/elsewhere").unwrap();
+        assert_eq!(same.subprotocols(), base.subprotocols());
+        let elsewhere = base.redirected("ws://b.test/").unwrap_err();
+        assert!(elsewhere.contains("another host"), "{elsewhere}");
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn addresses_for_one_port_are_not_dialled_for_another() {
+        let base = Request::new("ws://a.test/").unwrap();
+        let base = base.addresses(["127.0.0.1:80".parse().unwrap()]);
+        assert_eq!(base.redirected("/elsewhere").unwrap().to(), base.to());
+        assert_eq!(base.redirected("wss://a.test/").unwrap().to(), []);
     }
 }
