@@ -3,7 +3,8 @@
 use std::io::Read;
 
 use bytes::Bytes;
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::GzDecoder;
+use flate2::read::{DeflateDecoder, ZlibDecoder};
 
 use crate::decode::{Decode, Undecodable};
 use crate::message::Message;
@@ -20,7 +21,7 @@ use crate::message::Message;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inflate {
-    /// gzip (RFC 1952). A message that does not begin like gzip is left as it is.
+    /// gzip (RFC 1952), up to 64 members. A message that does not begin like gzip is left as it is.
     Gzip,
     /// zlib (RFC 1950), which HTTP calls `deflate`.
     Zlib,
@@ -31,6 +32,10 @@ pub enum Inflate {
 /// RFC 1952 §2.3.1.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
+/// The most members of one message. To begin one costs a window of 32 KiB, also if there is nothing in
+/// it: a message of nothing but beginnings (20 bytes each) would keep us busy for minutes.
+const MEMBERS: usize = 64;
+
 impl Decode for Inflate {
     fn decode(&mut self, message: Message, limit: usize) -> Result<Message, Undecodable> {
         let Message::Binary(bytes) = message else {
@@ -38,9 +43,9 @@ impl Decode for Inflate {
         };
         let inflated = match self {
             Self::Gzip if !bytes.starts_with(&GZIP) => return Ok(Message::Binary(bytes)),
-            Self::Gzip => read(MultiGzDecoder::new(&bytes[..]), limit),
-            Self::Zlib => read(ZlibDecoder::new(&bytes[..]), limit),
-            Self::Deflate => read(DeflateDecoder::new(&bytes[..]), limit),
+            Self::Gzip => gunzip(&bytes, limit),
+            Self::Zlib => read(Vec::new(), ZlibDecoder::new(&bytes[..]), limit),
+            Self::Deflate => read(Vec::new(), DeflateDecoder::new(&bytes[..]), limit),
         }?;
         Ok(match String::from_utf8(inflated) {
             Ok(text) => Message::from(text),
@@ -49,12 +54,27 @@ impl Decode for Inflate {
     }
 }
 
-fn read(decoder: impl Read, limit: usize) -> Result<Vec<u8>, Undecodable> {
+fn gunzip(mut bytes: &[u8], limit: usize) -> Result<Vec<u8>, Undecodable> {
     let mut inflated = Vec::new();
+    for _ in 0..MEMBERS {
+        let mut decoder = GzDecoder::new(bytes);
+        inflated = read(inflated, &mut decoder, limit)?;
+        bytes = decoder.into_inner();
+        if bytes.is_empty() {
+            return Ok(inflated);
+        }
+    }
+    Err(Undecodable::malformed(format_args!(
+        "it has more than {MEMBERS} gzip members"
+    )))
+}
+
+/// Appends what comes out.
+fn read(mut inflated: Vec<u8>, decoder: impl Read, limit: usize) -> Result<Vec<u8>, Undecodable> {
     // One more than allowed tells that there is more, and is all that is ever held.
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let left = u64::try_from(limit - inflated.len()).unwrap_or(u64::MAX);
     decoder
-        .take(most)
+        .take(left.saturating_add(1))
         .read_to_end(&mut inflated)
         .map_err(Undecodable::malformed)?;
     if inflated.len() > limit {
@@ -119,6 +139,27 @@ mod tests {
             let refused = inflate.decode(bomb.into(), limit);
             assert_eq!(refused, Err(Undecodable::TooLarge { limit }), "{inflate:?}");
         }
+    }
+
+    #[test]
+    fn a_message_of_many_members_is_whole_and_one_of_nothing_but_beginnings_costs_little() {
+        let [(mut gzip, member), ..] = all(b"0123456789");
+        let decoded = gzip.decode(member.repeat(MEMBERS).into(), 10 * MEMBERS);
+        assert_eq!(decoded, Ok("0123456789".repeat(MEMBERS).as_str().into()));
+        let limit = 10 * MEMBERS - 1;
+        assert_eq!(
+            gzip.decode(member.repeat(MEMBERS).into(), limit),
+            Err(Undecodable::TooLarge { limit })
+        );
+        // Of 64 MiB of these 3 million windows would be made, and no limit of bytes met.
+        let [(mut gzip, empty), ..] = all(b"");
+        let refused = gzip.decode(empty.repeat(MEMBERS + 1).into(), 1 << 20);
+        assert!(
+            matches!(refused, Err(Undecodable::Malformed { .. })),
+            "{refused:?}"
+        );
+        let garbage = [member, vec![1, 2, 3]].concat();
+        assert!(gzip.decode(garbage.into(), 100).is_err());
     }
 
     #[test]
