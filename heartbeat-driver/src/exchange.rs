@@ -13,7 +13,7 @@ use crate::clock;
 use crate::session::io_cause;
 use crate::stream::Stream;
 
-/// The largest head of an answer. Common servers send at most 8 to 16 KiB; a peer must not make us
+/// The largest head of an answer, interim answers before it included. Common servers send at most 8 to 16 KiB; a peer must not make us
 /// hold more for nothing.
 const MAX_HEAD: usize = 64 * 1024;
 
@@ -92,6 +92,10 @@ impl Response {
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.headers.contains_key(name)
+    }
+
+    pub(crate) fn has_twice(&self, name: &str) -> bool {
+        self.headers.get_all(name).iter().nth(1).is_some()
     }
 
     pub(crate) fn cause(&self) -> Cause {
@@ -199,6 +203,8 @@ pub(crate) struct Exchange {
     /// What the peer said before it went away is worth more than "broken pipe".
     write_error: Option<io::Error>,
     head: Vec<u8>,
+    /// Bytes of the interim answers before it.
+    interim: usize,
 }
 
 impl Exchange {
@@ -209,6 +215,7 @@ impl Exchange {
             flushed: false,
             write_error: None,
             head: Vec::new(),
+            interim: 0,
         }
     }
 
@@ -241,17 +248,36 @@ impl Exchange {
             // The end may lie across the seam.
             let from = self.head.len().saturating_sub(3);
             self.head.extend_from_slice(&buffer[..count]);
+            if let Some(answer) = self.answer(from)? {
+                return Ok(Some(answer));
+            }
+        }
+    }
+
+    /// The answer and what follows it, if it is there. Its end is looked for from this byte on.
+    fn answer(&mut self, mut from: usize) -> Result<Option<(Response, Vec<u8>)>, Refusal> {
+        loop {
             let seen = self.head.len().min(PREFIX.len());
             if self.head[..seen] != PREFIX[..seen] {
                 return Err(Refusal::broken("its answer is not HTTP"));
             }
-            if let Some(end) = end_of_head(&self.head, from) {
-                let rest = self.head.split_off(end);
-                return Response::parse(&self.head).map(|response| Some((response, rest)));
+            let Some(end) = end_of_head(&self.head, from) else {
+                let is_too_large = self.interim + self.head.len() > MAX_HEAD;
+                return if is_too_large {
+                    Err(too_large())
+                } else {
+                    Ok(None)
+                };
+            };
+            let rest = self.head.split_off(end);
+            let response = Response::parse(&self.head)?;
+            // RFC 9110 §15.2: a client must bear those that come before the answer (103, say).
+            if !matches!(response.status(), 100 | 102..=199) {
+                return Ok(Some((response, rest)));
             }
-            if self.head.len() > MAX_HEAD {
-                return Err(too_large());
-            }
+            self.interim += end;
+            self.head = rest;
+            from = 0;
         }
     }
 
@@ -374,6 +400,24 @@ mod tests {
             .unwrap();
         assert_eq!((response.status(), rest), (101, b"\x81\x00".to_vec()));
         assert!(answer(b"HTTP/1.1 101 Switching\r\n", 1).unwrap().is_none());
+    }
+
+    #[test]
+    fn interim_answers_are_passed_over_and_bounded() {
+        let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
+        let all = format!("{early}HTTP/1.1 101 Switching\r\nX: y\r\n\r\n\x01");
+        for piece in 1..=all.len() {
+            let mut stream = Stream::plain(Pieces(all.clone().into_bytes(), piece));
+            let mut exchange = Exchange::new(Vec::new());
+            let (response, rest) = exchange.proceed(&mut stream).unwrap().unwrap();
+            assert_eq!((response.status(), response.header("link")), (101, None));
+            assert!(rest.is_empty() || rest == [1], "{rest:?}");
+        }
+        let endless = early.repeat(2 * MAX_HEAD / early.len());
+        assert_eq!(
+            answer(endless.as_bytes(), 999).unwrap_err().cause,
+            Cause::Close(1009)
+        );
     }
 
     #[test]

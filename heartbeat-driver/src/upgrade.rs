@@ -133,11 +133,18 @@ impl<S: Read + Write> Upgrade<S> {
             "its answer lacks `Connection: Upgrade`"
         } else if response.header("sec-websocket-accept") != Some(&self.accept) {
             "its Sec-WebSocket-Accept does not fit our key"
+        } else if response.has_twice("sec-websocket-accept")
+            || response.has_twice("sec-websocket-protocol")
+        {
+            // RFC 6455 §11.3.3, §11.3.4.
+            "it says Sec-WebSocket-Accept or -Protocol twice"
         } else if response.has("sec-websocket-extensions") {
             "it chose an extension that was not offered"
         } else if chosen.is_none() && !offered.is_empty() {
             "it chose none of the subprotocols that were offered"
-        } else if chosen.is_some_and(|chosen| !offered.iter().any(|offer| offer == chosen)) {
+        } else if response.has("sec-websocket-protocol")
+            && !offered.iter().any(|offer| Some(offer.as_str()) == chosen)
+        {
             "it chose a subprotocol that was not offered"
         } else {
             return Ok(());
