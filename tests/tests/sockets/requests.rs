@@ -415,7 +415,13 @@ fn a_subprotocol_that_was_not_offered_is_final(case: Case) {
         (true, ""),
         (true, "\nSec-WebSocket-Protocol: v3.chat"),
         (false, "\nSec-WebSocket-Protocol: v1.chat"),
+        (false, "\nSec-WebSocket-Protocol: \u{e9}"),
         (false, "\nSec-WebSocket-Extensions: permessage-deflate"),
+        (false, "\nSec-WebSocket-Accept: another"),
+        (
+            true,
+            "\nSec-WebSocket-Protocol: v1.chat\nSec-WebSocket-Protocol: v1.chat",
+        ),
     ] {
         let server = Server::start();
         let mut target = request(&server);
