@@ -90,6 +90,7 @@ mod limiter;
 mod machine;
 mod open;
 mod race;
+mod rotation;
 mod stats;
 mod time;
 #[cfg(feature = "trace")]
@@ -119,5 +120,6 @@ pub use limiter::{Crowded, Limiter, LimiterError};
 pub use machine::Memory;
 pub use machine::{Heartbeat, Phase};
 pub use race::{CONNECTION_ATTEMPT_DELAY, Lap, Race};
+pub use rotation::{Generation, Rotation, RotationError, RotationTimes, Turnover};
 pub use stats::{Rtt, Stats, Verdicts};
 pub use time::{Clock, Instant};

@@ -1,0 +1,482 @@
+//! When a connection is replaced before its service ends it: connect the successor first, hand over when
+//! its session is ready, then close the old one.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::backoff::{Backoff, Rng};
+use crate::config::{MAX_DURATION, MIN_DURATION};
+use crate::duration_text::DurationText;
+use crate::time::{Instant, Span};
+
+/// A lifetime is longer or shorter by up to this much, so that a fleet that connected together does not
+/// rotate together.
+const JITTER_PERCENT: u64 = 10;
+
+/// Which of a rotating client's clients: 1 is the first, each successor has the next number. It tells
+/// apart what a [`ConnId`](crate::ConnId) does not: each client counts its own connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(u64);
+
+impl Generation {
+    const FIRST: Self = Self(1);
+
+    /// Its number, from 1.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The times of a [`Rotation`].
+///
+/// ```
+/// use core::time::Duration;
+/// use heartbeat_core::RotationTimes;
+///
+/// // Binance ends every connection after 24 h.
+/// let times = RotationTimes::before(Duration::from_secs(24 * 3600))?;
+/// // The same, spelled out: between 17 h 17 min and 21 h 7 min, and a minute to become ready.
+/// let times = RotationTimes::new(Duration::from_secs(69_120))?
+///     .ready_within(Duration::from_secs(60))?
+///     .overlap(Duration::from_secs(1))?;
+/// # Ok::<(), heartbeat_core::RotationError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RotationTimes {
+    lifetime: Duration,
+    ready_within: Duration,
+    overlap: Duration,
+}
+
+/// Why times were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RotationError {
+    /// Out of range.
+    #[error("`{key}` is {}: it must lie between {} and {}", DurationText(*value), DurationText(*min), DurationText(*max))]
+    Range {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: Duration,
+        /// The smallest that is allowed.
+        min: Duration,
+        /// The largest that is allowed.
+        max: Duration,
+    },
+}
+
+impl RotationTimes {
+    /// The default of [`ready_within`](Self::ready_within): 60 s.
+    pub const DEFAULT_READY_WITHIN: Duration = Duration::from_secs(60);
+
+    /// The default of [`overlap`](Self::overlap): 1 s.
+    pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(1);
+
+    /// A successor is started when a session has been ready for `lifetime`, 10 % more or less by chance.
+    /// Choose it so that 1.1 times of it, a dial and a few that fail fit into what the service allows.
+    ///
+    /// # Errors
+    /// [`RotationError`] if it does not lie between 10 ms and [`MAX_DURATION`].
+    pub fn new(lifetime: Duration) -> Result<Self, RotationError> {
+        check("lifetime", lifetime, MIN_DURATION * 10, MAX_DURATION)?;
+        Ok(Self {
+            lifetime,
+            ready_within: Self::DEFAULT_READY_WITHIN.min(lifetime / 2),
+            overlap: Self::DEFAULT_OVERLAP.min(lifetime / 10),
+        })
+    }
+
+    /// For a service that ends connections after `limit`: a lifetime of 80 % of it. With the jitter a
+    /// successor is started after 72 to 88 % of it; what is left is for dials that fail.
+    ///
+    /// # Errors
+    /// [`RotationError`] as for [`new`](Self::new).
+    pub fn before(limit: Duration) -> Result<Self, RotationError> {
+        Self::new(limit / 5 * 4)
+    }
+
+    /// The successor's session must be ready within this time, its client's own retries included, or it
+    /// is closed and another one is started later. Default 60 s, or half the lifetime if that is less.
+    ///
+    /// # Errors
+    /// [`RotationError`] if it does not lie between [`MIN_DURATION`] and the lifetime.
+    pub fn ready_within(mut self, time: Duration) -> Result<Self, RotationError> {
+        check("ready_within", time, MIN_DURATION, self.lifetime)?;
+        self.ready_within = time;
+        Ok(self)
+    }
+
+    /// For how long the old connection is kept beside the new one after the hand-over, for what the
+    /// service still sends on it alone. Default 1 s, or a tenth of the lifetime if that is less.
+    ///
+    /// # Errors
+    /// [`RotationError`] if it is longer than half the lifetime.
+    pub fn overlap(mut self, time: Duration) -> Result<Self, RotationError> {
+        check("overlap", time, Duration::ZERO, self.lifetime / 2)?;
+        self.overlap = time;
+        Ok(self)
+    }
+
+    /// The pauses between successors that do not become ready: from `ready_within`, doubling, up to a
+    /// twentieth of the lifetime.
+    fn backoff(&self) -> Backoff {
+        let base = Span::new(self.ready_within);
+        Backoff {
+            base,
+            cap: Span::new(self.lifetime / 20).max(base),
+            jitter_percent: 50,
+        }
+    }
+}
+
+fn check(
+    key: &'static str,
+    value: Duration,
+    min: Duration,
+    max: Duration,
+) -> Result<(), RotationError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(RotationError::Range {
+        key,
+        value,
+        min,
+        max,
+    })
+}
+
+/// Decides when a client is replaced by its successor, so that a service which ends connections after a
+/// time, or announces that it will, causes no gap. No I/O and no clock: tell it what happens, and do
+/// what [`next`](Self::next) says until that is to wait.
+///
+/// It stands beside the machine: current and successor are clients of their own, each with a
+/// [`Heartbeat`](crate::Heartbeat), its dials, its backoff and its verdicts.
+///
+/// - There are two clients at most, and two only while rotating.
+/// - A successor takes over when its session is ready; until then the current one stays in use.
+/// - If the current connection is lost meanwhile, the successor takes over at once.
+/// - A successor that is not ready in time is closed. Another one follows after a pause that doubles.
+/// - A client is closed only when another one has taken over, or for being such a successor.
+/// - A connection that was lost and came back by itself has a new lifetime.
+///
+/// ```
+/// use core::time::Duration;
+/// use heartbeat_core::{Instant, Rotation, RotationTimes, Turnover};
+/// let at = |s: u64| Instant::from_nanos(s * 1_000_000_000);
+///
+/// let times = RotationTimes::new(Duration::from_secs(100))?.overlap(Duration::from_secs(1))?;
+/// let mut rotation = Rotation::new(times, 7);
+/// let Turnover::Start(first) = rotation.next(at(0)) else { panic!() };
+/// rotation.ready(first, at(1));
+/// let Turnover::Until(due) = rotation.next(at(1)) else { panic!() };
+/// assert!(due >= at(91) && due <= at(111));
+///
+/// let Turnover::Start(second) = rotation.next(due) else { panic!() };
+/// rotation.ready(second, at(120));
+/// assert_eq!(rotation.next(at(120)), Turnover::HandOver { from: first, to: second, seamless: true });
+/// assert_eq!(rotation.next(at(120)), Turnover::Until(at(121)));
+/// assert_eq!(rotation.next(at(121)), Turnover::Close(first));
+/// # Ok::<(), heartbeat_core::RotationError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    times: RotationTimes,
+    rng: Rng,
+    current: Generation,
+    /// The newest client that was started.
+    newest: Option<Generation>,
+    phase: Current,
+    other: Other,
+    /// A hand-over that has not been told yet.
+    handed_over: Option<(Generation, bool)>,
+    /// Successors in a row that did not become ready.
+    failures: u32,
+    /// The latest time seen.
+    now: Instant,
+}
+
+/// How the client in use is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Current {
+    /// Without a ready session: there is nothing to be replaced.
+    Away,
+    /// Ready; its successor is due then.
+    Ready { rotate_at: Instant },
+    /// It will not come back.
+    Ended,
+}
+
+/// The client beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Other {
+    None,
+    /// It must be ready by then.
+    Successor {
+        generation: Generation,
+        until: Instant,
+    },
+    /// Not in use any more.
+    Leaving {
+        generation: Generation,
+        close_at: Instant,
+    },
+    /// Has been told to close.
+    Closing {
+        generation: Generation,
+    },
+}
+
+/// What to do for a [`Rotation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turnover {
+    /// Start a client of this generation, and ask again.
+    Start(Generation),
+    /// Use `to` from now on, and ask again.
+    HandOver {
+        /// In use until now.
+        from: Generation,
+        /// In use from now on.
+        to: Generation,
+        /// `to` is ready and `from` was not lost. If not, something may be missing: everything between
+        /// the last byte from `from` and the moment when `to` becomes ready.
+        seamless: bool,
+    },
+    /// End this client gracefully (what it has accepted is written, what it has read is told), and ask
+    /// again. [`Rotation::ended`] tells when it is gone.
+    Close(Generation),
+    /// Wait for something to happen, at most until then.
+    Until(Instant),
+    /// Wait for something to happen.
+    Wait,
+    /// All clients have ended.
+    Over,
+}
+
+impl Rotation {
+    /// A rotation that begins with its first client.
+    #[must_use]
+    pub const fn new(times: RotationTimes, seed: u64) -> Self {
+        Self {
+            times,
+            rng: Rng::new(seed),
+            current: Generation::FIRST,
+            newest: None,
+            phase: Current::Away,
+            other: Other::None,
+            handed_over: None,
+            failures: 0,
+            now: Instant::ORIGIN,
+        }
+    }
+
+    /// The client in use.
+    #[must_use]
+    pub const fn current(&self) -> Generation {
+        self.current
+    }
+
+    /// The session of this client is ready.
+    pub fn ready(&mut self, generation: Generation, now: Instant) {
+        self.pass(now);
+        match self.other {
+            Other::Successor {
+                generation: successor,
+                ..
+            } if successor == generation => {
+                self.hand_over(generation, true);
+                self.failures = 0;
+                self.begin_life();
+            }
+            _ if generation == self.current && self.phase == Current::Away => self.begin_life(),
+            _ => {}
+        }
+    }
+
+    /// The connection of this client has ended, or its dial failed. It may come back by itself.
+    pub fn lost(&mut self, generation: Generation, now: Instant) {
+        self.pass(now);
+        if generation == self.current {
+            self.current_is(Current::Away);
+        } else if let Other::Leaving {
+            generation: leaving,
+            close_at,
+        } = &mut self.other
+            && *leaving == generation
+        {
+            // It must not come back.
+            *close_at = self.now;
+        }
+    }
+
+    /// This client has ended, of its own accord or because it was closed. It does not come back.
+    pub fn ended(&mut self, generation: Generation, now: Instant) {
+        self.pass(now);
+        match self.other {
+            Other::Successor {
+                generation: other, ..
+            } if other == generation => {
+                self.other = Other::None;
+                self.fail();
+            }
+            Other::Leaving {
+                generation: other, ..
+            }
+            | Other::Closing { generation: other }
+                if other == generation =>
+            {
+                self.other = Other::None;
+            }
+            _ if generation == self.current => self.current_is(Current::Ended),
+            _ => {}
+        }
+    }
+
+    /// The service has announced, on this client's connection, that it will end it `within` this time.
+    ///
+    /// The successor is started at a random moment of the first half of it, so that a fleet does not
+    /// come as one wave; with zero at once. Only the client in use is replaced, and only if it is ready:
+    /// any other connection is about to be replaced anyway. Never postpones what is due.
+    pub fn rotate_within(&mut self, generation: Generation, within: Duration, now: Instant) {
+        self.pass(now);
+        if generation != self.current {
+            return;
+        }
+        if let Current::Ready { rotate_at } = &mut self.phase {
+            let wait = self.rng.between(Span::ZERO, Span::new(within / 2));
+            *rotate_at = (*rotate_at).min(self.now.after(wait));
+        }
+    }
+
+    /// What to do now. Ask after everything that was told, after everything that was done, and when the
+    /// time of [`Turnover::Until`] has come. A `now` before the latest one counts as the latest one.
+    pub fn next(&mut self, now: Instant) -> Turnover {
+        self.pass(now);
+        let Some(newest) = self.newest else {
+            return self.start(Generation::FIRST);
+        };
+        if let Some((from, seamless)) = self.handed_over.take() {
+            let to = self.current;
+            return Turnover::HandOver { from, to, seamless };
+        }
+        match (self.other, self.phase) {
+            (
+                Other::Successor {
+                    generation, until, ..
+                },
+                _,
+            ) => {
+                if !until.is_due(self.now) {
+                    return Turnover::Until(until);
+                }
+                self.fail();
+                self.close(generation)
+            }
+            (
+                Other::Leaving {
+                    generation,
+                    close_at,
+                },
+                _,
+            ) => {
+                if !close_at.is_due(self.now) {
+                    return Turnover::Until(close_at);
+                }
+                self.close(generation)
+            }
+            // Two clients are there: a successor waits until the old one is gone.
+            (Other::Closing { .. }, _) | (Other::None, Current::Away) => Turnover::Wait,
+            (Other::None, Current::Ready { rotate_at }) => {
+                if !rotate_at.is_due(self.now) {
+                    return Turnover::Until(rotate_at);
+                }
+                let successor = newest.next();
+                self.other = Other::Successor {
+                    generation: successor,
+                    until: self.now.saturating_add(self.times.ready_within),
+                };
+                self.start(successor)
+            }
+            (Other::None, Current::Ended) => Turnover::Over,
+        }
+    }
+
+    fn pass(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    fn start(&mut self, generation: Generation) -> Turnover {
+        self.newest = Some(generation);
+        Turnover::Start(generation)
+    }
+
+    fn close(&mut self, generation: Generation) -> Turnover {
+        self.other = Other::Closing { generation };
+        Turnover::Close(generation)
+    }
+
+    /// The client in use has lost its connection, or itself. A successor that is under way is closer to a
+    /// connection than one that would have to begin.
+    fn current_is(&mut self, phase: Current) {
+        if self.phase == Current::Ended {
+            return;
+        }
+        self.phase = phase;
+        if let Other::Successor { generation, .. } = self.other {
+            self.hand_over(generation, false);
+            self.phase = Current::Away;
+            if phase == Current::Ended {
+                self.other = Other::None;
+            }
+        }
+    }
+
+    fn hand_over(&mut self, to: Generation, seamless: bool) {
+        let from = core::mem::replace(&mut self.current, to);
+        let close_at = if seamless {
+            self.now.saturating_add(self.times.overlap)
+        } else {
+            self.now
+        };
+        self.other = Other::Leaving {
+            generation: from,
+            close_at,
+        };
+        self.handed_over = Some((from, seamless));
+    }
+
+    /// A session begins in the client in use.
+    fn begin_life(&mut self) {
+        let lifetime = Span::new(self.times.lifetime).as_nanos();
+        let jitter = lifetime / 100 * JITTER_PERCENT;
+        let life = self.rng.between(
+            Span::from_nanos(lifetime - jitter),
+            Span::from_nanos(lifetime + jitter),
+        );
+        self.phase = Current::Ready {
+            rotate_at: self.now.after(life),
+        };
+    }
+
+    /// A successor did not become ready: the next one comes later.
+    fn fail(&mut self) {
+        let backoff = self.times.backoff();
+        let pause = backoff.delay(self.failures, Span::ZERO, &mut self.rng);
+        self.failures = self.failures.saturating_add(1);
+        if let Current::Ready { rotate_at } = &mut self.phase {
+            *rotate_at = self.now.after(pause);
+        }
+    }
+}
