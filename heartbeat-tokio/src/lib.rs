@@ -94,12 +94,14 @@ mod clock;
 mod dial;
 mod in_place;
 pub mod messages;
+mod rotating;
 mod sender;
 mod transport;
 
 pub use client::Client;
 pub use dial::{Dialer, Dialing, TcpDialer};
 pub use in_place::InPlace;
+pub use rotating::{Rotating, RotatingEvent, RotatingSender};
 pub use sender::Sender;
 pub use transport::{Compat, Tcp, Transport};
 

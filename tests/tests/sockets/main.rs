@@ -50,6 +50,7 @@ mod pings;
 mod pressure;
 mod proxies;
 mod requests;
+mod rotation;
 mod sending;
 mod sessions;
 mod t_numbers;

@@ -1,0 +1,332 @@
+//! Services that end every connection after a time: with a rotation nothing is missed, without it is.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use heartbeat_tokio::core::{Generation, RotationTimes};
+use heartbeat_tokio::{
+    Client, Event, Message, OnConnect, Opening, Options, Progress, Rotating, RotatingEvent,
+};
+use tokio::runtime::{Builder, Runtime};
+use tungstenite::{Message as Frame, WebSocket};
+
+use crate::harness::{PATIENCE, Server};
+
+const SUBSCRIBE: &str = "subscribe";
+const SUBSCRIBED: &str = "subscribed";
+
+/// How often a number comes.
+const BEAT: Duration = Duration::from_millis(5);
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// Ready when the server has confirmed the subscription.
+struct Subscribe;
+
+impl OnConnect for Subscribe {
+    fn connected(&mut self, opening: &mut Opening<'_>) -> Progress {
+        opening.send(SUBSCRIBE);
+        Progress::Pending
+    }
+
+    fn message(&mut self, message: &Message, _: &mut Opening<'_>) -> Progress {
+        if message.as_text() == Some(SUBSCRIBED) {
+            Progress::Ready
+        } else {
+            Progress::Pending
+        }
+    }
+}
+
+/// A feed of numbers, the same to everyone who is subscribed. Each connection ends after `limit`.
+struct Feed {
+    port: u16,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    subscribers: Mutex<Vec<(Instant, WebSocket<TcpStream>)>>,
+    heard: Mutex<Vec<String>>,
+    /// The most at a time.
+    most: AtomicU64,
+    /// Ended for their age.
+    expired: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Feed {
+    fn start(limit: Duration) -> Self {
+        let server = Server::start();
+        let port = server.port();
+        let shared = Arc::new(Shared::default());
+        let (accepting, ticking) = (Arc::clone(&shared), Arc::clone(&shared));
+        let threads = vec![
+            thread::spawn(move || {
+                loop {
+                    let socket = server.accept();
+                    if accepting.stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    if let Ok(ws) = tungstenite::accept(socket) {
+                        accepting.subscribe(ws);
+                    }
+                }
+            }),
+            thread::spawn(move || {
+                let mut number = 0;
+                while !ticking.stop.load(Ordering::Relaxed) {
+                    ticking.tick(number, limit);
+                    number += 1;
+                    thread::sleep(BEAT);
+                }
+            }),
+        ];
+        Self {
+            port,
+            shared,
+            threads,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}/", self.port)
+    }
+
+    /// What it has heard, when all that was on its way has arrived.
+    fn stop(self) -> Vec<String> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        // Whoever waits for a client gets one.
+        drop(TcpStream::connect(("127.0.0.1", self.port)).expect("it listens"));
+        for thread in self.threads {
+            thread.join().expect("no panic");
+        }
+        let mut heard = self.shared.heard.lock().expect("no panic");
+        std::mem::take(&mut heard)
+    }
+}
+
+impl Shared {
+    fn subscribe(&self, mut ws: WebSocket<TcpStream>) {
+        if ws.read().is_ok_and(|frame| frame == Frame::text(SUBSCRIBE)) {
+            ws.send(Frame::text(SUBSCRIBED)).expect("the client reads");
+            ws.get_mut().set_nonblocking(true).expect("an option");
+            let mut subscribers = self.subscribers.lock().expect("no panic");
+            subscribers.push((Instant::now(), ws));
+            self.most
+                .fetch_max(subscribers.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// The next number to everyone, and what everyone has said.
+    fn tick(&self, number: u64, limit: Duration) {
+        let mut subscribers = self.subscribers.lock().expect("no panic");
+        subscribers.retain_mut(|(since, ws)| {
+            if since.elapsed() > limit {
+                self.expired.fetch_add(1, Ordering::Relaxed);
+                // Without a word: the socket is dropped.
+                return false;
+            }
+            loop {
+                match ws.read() {
+                    Ok(Frame::Text(text)) => {
+                        self.heard.lock().expect("no panic").push(text.to_string());
+                    }
+                    Ok(_) => {}
+                    Err(tungstenite::Error::Io(error))
+                        if error.kind() == io::ErrorKind::WouldBlock =>
+                    {
+                        break;
+                    }
+                    Err(_) => return false,
+                }
+            }
+            ws.send(Frame::text(number.to_string())).is_ok()
+        });
+    }
+}
+
+fn number(message: &Message) -> Option<u64> {
+    message.as_text().and_then(|text| text.parse().ok())
+}
+
+/// Numbers between the first and the last that never came.
+fn missing(numbers: &BTreeSet<u64>) -> u64 {
+    let (first, last) = (numbers.first(), numbers.last());
+    let span = first.zip(last).map_or(0, |(first, last)| last - first + 1);
+    span - numbers.len() as u64
+}
+
+async fn next(client: &mut Rotating) -> RotatingEvent {
+    tokio::time::timeout(PATIENCE, client.next())
+        .await
+        .expect("in time")
+        .expect("it goes on")
+}
+
+#[test]
+fn with_a_rotation_nothing_is_missed_and_nothing_that_is_sent_is_lost() {
+    let feed = Feed::start(Duration::from_secs(5));
+    let mut numbers = BTreeSet::new();
+    let mut sent = Vec::new();
+    let mut generations: BTreeSet<Generation> = BTreeSet::new();
+    runtime().block_on(async {
+        let times = RotationTimes::new(Duration::from_secs(1)).expect("times");
+        let url = feed.url();
+        let mut client = Rotating::spawn(times, move |_| {
+            Client::spawn(Options::new(&url)?.on_connect(Subscribe))
+        })
+        .expect("no TLS, no error");
+        let mut hand_overs = 0;
+        while hand_overs < 3 {
+            match next(&mut client).await {
+                RotatingEvent::HandedOver { from, to, seamless } => {
+                    assert!(seamless && from < to, "{from} to {to}");
+                    assert_eq!(client.generation(), to);
+                    hand_overs += 1;
+                }
+                RotatingEvent::Client {
+                    generation,
+                    event: Event::Message { message, .. },
+                } => {
+                    generations.insert(generation);
+                    let Some(number) = number(&message) else {
+                        continue;
+                    };
+                    numbers.insert(number);
+                    let text = format!("{} {number}", sent.len());
+                    client.sender().try_send(text.as_str()).expect("accepted");
+                    sent.push(text);
+                }
+                RotatingEvent::Client {
+                    event: Event::Gap { since, .. },
+                    ..
+                } => panic!("a gap since {since:?}"),
+                RotatingEvent::Client { event, .. } => assert!(event.into_unsent().is_empty()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(client.stop().await.is_empty());
+    });
+    assert_eq!(missing(&numbers), 0, "{} came", numbers.len());
+    assert!(generations.len() >= 3, "{generations:?}");
+    let shared = Arc::clone(&feed.shared);
+    let mut heard = feed.stop();
+    assert_eq!(shared.expired.load(Ordering::Relaxed), 0, "we were first");
+    assert_eq!(shared.most.load(Ordering::Relaxed), 2);
+    // Each once; the order of two connections is nobody's promise.
+    let place = |text: &String| text.split(' ').next().and_then(|n| n.parse::<usize>().ok());
+    heard.sort_by_key(place);
+    assert_eq!(heard, sent);
+}
+
+#[test]
+fn without_a_rotation_there_is_a_gap_and_numbers_are_missing() {
+    let feed = Feed::start(Duration::from_secs(1));
+    let mut numbers = BTreeSet::new();
+    runtime().block_on(async {
+        let options = Options::new(&feed.url()).expect("a URL");
+        let mut client = Client::spawn(options.on_connect(Subscribe)).expect("no TLS, no error");
+        let mut gap = false;
+        loop {
+            let event = tokio::time::timeout(PATIENCE, client.next()).await;
+            match event.expect("in time").expect("it goes on") {
+                Event::Gap { .. } => gap = true,
+                Event::Message { message, .. } => {
+                    let Some(number) = number(&message) else {
+                        continue;
+                    };
+                    numbers.insert(number);
+                    if gap {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+        client.stop().await;
+    });
+    // The first retry comes after 1 to 2 s.
+    assert!(missing(&numbers) > 20, "{}", missing(&numbers));
+    feed.stop();
+}
+
+/// The successor's server is in no hurry, and the current one's dies meanwhile.
+#[test]
+fn a_successor_under_way_takes_over_from_a_connection_that_is_lost() {
+    let server = Server::start();
+    let url = format!("ws://127.0.0.1:{}/", server.port());
+    let subscribed = |ws: &mut WebSocket<TcpStream>| {
+        assert_eq!(ws.read().expect("a message"), Frame::text(SUBSCRIBE));
+    };
+    thread::scope(|scope| {
+        let peer = scope.spawn(|| {
+            let mut first = server.upgrade();
+            subscribed(&mut first);
+            first.send(Frame::text(SUBSCRIBED)).expect("it reads");
+            let mut second = server.upgrade();
+            subscribed(&mut second);
+            drop(first);
+            // `HandedOver` comes without a word of ours.
+            assert_eq!(second.read().expect("a message"), Frame::text("seen"));
+            second.send(Frame::text(SUBSCRIBED)).expect("it reads");
+            while second.read().is_ok() {}
+        });
+        runtime().block_on(async {
+            let times = RotationTimes::new(Duration::from_secs(100))
+                .and_then(|times| times.ready_within(Duration::from_secs(60)))
+                .expect("times");
+            let mut client = Rotating::spawn(times, move |_| {
+                Client::spawn(Options::new(&url)?.on_connect(Subscribe))
+            })
+            .expect("no TLS, no error");
+            let mut story = Vec::new();
+            let mut conn = None;
+            loop {
+                match next(&mut client).await {
+                    RotatingEvent::Client { generation, event } => match event {
+                        Event::Connected { conn: id, .. } => conn = Some(id),
+                        Event::Ready { .. } if generation.get() == 1 => {
+                            // A notice: at once.
+                            client.rotate_within(generation, Duration::ZERO);
+                            story.push("ready 1");
+                        }
+                        Event::Ready { .. } => {
+                            story.push("ready 2");
+                            break;
+                        }
+                        Event::Disconnected { .. } => {
+                            assert_eq!(generation.get(), 1);
+                            story.push("lost 1");
+                        }
+                        _ => {}
+                    },
+                    RotatingEvent::HandedOver { to, seamless, .. } => {
+                        assert!(!seamless);
+                        story.push("handed over");
+                        let (successor, conn) = (client.client(to).expect("it is there"), conn);
+                        let sender = successor.sender();
+                        sender
+                            .send_opening(conn.expect("it is open"), "seen")
+                            .expect("it is open");
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(story, ["ready 1", "lost 1", "handed over", "ready 2"]);
+            client.stop().await;
+        });
+        peer.join().expect("no panic");
+    });
+}
