@@ -67,10 +67,42 @@
 //! # }
 //! ```
 //!
+//! # A service that counts messages
+//!
+//! Binance closes a connection on which more than 5 messages a second arrive, pings and pongs among
+//! them. [`core::Limiter`] says when the next one may go; what is left of the allowance is for heartbeats,
+//! of which we send one in the time of [`Ping`](core::Ping) and one for each ping of the server's.
+//!
+//! ```
+//! use heartbeat_tokio::core::{Instant, Limiter};
+//! use heartbeat_tokio::Sender;
+//!
+//! struct Orders {
+//!     sender: Sender,
+//!     /// `Limiter::new(3, Duration::from_secs(1), 1)`: 3 a second, evenly; 2 are left for heartbeats.
+//!     budget: Limiter,
+//!     start: tokio::time::Instant,
+//! }
+//!
+//! impl Orders {
+//!     async fn send(&mut self, order: &str) -> Result<(), Box<dyn std::error::Error>> {
+//!         let now = Instant::ORIGIN.saturating_add(self.start.elapsed());
+//!         // `Crowded`: orders that are minutes late are not wanted.
+//!         let turn = self.budget.reserve(now)?;
+//!         tokio::time::sleep(turn.saturating_duration_since(now)).await;
+//!         Ok(self.sender.send(order).await?)
+//!     }
+//! }
+//! ```
+//!
+//! A new connection has a new allowance, but messages that were held for it
+//! ([`Options::hold`]) go out at once: leave them out where messages are counted, or keep them few.
+//!
 //! # The crate
 //!
 //! [`Client`] drives itself in a task; [`InPlace`] is driven by its owner's polling. Both are streams
-//! of [`Event`]s. [`Options`] holds everything that can be chosen, its [`core::Config`] the times.
+//! of [`Event`]s. [`Rotating`] replaces one `Client` by the next, for services that end every connection
+//! after a day. [`Options`] holds everything that can be chosen, its [`core::Config`] the times.
 //! Logs go to `tracing`, under the target `heartbeat_driver`.
 //!
 //! [`messages`] puts the machine on any other WebSocket library's sockets, also on a server's side.

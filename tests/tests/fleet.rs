@@ -66,6 +66,7 @@ fn a_prepared_base_keeps_the_peak_below_one_and_a_half_times_the_capacity() {
         ("rolling-restart", "equal, base 10s"),
         ("flapping", "equal, base 30s"),
         ("nine-o-clock", "equal, base 75s"),
+        ("latency-spikes", "20 s, base 30 s"),
         ("restart-with-1012", DEFAULT),
         ("cold-outage", DEFAULT),
         ("balancer-idle", DEFAULT),
