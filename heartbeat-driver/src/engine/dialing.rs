@@ -40,21 +40,22 @@ impl<S: Read + Write> Engine<S> {
             // Abandoned meanwhile. The stream, if there is one, is dropped here.
             return;
         }
-        let Link::Dialing {
-            begun,
-            request,
-            proxy,
-        } = std::mem::replace(&mut self.link, Link::Down)
-        else {
+        let Link::Dialing { begun, route } = std::mem::replace(&mut self.link, Link::Down) else {
             return;
         };
+        let (request, proxy) = *route;
         let started = match (result, &proxy) {
             (Ok(io), proxy) => Upgrade::start(io, request, proxy.as_ref(), &mut self.options),
             (Err(error), None) => Err(Refusal::io(&error)),
             (Err(error), Some(proxy)) => Err(Refusal::io(&error).of(&proxy.to_string())),
         };
         match started {
-            Ok(upgrade) => self.link = Link::Upgrading { begun, upgrade },
+            Ok(upgrade) => {
+                self.link = Link::Upgrading {
+                    begun,
+                    upgrade: Box::new(upgrade),
+                }
+            }
             Err(refusal) => self.dial_refused(conn, refusal, clock.now()),
         }
     }
@@ -147,8 +148,7 @@ impl<S: Read + Write> Engine<S> {
         });
         self.link = Link::Dialing {
             begun,
-            request,
-            proxy,
+            route: Box::new((request, proxy)),
         };
     }
 

@@ -97,6 +97,7 @@ pub struct Engine<S: Read + Write> {
     buffer: String,
 }
 
+/// Boxed, so that a client that rests takes little memory.
 enum Link<S: Read + Write> {
     Down,
     /// The factory makes the request.
@@ -108,13 +109,12 @@ enum Link<S: Read + Write> {
     /// The adapter dials, or has been told to.
     Dialing {
         begun: Begun,
-        request: Request,
-        proxy: Option<Proxy>,
+        route: Box<(Request, Option<Proxy>)>,
     },
     /// Proxy, TLS and the WebSocket upgrade are under way.
     Upgrading {
         begun: Begun,
-        upgrade: Upgrade<S>,
+        upgrade: Box<Upgrade<S>>,
     },
     Open(Box<Session<S>>),
 }
