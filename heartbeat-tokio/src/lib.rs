@@ -71,7 +71,7 @@
 //!
 //! Binance closes a connection on which more than 5 messages a second arrive, pings and pongs among
 //! them. [`core::Limiter`] says when the next one may go; what is left of the allowance is for heartbeats,
-//! of which we send one in the time of [`Ping`](core::Ping) and one for each ping of the server's.
+//! of which we send one in the time of [`Ping`] and one for each ping of the server's.
 //!
 //! ```
 //! use heartbeat_tokio::core::{Instant, Limiter};
