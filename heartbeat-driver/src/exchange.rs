@@ -13,12 +13,15 @@ use crate::clock;
 use crate::session::io_cause;
 use crate::stream::Stream;
 
-/// The largest head of an answer, interim answers before it included. Common servers send at most 8 to 16 KiB; a peer must not make us
+/// The largest head of an answer. Common servers send at most 8 to 16 KiB; a peer must not make us
 /// hold more for nothing.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// The most headers in it.
 const MAX_HEADERS: usize = 128;
+
+/// The most interim answers before the one that counts; real servers send one or two.
+const MAX_INTERIM: u8 = 8;
 
 const PREFIX: &[u8] = b"HTTP/1.";
 
@@ -203,8 +206,8 @@ pub(crate) struct Exchange {
     /// What the peer said before it went away is worth more than "broken pipe".
     write_error: Option<io::Error>,
     head: Vec<u8>,
-    /// Bytes of the interim answers before it.
-    interim: usize,
+    /// How many interim answers came before it.
+    interim: u8,
 }
 
 impl Exchange {
@@ -262,8 +265,7 @@ impl Exchange {
                 return Err(Refusal::broken("its answer is not HTTP"));
             }
             let Some(end) = end_of_head(&self.head, from) else {
-                let is_too_large = self.interim + self.head.len() > MAX_HEAD;
-                return if is_too_large {
+                return if self.head.len() > MAX_HEAD {
                     Err(too_large())
                 } else {
                     Ok(None)
@@ -275,7 +277,10 @@ impl Exchange {
             if !matches!(response.status(), 100 | 102..=199) {
                 return Ok(Some((response, rest)));
             }
-            self.interim += end;
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                return Err(Refusal::broken("its answer does not come"));
+            }
             self.head = rest;
             from = 0;
         }
@@ -413,10 +418,10 @@ mod tests {
             assert_eq!((response.status(), response.header("link")), (101, None));
             assert!(rest.is_empty() || rest == [1], "{rest:?}");
         }
-        let endless = early.repeat(2 * MAX_HEAD / early.len());
+        let endless = early.repeat(usize::from(MAX_INTERIM));
         assert_eq!(
             answer(endless.as_bytes(), 999).unwrap_err().cause,
-            Cause::Close(1009)
+            Cause::Close(1002)
         );
     }
 
