@@ -114,10 +114,14 @@ impl Book {
         });
     }
 
-    /// Something was written.
+    /// Something was written. What answers the client's Close no longer counts.
     pub fn said(&self, entry: &Entry) {
         let now = now_ms();
-        self.with(entry, |record| record.said = now);
+        self.with(entry, |record| {
+            if record.ended.is_none() {
+                record.said = now;
+            }
+        });
     }
 
     /// Bytes were read.

@@ -65,7 +65,7 @@ impl Request {
         let mut lines = head.lines();
         let path = lines.next().and_then(|line| line.split(' ').nth(1));
         let mut request = Self {
-            path: path.unwrap_or("/").to_owned(),
+            path: origin_form(path.unwrap_or("/")).to_owned(),
             ..Self::default()
         };
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
@@ -93,6 +93,16 @@ impl Request {
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {key}\r\n{protocol}\r\n"
         )
+    }
+}
+
+/// Some clients ask with the whole URL, which a server must accept (RFC 9112, section 3.2.2).
+fn origin_form(target: &str) -> &str {
+    match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => {
+            rest.find('/').map_or("/", |path| &rest[path..])
+        }
+        _ => target,
     }
 }
 
@@ -287,4 +297,16 @@ fn phoenix_reply(text: &[u8]) -> Option<String> {
     Some(format!(
         r#"[null,"{reference}","phoenix","phx_reply",{{"status":"ok","response":{{}}}}]"#
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origin_form;
+
+    #[test]
+    fn a_request_with_the_whole_url_is_for_its_path() {
+        assert_eq!(origin_form("ws://127.0.0.1:80/@a/t1"), "/@a/t1");
+        assert_eq!(origin_form("ws://127.0.0.1:80"), "/");
+        assert_eq!(origin_form("/@a/t1?to=http://b/c"), "/@a/t1?to=http://b/c");
+    }
 }

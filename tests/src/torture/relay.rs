@@ -79,27 +79,33 @@ fn relay(client: &TcpStream, server: SocketAddr, fault: Fault) -> io::Result<()>
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (up_from, up_to) = (client.try_clone()?, server.try_clone()?);
-    let frozen = Arc::new(AtomicBool::new(false));
+    let faulty = Arc::new(AtomicBool::new(false));
     let upstream = thread::spawn({
-        let frozen = Arc::clone(&frozen);
-        move || up(&up_from, &up_to, &frozen)
+        let faulty = Arc::clone(&faulty);
+        move || up(&up_from, &up_to, &faulty)
     });
-    let ending = down(client, &server, fault)?;
-    if ending == Ending::Frozen {
-        frozen.store(true, Ordering::Relaxed);
-        // Nobody reads and nobody writes; the sockets live as long as this thread.
-        loop {
-            thread::park();
+    // An end that is gone takes the other with it.
+    match down(client, &server, fault).unwrap_or(Ending::Over) {
+        Ending::Frozen => {
+            faulty.store(true, Ordering::Relaxed);
+            // Nobody reads and nobody writes; the sockets live as long as this thread.
+            loop {
+                thread::park();
+            }
+        }
+        Ending::Reset => {
+            faulty.store(true, Ordering::Relaxed);
+            sockopt::set_socket_linger(client, Some(Duration::ZERO))?;
+            sockopt::set_socket_linger(&server, Some(Duration::ZERO))?;
+            // Says nothing on the wire, but ends the other thread, whose handles would keep both open.
+            let _ = client.shutdown(Shutdown::Read);
+        }
+        Ending::Over => {
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = server.shutdown(Shutdown::Both);
         }
     }
-    if ending == Ending::Reset {
-        sockopt::set_socket_linger(client, Some(Duration::ZERO))?;
-        sockopt::set_socket_linger(&server, Some(Duration::ZERO))?;
-    } else {
-        let _ = client.shutdown(Shutdown::Both);
-        let _ = server.shutdown(Shutdown::Both);
-        let _ = upstream.join();
-    }
+    let _ = upstream.join();
     Ok(())
 }
 
@@ -110,18 +116,17 @@ enum Ending {
     Reset,
 }
 
-/// Passes on what the client says, until the relay freezes or an end is gone.
-fn up(mut client: &TcpStream, mut server: &TcpStream, frozen: &AtomicBool) {
+/// Passes on what the client says, until the relay freezes or resets, or an end is gone.
+fn up(mut client: &TcpStream, mut server: &TcpStream, faulty: &AtomicBool) {
     let mut bytes = [0; 16 << 10];
     while let Ok(count @ 1..) = client.read(&mut bytes) {
-        if frozen.load(Ordering::Relaxed) {
-            return;
-        }
-        if server.write_all(&bytes[..count]).is_err() {
+        if faulty.load(Ordering::Relaxed) || server.write_all(&bytes[..count]).is_err() {
             return;
         }
     }
-    let _ = server.shutdown(Shutdown::Write);
+    if !faulty.load(Ordering::Relaxed) {
+        let _ = server.shutdown(Shutdown::Write);
+    }
 }
 
 fn down(mut client: &TcpStream, mut server: &TcpStream, fault: Fault) -> io::Result<Ending> {

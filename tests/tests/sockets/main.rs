@@ -37,6 +37,7 @@ macro_rules! cases {
     };
 }
 
+mod clock_step;
 mod cost;
 mod course;
 mod dials;
@@ -49,6 +50,7 @@ mod payloads;
 mod pings;
 mod pressure;
 mod proxies;
+mod relay;
 mod requests;
 mod rotation;
 mod sending;

@@ -30,6 +30,8 @@ pub(crate) struct Case {
     /// `T1`.
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
+    /// What the server does, in a sentence or two, for the table.
+    pub(crate) world: &'static str,
     /// What passes, for the table.
     pub(crate) rule: &'static str,
     pub(crate) variants: &'static [Variant],
@@ -122,6 +124,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T1",
         title: "peer freezes, client idle",
+        world: "The server talks for 1 s, then neither reads nor writes; TCP stays open and the kernel goes on acknowledging. The client has nothing to send",
         rule: "dead 4 s after the last byte, reconnects",
         variants: &[plain("t1", 12_000, Judge::Death(BOUND))],
         repeats: 10,
@@ -130,6 +133,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T2",
         title: "peer freezes, 64 MiB of ours stuck",
+        world: "The server stops reading at once; the client sends 64 messages of 1 MiB, so most of them are stuck in its send path when it has to judge",
         rule: "dead 4 s after the last byte, reconnects",
         variants: &[acting(
             "t2",
@@ -143,6 +147,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T3",
         title: "peer freezes, client writes on",
+        world: "As T1, but the application sends 100 bytes every 1.5 s: the kernel takes them, and they are no sign of life",
         rule: "dead 4 s after the last byte, reconnects",
         variants: &[acting(
             "t3",
@@ -156,6 +161,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T4",
         title: "quiet but healthy",
+        world: "The server answers pings and says nothing else",
         rule: "no false death in 20 s",
         variants: &[plain("t4", 20_000, Judge::Lives)],
         repeats: 2,
@@ -164,6 +170,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T5",
         title: "a 20 MB message takes 16 s",
+        world: "A single message takes four times as long as the client may be silent; no pong can come between its bytes",
         rule: "no false death, the message whole",
         variants: &[plain("t5", 21_000, Judge::Whole)],
         repeats: 2,
@@ -172,6 +179,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T6",
         title: "application takes nothing for 12 s",
+        world: "The application takes no message for 12 s while the server has 20 000 of them, and answers pings between them",
         rule: "no false death, then all 20 000 in order",
         variants: &[acting(
             "t6",
@@ -185,6 +193,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T7",
         title: "process stopped for 12 s, peer alive",
+        world: "The client's process is stopped (SIGSTOP) three times as long as the peer may be silent. Either the server's messages wait in the socket when it goes on, or (`quiet`) there is nothing to read",
         rule: "no false death",
         variants: &[
             stopped("t7", 1500, 8000, Judge::Lives),
@@ -196,6 +205,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T8",
         title: "process stopped for 12 s, peer died",
+        world: "As T7, but the server froze before the client was stopped",
         rule: "dead 1 s + 2 s after it goes on, reconnects",
         variants: &[stopped("t8", 1500, 8000, Judge::DeathAfterStop(3000.0))],
         repeats: 10,
@@ -204,6 +214,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T9",
         title: "accepts and drops, for ever",
+        world: "Each upgrade is answered, then TCP is closed, for 10 s",
         rule: "at most one dial each 250 ms",
         variants: &[plain("t9", 10_000, Judge::Backoff)],
         repeats: 1,
@@ -212,6 +223,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T10",
         title: "closes with a code",
+        world: "Each connection is closed at once with one of seven codes",
         rule: "1000, 1001, 1011, 1013: backoff; 1012: not before 5 s; 1008, 4401: 2 dials at most",
         variants: &[
             plain("t10/1000", 5000, Judge::Backoff),
@@ -228,6 +240,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T11",
         title: "dial hangs: no answer, half an answer, TLS stalls",
+        world: "The request is never answered, or half of the answer comes, or the TLS handshake is never answered",
         rule: "given up after 3 s, dialled again",
         variants: &[
             plain("t11/silent", 9000, Judge::DialDeath(3000.0)),
@@ -240,6 +253,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T12",
         title: "HTTP 401, 403, 404, 429, 503, 301",
+        world: "The upgrade is refused with a status; 429 and 503 carry `Retry-After: 2`",
         rule: "401: 2 dials at most; 403, 404, 301: one; 429, 503: not before Retry-After",
         variants: &[
             plain("t12/401", 6000, Judge::GivesUp(2)),
@@ -255,9 +269,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T13",
         title: "late, unasked, other, shared pongs",
+        world: "`late`: each pong 6 s after its ping. `unasked`: a pong every 2 s that answers nothing. `other`: pongs with other bytes. `three`: one pong for three pings (a ping each second, whatever is heard)",
         rule: "late: dead at the bound; the others: no false death",
         variants: &[
-            plain("t13/late", 12_000, Judge::Death(BOUND)),
+            plain("t13/late", 12_000, Judge::DeathAfterUpgrade(BOUND)),
             plain("t13/unasked", 14_000, Judge::Lives),
             plain("t13/other", 14_000, Judge::Lives),
             acting(
@@ -273,6 +288,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T14",
         title: "the old connection speaks late",
+        world: "The first connection freezes, is replaced, and then closes with 1008; or (`dial`) the first upgrade is answered after the dial was given up",
         rule: "the new one lives",
         variants: &[
             plain("t14", 14_000, Judge::SecondLives),
@@ -284,6 +300,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T15",
         title: "100 000 pings at once",
+        world: "The server sends 100 000 numbered pings without waiting",
         rule: "each answered once, in order",
         variants: &[plain("t15", 30_000, Judge::Answers)],
         repeats: 1,
@@ -292,6 +309,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T16",
         title: "protocol garbage",
+        world: "A reserved bit, bad UTF-8, a fragmented ping, a length of 2^63, a message that is announced as 1 TB and begun, half a frame",
         rule: "connection ended, no panic, under 256 MB, no storm",
         variants: &[
             plain("t16/reserved", 4000, Judge::Survives),
@@ -307,6 +325,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T20",
         title: "connection dies in a send burst",
+        world: "The client sends 2000 messages of 1000 bytes at once; the server closes its side after 1 byte, 100 kB or 1 MB, and reads what was still on its way",
         rule: "each accepted message arrived or was handed back; none twice",
         variants: &[
             acting("t20/1", &["--act", "burst=2000"], 10_000, Judge::Accounts),
@@ -329,6 +348,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T21",
         title: "plain HTTP on the TLS port",
+        world: "`wss://` to a port that answers a TLS handshake with an HTTP error",
         rule: "given up at once",
         variants: &[plain("tls/plain", 5000, Judge::GivesUp(1))],
         repeats: 1,
@@ -337,6 +357,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T23",
         title: "pongs go on, data has stopped",
+        world: "The server talks for 1 s, then only answers pings; the client is told that data must come every 4 s",
         rule: "dead 4 s after the last data (within 1 s of the upgrade), reconnects",
         variants: &[acting(
             "t23",

@@ -12,7 +12,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use crate::cases::{CASES, Case, Outcome, Variant};
 use crate::clients::{CLIENTS, Client};
 use crate::results::{Results, Row};
-use crate::trial::{self, Server};
+use crate::trial::{self, Cost, Server};
 use crate::{picture, table};
 
 const HELP: &str = "\
@@ -26,6 +26,7 @@ USAGE: torture-course [OPTIONS]
   --jobs N         trials at once (14); a third of that for those that use the processor
   --target DIR     where cargo puts programs (the directory of this one)
   --docs DIR       where results are read from and written to (docs)
+  --merge DIR      takes the results of another --docs DIR over; runs nothing
   --render         only writes the table and the picture anew
   --verbose        what each client said on standard error
   --help
@@ -40,6 +41,7 @@ struct Choice {
     jobs: usize,
     target: PathBuf,
     docs: PathBuf,
+    merge: Option<PathBuf>,
     render: bool,
     verbose: bool,
 }
@@ -58,7 +60,10 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&choice.docs)?;
     let file = choice.docs.join("torture.json");
     let mut results = Results::load(&file)?;
-    if !choice.render {
+    if let Some(other) = &choice.merge {
+        results.take(Results::load(&other.join("torture.json"))?);
+        results.save(&file)?;
+    } else if !choice.render {
         let begun = Instant::now();
         for heavy in [false, true] {
             let jobs = if heavy {
@@ -78,7 +83,12 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
         }
         eprintln!("the course took {:.0} s", begun.elapsed().as_secs_f64());
     }
-    fs::write(choice.docs.join("torture.md"), table::render(&results))?;
+    // What is said by hand is beside the table, where there is one to say it of.
+    let more = fs::read_to_string(choice.docs.join("torture-more.md")).unwrap_or_default();
+    fs::write(
+        choice.docs.join("torture.md"),
+        table::render(&results) + &more,
+    )?;
     fs::write(choice.docs.join("torture.svg"), picture::render(&results))?;
     Ok(())
 }
@@ -92,6 +102,7 @@ fn choice() -> Result<Option<Choice>, Box<dyn Error>> {
         jobs: 14,
         target: own.parent().map(Path::to_owned).unwrap_or_default(),
         docs: "docs".into(),
+        merge: None,
         render: false,
         verbose: false,
     };
@@ -104,6 +115,7 @@ fn choice() -> Result<Option<Choice>, Box<dyn Error>> {
             Arg::Long("jobs") => choice.jobs = parser.value()?.parse::<usize>()?.max(1),
             Arg::Long("target") => choice.target = parser.value()?.into(),
             Arg::Long("docs") => choice.docs = parser.value()?.into(),
+            Arg::Long("merge") => choice.merge = Some(parser.value()?.into()),
             Arg::Long("render") => choice.render = true,
             Arg::Long("verbose") => choice.verbose = true,
             Arg::Long("help") => {
@@ -173,7 +185,7 @@ fn trials(choice: &Choice, heavy: bool) -> VecDeque<Trial> {
     trials.into()
 }
 
-type Outcomes = Vec<(Trial, Outcome, u64)>;
+type Outcomes = Vec<(Trial, Outcome, Cost)>;
 
 fn run_all(
     choice: &Choice,
@@ -192,9 +204,9 @@ fn run_all(
                     let next = lock(&queue).pop_front();
                     let Some(trial) = next else { break };
                     match attempt(choice, &server, &program, &trial) {
-                        Ok((outcome, cpu)) => {
+                        Ok((outcome, cost)) => {
                             let mut outcomes = lock(&outcomes);
-                            outcomes.push((trial, outcome, cpu));
+                            outcomes.push((trial, outcome, cost));
                             if outcomes.len().is_multiple_of(50) {
                                 eprintln!("{} of {total} trials", outcomes.len());
                             }
@@ -222,7 +234,7 @@ fn attempt(
     server: &Server,
     program: &Path,
     trial: &Trial,
-) -> Result<(Outcome, u64), Box<dyn Error>> {
+) -> Result<(Outcome, Cost), Box<dyn Error>> {
     let sources = Path::new("tests/peers");
     let command = trial.client.command(&choice.target, sources);
     let command = command.ok_or_else(|| {
@@ -250,7 +262,7 @@ fn attempt(
             trial.id, trial.variant.path, seen.stderr
         );
     }
-    Ok((outcome, seen.cpu_ms))
+    Ok((outcome, seen.cost))
 }
 
 /// A row for each case and client, also for those that are excused.
@@ -264,7 +276,7 @@ fn rows(choice: &Choice, heavy: bool, outcomes: Outcomes) -> Vec<Row> {
             rows.push(Row::of(
                 case,
                 client,
-                own.map(|(trial, outcome, cpu)| (trial.variant, outcome, *cpu)),
+                own.map(|(trial, outcome, cost)| (trial.variant, outcome, *cost)),
             ));
         }
     }

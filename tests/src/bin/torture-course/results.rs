@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cases::{Case, Outcome, Variant};
 use crate::clients::Client;
+use crate::trial::Cost;
 
 /// All rows, by case and client.
 pub(crate) struct Results(BTreeMap<(String, String), Row>);
@@ -32,6 +33,8 @@ pub(crate) struct Row {
     pub(crate) returned: u64,
     /// Most processor time of one trial in ms.
     pub(crate) cpu_ms: u64,
+    /// The machine's highest load average at the end of a trial.
+    pub(crate) load: f64,
     /// In a few words; of trials that failed, where there are any.
     pub(crate) what: String,
 }
@@ -40,7 +43,7 @@ impl Row {
     pub(crate) fn of<'a>(
         case: &Case,
         client: &Client,
-        trials: impl Iterator<Item = (&'a Variant, &'a Outcome, u64)>,
+        trials: impl Iterator<Item = (&'a Variant, &'a Outcome, Cost)>,
     ) -> Self {
         let mut row = Self {
             case: case.id.to_owned(),
@@ -49,7 +52,7 @@ impl Row {
         };
         let (mut deaths, mut recoveries) = (Vec::new(), Vec::new());
         let (mut good, mut bad) = (BTreeMap::new(), BTreeMap::new());
-        for (variant, outcome, cpu) in trials {
+        for (variant, outcome, cost) in trials {
             row.trials += 1;
             row.passed += u64::from(outcome.pass);
             if variant.judge.bound().is_some() {
@@ -61,7 +64,8 @@ impl Row {
             row.lost += outcome.lost;
             row.duplicates += outcome.duplicates;
             row.returned += outcome.returned;
-            row.cpu_ms = row.cpu_ms.max(cpu);
+            row.cpu_ms = row.cpu_ms.max(cost.cpu_ms);
+            row.load = row.load.max(cost.load);
             let position = case
                 .variants
                 .iter()
@@ -98,7 +102,7 @@ impl Row {
             "case": self.case, "client": self.client, "passed": self.passed, "trials": self.trials,
             "death_s": pair(self.death), "recovery_s": pair(self.recovery), "false_deaths": self.false_deaths,
             "connects": self.connects, "lost": self.lost, "duplicates": self.duplicates,
-            "returned": self.returned, "cpu_ms": self.cpu_ms, "what": self.what,
+            "returned": self.returned, "cpu_ms": self.cpu_ms, "load": self.load, "what": self.what,
         })
     }
 
@@ -119,6 +123,7 @@ impl Row {
             duplicates: count("duplicates"),
             returned: count("returned"),
             cpu_ms: count("cpu_ms"),
+            load: value["load"].as_f64().unwrap_or_default(),
             what: text("what")?,
         })
     }
@@ -161,6 +166,11 @@ impl Results {
 
     pub(crate) fn put(&mut self, row: Row) {
         self.0.insert((row.case.clone(), row.client.clone()), row);
+    }
+
+    /// Rows of another run replace our own.
+    pub(crate) fn take(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
     pub(crate) fn get(&self, case: &Case, client: &Client) -> Option<&Row> {

@@ -10,17 +10,26 @@ const HEAD: &str = "\
 # The torture course
 
 What breaks long-lived WebSocket clients, done to ours and to others by one server on one machine (2 cores), over
-loopback. The server is the judge: it counts connections, and sees when each ends. `tests/peers/course` runs it again
-(`--help` says how to choose clients and cases), and writes this file, `torture.json` and the picture.
+loopback. `tests/peers/course` builds everything, runs it again, and writes this file, `torture.json` and the picture.
 
 ![pass or fail of each client in each case](torture.svg)
 
-Every client is asked for the same times: ask after 2 s of silence, dead after 4 s, a dial given up after 3 s, back
-after 0.5 s. The settings that come closest are listed at the end. A verdict may be 0.5 s late before it counts as
-late. A connection is dead when the server sees it closed or, if that comes first, when the client dials again; both
-must happen. Times are median / longest in seconds. A client that has no setting for a case, or no way to take part, is
-excused (–) and not counted as failed.
+## How to read it
 
+- **The server is the judge.** It counts connections, and sees when each begins and ends; what a client says of itself
+  counts only for messages (T6, T20). Every client runs in a process of its own, by the same command line.
+- **The same times for all**: ask after 2 s of silence, dead after 4 s, a dial given up after 3 s, back after 0.5 s. How that
+  was said to each client stands under [Settings](#settings). Where a client has a setting that makes a case pass, it is used.
+- **passed**: trials passed of all. A case is passed when every trial is. A client that has no setting for a case, or
+  no way to take part, is excused (–), which is not counted as failed.
+- **time of death**: median / longest, in seconds, from the last byte that the server said (T8: from when the process went on;
+  T11: from accept; `late` of T13, and T23: from the upgrade) to the end of the connection as the server sees it or, if that
+  comes first, to the next dial. It may be 0.5 s late before it counts as late, and a second dial must follow.
+- **recovery**: from that end to the next accept, median / longest, in seconds.
+- **false deaths**: connections that the client gave up although the server was well, over all trials.
+- **connects**, **CPU ms**, **load**: the most of one trial; the load is the machine's average over a minute, all that it did.
+- **lost**, **twice**, **returned**: messages, over all trials.
+- The last column tells of trials that failed, where there are any, by variant.
 ";
 
 pub(crate) fn render(results: &Results) -> String {
@@ -30,7 +39,6 @@ pub(crate) fn render(results: &Results) -> String {
         detail(&mut text, case, results);
     }
     settings(&mut text);
-    text.push_str(include_str!("../../../../docs/torture-more.md"));
     text
 }
 
@@ -76,9 +84,10 @@ fn name(ours: bool, name: &str) -> String {
 fn detail(text: &mut String, case: &Case, results: &Results) {
     put!(
         text,
-        "## {}: {}\n\nPasses: {}.\n",
+        "## {}: {}\n\n{}.\n\nPasses: {}.\n",
         case.id,
         case.title,
+        case.world,
         case.rule
     );
     let rows: Vec<_> = CLIENTS
@@ -103,15 +112,15 @@ fn detail(text: &mut String, case: &Case, results: &Results) {
     } else {
         ""
     });
-    text.push_str(" CPU ms | |\n|---|---|");
+    text.push_str(" CPU ms | load | |\n|---|---|");
     text.push_str(if timed { "---|---|" } else { "" });
     text.push_str("---|---|");
     text.push_str(if counted { "---|---|---|" } else { "" });
-    text.push_str("---|---|\n");
+    text.push_str("---|---|---|\n");
     for (client, row) in rows {
         let name = name(client.is_ours(), client.name);
         if row.trials == 0 {
-            let empty = " |".repeat(3 + 2 * usize::from(timed) + 3 * usize::from(counted));
+            let empty = " |".repeat(4 + 2 * usize::from(timed) + 3 * usize::from(counted));
             put!(text, "| {name} | – |{empty} {} |", row.what);
             continue;
         }
@@ -132,7 +141,7 @@ fn detail(text: &mut String, case: &Case, results: &Results) {
                 row.lost, row.duplicates, row.returned
             );
         }
-        put!(text, " {} | {} |", row.cpu_ms, row.what);
+        put!(text, " {} | {:.0} | {} |", row.cpu_ms, row.load, row.what);
     }
     text.push('\n');
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::cases::{BACKOFF, CONNECT, DEATH, PING, STOP_FOR, Variant};
 
 /// A program that has not dialled by then never will.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Everything that is known of a trial when it is over.
 pub(crate) struct Seen {
@@ -31,7 +31,16 @@ pub(crate) struct Seen {
     started: f64,
     pub(crate) until: f64,
     peak_kb: u64,
+    pub(crate) cost: Cost,
+}
+
+/// What it took, and how busy the machine was with everything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// Processor time of the client.
     pub(crate) cpu_ms: u64,
+    /// Processes that ran or wanted to, averaged over the last minute of the trial.
+    pub(crate) load: f64,
 }
 
 impl Seen {
@@ -196,7 +205,10 @@ pub(crate) fn run(
         started,
         until,
         peak_kb,
-        cpu_ms,
+        cost: Cost {
+            cpu_ms,
+            load: load(),
+        },
     })
 }
 
@@ -211,6 +223,13 @@ fn end(child: &mut Child, patience: Duration) {
     }
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// 0 where the kernel does not tell.
+fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split_whitespace().next();
+    first.and_then(|load| load.parse().ok()).unwrap_or_default()
 }
 
 /// Peak memory in KiB and processor time in ms, of a process that lives.
