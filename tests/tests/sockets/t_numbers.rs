@@ -133,6 +133,11 @@ const TESTS: &[(u32, &str, &str)] = &[
         "a_host_that_stalls_asks_once_more_before_it_judges",
     ),
     (
+        22,
+        "tests/sockets/clock_step.rs",
+        "t22_a_wall_clock_that_is_set_makes_no_verdict_and_delays_none",
+    ),
+    (
         23,
         "tests/sockets/course.rs",
         "t23_data_that_stops_is_noticed_although_pongs_go_on",

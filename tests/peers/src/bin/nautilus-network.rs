@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use heartbeat_peers::driver::{self, Course};
-use nautilus_network::websocket::{WebSocketClient, WebSocketConfig};
+use nautilus_network::websocket::{WebSocketClient, WebSocketConfig, channel_message_handler};
 use tokio::time;
 
 #[tokio::main(worker_threads = 1)]
@@ -22,11 +22,15 @@ async fn main() {
         .reconnect_jitter_ms(250)
         .backend(nautilus_network::websocket::TransportBackend::default())
         .build();
+    // A channel without a bound, as the library offers it: an application that pauses stops nobody.
+    let (handler, mut messages) = channel_message_handler();
     let holding = course.clone();
-    let handler = Arc::new(move |message: tokio_tungstenite::tungstenite::Message| {
-        driver::message(message.to_text().unwrap_or_default());
-        if let Some(hold) = holding.hold() {
-            std::thread::sleep(hold);
+    tokio::spawn(async move {
+        while let Some(message) = messages.recv().await {
+            driver::message(message.to_text().unwrap_or_default());
+            if let Some(hold) = holding.hold() {
+                time::sleep(hold).await;
+            }
         }
     });
     let reconnected = Arc::new(driver::connected);

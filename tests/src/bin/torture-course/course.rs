@@ -34,6 +34,9 @@ USAGE: torture-course [OPTIONS]
 Results of cases and clients that do not run are kept from the last time.
 ";
 
+/// From the repository's root, where `tests/peers/course` goes.
+const PEERS: &str = "tests/peers";
+
 struct Choice {
     clients: Vec<&'static Client>,
     cases: Vec<&'static Case>,
@@ -54,7 +57,7 @@ struct Trial {
 }
 
 pub(crate) fn run() -> Result<(), Box<dyn Error>> {
-    let Some(choice) = choice()? else {
+    let Some(mut choice) = choice()? else {
         return Ok(());
     };
     fs::create_dir_all(&choice.docs)?;
@@ -64,6 +67,13 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
         results.take(Results::load(&other.join("torture.json"))?);
         results.save(&file)?;
     } else if !choice.render {
+        choice.clients.retain(|client| {
+            let built = client.command(&choice.target, Path::new(PEERS)).is_some();
+            if !built {
+                eprintln!("SKIPPED {}: not built (tests/peers/course)", client.name);
+            }
+            built
+        });
         let begun = Instant::now();
         for heavy in [false, true] {
             let jobs = if heavy {
@@ -235,8 +245,7 @@ fn attempt(
     program: &Path,
     trial: &Trial,
 ) -> Result<(Outcome, Cost), Box<dyn Error>> {
-    let sources = Path::new("tests/peers");
-    let command = trial.client.command(&choice.target, sources);
+    let command = trial.client.command(&choice.target, Path::new(PEERS));
     let command = command.ok_or_else(|| {
         format!(
             "{} is not built: tests/peers/course builds it",
