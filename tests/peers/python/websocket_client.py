@@ -47,7 +47,7 @@ app = websocket.WebSocketApp(
 # what `death` leaves, so that the verdict is due by then.
 app.run_forever(
     ping_interval=course.ping,
-    ping_timeout=(course.death - course.ping) / 2,
+    ping_timeout=min((course.death - course.ping) / 2, course.ping * 0.9),
     reconnect=course.backoff,
     sslopt={"cert_reqs": 0},
 )
