@@ -169,7 +169,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         id: "T5",
-        title: "a 20 MB message takes 16 s",
+        title: "a 15 MB message takes 16 s",
         world: "A single message takes four times as long as the client may be silent; no pong can come between its bytes",
         rule: "no false death, the message whole",
         variants: &[plain("t5", 21_000, Judge::Whole)],
