@@ -434,9 +434,13 @@ impl Judge {
             }
             Self::Whole => {
                 let whole = first.is_some_and(|first| has_note(first, "whole"));
-                outcome.false_deaths = outcome.connects.saturating_sub(1);
+                outcome.false_deaths = outcome.connects.saturating_sub(1)
+                    + u64::from(outcome.connects == 1 && ended.is_some());
                 outcome.pass = whole && outcome.connects == 1 && ended.is_none();
-                outcome.what = false_deaths(outcome.false_deaths);
+                outcome.what = match outcome.false_deaths {
+                    0 if !whole => "not whole by the end".into(),
+                    deaths => false_deaths(deaths),
+                };
             }
             Self::AllInOrder => {
                 let messages = seen.summary("messages");
@@ -468,7 +472,9 @@ impl Judge {
                 outcome.what = format!("{} connects", outcome.connects);
             }
             Self::Answers => {
-                let notes = first.map_or("no answers".into(), notes);
+                // The server notes the count when it has all, or when the connection has ended.
+                let notes = first.map(notes).filter(|notes| !notes.is_empty());
+                let notes = notes.unwrap_or_else(|| "not all are answered by the end".into());
                 outcome.pass = notes.contains("100000 answers, in order");
                 outcome.what = format!("{notes}, {} MB", seen.memory_mb());
             }
