@@ -48,7 +48,9 @@ macro_rules! put {
 }
 
 fn summary(text: &mut String, results: &Results) {
-    text.push_str("## Cases passed\n\n| client | passed | failed | excused |\n|---|---|---|---|\n");
+    text.push_str(
+        "\n## Cases passed\n\n| client | passed | failed | excused |\n|---|---|---|---|\n",
+    );
     for client in CLIENTS {
         let rows: Vec<_> = CASES
             .iter()
