@@ -53,6 +53,12 @@ impl Proxy {
             url: shown(url),
             rule: rule.to_owned(),
         };
+        // `http` would end the URL there, and somewhere else would be dialled.
+        if url.contains('#') {
+            return Err(refuse(
+                "must not hold a #: in a user or a password it is written %23",
+            ));
+        }
         let url = if url.contains("://") {
             lower_scheme(url)
         } else {

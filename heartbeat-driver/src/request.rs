@@ -548,6 +548,15 @@ mod tests {
 
     #[cfg(feature = "tls")]
     #[test]
+    fn a_proxy_whose_password_would_cut_its_url_is_refused_in_words_without_it() {
+        for url in ["http://me:SEC#RET@proxy.test", "me:SEC#RET@proxy.test"] {
+            let error = crate::Proxy::new(url).unwrap_err().to_string();
+            assert!(error.contains("%23"), "{error}");
+            assert!(!error.contains("SEC") && !error.contains("RET"), "{error}");
+        }
+    }
+
+    #[test]
     fn credentials_are_shown_nowhere() {
         let request = Request::new("wss://example.org/ws/SECRET?listenKey=SECRET").unwrap();
         let request = request.header("Authorization", "Bearer SECRET").unwrap();
