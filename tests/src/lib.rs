@@ -17,6 +17,7 @@
 
 #[cfg(feature = "fleet")]
 pub mod fleet;
+pub mod lines;
 pub mod misbehaving;
 pub mod sim;
 #[cfg(target_os = "linux")]

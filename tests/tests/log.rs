@@ -2,37 +2,11 @@
 
 mod world;
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
+use heartbeat_tests::lines::Lines;
 use heartbeat_tests::sim::Act;
 use heartbeat_tokio::core::Config;
-use tracing_subscriber::fmt::MakeWriter;
 use tungstenite::Message;
 use world::{Log, Script, run_on_blocking, run_on_tokio, seconds, visit};
-
-/// Lines written by the subscriber.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 fn log_of(run: fn(&Script) -> Log, script: &Script) -> String {
     let lines = Lines::default();
@@ -42,7 +16,7 @@ fn log_of(run: fn(&Script) -> Log, script: &Script) -> String {
         .with_writer(lines.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, || run(script));
-    String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text")
+    lines.text()
 }
 
 #[test]

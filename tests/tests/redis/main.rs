@@ -7,15 +7,13 @@
 
 mod budget;
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use budget::RedisBudget;
 use heartbeat_driver::{DialBudget, DialLimiter, Grant};
-use tracing_subscriber::fmt::MakeWriter;
+use heartbeat_tests::lines::Lines;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -81,36 +79,6 @@ fn turn(budget: &RedisBudget) -> Instant {
     }
 }
 
-/// What the log says.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Lines {
-    fn count(&self, words: &str) -> usize {
-        let bytes = self.0.lock().expect("no panic");
-        String::from_utf8_lossy(&bytes).matches(words).count()
-    }
-}
-
 /// One test, for there is one log.
 #[test]
 fn processes_share_one_budget_through_redis_and_go_on_without_it() {
@@ -159,7 +127,7 @@ fn processes_share_one_budget_through_redis_and_go_on_without_it() {
         "{:?}",
         start.elapsed()
     );
-    assert_eq!(lines.count("redis is away"), 1);
+    assert_eq!(lines.text().matches("redis is away").count(), 1);
 
     // Back, by itself.
     let redis = Redis::start(address.port()).expect("it was there before");
@@ -168,6 +136,6 @@ fn processes_share_one_budget_through_redis_and_go_on_without_it() {
         std::thread::sleep(Duration::from_millis(20));
     }
     turn(&one);
-    assert_eq!(lines.count("redis is back"), 1);
+    assert_eq!(lines.text().matches("redis is back").count(), 1);
     drop((one, other, redis));
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use heartbeat_tests::lines::Lines;
 use heartbeat_tokio::core::{Cause, Config, GiveUp};
 use heartbeat_tokio::{Event, Options, Proxy, Request};
 use tungstenite::Message;
@@ -383,29 +384,13 @@ fn a_proxy_that_is_not_there_is_named(case: Case) {
     assert!(end.detail.starts_with(&named), "{end:?}");
 }
 
-/// Lines of the log, of everything that uses `tracing` or `log`.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn no_credentials_are_logged_shown_or_sent_to_the_wrong_one(case: Case) {
     case.alone(|| {
         let lines = Lines::default();
-        let writer = lines.clone();
         tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_ansi(false)
-            .with_writer(move || writer.clone())
+            .with_writer(lines.clone())
             .init();
         let (server, elsewhere, way) = (Server::start(), Server::start(), Server::start());
         let target = Request::new(&format!(
@@ -471,7 +456,7 @@ fn no_credentials_are_logged_shown_or_sent_to_the_wrong_one(case: Case) {
                 shown.push_str(&format!("{event:?}\n"));
             }
         });
-        shown.push_str(&String::from_utf8_lossy(&lines.0.lock().expect("no panic")));
+        shown.push_str(&lines.text());
         assert!(
             shown.contains("http 502") && shown.contains("http 403"),
             "{shown}"
