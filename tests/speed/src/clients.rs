@@ -81,83 +81,52 @@ async fn raw_tokio(url: &str, count: u64, buffer: usize, meter: &mut Meter) -> R
     Ok(())
 }
 
+/// Takes `count` messages of a client of ours, each looked at; measured from when it is connected. A macro, since
+/// half of the clients are awaited.
+macro_rules! take {
+    ($count:expr, $meter:expr, $next:expr) => {
+        let mut left = $count;
+        while left > 0 {
+            match $next.ok_or("ended")? {
+                Event::Message { message, .. } => {
+                    black_box(message.len());
+                    left -= 1;
+                }
+                Event::Connected { .. } => $meter.start(),
+                other => {
+                    black_box(other);
+                }
+            }
+        }
+        $meter.stop();
+    };
+}
+
 async fn tokio_in_place(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     use heartbeat_tokio::{Event, InPlace, Options};
     let mut client = InPlace::new(Options::new(url)?)?;
-    let mut left = count;
-    while left > 0 {
-        match client.next().await.ok_or("ended")? {
-            Event::Message { message, .. } => {
-                black_box(message.len());
-                left -= 1;
-            }
-            Event::Connected { .. } => meter.start(),
-            other => {
-                black_box(other);
-            }
-        }
-    }
-    meter.stop();
+    take!(count, meter, client.next().await);
     Ok(())
 }
 
 async fn tokio_task(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     use heartbeat_tokio::{Client, Event, Options};
     let mut client = Client::spawn(Options::new(url)?)?;
-    let mut left = count;
-    while left > 0 {
-        match client.next().await.ok_or("ended")? {
-            Event::Message { message, .. } => {
-                black_box(message.len());
-                left -= 1;
-            }
-            Event::Connected { .. } => meter.start(),
-            other => {
-                black_box(other);
-            }
-        }
-    }
-    meter.stop();
+    take!(count, meter, client.next().await);
     Ok(())
 }
 
 fn blocking_in_place(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     use heartbeat_blocking::{Event, InPlace, Options};
     let mut client = InPlace::new(Options::new(url)?)?;
-    let mut left = count;
-    while left > 0 {
-        match client.next().ok_or("ended")? {
-            Event::Message { message, .. } => {
-                black_box(message.len());
-                left -= 1;
-            }
-            Event::Connected { .. } => meter.start(),
-            other => {
-                black_box(other);
-            }
-        }
-    }
-    meter.stop();
+    take!(count, meter, client.next());
     Ok(())
 }
 
 fn blocking_thread(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     use heartbeat_blocking::{Client, Event, Options};
     let mut client = Client::spawn(Options::new(url)?)?;
-    let mut left = count;
-    while left > 0 {
-        match client.next().ok_or("ended")? {
-            Event::Message { message, .. } => {
-                black_box(message.len());
-                left -= 1;
-            }
-            Event::Connected { .. } => meter.start(),
-            other => {
-                black_box(other);
-            }
-        }
-    }
-    meter.stop();
+    take!(count, meter, client.next());
     Ok(())
 }
 
