@@ -28,12 +28,14 @@
 //!
 //! # Features
 //!
-//! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots.
-//! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own.
-//! - `inflate`: [`Inflate`], for services that compress their messages.
+//! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots. Without
+//!   it, a `wss://` URL is refused when it is parsed.
+//! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
+//! - `inflate`: `Inflate`, for services that compress their messages.
 //! - `serde`: [`ClientStats`] to serde formats.
 //! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod client;
 mod clock;

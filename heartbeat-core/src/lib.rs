@@ -2,8 +2,7 @@
 //!
 //! Events and the time go in, actions and the next wake-up come out. There is no I/O, no clock, no
 //! thread and no allocation in here: a *driver* owns the socket and the timer, tells what happened,
-//! and does what it is told. (The one exception: `serde_json` may allocate for a moment while the
-//! dialect looks into a text that might be a ping.)
+//! and does what it is told.
 //!
 //! ```
 //! use core::time::Duration;
@@ -68,11 +67,12 @@
 //! | feature | default | |
 //! |---|---|---|
 //! | `json` | yes | the dialect `JsonType` |
-//! | `serde` | yes | `Config` from and to text, `Stats` to serde formats (needs `alloc`) |
-//! | `dialects` | yes | dialects as data: `Description`, its loader, the `catalogue` of services (needs `alloc`) |
-//! | `trace` | | the trace format, read and written (needs `alloc`) |
+//! | `serde` | | `Config` from and to text, `Stats` to serde formats (needs `alloc`) |
+//! | `dialects` | | dialects as data: `Description`, its loader, the `catalogue` of services (needs `alloc`); has `json` and `serde` |
+//! | `trace` | | the trace format, read and written (needs `alloc`); has `dialects` |
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(feature = "serde", test))]
 extern crate alloc;

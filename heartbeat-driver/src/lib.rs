@@ -1,6 +1,18 @@
 //! What `heartbeat-tokio` and `heartbeat-blocking` share: tungstenite, rustls and the heartbeat
 //! machine over any non-blocking byte stream, without a runtime.
+//!
+//! An application uses one of those two crates. An adapter for another runtime starts at [`Engine`].
+//!
+//! # Features
+//!
+//! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots. Without
+//!   it, a `wss://` URL is refused when it is parsed.
+//! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
+//! - `inflate`: `Inflate`, for services that compress their messages.
+//! - `serde`: [`ClientStats`] to serde formats.
+//! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod board;
 mod clock;

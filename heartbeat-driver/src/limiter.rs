@@ -33,6 +33,7 @@ pub enum Grant {
 /// use std::time::Duration;
 /// use heartbeat_driver::{DialLimiter, Options};
 ///
+/// # if cfg!(not(feature = "tls")) { return Ok(()) }
 /// // 20 dials a second for all clients together, up to 5 at once.
 /// let dials = Arc::new(DialLimiter::new(20, Duration::from_secs(1), 5)?);
 /// let first = Options::new("wss://example.org/a")?.dial_budget(Arc::clone(&dials));

@@ -15,6 +15,7 @@ use crate::message::Message;
 /// ```
 /// use heartbeat_driver::{Opening, Options, Progress};
 ///
+/// # if cfg!(not(feature = "tls")) { return Ok(()) }
 /// let options = Options::new("wss://example.org/feed")?.on_connect(|opening: &mut Opening<'_>| {
 ///     opening.send(r#"{"op":"subscribe","channel":"trades"}"#);
 ///     Progress::Ready

@@ -33,6 +33,7 @@ pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>
 /// ```
 /// use heartbeat_core::Config;
 /// use heartbeat_driver::Options;
+/// # if cfg!(not(feature = "tls")) { return Ok(()) }
 /// let options = Options::new("wss://example.org/feed")?.config(Config::brisk()).queue(256);
 /// # Ok::<(), heartbeat_driver::RequestError>(())
 /// ```
@@ -89,6 +90,7 @@ impl Options {
     ///
     /// ```
     /// use heartbeat_driver::Options;
+    /// # if cfg!(not(feature = "tls")) { return Ok(()) }
     /// let options = Options::endpoints(["wss://a.example.org/feed", "wss://b.example.org/feed"])?;
     /// assert!(Options::endpoints(["wss://a.example.org/", "b.example.org"]).is_err());
     /// # Ok::<(), heartbeat_driver::RequestError>(())

@@ -17,6 +17,7 @@ use crate::proxy::Proxy;
 ///
 /// ```
 /// use heartbeat_driver::Request;
+/// # if cfg!(not(feature = "tls")) { return Ok(()) }
 /// let request = Request::new("wss://example.org/feed")?
 ///     .header("Authorization", "Bearer TOKEN")?
 ///     .subprotocol("graphql-transport-ws")?;
@@ -173,6 +174,7 @@ impl Request {
     ///
     /// ```
     /// use heartbeat_driver::Request;
+    /// # if cfg!(not(feature = "tls")) { return Ok(()) }
     /// assert_eq!(Request::new("wss://example.org/feed")?.port(), 443);
     /// assert!(Request::new("https://example.org/").is_err());
     /// # Ok::<(), heartbeat_driver::RequestError>(())

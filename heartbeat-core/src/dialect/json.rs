@@ -83,6 +83,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks over an array. `take` gets each index, and must walk over its value.
+    #[cfg(feature = "dialects")]
     pub(super) fn elements(
         &mut self,
         mut take: impl FnMut(&mut Self, usize) -> Option<()>,
@@ -119,6 +120,7 @@ impl<'a> Walk<'a> {
         self.text.get(from..self.at)
     }
 
+    #[cfg(feature = "dialects")]
     pub(super) const fn at(&self) -> usize {
         self.at
     }

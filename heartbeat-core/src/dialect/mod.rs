@@ -25,6 +25,8 @@ mod json;
 #[cfg(feature = "json")]
 mod json_type;
 #[cfg(feature = "dialects")]
+mod kind;
+#[cfg(feature = "dialects")]
 mod lint;
 #[cfg(feature = "dialects")]
 mod load;

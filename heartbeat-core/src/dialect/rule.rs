@@ -5,7 +5,8 @@ use alloc::string::String;
 use core::time::Duration;
 
 use super::Hello;
-use super::raw::{Kind, characters, is_string, unquoted};
+use super::kind::Kind;
+use super::raw::{characters, is_string, unquoted};
 use super::scan::{MAX_PATHS, Paths, Slots};
 use crate::config::Ping;
 

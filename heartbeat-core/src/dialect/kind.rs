@@ -1,0 +1,41 @@
+//! The kinds of JSON values, as a description's rules tell them apart.
+
+/// What a raw JSON value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    String,
+    Number,
+    Bool,
+    Null,
+    Array,
+    Object,
+}
+
+impl Kind {
+    pub(super) const WORDS: &str =
+        "\"string\", \"number\", \"bool\", \"null\", \"array\" or \"object\"";
+
+    pub(super) fn named(word: &str) -> Option<Self> {
+        Some(match word {
+            "string" => Self::String,
+            "number" => Self::Number,
+            "bool" => Self::Bool,
+            "null" => Self::Null,
+            "array" => Self::Array,
+            "object" => Self::Object,
+            _ => return None,
+        })
+    }
+
+    /// The kind of a value: its first byte tells.
+    pub(super) fn of(raw: &str) -> Self {
+        match raw.as_bytes().first() {
+            Some(b'"') => Self::String,
+            Some(b'{') => Self::Object,
+            Some(b'[') => Self::Array,
+            Some(b't' | b'f') => Self::Bool,
+            Some(b'n') => Self::Null,
+            _ => Self::Number,
+        }
+    }
+}
