@@ -19,9 +19,11 @@ use support::generate::{Resolver, Script, scripts};
 fn cases(fewer: u32) -> Cases {
     let mut cases = Cases {
         failure_persistence: None,
-        max_shrink_iters: 50_000,
         ..Cases::default()
     };
+    if std::env::var_os("PROPTEST_MAX_SHRINK_ITERS").is_none() {
+        cases.max_shrink_iters = 50_000;
+    }
     if std::env::var_os("PROPTEST_CASES").is_none() {
         cases.cases = fewer;
     }

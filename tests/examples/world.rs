@@ -8,9 +8,10 @@
 #[path = "../simulation/mod.rs"]
 mod simulation;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lexopt::ValueExt as _;
@@ -24,13 +25,15 @@ Runs whole clients in a simulated world, one seed after another, and stops at th
 
 usage: cargo run --release -p heartbeat-tests --example world -- [OPTIONS]
 
-    --seconds N    stop after N seconds (default 60)
+    --seconds N    begin no run after N seconds (default 60; a run can take a minute)
     --hours N      or when N virtual connection-hours are reached
     --seed S       the first seed (default 0); the end names the next one, to go on with
     --threads N    seeds side by side (default 1)
     --short        lives of half an hour at the most, as in the tests
     --replay S     this seed alone
     --trace FILE   with --replay: write its whole trace, as `replay` reads it
+
+Ctrl-C and SIGTERM end it at once, with the figures so far and the seed to go on with.
 ";
 
 struct Arguments {
@@ -109,75 +112,126 @@ fn replay(seed: u64, longest: Duration, file: Option<&std::path::Path>) -> ExitC
     }
 }
 
-fn campaign(given: &Arguments) -> ExitCode {
-    let started = Instant::now();
-    let next = AtomicU64::new(given.seed);
-    let over = Arc::new(AtomicBool::new(false));
-    let interrupted = Arc::clone(&over);
-    if let Err(error) = ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed)) {
-        eprintln!("Ctrl-C will end this at once: {error}");
+/// What all threads of a campaign know.
+struct Campaign {
+    started: Instant,
+    first: u64,
+    next: AtomicU64,
+    /// The seeds whose runs have not ended.
+    under_way: Mutex<BTreeSet<u64>>,
+    total: Mutex<Figures>,
+    found: Mutex<Option<Box<Violation>>>,
+    over: AtomicBool,
+}
+
+impl Campaign {
+    fn new(first: u64) -> Self {
+        Self {
+            started: Instant::now(),
+            first,
+            next: AtomicU64::new(first),
+            under_way: Mutex::default(),
+            total: Mutex::default(),
+            found: Mutex::default(),
+            over: AtomicBool::new(false),
+        }
     }
-    let total = Mutex::new((Figures::default(), Duration::from_secs(10)));
-    let found = Mutex::new(None::<Box<Violation>>);
-    let locked = || total.lock().unwrap_or_else(PoisonError::into_inner);
-    println!("from seed {}, {} thread(s)", given.seed, given.threads);
-    std::thread::scope(|scope| {
-        for _ in 0..given.threads.max(1) {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) && started.elapsed().as_secs() < given.seconds {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    match simulation::run(seed, given.longest) {
-                        Ok(figures) => {
-                            let mut total = locked();
-                            total.0.add(&figures);
-                            if started.elapsed() >= total.1 {
-                                total.1 = started.elapsed() + Duration::from_secs(10);
-                                progress(&total.0, started, next.load(Ordering::Relaxed));
-                            }
-                            if given.hours.is_some_and(|hours| total.0.hours() >= hours) {
-                                over.store(true, Ordering::Relaxed);
-                            }
-                        }
-                        Err(violation) => {
-                            over.store(true, Ordering::Relaxed);
-                            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                            if found
-                                .as_ref()
-                                .is_none_or(|known| violation.seed < known.seed)
-                            {
-                                *found = Some(violation);
-                            }
-                        }
+
+    fn live(&self, given: &Arguments) {
+        let mut tell_at = Duration::from_secs(10);
+        while !self.over.load(Ordering::Relaxed) && self.started.elapsed().as_secs() < given.seconds
+        {
+            let seed = {
+                let mut under_way = lock(&self.under_way);
+                let seed = self.next.fetch_add(1, Ordering::Relaxed);
+                under_way.insert(seed);
+                seed
+            };
+            let lived = simulation::run(seed, given.longest);
+            let mut total = lock(&self.total);
+            lock(&self.under_way).remove(&seed);
+            match lived {
+                Ok(figures) => {
+                    total.add(&figures);
+                    if self.started.elapsed() >= tell_at {
+                        tell_at = self.started.elapsed() + Duration::from_secs(10);
+                        self.progress(&total);
+                    }
+                    if given.hours.is_some_and(|hours| total.hours() >= hours) {
+                        self.over.store(true, Ordering::Relaxed);
                     }
                 }
-            });
+                Err(violation) => {
+                    self.over.store(true, Ordering::Relaxed);
+                    let mut found = lock(&self.found);
+                    if found
+                        .as_ref()
+                        .is_none_or(|known| violation.seed < known.seed)
+                    {
+                        *found = Some(violation);
+                    }
+                }
+            }
         }
-    });
-    let figures = &locked().0;
-    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let next = next.into_inner();
-    println!("\nseeds {}..{next}", given.seed);
-    println!("{figures}");
-    progress(figures, started, next);
-    match found {
-        None => {
-            println!("no rule was broken; to go on: --seed {next}");
-            ExitCode::SUCCESS
-        }
-        Some(violation) => {
-            tell(&violation, given.longest);
-            ExitCode::FAILURE
+    }
+
+    /// The first seed that was not run to its end.
+    fn next(&self) -> u64 {
+        let next = self.next.load(Ordering::Relaxed);
+        lock(&self.under_way).first().map_or(next, |seed| *seed)
+    }
+
+    fn progress(&self, figures: &Figures) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        println!(
+            "{seconds:6.0} s  {:10.0} virtual connection-hours, {:.0} a second; next seed {}",
+            figures.hours(),
+            figures.hours() / seconds,
+            self.next()
+        );
+    }
+
+    fn conclude(&self, longest: Duration, figures: &Figures) -> ExitCode {
+        let next = self.next();
+        println!("\nseeds {}..{next}", self.first);
+        println!("{figures}");
+        self.progress(figures);
+        match &*lock(&self.found) {
+            None => {
+                println!("no rule was broken; to go on: --seed {next}");
+                ExitCode::SUCCESS
+            }
+            Some(violation) => {
+                tell(violation, longest);
+                ExitCode::FAILURE
+            }
         }
     }
 }
 
-fn progress(figures: &Figures, started: Instant, next: u64) {
-    let seconds = started.elapsed().as_secs_f64();
-    println!(
-        "{seconds:6.0} s  {:10.0} virtual connection-hours, {:.0} a second; next seed {next}",
-        figures.hours(),
-        figures.hours() / seconds
-    );
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn campaign(given: &Arguments) -> ExitCode {
+    let campaign = Arc::new(Campaign::new(given.seed));
+    let (interrupted, longest) = (Arc::clone(&campaign), given.longest);
+    // A life can take a minute: it is given up, and is the first to go on with.
+    let handler = ctrlc::set_handler(move || {
+        let figures = lock(&interrupted.total);
+        let broken = interrupted.conclude(longest, &figures) != ExitCode::SUCCESS;
+        std::process::exit(i32::from(broken));
+    });
+    if let Err(error) = handler {
+        eprintln!("Ctrl-C will end this at once: {error}");
+    }
+    println!("from seed {}, {} thread(s)", given.seed, given.threads);
+    std::thread::scope(|scope| {
+        for _ in 0..given.threads.max(1) {
+            scope.spawn(|| campaign.live(given));
+        }
+    });
+    campaign.conclude(given.longest, &lock(&campaign.total))
 }
 
 fn tell(violation: &Violation, longest: Duration) {

@@ -271,6 +271,7 @@ impl Rig {
         let mut all = Vec::new();
         while let Some(wake) = self.wake().filter(|wake| *wake <= until) {
             all.extend(self.step(wake, TICK).into_iter().map(|did| (wake, did)));
+            self.went_on(wake);
         }
         all
     }
@@ -285,8 +286,16 @@ impl Rig {
                     return (wake, reason);
                 }
             }
+            self.went_on(wake);
         }
         panic!("10000 ticks and no abort:\n{}", self.trace);
+    }
+
+    /// A machine that wants the same tick again would have a test run for ever.
+    #[track_caller]
+    fn went_on(&self, from: u64) {
+        let wake = self.wake().unwrap_or(u64::MAX);
+        assert!(wake > from, "no progress:\n{}", self.trace);
     }
 
     /// Ticks until the next dial and reports that it succeeded at once: when.

@@ -1,12 +1,10 @@
 //! Sessions: an open connection is the application's only once it says so, and has a time for that.
 
-mod support;
-
 use heartbeat_core::{
     AbortReason, Cause, Config, ConfigBuilder, Failure, GiveUp, Phase, Ping, Signal, Verdict,
 };
 
-use support::*;
+use crate::support::*;
 
 fn asked_for() -> ConfigBuilder {
     quiet()

@@ -1,5 +1,4 @@
 //! The limiter's promises: a rate that no window exceeds, turns in order, none lost but those not used.
-#![allow(missing_docs)]
 
 use std::time::Duration;
 

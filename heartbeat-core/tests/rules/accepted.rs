@@ -1,10 +1,8 @@
 //! A server's side: a connection that was accepted is judged like one that was dialled, and is the last.
 
-mod support;
-
 use heartbeat_core::{AbortReason, AnyDialect, Cause, Config, Heartbeat, Phase, Ping};
 
-use support::*;
+use crate::support::*;
 
 #[test]
 fn it_is_open_as_connection_1_from_the_start_and_is_never_dialled() {

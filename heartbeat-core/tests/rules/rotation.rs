@@ -1,5 +1,4 @@
 //! What a rotation promises, rule by rule, and under any course of events.
-#![allow(missing_docs)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,8 +2,6 @@
 //! (`docs/phases.mmd`). Both are written by the machine itself and compared here, so that neither can
 //! tell something else than it does. `UPDATE_SNAPSHOTS=1` writes them anew.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -14,8 +12,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
-use support::generate::{Resolver, scripts};
-use support::*;
+use crate::support::generate::{Resolver, scripts};
+use crate::support::*;
 
 const HOUR: u64 = 3600 * S;
 
@@ -219,7 +217,7 @@ fn each_event_does_in_each_phase_what_the_table_says() {
             let _ = writeln!(table, "{}", line.trim_end());
         }
     }
-    compare("tests/phases.txt", &table);
+    compare("tests/rules/phases.txt", &table);
 }
 
 #[test]
@@ -385,7 +383,7 @@ fn machine_connected(machine: &Machine) -> Option<Event<'static>> {
 
 fn diagram(transitions: &Transitions) -> String {
     let mut text = String::from(
-        "%% Written by the machine itself: see tests/phases.rs.\n\
+        "%% Written by the machine itself: see tests/rules/phases.rs.\n\
          stateDiagram-v2\n    [*] --> waiting\n    [*] --> open: accepted\n",
     );
     for ((before, after), labels) in transitions {

@@ -2,12 +2,10 @@
 //! to the nanosecond. Random traces over random configurations are held to the same rules by
 //! `reference.rs`, all short traces by `small_world.rs`.
 
-mod support;
-
+use crate::support::*;
 use heartbeat_core::{
     AbortReason, Action, Actions, Cause, Config, DIAL_FLOOR, GiveUp, Instant, Phase, Ping,
 };
-use support::*;
 
 const GRACE: u64 = S;
 
@@ -35,7 +33,7 @@ fn wake_is_later_than_now_after_every_step_however_late() {
 fn wake_is_later_than_the_clamped_now_when_time_runs_backwards() {
     let mut rig = Rig::open_at(Config::default(), 100 * S);
     rig.step(130 * S, TICK);
-    rig.step(3 * S, TICK);
+    rig.step(3 * S, data(1));
     assert_eq!(rig.wake(), Some(160 * S));
 }
 
@@ -872,13 +870,23 @@ fn after_very_many_failures_the_delay_is_the_cap() {
 
 #[test]
 fn a_second_tick_at_the_same_time_does_nothing() {
-    let mut rig = Rig::new(Config::default());
-    for _ in 0..60 {
-        let now = rig.wake().expect("an endless life");
-        rig.step(now, TICK);
-        let wake = rig.wake();
-        assert_eq!(rig.step_whole(now, TICK), (vec![], false));
-        assert_eq!(rig.wake(), wake);
+    let config = || {
+        Config::builder()
+            .keepalive(secs(7))
+            .ping(Ping::Every(secs(20)))
+            .data_timeout(secs(80))
+            .build()
+            .unwrap()
+    };
+    // Dial after dial, and a connection that falls silent.
+    for mut rig in [Rig::new(config()), Rig::open_at(config(), 0)] {
+        for _ in 0..60 {
+            let now = rig.wake().expect("an endless life");
+            rig.step(now, TICK);
+            let wake = rig.wake();
+            assert_eq!(rig.step_whole(now, TICK), (vec![], false));
+            assert_eq!(rig.wake(), wake);
+        }
     }
 }
 

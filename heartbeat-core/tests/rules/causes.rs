@@ -1,16 +1,14 @@
 //! Invariant 20: what each cause of an end means for the next dial, row by row, and how a
 //! configuration or a dialect changes it.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use heartbeat_core::trace::Header;
 use heartbeat_core::{
     AbortReason, Cause, Class, Config, ConfigError, Dialect, GiveUp, Heartbeat, Instant,
     MAX_RETRY_AFTER, Overrides, Phase, Signal, Verdict,
 };
-use support::*;
 
 const SPREAD: Verdict = Verdict::Spread(secs(5), secs(30));
 

@@ -1,11 +1,9 @@
 //! A trace that begins in the middle: what a machine remembers is all that it needs to go on.
 
-mod support;
-
 use heartbeat_core::trace::{Header, answer};
 use proptest::prelude::*;
 
-use support::generate::{Resolver, scripts};
+use crate::support::generate::{Resolver, scripts};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
