@@ -4,6 +4,7 @@
 
 mod accepted;
 mod causes;
+mod config;
 mod dialect_machine;
 mod invariants;
 mod limiter;
