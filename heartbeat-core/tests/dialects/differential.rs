@@ -1,8 +1,6 @@
 //! Every dialect of the catalogue against a plain evaluation of the same rules on a parsed
 //! `serde_json::Value`: no filter, no slices, nothing clever.
 
-mod plain;
-
 use std::sync::LazyLock;
 
 use heartbeat_core::{Class, Description, Dialect, Reply, Values, Variables, catalogue};
@@ -26,7 +24,7 @@ static SUBJECTS: LazyLock<Vec<Subject>> = LazyLock::new(|| {
 
 static MESSAGES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let vectors: Vec<Value> =
-        serde_json::from_str(include_str!("data/vectors.json")).expect("vectors");
+        serde_json::from_str(include_str!("../data/vectors.json")).expect("vectors");
     let lists = [
         "server_ping",
         "expected_reply",
@@ -45,7 +43,7 @@ static MESSAGES: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 fn agree(text: &str) {
     for subject in SUBJECTS.iter() {
-        plain::agree(&subject.name, &subject.description, &subject.source, text);
+        crate::plain::agree(&subject.name, &subject.description, &subject.source, text);
     }
 }
 

@@ -34,7 +34,7 @@ const UNIX_MS: u64 = 1_700_000_000_123;
 const ID: u64 = 42;
 
 fn vectors() -> Vec<Vectors> {
-    serde_json::from_str(include_str!("data/vectors.json")).expect("vectors")
+    serde_json::from_str(include_str!("../data/vectors.json")).expect("vectors")
 }
 
 fn in_catalogue() -> impl Iterator<Item = (Vectors, Description)> {
@@ -302,7 +302,7 @@ fn at_least_85_services_are_in_the_catalogue_and_the_others_are_explained() {
         .into_iter()
         .partition(|vectors| vectors.dialect.is_some());
     assert!(known.len() >= 85, "{}", known.len());
-    let reasons = include_str!("../DIALECTS.md");
+    let reasons = include_str!("../../DIALECTS.md");
     for vectors in missing {
         assert!(
             reasons.contains(&vectors.service),

@@ -1,0 +1,9 @@
+//! Dialects as data: the loader, the catalogue with its vectors, and a plain second way to evaluate a description.
+#![allow(missing_docs)]
+
+mod catalogue;
+mod custom_dialect;
+mod description;
+mod differential;
+#[path = "../plain/mod.rs"]
+mod plain;
