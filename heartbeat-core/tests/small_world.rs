@@ -194,26 +194,51 @@ fn reaches_open(header: &Header, node: &Node, network: Network) -> Result<(), St
         let _ = machine.step(now, Event::Tick);
     }
     let took = open_at.map_or(Duration::MAX, |at| at.saturating_duration_since(begin));
-    if took > bound(config) {
-        return Err(format!(
-            "{took:?} until open, more than {:?}",
-            bound(config)
-        ));
+    let bound = bound(config, &node.path);
+    if took > bound {
+        return Err(format!("{took:?} until open, more than {bound:?}"));
     }
     Ok(())
 }
 
 /// The longest way to an open connection: to notice that the current one or a dial is dead (if
-/// asked late, that takes a whole probe), then to wait for the next dial.
-fn bound(config: &Config) -> Duration {
+/// asked late, that takes a whole probe), then to wait for the next dial: the backoff's cap, and where a
+/// server has said 1012 the longest of that spread.
+fn bound(config: &Config, path: &[(Instant, Event<'_>)]) -> Duration {
     let late_probe = config.pong_timeout().unwrap_or(secs(10));
     let detection = config
         .worst_case_detection()
         .max(late_probe.min(config.idle_timeout()))
         .max(config.connect_timeout());
     let (_, cap, _) = config.backoff();
-    // The longest of the delays that the worlds below know: the spread of 1012.
-    detection + cap.max(secs(30))
+    let restarts = |event| matches!(event, Event::Closed(_, Cause::Close(1012)));
+    let spread = if path.iter().any(|(_, event)| restarts(*event)) {
+        secs(30)
+    } else {
+        Duration::ZERO
+    };
+    detection + cap.max(spread)
+}
+
+#[test]
+fn a_way_to_an_open_connection_that_takes_longer_than_the_bound_is_noticed() {
+    let world = |wait| {
+        let config = small().backoff(wait, wait, 0).build().expect("consistent");
+        header(config, 7, 0)
+    };
+    let slow = world(secs(100));
+    let mut node = Node::new(&slow);
+    for what in [What::Tick, What::Closed(CURRENT, Cause::Eof)] {
+        let when = When::Later(0);
+        node.step(&slow, Op { when, what });
+    }
+    for network in [Network::Healthy, Network::LosesTheCurrentOne] {
+        assert_eq!(reaches_open(&slow, &node, network), Ok(()));
+        assert_eq!(
+            reaches_open(&world(secs(2)), &node, network),
+            Err("100s until open, more than 6s".into())
+        );
+    }
 }
 
 // ---- worlds ------------------------------------------------------------------------------------

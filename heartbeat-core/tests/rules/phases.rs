@@ -150,6 +150,24 @@ fn events(wake: Option<u64>, now: u64) -> Vec<(&'static str, u64, Event<'static>
     ]
 }
 
+/// A new event must find its place here, and so in the table.
+fn kind(event: &Event<'_>) -> &'static str {
+    match event {
+        Event::Tick => "tick",
+        Event::Connected(_) => "connected",
+        Event::Ready(_) => "ready",
+        Event::Received(..) => "received",
+        Event::Progress(_) => "progress",
+        Event::WriteBlocked(_) => "write_blocked",
+        Event::Wrote(_) => "wrote",
+        Event::ReadPaused(_) => "read_paused",
+        Event::ReadResumed(_) => "read_resumed",
+        Event::Closed(..) => "closed",
+        Event::Kick => "kick",
+        Event::Stop => "stop",
+    }
+}
+
 /// A connection that is not the current one in any situation.
 const ANOTHER: u64 = 9;
 
@@ -187,6 +205,17 @@ fn compare(path: &str, text: &str) {
 }
 
 // ---- the table ---------------------------------------------------------------------------------
+
+#[test]
+fn the_table_has_each_event_and_each_phase() {
+    let events: BTreeSet<_> = events(None, 0).iter().map(|row| kind(&row.2)).collect();
+    assert_eq!(events.len(), 12, "{events:?}");
+    let phases: BTreeSet<_> = situations()
+        .iter()
+        .map(|row| row.2.phase().as_str())
+        .collect();
+    assert_eq!(phases.len(), 5, "{phases:?}");
+}
 
 #[test]
 fn each_event_does_in_each_phase_what_the_table_says() {
@@ -314,6 +343,9 @@ fn names(event: &Event<'_>, conn: u64) -> bool {
     matches!(event, Event::Connected(id) if id.get() == conn)
 }
 
+/// Steps of a life that gives up after one attempt, and more: a broken one must not go on for ever.
+const LIFE: usize = 1000;
+
 /// All transitions of the table, and of machines that may give up after one attempt.
 fn transitions() -> Transitions {
     let mut transitions = Transitions::new();
@@ -345,13 +377,15 @@ fn transitions() -> Transitions {
         let config = builder.build().unwrap();
         let mut accepted = Rig::accepted_at(config.clone(), 0).machine;
         let _ = accepted.step(instant(0), write_blocked(1));
-        while let Some(now) = accepted.wake() {
+        for _ in 0..LIFE {
+            let Some(now) = accepted.wake() else { break };
             let before = accepted.phase();
             let step = accepted.step(now, TICK);
             observe(&mut transitions, before, &TICK, &step, accepted.phase());
         }
         let mut machine = Rig::new(config).machine;
-        while let Some(now) = machine.wake() {
+        for _ in 0..LIFE {
+            let Some(now) = machine.wake() else { break };
             for event in [Some(TICK), machine_connected(&machine)]
                 .into_iter()
                 .flatten()
@@ -367,7 +401,8 @@ fn transitions() -> Transitions {
     }
     // Dials that time out until it gives up.
     let mut machine = Rig::new(silent().build().unwrap()).machine;
-    while let Some(now) = machine.wake() {
+    for _ in 0..LIFE {
+        let Some(now) = machine.wake() else { break };
         let before = machine.phase();
         let step = machine.step(now, TICK);
         observe(&mut transitions, before, &TICK, &step, machine.phase());
