@@ -7,8 +7,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use heartbeat_core::{
-    AnyDialect, Cause, Config, DEFAULT_SESSION_TIMEOUT, Dialect, Event, FramesOnly, Instant,
-    JsonType, Phase, Step,
+    AnyDialect, Cause, Config, DEFAULT_SESSION_TIMEOUT, Description, Dialect, Event, FramesOnly,
+    Instant, JsonType, Phase, Step,
 };
 
 use crate::decode::{Decode, Decoders};
@@ -273,14 +273,18 @@ impl Options {
         self
     }
 
-    /// How the service says ping. Default: [`JsonType`].
+    /// How the service says ping: an [`AnyDialect`], a [`Description`], a type of your own. Default: [`JsonType`].
     #[must_use]
     pub fn dialect(mut self, dialect: impl Dialect + Send + Sync + 'static) -> Self {
         let any: &dyn Any = &dialect;
-        self.trace_dialect = match any.downcast_ref::<AnyDialect>() {
-            Some(dialect) => dialect.clone(),
-            None if any.is::<FramesOnly>() => AnyDialect::Frames,
-            None => AnyDialect::default(),
+        self.trace_dialect = if let Some(dialect) = any.downcast_ref::<AnyDialect>() {
+            dialect.clone()
+        } else if let Some(described) = any.downcast_ref::<Description>() {
+            AnyDialect::Described(Box::new(described.clone()))
+        } else if any.is::<FramesOnly>() {
+            AnyDialect::Frames
+        } else {
+            AnyDialect::default()
         };
         self.dialect = Arc::new(dialect);
         self

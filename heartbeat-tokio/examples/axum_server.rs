@@ -30,7 +30,8 @@ async fn main() -> io::Result<()> {
             let _ = serve(socket, config, dialect).await;
         })
     };
-    let listener = TcpListener::bind(("127.0.0.1", 3000)).await?;
+    let address = std::env::args().nth(1);
+    let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:3000")).await?;
     println!("ws://{}/", listener.local_addr()?);
     axum::serve(listener, Router::new().route("/", any(upgrade))).await
 }

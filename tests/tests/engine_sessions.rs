@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use heartbeat_driver::core::trace::{Header, answer, read_event};
-use heartbeat_driver::core::{Clock, Config, ConnId, Instant};
+use heartbeat_driver::core::{AnyDialect, Clock, Config, ConnId, Description, Instant};
 use heartbeat_driver::{Engine, Event, Opening, Options, Progress, Turn};
 use heartbeat_tests::sim::{End, pipe};
 use tungstenite::{HandshakeError, Message, WebSocket};
@@ -238,6 +238,23 @@ fn what_explain_keeps_is_replayed_to_the_same_answers() {
         );
         assert_eq!(replayed, told[told.len() - replayed.len()..]);
     }
+}
+
+/// A trace names the dialect that the client speaks, given as it is or as one that was chosen at run time.
+#[test]
+fn what_explain_keeps_has_the_described_dialect() {
+    let text = r#"{"rules": [{"text": "are you there?", "reply": "yes"}]}"#;
+    let described = Description::from_json(text).expect("valid");
+    let any = AnyDialect::Described(Box::new(described.clone()));
+    let told = |options: Options| {
+        let mut rig = Rig::new(options.explain(1));
+        rig.turn(0);
+        let trace = rig.engine.board().explain().expect("it is kept");
+        let header = trace.lines().next().expect("a header");
+        Header::read(header).expect("it is read").dialect
+    };
+    assert_eq!(told(options("").dialect(described)), any);
+    assert_eq!(told(options("").dialect(any.clone())), any);
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! A gateway in the manner of Discord's: a hello that sets the interval, heartbeats that carry the last sequence
+//! number, and a session that is resumed on the next connection, so that no event is lost.
+//!
+//! ```sh
+//! cargo run -p heartbeat-tokio --example gateway
+//! ```
+//!
+//! The gateway (`gateway/server.rs`) stops answering on the first connection while events go on elsewhere, asks
+//! to reconnect on the second one, and has forgotten the session on the third.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use heartbeat_tokio::core::AnyDialect;
+use heartbeat_tokio::{Client, Config, Event, Failure, Message, Options, Request};
+use serde_json::{Value, json};
+
+#[path = "gateway/server.rs"]
+mod server;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let dialect = AnyDialect::named("discord").ok_or("not in the catalogue")?;
+    let config = dialect
+        .configure(&Config::default()) // the service's own times, for want of a hello
+        .to_builder()
+        .pong_timeout(Duration::from_millis(500)) // not acknowledged and silent for so long: a zombie
+        .backoff(Duration::from_millis(200), Duration::from_secs(5), 50);
+    let gateway = server::start().await?;
+    // A session is resumed where it says; asked for at each dial.
+    let resume_url = Arc::new(Mutex::new(None));
+    let url = Arc::clone(&resume_url);
+    let options = Options::from_factory(move |_| {
+        let url = url.lock().unwrap_or_else(PoisonError::into_inner);
+        Request::new(url.as_deref().unwrap_or(&gateway))
+    });
+    let options = options
+        .config(config.build()?)
+        .dialect(dialect)
+        .session_by_application();
+    let mut client = Client::spawn(options)?;
+    let sender = client.sender().clone();
+
+    // Of no connection: what a resume needs. All events come in order, those of an old connection first.
+    let (mut session, mut seq) = (None::<String>, Value::Null);
+    let mut counts = Vec::new();
+    let set_session = |id: Option<&str>, url: Option<&str>| {
+        *resume_url.lock().unwrap_or_else(PoisonError::into_inner) = url.map(str::to_owned);
+        id.map(str::to_owned)
+    };
+    while let Some(event) = client.next().await {
+        match event {
+            Event::Message { conn, message } => {
+                let message = parse(&message);
+                let (op, name, data) =
+                    (message["op"].as_u64(), message["t"].as_str(), &message["d"]);
+                match (op, name) {
+                    // Hello: the dialect has read the interval already.
+                    (Some(10), _) => {
+                        let answer = match &session {
+                            None => json!({"op": 2, "d": {"token": "…", "intents": 1}}),
+                            Some(id) => {
+                                json!({"op": 6, "d": {"token": "…", "session_id": id, "seq": seq}})
+                            }
+                        };
+                        // Handed back if the connection has gone: then another one follows.
+                        let _ = sender.send_opening(conn, answer.to_string());
+                    }
+                    (Some(0), Some("READY")) => {
+                        session = set_session(
+                            data["session_id"].as_str(),
+                            data["resume_gateway_url"].as_str(),
+                        );
+                        sender.ready(conn);
+                    }
+                    (Some(0), Some("RESUMED")) => sender.ready(conn),
+                    (Some(0), _) => counts.extend(data.as_u64()),
+                    (Some(7), _) => {
+                        println!("asked to reconnect ({conn})");
+                        sender.fail(conn, Failure::Retry);
+                    }
+                    (Some(9), _) => {
+                        println!("the session is invalid ({conn})");
+                        session = set_session(None, None);
+                        sender.fail(conn, Failure::Retry);
+                    }
+                    _ => {}
+                }
+                if op == Some(0) {
+                    seq = message["s"].clone();
+                }
+                if counts.last() == Some(&15) {
+                    sender.stop();
+                }
+            }
+            Event::Ready { conn } => println!("ready ({conn}) after {} events", counts.len()),
+            Event::PingSent { conn } => println!("heartbeat ({conn})"),
+            Event::PongReceived { conn, .. } => println!("acknowledged ({conn})"),
+            Event::Disconnected { conn, reason, .. } => println!("disconnected ({conn}): {reason}"),
+            _ => {}
+        }
+    }
+    println!("events {counts:?}");
+    Ok(())
+}
+
+fn parse(message: &Message) -> Value {
+    serde_json::from_str(message.as_text().unwrap_or_default()).unwrap_or_default()
+}

@@ -1,0 +1,110 @@
+//! GraphQL subscriptions (`graphql-transport-ws`) that outlive their connections: init and ack, its pings from
+//! the catalogue, subscriptions made again after a reconnect unless they are complete, its close codes.
+//!
+//! ```sh
+//! cargo run -p heartbeat-tokio --example graphql_transport_ws
+//! ```
+//!
+//! The server (`graphql_transport_ws/server.rs`) finds the first initialisation too slow (4408), freezes the
+//! second connection, and after a while on the third asks not to be bothered (4429).
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::Duration;
+
+use heartbeat_tokio::core::{AnyDialect, Signal, Verdict};
+use heartbeat_tokio::{Client, Config, ConnId, Event, Options, Ping, Request, SendError};
+use serde_json::{Value, json};
+
+#[path = "graphql_transport_ws/server.rs"]
+mod server;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let config = Config::builder()
+        .idle_timeout(Duration::from_secs(5))
+        .ping(Ping::AfterSilence(Duration::from_millis(500)))
+        .pong_timeout(Duration::from_secs(1))
+        .backoff(Duration::from_millis(200), Duration::from_secs(5), 50)
+        // 4408, "connection initialisation timeout", is retried as any other code. With these the server
+        // says that we do something wrong, and would do so again.
+        .on(Signal::Close(4400), Verdict::Never) // invalid message
+        .on(Signal::Close(4409), Verdict::Never) // subscriber already exists
+        .on(Signal::Close(4429), Verdict::Never); // too many initialisation requests
+    let request = Request::new(&server::start().await?)?.subprotocol("graphql-transport-ws")?;
+    let options = Options::from_request(request)
+        .config(config.build()?)
+        .dialect(AnyDialect::named("graphql-transport-ws").ok_or("not in the catalogue")?)
+        .session_by_application();
+    let mut client = Client::spawn(options)?;
+
+    // What is subscribed to, on whatever connection, by the id of the operation.
+    let mut operations = BTreeMap::from([
+        ("1", "subscription { price }"),
+        ("2", "subscription { countdown }"),
+    ]);
+    while let Some(event) = client.next().await {
+        match event {
+            Event::Connected { conn, response, .. } => {
+                println!(
+                    "connected ({conn}), speaking {}",
+                    response.subprotocol().unwrap_or("nothing")
+                );
+                // Handed back if the connection has gone: then another one follows.
+                let _ = client
+                    .sender()
+                    .send_opening(conn, r#"{"type":"connection_init"}"#);
+            }
+            Event::Message { conn, message } => {
+                let message: Value = serde_json::from_str(message.as_text().unwrap_or_default())?;
+                let id = message["id"].as_str().unwrap_or_default();
+                match message["type"].as_str() {
+                    Some("connection_ack") => {
+                        println!(
+                            "acknowledged ({conn}): subscribing to {:?}",
+                            operations.keys()
+                        );
+                        let _ = subscribe(&client, conn, &operations);
+                    }
+                    Some("next") => println!("next {id}: {}", message["payload"]["data"]),
+                    Some("complete" | "error") => {
+                        println!("{} {id}", message["type"].as_str().unwrap_or_default());
+                        operations.remove(id);
+                    }
+                    other => println!("ignored: {other:?}"),
+                }
+            }
+            Event::Gap { down_for, .. } => println!("{down_for:.1?} of events may be missing"),
+            Event::PongReceived { conn, .. } => println!("pong ({conn})"),
+            Event::PongSent { conn } => println!("ping answered ({conn})"),
+            Event::Disconnected {
+                conn,
+                reason,
+                detail,
+                ..
+            } => {
+                println!(
+                    "disconnected ({conn}): {reason} {}",
+                    detail.unwrap_or_default()
+                );
+            }
+            Event::GaveUp { reason } => println!("gave up: {reason:?}"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Ahead of everything else on this connection; then it is ready.
+fn subscribe(
+    client: &Client,
+    conn: ConnId,
+    operations: &BTreeMap<&str, &str>,
+) -> Result<(), SendError> {
+    for (id, query) in operations {
+        let message = json!({"id": id, "type": "subscribe", "payload": {"query": query}});
+        client.sender().send_opening(conn, message.to_string())?;
+    }
+    client.sender().ready(conn);
+    Ok(())
+}
