@@ -158,6 +158,19 @@ pub enum GiveUp {
     Cause(Cause),
 }
 
+/// In words, for people: `too many attempts`, `http 403`.
+impl fmt::Display for GiveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MaxAttempts => f.write_str("too many attempts"),
+            Self::Credentials(cause) => {
+                write!(f, "credentials refused twice, the last time by {cause}")
+            }
+            Self::Cause(cause) => cause.fmt(f),
+        }
+    }
+}
+
 /// The actions of one step, in the order in which they must be performed. Inline, at most [`Actions::MAX`].
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Actions<'a>(ArrayVec<Action<'a>, { Actions::MAX }>);

@@ -1,5 +1,6 @@
 //! Why a connection ended, and what that means for the next one.
 
+use core::fmt;
 use core::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -135,6 +136,33 @@ impl Cause {
             Self::Close(code) => Signal::Close(code),
             Self::Http { status, .. } => Signal::Http(status),
             Self::Session(_) => Signal::Session,
+        }
+    }
+}
+
+/// In words, for people: `reset`, `close 1012`, `http 503, retry after 7 s`.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("refused"),
+            Self::Reset => f.write_str("reset"),
+            Self::Eof => f.write_str("eof"),
+            Self::Tls => f.write_str("tls"),
+            Self::Io => f.write_str("io"),
+            Self::Close(code) => write!(f, "close {code}"),
+            Self::Http {
+                status,
+                retry_after,
+            } => {
+                write!(f, "http {status}")?;
+                let Some(after) = retry_after else {
+                    return Ok(());
+                };
+                // Not before: so upwards.
+                let seconds = u128::from(after.as_secs()) + u128::from(after.subsec_nanos() > 0);
+                write!(f, ", retry after {seconds} s")
+            }
+            Self::Session(_) => f.write_str("session refused"),
         }
     }
 }

@@ -118,6 +118,10 @@ impl Response {
             Err(httparse::Error::TooManyHeaders) => return Err(too_large()),
             Err(error) => return Err(broken(error)),
         }
+        if (parsed.version, parsed.code) == (Some(0), Some(101)) {
+            // RFC 6455 §4.2.2: HTTP/1.1 or higher.
+            return Err(Refusal::broken("it upgrades with HTTP/1.0, which cannot"));
+        }
         let mut headers = HeaderMap::new();
         for header in parsed.headers {
             // httparse has seen to both; its rules are stricter.
@@ -431,6 +435,7 @@ mod tests {
         assert_eq!(cause(b"SSH-2.0-"), Cause::Close(1002));
         assert_eq!(cause(b"HTTP/2"), Cause::Close(1002));
         assert_eq!(cause(b"HTTP/1.1 abc\r\n\r\n"), Cause::Close(1002));
+        assert_eq!(cause(b"HTTP/1.0 101 \r\n\r\n"), Cause::Close(1002));
         let long = [b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'x'; MAX_HEAD]].concat();
         assert_eq!(cause(&long), Cause::Close(1009));
         let many = format!(

@@ -359,34 +359,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Verdict(reason) => reason.fmt(f),
-            Self::Cause(cause) => DisplayCause(*cause).fmt(f),
-        }
-    }
-}
-
-/// A cause in words.
-pub(crate) struct DisplayCause(pub(crate) Cause);
-
-impl fmt::Display for DisplayCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Cause::Refused => f.write_str("refused"),
-            Cause::Reset => f.write_str("reset"),
-            Cause::Eof => f.write_str("eof"),
-            Cause::Tls => f.write_str("tls"),
-            Cause::Session(_) => f.write_str("session refused"),
-            Cause::Close(code) => write!(f, "close {code}"),
-            Cause::Http {
-                status,
-                retry_after: None,
-            } => write!(f, "http {status}"),
-            Cause::Http {
-                status,
-                retry_after: Some(after),
-            } => {
-                write!(f, "http {status}, retry after {}", Seconds(after))
-            }
-            _ => f.write_str("io"),
+            Self::Cause(cause) => cause.fmt(f),
         }
     }
 }

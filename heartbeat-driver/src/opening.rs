@@ -51,6 +51,9 @@ use crate::message::Message;
 ///     }
 /// }
 /// ```
+///
+/// A panic in it ends the connection as [`Failure::GiveUp`] does: the client gives up, and hands back what was
+/// not sent. (Where panics unwind.)
 pub trait OnConnect: Send {
     /// A connection is open. Called for each one; whatever was known of an earlier one is void.
     /// Must not block.

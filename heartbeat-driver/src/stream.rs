@@ -62,6 +62,15 @@ impl<S: Read + Write> Stream<S> {
         }
     }
 
+    /// True while TLS is still being agreed on.
+    pub(crate) fn is_securing(&self) -> bool {
+        match &self.layer {
+            Layer::Plain(_) => false,
+            #[cfg(feature = "tls")]
+            Layer::Tls(tls) => tls.conn.is_handshaking(),
+        }
+    }
+
     pub(crate) fn wire(&self) -> &Wire<S> {
         match &self.layer {
             Layer::Plain(wire) => wire,

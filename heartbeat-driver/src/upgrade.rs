@@ -6,6 +6,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use heartbeat_core::Cause;
 use tungstenite::WebSocket;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
@@ -98,7 +99,15 @@ impl<S: Read + Write> Upgrade<S> {
             }
             return self.try_proceed(options);
         }
-        let Some((response, rest)) = self.exchange.proceed(stream)? else {
+        let answer = self.exchange.proceed(stream);
+        let answer = answer.map_err(|refusal| match refusal.cause {
+            Cause::Eof | Cause::Reset if stream.is_securing() => Refusal {
+                detail: Some("it ended within the TLS handshake: does that port speak TLS?".into()),
+                ..refusal
+            },
+            _ => refusal,
+        })?;
+        let Some((response, rest)) = answer else {
             return Ok(Progress::Waits);
         };
         if let (301 | 302 | 303 | 307 | 308, Some(location)) =

@@ -12,8 +12,8 @@ use std::{fs, thread};
 
 use heartbeat_driver::core::trace::{Header, cause_value, event_line_with, give_up_value};
 use heartbeat_driver::core::{
-    AnyDialect, AskBy, CatalogueEntry, Class, Config, Description, Dialect, Draft, GiveUp,
-    Outgoing, Values, Variables, Verdict, parse_duration,
+    AnyDialect, AskBy, CatalogueEntry, Class, Config, Description, Dialect, Draft, Outgoing,
+    Values, Variables, Verdict, parse_duration,
 };
 use heartbeat_driver::{Event, Message, Options, Proxy, Reason, Seconds, SendError};
 use serde_json::{Value, json};
@@ -539,18 +539,7 @@ fn words(event: &Event) -> String {
         Event::Reconnect { attempt, delay } => {
             format!("retry {attempt} in {:.2} s", delay.as_secs_f64())
         }
-        Event::GaveUp {
-            reason: GiveUp::Cause(cause),
-        } => format!("GAVE UP: {}", Reason::Cause(*cause)),
-        Event::GaveUp {
-            reason: GiveUp::Credentials(cause),
-        } => {
-            format!(
-                "GAVE UP: credentials refused twice, the last time by {}",
-                Reason::Cause(*cause)
-            )
-        }
-        Event::GaveUp { .. } => "GAVE UP: too many attempts".into(),
+        Event::GaveUp { reason } => format!("GAVE UP: {reason}"),
         Event::Stopped { .. } => "stopped".into(),
         other => format!("{other:?}"),
     }

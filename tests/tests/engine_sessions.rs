@@ -103,6 +103,8 @@ fn tell(event: Event) -> String {
             let texts = texts.iter().map(|message| message.as_text().unwrap_or("?"));
             format!("expired: {}", texts.collect::<Vec<_>>().join(", "))
         }
+        Event::GaveUp { reason } => format!("gave up: {reason}"),
+        Event::Stopped { unsent } => format!("stopped, {} unsent", unsent.len()),
         other => format!("{other:?}"),
     }
 }
@@ -189,6 +191,40 @@ fn a_session_that_fails_in_between_is_part_of_the_same_gap() {
     assert_eq!(words, ["connected", gap]);
     rig.engine.outbox().session(ConnId::new(3), Ok(()));
     assert_eq!(rig.turn(20 * S), ["ready"]);
+}
+
+/// What got too old while there was no session was handed back, too.
+#[test]
+fn a_gap_counts_what_expired_within_it() {
+    let mut rig = Rig::new(options("").hold(10, 100));
+    rig.turn(0);
+    let (ws, _) = rig.connect(0, 4096);
+    drop(ws);
+    assert_eq!(rig.turn(S), ["eof", "retry in 2s"]);
+    rig.send("held");
+    assert_eq!(rig.turn(3 * S), ["connecting 1"]);
+    assert_eq!(rig.turn(8 * S), ["expired: held"]);
+    let (_ws, words) = rig.connect(9 * S, 4096);
+    assert_eq!(words, ["connected", "gap of 9s by eof, 1 dials, 1 unsent"]);
+}
+
+#[test]
+fn a_panic_in_on_connect_gives_up_and_hands_back_what_was_held() {
+    let options = options("").hold(10, 100);
+    let mut rig = Rig::new(options.on_connect(|opening: &mut Opening<'_>| -> Progress {
+        opening.send("half a login");
+        panic!("a mistake of the application's")
+    }));
+    rig.turn(0);
+    rig.send("held");
+    let (_ws, words) = rig.connect(0, 4096);
+    let told = [
+        "connected",
+        "session refused",
+        "gave up: session refused",
+        "stopped, 1 unsent",
+    ];
+    assert_eq!(words, told);
 }
 
 /// However long ago the life began: what `explain` gives is answered as the machine answered then.

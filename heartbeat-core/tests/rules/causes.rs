@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::*;
 use heartbeat_core::trace::Header;
 use heartbeat_core::{
-    AbortReason, Cause, Class, Config, ConfigError, Dialect, GiveUp, Heartbeat, Instant,
+    AbortReason, Cause, Class, Config, ConfigError, Dialect, Failure, GiveUp, Heartbeat, Instant,
     MAX_RETRY_AFTER, Overrides, Phase, Signal, Verdict,
 };
 
@@ -497,4 +497,33 @@ fn a_close_that_was_asked_for_is_the_end_whatever_its_code() {
         assert_eq!(rig.step_whole(S, closed(1, cause)), (vec![], false));
         assert_eq!((rig.phase(), rig.wake()), (Phase::Stopped, None));
     }
+}
+
+/// For logs: a person reads these.
+#[test]
+fn causes_and_reasons_to_give_up_are_told_in_words() {
+    let words = |cause: Cause| cause.to_string();
+    assert_eq!(words(Cause::Reset), "reset");
+    assert_eq!(words(Cause::Close(1012)), "close 1012");
+    assert_eq!(words(http(403)), "http 403");
+    assert_eq!(words(retry_after(429, 7)), "http 429, retry after 7 s");
+    let after = |retry_after| Cause::Http {
+        status: 503,
+        retry_after: Some(retry_after),
+    };
+    assert_eq!(
+        words(after(Duration::from_millis(6_001))),
+        "http 503, retry after 7 s"
+    );
+    assert_eq!(
+        words(after(Duration::MAX)),
+        "http 503, retry after 18446744073709551616 s"
+    );
+    assert_eq!(words(Cause::Session(Failure::Refresh)), "session refused");
+    assert_eq!(GiveUp::MaxAttempts.to_string(), "too many attempts");
+    assert_eq!(GiveUp::Cause(http(403)).to_string(), "http 403");
+    assert_eq!(
+        GiveUp::Credentials(http(401)).to_string(),
+        "credentials refused twice, the last time by http 401"
+    );
 }

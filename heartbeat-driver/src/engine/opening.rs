@@ -2,10 +2,11 @@
 //! missed between two of these.
 
 use std::io::{Read, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, SystemTime};
 
 use heartbeat_core::{Cause, ConnId, Event as Input, Failure, Instant};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::performing::{Before, session};
 use super::{Engine, Link};
@@ -36,9 +37,15 @@ impl<S: Read + Write> Engine<S> {
             attempt: self.attempt,
             messages: &mut messages,
         };
-        let progress = match message {
+        // A panic of the application's must not take with it what waits to be handed back.
+        let progress = panic::catch_unwind(AssertUnwindSafe(|| match message {
             None => on_connect.connected(&mut opening),
             Some(message) => on_connect.message(message, &mut opening),
+        }));
+        let Ok(progress) = progress else {
+            error!(parent: &self.span, %conn, "on_connect panicked");
+            let cause = Cause::Session(Failure::GiveUp);
+            return self.lost(conn, cause, Some("on_connect panicked".into()), now);
         };
         if let Some(session) = session(&mut self.link, conn) {
             for message in messages {
@@ -77,9 +84,9 @@ impl<S: Read + Write> Engine<S> {
 
     /// A connection or a dial has ended: from which moment on something may be missing.
     pub(super) fn note_loss(&mut self, cause: Reason, before: Before, unsent: usize, now: Instant) {
-        if let Some(lost) = &mut self.lost {
+        if self.lost.is_some() {
             // That other session has never come to be: the gap is the old one still.
-            lost.unsent = lost.unsent.saturating_add(unsent);
+            self.note_unsent(unsent);
         } else if before.ready {
             let wall = clock::wall();
             self.lost = Some(Box::new(Lost {
@@ -89,6 +96,13 @@ impl<S: Read + Write> Engine<S> {
                 attempts: 0,
                 unsent,
             }));
+        }
+    }
+
+    /// Messages were handed back: they count in the gap, if there is one.
+    pub(super) fn note_unsent(&mut self, unsent: usize) {
+        if let Some(lost) = &mut self.lost {
+            lost.unsent = lost.unsent.saturating_add(unsent);
         }
     }
 

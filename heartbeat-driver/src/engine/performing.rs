@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_core::{
-    AbortReason, Action, Ask, Cause, ConnId, Dialect as _, Draft, Event as Input, GiveUp, Instant,
+    AbortReason, Action, Ask, Cause, ConnId, Dialect as _, Draft, Event as Input, Instant,
     Message as Received, Outgoing, Phase, Reply,
 };
 use tracing::{debug, info, warn};
 
 use super::{Engine, Link};
-use crate::message::{DisplayCause, Event, Reason, Seconds, Unsent};
+use crate::message::{Event, Reason, Seconds, Unsent};
 use crate::session::Session;
 
 impl<S: Read + Write> Engine<S> {
@@ -48,6 +48,7 @@ impl<S: Read + Write> Engine<S> {
         if !unsent.is_empty() {
             warn!(unsent = unsent.len(), "held for too long");
             self.board.handed_back(unsent.len());
+            self.note_unsent(unsent.len());
             self.events.push_back(Event::Expired { unsent });
         }
     }
@@ -125,14 +126,7 @@ impl<S: Read + Write> Engine<S> {
                 self.events.push_back(Event::Check { conn, idle });
             }
             Action::GaveUp { reason } => {
-                match reason {
-                    GiveUp::MaxAttempts => warn!("gave up: too many attempts"),
-                    GiveUp::Credentials(cause) => {
-                        warn!("gave up: credentials refused ({})", DisplayCause(cause))
-                    }
-                    GiveUp::Cause(cause) => warn!("gave up: {}", DisplayCause(cause)),
-                    _ => warn!("gave up"),
-                }
+                warn!("gave up: {reason}");
                 self.events.push_back(Event::GaveUp { reason });
             }
         }

@@ -358,8 +358,14 @@ fn a_tls_port_that_hangs_up_is_retried(case: Case) {
             let mut ws = upgrade(&server, authority.server("127.0.0.1", 4000));
             ws.send(Message::text("welcome")).expect("the client reads");
         });
-        let reason = client.until_disconnected().reason;
-        assert!(["eof", "reset"].contains(&reason.as_str()), "{reason}");
+        let end = client.until_disconnected();
+        let reason = end.reason.as_str();
+        assert!(["eof", "reset"].contains(&reason), "{reason}");
+        assert!(
+            end.detail.ends_with("does that port speak TLS?"),
+            "{}",
+            end.detail
+        );
         assert_eq!(client.message(), "welcome".into());
     });
 }
