@@ -16,6 +16,7 @@ use crate::message::Message;
 ///
 /// ```
 /// use heartbeat_driver::{Inflate, Options};
+/// # if cfg!(not(feature = "tls")) { return Ok(()) }
 /// let options = Options::new("wss://api.huobi.pro/ws")?.decoder(|| Inflate::Gzip);
 /// # Ok::<(), heartbeat_driver::RequestError>(())
 /// ```
