@@ -1,21 +1,43 @@
 //! A blocking WebSocket client that notices a dead connection at the configured time and comes back
 //! by itself.
 //!
-//! ```no_run
+//! ```
 //! use heartbeat_blocking::{Client, Event, Options};
 //!
-//! let mut client = Client::spawn(Options::new("wss://example.org/feed")?)?;
+//! # fn echo_server() -> std::io::Result<String> {
+//! #     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! #     let url = format!("ws://{}/", listener.local_addr()?);
+//! #     std::thread::spawn(move || {
+//! #         let (stream, _) = listener.accept().unwrap();
+//! #         let mut socket = tungstenite::accept(stream).unwrap();
+//! #         while let Ok(message) = socket.read() {
+//! #             if message.is_text() {
+//! #                 socket.send(message).unwrap();
+//! #             }
+//! #         }
+//! #     });
+//! #     Ok(url)
+//! # }
+//! let url = "wss://example.org/feed";
+//! # let url = &*echo_server()?; // what is run here
+//! let mut client = Client::spawn(Options::new(url)?)?;
+//! # let mut received = 0;
 //! while let Some(event) = client.recv() {
 //!     match event {
 //!         Event::Connected { .. } => {
 //!             // If the connection is gone again already, the message is handed back.
 //!             let _ = client.sender().try_send(r#"{"op":"subscribe"}"#);
 //!         }
-//!         Event::Message { message, .. } => println!("{}", message.as_text().unwrap_or("(binary)")),
+//!         Event::Message { message, .. } => {
+//!             println!("{}", message.as_text().unwrap_or("(binary)"));
+//! #           received += 1;
+//!             client.sender().stop(); // enough; `Event::Stopped` comes last
+//!         }
 //!         Event::Disconnected { reason, detail, .. } => eprintln!("{reason} {}", detail.unwrap_or_default()),
 //!         _ => {}
 //!     }
 //! }
+//! # assert_eq!(received, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

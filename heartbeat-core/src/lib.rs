@@ -41,6 +41,8 @@
 //!
 //! # Writing a driver
 //!
+//! In short; [the guide](guide) builds one step by step, with the mistakes that are often made.
+//!
 //! Wait for whichever comes first, the socket or [`Step::wake`], and then:
 //!
 //! 1. Read what has arrived, and report it: a ping at once ([`Message::Ping`], or a text or binary
@@ -61,6 +63,18 @@
 //! A server's driver does the same with a machine that was made by [`Heartbeat::accepted`], for a
 //! connection that is open already: there is no [`Action::Connect`], and when the connection ends the phase
 //! is [`Phase::Stopped`].
+//!
+//! # Examples
+//!
+//! `cargo run -p heartbeat-core --example NAME`; each drives the core by itself and ends within seconds.
+//!
+//! | | |
+//! |---|---|
+//! | `mio_loop` | a WebSocket client on `mio` and tungstenite: dial, read, answer, write, close, reconnect in one loop |
+//! | `smol_client` | a client under `smol`, whose owner awaits what happens |
+//! | `browser_like` | only callbacks, `setTimeout` and `performance.now()`; a background tab's late timers kill nothing |
+//! | `replay` | what a trace was answered, and with `--why` why there was a reconnect |
+//! | `dialect` | what each message is to a dialect, and whether a configuration fits a service |
 //!
 //! # Features
 //!
@@ -86,6 +100,9 @@ mod config_text;
 mod dialect;
 mod duration_text;
 mod event;
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/embedding.md")]
+pub mod guide {}
 mod limiter;
 mod machine;
 mod open;

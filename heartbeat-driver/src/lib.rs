@@ -3,6 +3,62 @@
 //!
 //! An application uses one of those two crates. An adapter for another runtime starts at [`Engine`].
 //!
+//! An adapter is a loop around [`Engine::turn`]. The smallest one blocks while it dials, and waits by sleeping;
+//! a real one waits for its socket, for [`Engine::wake`] and for the outbox:
+//!
+//! ```
+//! use std::net::TcpStream;
+//! use std::time::Duration;
+//!
+//! use heartbeat_driver::core::Clock;
+//! use heartbeat_driver::{Engine, Event, HostClock, Options, Turn};
+//!
+//! # fn echo_server() -> std::io::Result<String> {
+//! #     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! #     let url = format!("ws://{}/", listener.local_addr()?);
+//! #     std::thread::spawn(move || {
+//! #         let (stream, _) = listener.accept().unwrap();
+//! #         let mut socket = tungstenite::accept(stream).unwrap();
+//! #         while let Ok(message) = socket.read() {
+//! #             if message.is_text() {
+//! #                 socket.send(message).unwrap();
+//! #             }
+//! #         }
+//! #     });
+//! #     Ok(url)
+//! # }
+//! let url = "ws://example.org/feed";
+//! # let url = &*echo_server()?; // what is run here
+//! let clock = HostClock::start();
+//! let nobody_waits = || Box::new(|| {});
+//! let mut engine = Engine::new(Options::new(url)?, clock.now(), nobody_waits(), nobody_waits())?;
+//! # let mut received = 0;
+//! loop {
+//!     match engine.turn(&clock) {
+//!         Turn::Dial(dial) => {
+//!             let stream = TcpStream::connect((&*dial.host, dial.port)).and_then(|stream| {
+//!                 stream.set_nonblocking(true)?;
+//!                 Ok(stream)
+//!             });
+//!             engine.dialed(dial.conn, stream, &clock);
+//!         }
+//!         Turn::Event(Event::Connected { .. }) => {
+//!             let _ = engine.outbox().try_send("hello".into());
+//!         }
+//!         Turn::Event(Event::Message { message, .. }) => {
+//!             println!("{message:?}");
+//! #           received += 1;
+//!             engine.outbox().stop();
+//!         }
+//!         Turn::Event(_) | Turn::Again => {}
+//!         Turn::Idle => std::thread::sleep(Duration::from_millis(1)),
+//!         Turn::Ended => break,
+//!     }
+//! }
+//! # assert_eq!(received, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Features
 //!
 //! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots. Without

@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = serve(restart.subscribe()).await?;
 
     // Shared: what each client has of its own is small.
-    let config = Config::builder().backoff(Duration::from_millis(50), Duration::from_secs(5), 50);
+    let config = Config::builder().backoff(Duration::from_millis(200), Duration::from_secs(5), 50);
     let config = Arc::new(config.build()?);
     let dials = Arc::new(DialLimiter::new(RATE, Duration::from_secs(1), BURST)?);
     let (tell, mut told) = mpsc::channel(count);

@@ -1,22 +1,45 @@
 //! A WebSocket client for tokio that notices a dead connection at the configured time and comes
 //! back by itself.
 //!
-//! ```no_run
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! ```
 //! use heartbeat_tokio::{Client, Event, Options};
 //!
-//! let mut client = Client::spawn(Options::new("wss://example.org/feed")?)?;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # fn echo_server() -> std::io::Result<String> {
+//! #     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! #     let url = format!("ws://{}/", listener.local_addr()?);
+//! #     std::thread::spawn(move || {
+//! #         let (stream, _) = listener.accept().unwrap();
+//! #         let mut socket = tungstenite::accept(stream).unwrap();
+//! #         while let Ok(message) = socket.read() {
+//! #             if message.is_text() {
+//! #                 socket.send(message).unwrap();
+//! #             }
+//! #         }
+//! #     });
+//! #     Ok(url)
+//! # }
+//! let url = "wss://example.org/feed";
+//! # let url = &*echo_server()?; // what is run here
+//! let mut client = Client::spawn(Options::new(url)?)?;
+//! # let mut received = 0;
 //! while let Some(event) = client.next().await {
 //!     match event {
 //!         Event::Connected { .. } => {
 //!             // If the connection is gone again already, the message is handed back.
 //!             let _ = client.sender().try_send(r#"{"op":"subscribe"}"#);
 //!         }
-//!         Event::Message { message, .. } => println!("{}", message.as_text().unwrap_or("(binary)")),
+//!         Event::Message { message, .. } => {
+//!             println!("{}", message.as_text().unwrap_or("(binary)"));
+//! #           received += 1;
+//!             client.sender().stop(); // enough; `Event::Stopped` comes last
+//!         }
 //!         Event::Disconnected { reason, detail, .. } => eprintln!("{reason} {}", detail.unwrap_or_default()),
 //!         _ => {}
 //!     }
 //! }
+//! # assert_eq!(received, 1);
 //! # Ok(())
 //! # }
 //! ```
@@ -109,6 +132,20 @@
 //!
 //! This crate waits and dials; the protocol is performed in `heartbeat-driver`, and every rule of
 //! time is in [`core`] (`heartbeat-core`).
+//!
+//! # Examples
+//!
+//! `cargo run -p heartbeat-tokio --example NAME`; all but the servers end by themselves.
+//!
+//! | | |
+//! |---|---|
+//! | `watch` | a client against a server that misbehaves, or against yours |
+//! | `account_stream` | an exchange's account: login, subscription, and after each gap a snapshot before changes are applied |
+//! | `graphql_transport_ws` | GraphQL subscriptions that outlive their connections; which close codes end it |
+//! | `gateway` | a gateway like Discord's: hello, heartbeats with a sequence number, zombies, resumed sessions |
+//! | `many_connections` | hundreds of clients in one runtime, with one budget of dials |
+//! | `axum_server` | a server that finds its dead clients and drops them |
+//! | `metrics` | figures for Prometheus (feature `metrics`) |
 //!
 //! # Features
 //!

@@ -235,7 +235,21 @@ fn many_connections_come_back_at_their_budgets_pace() {
         assert_eq!((count, least), (120.0, 0.5));
         assert!(took >= least, "{round}");
     }
-    in_order(&text, &["connects: 240, messages_received: 240"]);
+    // Whoever was slow to say that it has enough may have come back once more.
+    let figures: Vec<u32> = text
+        .lines()
+        .last()
+        .expect("a line")
+        .split([' ', ','])
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let [dials, connects, messages, _bytes] = figures[..] else {
+        panic!("{text}");
+    };
+    assert!(
+        dials >= connects && connects >= 240 && messages >= 240,
+        "{text}"
+    );
 }
 
 /// `heartbeat-tokio/tests/axum.rs` has clients of it that die.

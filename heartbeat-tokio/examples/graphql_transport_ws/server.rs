@@ -48,7 +48,7 @@ async fn serve(socket: &mut WebSocket, number: u32) -> Option<u16> {
     let mut subscribed = BTreeSet::new();
     let mut events = interval(Duration::from_millis(100));
     let (mut price, mut countdown) = (100 * number, 3);
-    let end = tokio::time::sleep(Duration::from_millis(1500));
+    let end = tokio::time::sleep(Duration::from_secs(2));
     tokio::pin!(end);
     loop {
         tokio::select! {
