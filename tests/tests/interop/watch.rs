@@ -1,9 +1,7 @@
 //! The client under test: builds the two `watch` examples, runs them, reads what they print.
 
 use std::env;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -23,14 +21,14 @@ pub(crate) enum Adapter {
 }
 
 impl Adapter {
-    /// Its package, its variable that names another program to test, and its file here.
+    /// Its package, its variable that names another program to test, and its example.
     fn names(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Tokio => ("heartbeat-tokio", "HEARTBEAT_WATCH_TOKIO", "watch-tokio"),
+            Self::Tokio => ("heartbeat-tokio", "HEARTBEAT_WATCH_TOKIO", "watch"),
             Self::Blocking => (
                 "heartbeat-blocking",
                 "HEARTBEAT_WATCH_BLOCKING",
-                "watch-blocking",
+                "watch_blocking",
             ),
         }
     }
@@ -81,9 +79,8 @@ impl Watch {
     }
 }
 
-/// Both examples are called `watch` and share an output file, so each is kept right after its build.
 fn build(adapter: Adapter) -> Result<PathBuf, String> {
-    let (package, _, file) = adapter.names();
+    let (package, _, example) = adapter.names();
     let _lock = server::lock();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args([
@@ -91,7 +88,7 @@ fn build(adapter: Adapter) -> Result<PathBuf, String> {
         "--quiet",
         "--message-format=json-render-diagnostics",
     ]);
-    cargo.args(["--package", package, "--example", "watch"]);
+    cargo.args(["--package", package, "--example", example]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     // Cargo puts CARGO_TARGET_TMPDIR into the target directory of the run that we are part of.
     cargo.env(
@@ -103,29 +100,16 @@ fn build(adapter: Adapter) -> Result<PathBuf, String> {
     let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("cargo does not start: {error}"))?;
     if !output.status.success() {
-        return Err("the example `watch` does not build, see above".into());
+        return Err(format!("the example `{example}` does not build, see above"));
     }
-    let built = String::from_utf8_lossy(&output.stdout)
+    String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .find_map(|message: Value| {
             let executable = message["executable"].as_str().map(PathBuf::from);
-            executable.filter(|_| message["target"]["name"] == "watch")
+            executable.filter(|_| message["target"]["name"] == example)
         })
-        .ok_or("cargo names no executable for the example `watch`")?;
-    let copy = server::output().join(file);
-    replace(&built, &copy).map_err(|error| format!("{}: {error}", copy.display()))?;
-    Ok(copy)
-}
-
-/// By way of another name, for the old one may be running. A link, where there can be one: a program
-/// that was written a moment ago may still be open for writing in a child that is about to start, and
-/// then the system refuses to run it.
-fn replace(built: &Path, copy: &Path) -> io::Result<()> {
-    let fresh = copy.with_extension("new");
-    drop(fs::remove_file(&fresh));
-    fs::hard_link(built, &fresh).or_else(|_| fs::copy(built, &fresh).map(drop))?;
-    fs::rename(fresh, copy)
+        .ok_or_else(|| format!("cargo names no executable for the example `{example}`"))
 }
 
 /// A running `watch`.

@@ -1,8 +1,8 @@
 //! Watches a connection live, die and come back.
 //!
 //! ```sh
-//! cargo run --release -p heartbeat-blocking --example watch                  # a server that misbehaves
-//! cargo run --release -p heartbeat-blocking --example watch -- wss://HOST/   # a server of your own
+//! cargo run --release -p heartbeat-blocking --example watch_blocking                  # a server that misbehaves
+//! cargo run --release -p heartbeat-blocking --example watch_blocking -- wss://HOST/   # a server of your own
 //! ```
 //!
 //! The flags, the demo's server and the printing are in `heartbeat_tests::watch`; `--help` lists them.
