@@ -1,27 +1,20 @@
 //! Chance that repeats: the same seed, the same draws.
 
-/// SplitMix64, as in the core's jitter but written for itself: any seed is a good one.
+use heartbeat_tests::split_mix::SplitMix;
+
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(SplitMix);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut dice = Self(seed ^ 0x05EE_D0FA_5EED);
-        dice.next();
-        dice
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        let mut row = SplitMix::new(seed ^ 0x05EE_D0FA_5EED);
+        row.roll();
+        Self(row)
     }
 
     /// A number below `end`, which is not 0.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
+        self.0.below(end)
     }
 
     /// A number from `low` to `high`, both included; `low` if that is the larger one.

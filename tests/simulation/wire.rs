@@ -101,19 +101,5 @@ fn frame(bytes: &[u8]) -> Option<(usize, Wrote)> {
 
 /// A server's frame.
 pub(crate) fn encode(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(payload.len() + 10);
-    bytes.push(0x80 | opcode);
-    match payload.len() {
-        short @ 0..=125 => bytes.push(short as u8),
-        middle @ 126..=65_535 => {
-            bytes.push(126);
-            bytes.extend((middle as u16).to_be_bytes());
-        }
-        long => {
-            bytes.push(127);
-            bytes.extend((long as u64).to_be_bytes());
-        }
-    }
-    bytes.extend_from_slice(payload);
-    bytes
+    heartbeat_tests::frames::encode(0x80 | opcode, payload)
 }

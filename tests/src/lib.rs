@@ -17,9 +17,11 @@
 
 #[cfg(feature = "fleet")]
 pub mod fleet;
+pub mod frames;
 pub mod lines;
 pub mod misbehaving;
 pub mod sim;
+pub mod split_mix;
 #[cfg(target_os = "linux")]
 pub mod torture;
 pub mod watch;

@@ -2,9 +2,11 @@
 
 use std::sync::LazyLock;
 
-/// SplitMix64, as in the machine's backoff: eight bytes for each of a million owners.
+use crate::split_mix::SplitMix;
+
+/// Eight bytes for each of a million owners.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(SplitMix);
 
 /// `-ln(1 - u)` at the middle of 4096 equal steps of `u`, in 1/65536: the mean is 1 to within 0.1 %, the
 /// largest value 9.01. A table, since a logarithm for each of three billion pings would be most of a run.
@@ -17,20 +19,15 @@ static EXPONENTIAL: LazyLock<[u32; 4096]> = LazyLock::new(|| {
 
 impl Dice {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix::new(seed))
     }
 
     pub(crate) fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        self.0.roll()
     }
 
-    /// An even draw below `limit`; 0 if that is 0.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        ((u128::from(self.roll()) * u128::from(limit)) >> 64) as u64
+        self.0.below(limit)
     }
 
     /// An exponential draw with this mean.

@@ -8,8 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tungstenite::handshake::derive_accept_key;
 
 use super::book::{Book, Entry};
-use super::frames::{self, CLOSE, Frame, PING, PONG, TEXT};
 use super::kernel;
+use crate::frames::{self, CLOSE, Frame, PING, PONG, TEXT};
 
 /// A request head may be this long; a client that sends more is not one of ours.
 const MAX_HEAD: usize = 16 * 1024;

@@ -6,7 +6,6 @@
 
 pub mod book;
 mod connection;
-pub mod frames;
 pub mod kernel;
 mod modes;
 pub mod relay;

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Going, LIFETIME, Over, Request};
-use super::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
+use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
+use crate::split_mix::SplitMix;
 
 /// The times that a client is told, which the server's own are made from.
 #[derive(Clone, Copy, Debug)]
@@ -485,11 +486,8 @@ fn cut(connection: &mut Connection<'_>, bytes: u64) -> Going {
 
 /// The endurance run's: each connection has a fault of its own, from its number.
 fn at_random(connection: &mut Connection<'_>, number: u64) -> Going {
-    // SplitMix64: the same run has the same faults.
-    let mut seed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    seed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    seed = (seed ^ (seed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    seed ^= seed >> 31;
+    // The same run has the same faults.
+    let seed = SplitMix::nth(number);
     let span = Duration::from_millis(2_000 + seed % 18_000);
     beat(connection, Duration::from_millis(5), span)?;
     match (seed >> 32) % 6 {

@@ -13,6 +13,8 @@ use rustix::net::sockopt;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tungstenite::WebSocket;
 
+pub(crate) use heartbeat_tests::frames::{BINARY, PING, TEXT, encode as frame};
+
 /// Nothing here takes so long, also on a busy machine: who waits for longer waits in vain.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -393,28 +395,6 @@ impl Server {
         tungstenite::accept(self.accept()).expect("an upgrade")
     }
 }
-
-/// A frame from a server: FIN and opcode, length, payload (RFC 6455 §5.2).
-pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..=125 => frame.push(len as u8),
-        len @ 126..=65_535 => {
-            frame.push(126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(payload);
-    frame
-}
-
-pub(crate) const TEXT: u8 = 0x81;
-pub(crate) const BINARY: u8 = 0x82;
-pub(crate) const PING: u8 = 0x89;
 
 /// Reads until the client's socket is gone, by FIN or RST.
 pub(crate) fn read_to_the_end(socket: &mut TcpStream) -> Vec<u8> {
