@@ -1,14 +1,20 @@
 //! Where to, and with which words: the URL and the headers of an upgrade.
 
+mod error;
+mod url;
+
 use std::fmt;
 use std::net::SocketAddr;
 
-use heartbeat_core::Cause;
 use http::header::{HeaderName, HeaderValue};
-use http::uri::{PathAndQuery, Scheme};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Uri};
 
+use self::url::resolve;
 use crate::proxy::Proxy;
+
+pub use error::RequestError;
+pub(crate) use url::{host_and_port, lower_scheme, shown};
 
 /// What is dialled: a `ws://` or `wss://` URL, and headers to send with the upgrade.
 ///
@@ -44,111 +50,6 @@ pub(crate) enum Route {
     AsConfigured,
     Direct,
     Via(Proxy),
-}
-
-/// Why a URL, a header or a setting was refused. Nothing was dialled.
-///
-/// URLs are shown up to their path, without credentials.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// Not a URL.
-    #[error("\"{url}\" is not a URL: {rule}")]
-    Url {
-        /// The text.
-        url: String,
-        /// What is wrong with it.
-        rule: String,
-    },
-    /// Neither `ws` nor `wss`.
-    #[error("the scheme of \"{url}\" must be ws or wss, as in ws://HOST:PORT/")]
-    Scheme {
-        /// The text.
-        url: String,
-    },
-    /// No host, or an empty one.
-    #[error("\"{url}\" names no host")]
-    Host {
-        /// The text.
-        url: String,
-    },
-    /// A user or password in the URL.
-    #[error("the URL for {host} holds credentials: send them in an Authorization header instead")]
-    Userinfo {
-        /// The host.
-        host: String,
-    },
-    /// `wss` without the `tls` feature.
-    #[error("\"{url}\" needs the feature `tls`")]
-    TlsDisabled {
-        /// The text.
-        url: String,
-    },
-    /// A header name or value that HTTP does not allow, or one that the upgrade itself sets.
-    #[error("the header `{name}` {rule}")]
-    Header {
-        /// The name.
-        name: String,
-        /// What is wrong with it; never shows the value.
-        rule: &'static str,
-    },
-    /// A subprotocol that cannot be offered. Its name is not shown: some services want a token there.
-    #[error("subprotocol {number} {rule}")]
-    Subprotocol {
-        /// Which one, from 1.
-        number: usize,
-        /// What is wrong with it.
-        rule: &'static str,
-    },
-    /// A proxy that cannot be used.
-    #[error("the proxy \"{url}\" {rule}")]
-    Proxy {
-        /// Its URL without user and password, or the environment variable.
-        url: String,
-        /// What is wrong with it.
-        rule: String,
-    },
-    /// [`Options::endpoints`](crate::Options::endpoints) was given none.
-    #[error("no endpoint is given: there must be at least one URL")]
-    NoEndpoint,
-    /// No trusted root certificates were found on this machine.
-    #[error("no trusted root certificates: {0}")]
-    Roots(String),
-    /// The dial factory could not make a request. What follows is the cause's business: the
-    /// [table of causes](Cause::default_verdict) decides.
-    #[error("{detail}")]
-    Failed {
-        /// What it counts as.
-        cause: Cause,
-        /// For people. Never put credentials here.
-        detail: Box<str>,
-    },
-}
-
-impl RequestError {
-    /// A dial factory's own failure: the token server was down ([`Cause::Io`]), or refuses for good
-    /// (`Cause::Http` with status 403).
-    ///
-    /// ```
-    /// use heartbeat_driver::{RequestError, core::Cause};
-    /// let error = RequestError::failed(Cause::Io, "the token server does not answer");
-    /// assert_eq!(error.to_string(), "the token server does not answer");
-    /// ```
-    pub fn failed(cause: Cause, detail: impl fmt::Display) -> Self {
-        Self::Failed {
-            cause,
-            detail: detail.to_string().into(),
-        }
-    }
-
-    /// What it counts as when it comes from a dial factory.
-    pub(crate) fn cause(&self) -> Cause {
-        match self {
-            Self::Failed { cause, .. } => *cause,
-            Self::Roots(_) => Cause::Tls,
-            _ => Cause::Io,
-        }
-    }
 }
 
 /// The headers that the upgrade sets itself.
@@ -393,101 +294,6 @@ impl Request {
             ..target
         })
     }
-}
-
-/// A URL up to its path and without user and password: what may be shown of it.
-pub(crate) fn shown(url: &str) -> String {
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains(['/', '?', '#', '@']) => (Some(scheme), rest),
-        _ => (None, url),
-    };
-    // A password may hold anything, a slash too, when the URL is wrong anyway.
-    let (hidden, rest) = match rest.rsplit_once('@') {
-        Some((_, rest)) => ("…@", rest),
-        None => ("", rest),
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let tail = match &rest[end..] {
-        tail @ ("" | "/") => tail,
-        _ => "/…",
-    };
-    let scheme = scheme.map_or(String::new(), |scheme| format!("{scheme}://"));
-    format!("{scheme}{hidden}{}{tail}", &rest[..end])
-}
-
-/// The scheme's case means nothing (RFC 3986 §3.1), but `http` keeps it.
-pub(crate) fn lower_scheme(url: &str) -> String {
-    url.split_once("://")
-        .map_or(url.to_owned(), |(scheme, rest)| {
-            format!("{}://{rest}", scheme.to_ascii_lowercase())
-        })
-}
-
-/// The host without brackets, which may be empty, and the port if there is one.
-pub(crate) fn host_and_port(uri: &Uri) -> Result<(String, Option<u16>), &'static str> {
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let host = uri.host().unwrap_or_default();
-    let host = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
-    // `http` takes a port that is none for no port.
-    let after_host = authority.rsplit(['@', ']']).next().unwrap_or_default();
-    match uri.port_u16() {
-        Some(port @ 1..) => Ok((host, Some(port))),
-        None if !after_host.contains(':') => Ok((host, None)),
-        _ => Err("the port must lie between 1 and 65535"),
-    }
-}
-
-/// A reference of a redirect as a URL (RFC 3986 §5.2), without its fragment.
-fn resolve(base: &Uri, reference: &str) -> String {
-    let reference = reference.split('#').next().unwrap_or_default();
-    let colon = reference.find(':');
-    let slash = reference.find(['/', '?']).unwrap_or(reference.len());
-    if colon.is_some_and(|colon| colon < slash) {
-        return lower_scheme(reference);
-    }
-    let scheme = base.scheme().map_or("", Scheme::as_str);
-    if reference.starts_with("//") {
-        return format!("{scheme}:{reference}");
-    }
-    let authority = base.authority().map_or("", |authority| authority.as_str());
-    let (path, query) = match reference.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (reference, None),
-    };
-    let merged = match path {
-        "" => base.path().to_owned(),
-        path if path.starts_with('/') => path.to_owned(),
-        path => {
-            let end = base.path().rfind('/').map_or(0, |at| at + 1);
-            format!("{}{path}", &base.path()[..end])
-        }
-    };
-    let query = query.map_or(String::new(), |query| format!("?{query}"));
-    format!("{scheme}://{authority}{}{query}", without_dots(&merged))
-}
-
-/// RFC 3986 §5.2.4.
-fn without_dots(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let segments: Vec<_> = path.split('/').skip(1).collect();
-    for (at, segment) in segments.iter().enumerate() {
-        let is_last = at + 1 == segments.len();
-        match *segment {
-            "." | ".." => {
-                if *segment == ".." {
-                    kept.pop();
-                }
-                if is_last {
-                    kept.push("");
-                }
-            }
-            segment => kept.push(segment),
-        }
-    }
-    format!("/{}", kept.join("/"))
 }
 
 /// `x-api-key` as `X-Api-Key`.

@@ -1,0 +1,311 @@
+//! The timing rules of a client. Holding a [`Config`] means that it is consistent.
+
+mod builder;
+
+use core::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::cause::{Cause, Overrides, Verdict};
+use crate::time::{Instant, Span};
+
+pub use builder::{ConfigBuilder, ConfigError};
+
+/// The shortest time that any setting may have: 1 ms. Below that a timer is a busy loop.
+pub const MIN_DURATION: Duration = Duration::from_millis(1);
+
+/// The longest time that any setting may have: 100 years of 365 days.
+pub const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// The smallest `backoff.base`: twice [`DIAL_FLOOR`](crate::DIAL_FLOOR), so that jitter has room above the floor.
+pub const MIN_BACKOFF_BASE: Duration = Duration::from_millis(50);
+
+/// How long an application may take to make a session ready, where it asks for one and gives no time:
+/// 15 s, what a SignalR server gives a client for its handshake (`HandshakeTimeout`).
+pub const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// When to ask the peer for a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ping {
+    /// Never; only inbound silence is watched.
+    Never,
+    /// Once, when nothing was heard for this long; again only after something was heard.
+    AfterSilence(Duration),
+    /// At this interval, whatever is heard.
+    Every(Duration),
+}
+
+/// The timing rules of a client, checked for consistency when built.
+///
+/// ```
+/// use core::time::Duration;
+/// use heartbeat_core::{Config, Ping};
+///
+/// let config = Config::builder()
+///     .idle_timeout(Duration::from_secs(20))
+///     .ping(Ping::AfterSilence(Duration::from_secs(5)))
+///     .pong_timeout(Duration::from_secs(5))
+///     .build()?;
+/// assert_eq!(config.worst_case_detection(), Duration::from_secs(10));
+/// # Ok::<(), heartbeat_core::ConfigError>(())
+/// ```
+///
+/// | setting | default | source of the default |
+/// |---|---|---|
+/// | [`idle_timeout`](ConfigBuilder::idle_timeout) | 90 s | the service that this library began from |
+/// | [`check_interval`](ConfigBuilder::check_interval) | 30 s | the same |
+/// | [`ping`](ConfigBuilder::ping) | after 30 s of silence | the same (its heartbeat interval) |
+/// | [`pong_timeout`](ConfigBuilder::pong_timeout) | 60 s | `idle_timeout` − `ping`: a probe brings the verdict no earlier than silence alone would |
+/// | [`pong_timeout_floor`](ConfigBuilder::pong_timeout_floor) | off: `pong_timeout` is fixed | |
+/// | [`keepalive`](ConfigBuilder::keepalive) | off | |
+/// | [`data_timeout`](ConfigBuilder::data_timeout) | off | |
+/// | [`connect_timeout`](ConfigBuilder::connect_timeout) | 10 s | Python `websockets`' `open_timeout` |
+/// | [`write_timeout`](ConfigBuilder::write_timeout) | 60 s | nginx's `send_timeout` |
+/// | [`close_timeout`](ConfigBuilder::close_timeout) | 5 s | half of Python `websockets`' `close_timeout`: nobody waits 10 s for a program to end |
+/// | [`late_grace`](ConfigBuilder::late_grace) | 1 s | longer than a scheduler's hiccup, shorter than a suspend |
+/// | [`backoff`](ConfigBuilder::backoff) | 2 s doubling to 60 s, jitter 50 % | base: the same service; "equal jitter" |
+/// | [`stable_after`](ConfigBuilder::stable_after) | 30 s | one heartbeat interval survived |
+/// | [`max_attempts`](ConfigBuilder::max_attempts) | no limit | |
+/// | [`session_timeout`](ConfigBuilder::session_timeout) | off: a connection is ready as soon as it is open | |
+/// | [`time_to_live`](ConfigBuilder::time_to_live) | 60 s | the backoff's cap: one attempt at the least falls into it |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) idle_timeout: Span,
+    pub(crate) check_interval: Span,
+    pub(crate) ping_after_silence: Span,
+    pub(crate) ping_every: Span,
+    pub(crate) keepalive: Span,
+    pub(crate) pong_timeout: Span,
+    pub(crate) pong_timeout_floor: Span,
+    pub(crate) data_timeout: Span,
+    pub(crate) connect_timeout: Span,
+    pub(crate) write_timeout: Span,
+    pub(crate) close_timeout: Span,
+    pub(crate) late_grace: Span,
+    pub(crate) backoff: Backoff,
+    pub(crate) stable_after: Span,
+    pub(crate) max_attempts: Option<u32>,
+    pub(crate) session_timeout: Span,
+    pub(crate) time_to_live: Span,
+    pub(crate) overrides: Overrides,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        ConfigBuilder::default().config
+    }
+}
+
+impl Config {
+    /// Starts from the defaults.
+    #[must_use]
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::default()
+    }
+
+    /// Starts from this configuration.
+    #[must_use]
+    pub fn to_builder(&self) -> ConfigBuilder {
+        ConfigBuilder {
+            config: self.clone(),
+            complaint: None,
+        }
+    }
+
+    /// A preset for feeds where seconds count (trading): asks after 5 s of silence, dead 5 s later
+    /// or after 15 s of silence, dials within 5 s, comes back from 500 ms up to 30 s.
+    #[must_use]
+    pub fn brisk() -> Self {
+        let seconds = |seconds| Span::new(Duration::from_secs(seconds));
+        Self {
+            idle_timeout: seconds(15),
+            ping_after_silence: seconds(5),
+            pong_timeout: seconds(5),
+            connect_timeout: seconds(5),
+            write_timeout: seconds(10),
+            backoff: Backoff {
+                base: Span::new(Duration::from_millis(500)),
+                cap: seconds(30),
+                jitter_percent: 50,
+            },
+            ..Self::default()
+        }
+    }
+
+    /// A preset for devices that pay for each packet: asks after 4 minutes of silence (under the
+    /// shortest idle limit of the large clouds' load balancers that is longer than a minute, Azure's
+    /// 4 minutes less a margin of 10 s), dead a minute later, comes back from 5 s up to 5 minutes.
+    #[must_use]
+    pub fn thrifty() -> Self {
+        let seconds = |seconds| Span::new(Duration::from_secs(seconds));
+        Self {
+            idle_timeout: seconds(290),
+            check_interval: seconds(300),
+            ping_after_silence: seconds(230),
+            pong_timeout: seconds(60),
+            connect_timeout: seconds(30),
+            backoff: Backoff {
+                base: seconds(5),
+                cap: seconds(300),
+                jitter_percent: 50,
+            },
+            stable_after: seconds(300),
+            ..Self::default()
+        }
+    }
+
+    /// The longest time from the last byte heard to the verdict, if ticks come when they are asked for.
+    ///
+    /// A tick that is late by at most `late_grace` adds its lateness; a later one adds its lateness
+    /// and one probe. Time in which the application kept the driver from reading is not counted.
+    #[must_use]
+    pub fn worst_case_detection(&self) -> Duration {
+        // A byte may arrive right after a periodic ping has left, so that the next one asks.
+        let asked = self.ping_after_silence.min(self.ping_every);
+        self.idle_timeout
+            .min(asked.plus(self.pong_timeout))
+            .duration()
+    }
+
+    /// How long a probe that a late tick called for may stay unanswered: as long as any probe, but
+    /// no longer than silence is borne at all, and not so long that whoever has just opened a laptop
+    /// sits and waits.
+    pub(crate) fn late_probe_timeout(&self) -> Span {
+        LATE_PROBE.min(self.pong_timeout).min(self.idle_timeout)
+    }
+
+    /// The least time that a peer gets to answer when a late tick has left it nearly none.
+    pub(crate) fn least_answer_time(&self) -> Span {
+        LEAST_ANSWER.min(self.late_probe_timeout())
+    }
+
+    /// The verdict for a cause: the override if there is one, else the built-in table's.
+    #[must_use]
+    pub fn verdict(&self, cause: Cause) -> Verdict {
+        self.overrides
+            .get(cause.signal())
+            .unwrap_or_else(|| cause.default_verdict())
+    }
+
+    /// See [`ConfigBuilder::idle_timeout`].
+    #[must_use]
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout.duration()
+    }
+
+    /// See [`ConfigBuilder::check_interval`].
+    #[must_use]
+    pub fn check_interval(&self) -> Option<Duration> {
+        self.check_interval.option()
+    }
+
+    /// See [`ConfigBuilder::ping`].
+    #[must_use]
+    pub fn ping(&self) -> Ping {
+        match (self.ping_after_silence.option(), self.ping_every.option()) {
+            (Some(silence), _) => Ping::AfterSilence(silence),
+            (None, Some(interval)) => Ping::Every(interval),
+            (None, None) => Ping::Never,
+        }
+    }
+
+    /// See [`ConfigBuilder::keepalive`].
+    #[must_use]
+    pub fn keepalive(&self) -> Option<Duration> {
+        self.keepalive.option()
+    }
+
+    /// See [`ConfigBuilder::pong_timeout`].
+    #[must_use]
+    pub fn pong_timeout(&self) -> Option<Duration> {
+        self.pong_timeout.option()
+    }
+
+    /// See [`ConfigBuilder::pong_timeout_floor`].
+    #[must_use]
+    pub fn pong_timeout_floor(&self) -> Option<Duration> {
+        self.pong_timeout_floor.option()
+    }
+
+    /// See [`ConfigBuilder::data_timeout`].
+    #[must_use]
+    pub fn data_timeout(&self) -> Option<Duration> {
+        self.data_timeout.option()
+    }
+
+    /// See [`ConfigBuilder::connect_timeout`].
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.duration()
+    }
+
+    /// See [`ConfigBuilder::write_timeout`].
+    #[must_use]
+    pub fn write_timeout(&self) -> Option<Duration> {
+        self.write_timeout.option()
+    }
+
+    /// See [`ConfigBuilder::close_timeout`].
+    #[must_use]
+    pub fn close_timeout(&self) -> Duration {
+        self.close_timeout.duration()
+    }
+
+    /// See [`ConfigBuilder::late_grace`].
+    #[must_use]
+    pub fn late_grace(&self) -> Duration {
+        self.late_grace.duration()
+    }
+
+    /// First delay of the backoff, its cap, and by how many percent jitter may shorten a delay.
+    #[must_use]
+    pub fn backoff(&self) -> (Duration, Duration, u8) {
+        (
+            self.backoff.base.duration(),
+            self.backoff.cap.duration(),
+            self.backoff.jitter_percent,
+        )
+    }
+
+    /// See [`ConfigBuilder::stable_after`].
+    #[must_use]
+    pub fn stable_after(&self) -> Duration {
+        self.stable_after.duration()
+    }
+
+    /// See [`ConfigBuilder::max_attempts`].
+    #[must_use]
+    pub fn max_attempts(&self) -> Option<u32> {
+        self.max_attempts
+    }
+
+    /// See [`ConfigBuilder::session_timeout`].
+    #[must_use]
+    pub fn session_timeout(&self) -> Option<Duration> {
+        self.session_timeout.option()
+    }
+
+    /// See [`ConfigBuilder::time_to_live`].
+    #[must_use]
+    pub fn time_to_live(&self) -> Duration {
+        self.time_to_live.duration()
+    }
+
+    /// When a message expires that is held since `since`.
+    #[must_use]
+    pub fn expiry(&self, since: Instant) -> Instant {
+        since.after(self.time_to_live)
+    }
+
+    /// The rows of the table of causes that were replaced.
+    #[must_use]
+    pub fn overrides(&self) -> &Overrides {
+        &self.overrides
+    }
+}
+
+/// The longest that a probe after a late tick waits for its answer: Python `websockets`' default
+/// `ping_timeout`.
+const LATE_PROBE: Span = Span::new(Duration::from_secs(20));
+
+/// A peer that has less than this left, and was not asked, is asked: half of that.
+const LEAST_ANSWER: Span = Span::new(Duration::from_secs(10));

@@ -1,0 +1,243 @@
+//! Events, causes and answers, written.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::action::{Action, Ask, GiveUp, Reply, Step};
+use crate::cause::{Cause, Failure};
+use crate::dialect::{Dialect, Draft, JsonType, Outgoing, Values, Variables};
+use crate::duration_text::DurationText;
+use crate::event::{Event, Message};
+use crate::machine::Phase;
+use crate::time::Instant;
+
+/// One event as a line that [`read_event`] reads.
+#[must_use]
+pub fn event_line(at: Instant, event: &Event<'_>) -> String {
+    event_line_with(at, event, &Variables::new())
+}
+
+/// The same, with the variables that have changed since the line before.
+#[must_use]
+pub fn event_line_with(at: Instant, event: &Event<'_>, variables: &Variables) -> String {
+    let mut line = json!({"at": at.as_nanos(), "event": event_name(event)});
+    let conn = match event {
+        Event::Tick | Event::Kick | Event::Stop => None,
+        Event::Connected(conn)
+        | Event::Ready(conn)
+        | Event::Received(conn, _)
+        | Event::Progress(conn)
+        | Event::WriteBlocked(conn)
+        | Event::Wrote(conn)
+        | Event::ReadPaused(conn)
+        | Event::ReadResumed(conn)
+        | Event::Closed(conn, _) => Some(conn.get()),
+    };
+    if let Some(conn) = conn {
+        line["conn"] = conn.into();
+    }
+    if !variables.is_empty() {
+        line["variables"] = json!(variables);
+    }
+    match event {
+        Event::Received(_, Message::Data) => line["data"] = true.into(),
+        Event::Received(_, Message::Ping(bytes)) => line["ping"] = to_hex(bytes).into(),
+        Event::Received(_, Message::Pong(bytes)) => line["pong"] = to_hex(bytes).into(),
+        Event::Received(_, Message::Binary(bytes)) => line["binary"] = to_hex(bytes).into(),
+        Event::Received(_, Message::Text(text)) => line["text"] = (*text).into(),
+        Event::Closed(_, cause) => line["cause"] = cause_value(*cause),
+        _ => {}
+    }
+    line.to_string()
+}
+
+const fn event_name(event: &Event<'_>) -> &'static str {
+    match event {
+        Event::Tick => "tick",
+        Event::Connected(_) => "connected",
+        Event::Ready(_) => "ready",
+        Event::Received(..) => "received",
+        Event::Progress(_) => "progress",
+        Event::WriteBlocked(_) => "write_blocked",
+        Event::Wrote(_) => "wrote",
+        Event::ReadPaused(_) => "read_paused",
+        Event::ReadResumed(_) => "read_resumed",
+        Event::Closed(..) => "closed",
+        Event::Kick => "kick",
+        Event::Stop => "stop",
+    }
+}
+
+/// A cause as JSON, as traces spell it.
+#[must_use]
+pub fn cause_value(cause: Cause) -> Value {
+    match cause {
+        Cause::Refused => json!("refused"),
+        Cause::Reset => json!("reset"),
+        Cause::Eof => json!("eof"),
+        Cause::Tls => json!("tls"),
+        Cause::Io => json!("io"),
+        Cause::Close(code) => json!({"close": code}),
+        Cause::Http {
+            status,
+            retry_after: None,
+        } => json!({"http": status}),
+        Cause::Http {
+            status,
+            retry_after: Some(after),
+        } => {
+            json!({"http": status, "retry_after": DurationText(after).to_string()})
+        }
+        Cause::Session(failure) => match failure {
+            Failure::Retry => json!({"session": "retry"}),
+            Failure::Refresh => json!({"session": "refresh"}),
+            Failure::GiveUp => json!({"session": "give_up"}),
+            Failure::RetryAfter(least) => {
+                json!({"session": {"retry_after": DurationText(least).to_string()}})
+            }
+        },
+    }
+}
+
+/// A reason to give up as JSON: `"max_attempts"`, `"credentials"`, or the cause.
+#[must_use]
+pub fn give_up_value(reason: GiveUp) -> Value {
+    match reason {
+        GiveUp::MaxAttempts => json!("max_attempts"),
+        GiveUp::Credentials(_) => json!("credentials"),
+        GiveUp::Cause(cause) => cause_value(cause),
+    }
+}
+
+/// The answer to one event as a line: its actions in order, the wake, whether the event was stale,
+/// and the phase after it.
+#[must_use]
+pub fn answer(at: Instant, step: &Step<'_>, phase: Phase) -> String {
+    answer_in(&JsonType, &Variables::new(), at, step, phase)
+}
+
+pub(super) fn answer_in(
+    dialect: &dyn Dialect,
+    variables: &Variables,
+    at: Instant,
+    step: &Step<'_>,
+    phase: Phase,
+) -> String {
+    // Written by hand where order matters: a reader compares lines byte for byte.
+    let mut line = format!("{{\"at\":{},\"actions\":[", at.as_nanos());
+    for (index, action) in step.actions.iter().enumerate() {
+        if index > 0 {
+            line.push(',');
+        }
+        write_action(&mut line, action, &|draft| {
+            written(dialect, variables, at, draft)
+        });
+    }
+    line.push_str("],\"wake\":");
+    match step.wake {
+        Some(wake) => line.push_str(&wake.as_nanos().to_string()),
+        None => line.push_str("null"),
+    }
+    let (stale, phase) = (step.stale, phase.as_str());
+    line.push_str(&format!(",\"stale\":{stale},\"phase\":\"{phase}\"}}"));
+    line
+}
+
+/// A draft as key and value of its action.
+fn written(
+    dialect: &dyn Dialect,
+    variables: &Variables,
+    at: Instant,
+    draft: &Draft<'_>,
+) -> (&'static str, Value) {
+    let mut buffer = String::new();
+    let values = Values {
+        unix_ms: at.as_nanos() / 1_000_000,
+        variables,
+    };
+    match dialect.render(draft, &values, &mut buffer) {
+        Some(Outgoing::Text(text)) => ("text", text.into()),
+        Some(Outgoing::Binary(bytes)) => ("binary", to_hex(bytes).into()),
+        None => ("text", Value::Null),
+    }
+}
+
+fn write_action(
+    line: &mut String,
+    action: &Action<'_>,
+    written: &dyn Fn(&Draft<'_>) -> (&'static str, Value),
+) {
+    // Writing to a string cannot fail.
+    let _ = match action {
+        Action::Connect {
+            conn,
+            attempt,
+            refresh: _,
+        } => {
+            write!(
+                line,
+                r#"{{"action":"connect","conn":{conn},"attempt":{attempt}}}"#
+            )
+        }
+        Action::SendPong { conn, reply } => {
+            let (key, value) = match reply {
+                Reply::Frame(bytes) => ("frame", Value::from(to_hex(bytes))),
+                Reply::Binary(bytes) => ("binary", Value::from(to_hex(bytes))),
+                Reply::Text(text) => ("text", Value::from(*text)),
+                Reply::Draft(draft) => written(draft),
+            };
+            write!(
+                line,
+                r#"{{"action":"send_pong","conn":{conn},"{key}":{value}}}"#
+            )
+        }
+        Action::SendPing { conn, ping } => {
+            let (key, value) = match ping {
+                Ask::Frame(bytes) => ("frame", Value::from(to_hex(bytes))),
+                Ask::Draft(draft) => written(draft),
+            };
+            write!(
+                line,
+                r#"{{"action":"send_ping","conn":{conn},"{key}":{value}}}"#
+            )
+        }
+        Action::Close { conn, code } => {
+            write!(line, r#"{{"action":"close","conn":{conn},"code":{code}}}"#)
+        }
+        Action::Abort { conn, reason } => write!(
+            line,
+            r#"{{"action":"abort","conn":{conn},"reason":"{reason}"}}"#
+        ),
+        Action::ReconnectAt { at, attempt, delay } => {
+            let (at, delay) = (at.as_nanos(), delay.as_nanos());
+            write!(
+                line,
+                r#"{{"action":"reconnect_at","at":{at},"attempt":{attempt},"delay":{delay}}}"#
+            )
+        }
+        Action::Check { conn, idle } => {
+            write!(
+                line,
+                r#"{{"action":"check","conn":{conn},"idle":{}}}"#,
+                idle.as_nanos()
+            )
+        }
+        Action::GaveUp { reason } => write!(
+            line,
+            r#"{{"action":"gave_up","reason":{}}}"#,
+            give_up_value(*reason)
+        ),
+    };
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}
