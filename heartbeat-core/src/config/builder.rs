@@ -180,7 +180,7 @@ impl ConfigBuilder {
     /// An open connection must be [`Ready`](crate::Event::Ready) within this time, or it is dropped: the
     /// application authenticates and subscribes first. Until then, and for `stable_after` from then on,
     /// the count of failures goes on. `None`: a connection is ready as soon as it is open. What drivers
-    /// take where a session is asked for and no time is given: [`DEFAULT_SESSION_TIMEOUT`].
+    /// take where a session is asked for and no time is given: [`DEFAULT_SESSION_TIMEOUT`](super::DEFAULT_SESSION_TIMEOUT).
     #[must_use]
     pub fn session_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.session_timeout = self.optional("session_timeout", timeout.into());
@@ -195,7 +195,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Replaces a row of the table of causes (see [`Cause::default_verdict`]).
+    /// Replaces a row of the table of causes (see [`Cause::default_verdict`](crate::Cause::default_verdict)).
     #[must_use]
     pub fn on(mut self, signal: Signal, verdict: Verdict) -> Self {
         if !self.config.overrides.set(signal, verdict) {

@@ -76,7 +76,7 @@ impl RecordedEvent {
         event_line_with(self.at, &self.event(), &self.variables)
     }
 
-    /// The event, to be passed to [`Heartbeat::step`].
+    /// The event, to be passed to [`Heartbeat::step`](crate::Heartbeat::step).
     #[must_use]
     pub fn event(&self) -> Event<'_> {
         match &self.kind {

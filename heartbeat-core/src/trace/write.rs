@@ -14,7 +14,7 @@ use crate::event::{Event, Message};
 use crate::machine::Phase;
 use crate::time::Instant;
 
-/// One event as a line that [`read_event`] reads.
+/// One event as a line that [`read_event`](super::read_event) reads.
 #[must_use]
 pub fn event_line(at: Instant, event: &Event<'_>) -> String {
     event_line_with(at, event, &Variables::new())
