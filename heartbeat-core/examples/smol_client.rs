@@ -79,6 +79,7 @@ struct Client {
 }
 
 /// What was waited for.
+#[allow(clippy::large_enum_variant, reason = "there is one, and not for long")]
 enum Woken {
     Dialled(ConnId, Result<Link, Cause>),
     Socket,
@@ -114,10 +115,11 @@ impl Client {
             }
             self.flush();
             self.step(Event::Tick); // after reading: bytes in hand beat a deadline
-            if self.told.is_empty() && self.machine.phase() != Phase::Stopped {
-                if let Woken::Dialled(conn, result) = self.wait().await {
-                    self.dialled(conn, result);
-                }
+            if self.told.is_empty()
+                && self.machine.phase() != Phase::Stopped
+                && let Woken::Dialled(conn, result) = self.wait().await
+            {
+                self.dialled(conn, result);
             }
         }
     }
