@@ -84,7 +84,7 @@ impl Exchange {
         say(&mut socket, r#"{"subscribed":"account"}"#).await?;
 
         let mut pings = interval(Duration::from_millis(250));
-        let end = sleep(Duration::from_millis(600));
+        let end = sleep(Duration::from_secs(1));
         tokio::pin!(end);
         loop {
             tokio::select! {
