@@ -46,6 +46,8 @@ pub(crate) fn check(bytes: &[u8]) {
         said.to_vec()
     };
     let read_buffer = 4096;
+    // What the server has to say is not the client's to hold: its room is there before anything is counted.
+    let mut all = Vec::with_capacity(said.len() + 1024);
     let held = allocation_counter::measure(|| {
         let server = Server {
             said: &said,
@@ -53,7 +55,7 @@ pub(crate) fn check(bytes: &[u8]) {
             never_reads: how(3),
             piece: if how(5) { 7 } else { 1500 },
         };
-        let (ends, reasons) = live(server, largest, read_buffer, how(6));
+        let (ends, reasons) = live(server, &mut all, largest, read_buffer, how(6));
         assert_eq!((ends, reasons), (1, 1), "one end, and what follows it");
     });
     let ceiling = FIXED + read_buffer as u64 + PER_MESSAGE_BYTE * largest as u64;
@@ -80,7 +82,15 @@ impl Clock for Still {
 }
 
 /// One connection from its dial to its end: how many ends were told, and how many plans for what follows.
-fn live(server: Server<'_>, largest: usize, read_buffer: usize, pauses: bool) -> (u32, u32) {
+///
+/// `all` is empty, with room for what the server says.
+fn live(
+    server: Server<'_>,
+    all: &mut Vec<u8>,
+    largest: usize,
+    read_buffer: usize,
+    pauses: bool,
+) -> (u32, u32) {
     let options = Options::new("ws://server.test/")
         .expect("a URL")
         .read_buffer(read_buffer)
@@ -90,7 +100,6 @@ fn live(server: Server<'_>, largest: usize, read_buffer: usize, pauses: bool) ->
         Engine::new(options, Still.now(), Box::new(|| {}), Box::new(|| {})).expect("no TLS");
     let (ours, theirs) = pipe(PIPE);
     let (mut stream, mut theirs) = (Some(ours), Some(theirs));
-    let mut said: Option<Vec<u8>> = None;
     let mut at = 0;
     let (mut ends, mut follows, mut quiet) = (0, 0, 0);
     // Far more turns than the bytes can ask for: what does not come to rest by then never does.
@@ -120,7 +129,9 @@ fn live(server: Server<'_>, largest: usize, read_buffer: usize, pauses: bool) ->
                     assert!(paused, "the server has gone, and the end is not told");
                     continue;
                 };
-                let all = said.get_or_insert_with(|| upgraded(end, &server));
+                if all.is_empty() {
+                    upgraded(end, &server, all);
+                }
                 let piece = &all[at..all.len().min(at + server.piece)];
                 at += end.write(piece).unwrap_or(0);
                 if !server.never_reads {
@@ -138,7 +149,7 @@ fn live(server: Server<'_>, largest: usize, read_buffer: usize, pauses: bool) ->
 }
 
 /// All that the server will say, the answer to the upgrade first.
-fn upgraded(end: &mut End, server: &Server<'_>) -> Vec<u8> {
+fn upgraded(end: &mut End, server: &Server<'_>, all: &mut Vec<u8>) {
     let request = drain(end);
     let request = String::from_utf8_lossy(&request);
     let key = request
@@ -146,20 +157,27 @@ fn upgraded(end: &mut End, server: &Server<'_>) -> Vec<u8> {
         .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
         .unwrap_or_default();
     let accept = derive_accept_key(key.as_bytes());
-    if !server.answers_itself {
-        let mut all = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-        )
-        .into_bytes();
-        all.extend_from_slice(server.said);
-        return all;
-    }
     let mark = b"{accept}";
-    let mut all = server.said.to_vec();
-    if let Some(at) = all.windows(mark.len()).position(|bytes| bytes == mark) {
-        all.splice(at..at + mark.len(), accept.bytes());
+    let at = server
+        .said
+        .windows(mark.len())
+        .position(|bytes| bytes == mark);
+    match at {
+        _ if !server.answers_itself => {
+            all.extend_from_slice(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+            );
+            all.extend_from_slice(accept.as_bytes());
+            all.extend_from_slice(b"\r\n\r\n");
+            all.extend_from_slice(server.said);
+        }
+        Some(at) => {
+            all.extend_from_slice(&server.said[..at]);
+            all.extend_from_slice(accept.as_bytes());
+            all.extend_from_slice(&server.said[at + mark.len()..]);
+        }
+        None => all.extend_from_slice(server.said),
     }
-    all
 }
 
 fn drain(end: &mut End) -> Vec<u8> {

@@ -124,7 +124,7 @@ impl Limiter {
                 .as_nanos()
                 .saturating_sub(self.interval.as_nanos()),
         );
-        if turn >= self.now && turn > Instant::ORIGIN && self.turn_of(place) == turn {
+        if turn >= self.now && self.turn_of(place) == turn {
             self.next = place;
         }
     }

@@ -161,3 +161,25 @@ fn a_dialect_of_xml_answers_with_attributes_swapped() {
     let look_alike = "<message><body>&lt;ping xmlns='urn:xmpp:ping'/&gt;</body></message>";
     assert_eq!(Xmpp.classify_text(look_alike), Class::Data);
 }
+
+/// A dialect that says no more than it must.
+struct Silent;
+
+impl Dialect for Silent {
+    fn classify_text<'a>(&self, _: &'a str) -> Class<'a> {
+        Class::Data
+    }
+
+    fn classify_binary<'a>(&self, _: &'a [u8]) -> Class<'a> {
+        Class::Data
+    }
+}
+
+#[test]
+fn a_dialect_that_says_no_more_joins_nothing_and_keeps_nothing() {
+    assert_eq!(Silent.separator(), None);
+    assert!(!Silent.tracks());
+    assert_eq!(Silent.close_verdict(4000), None);
+    assert_eq!(Silent.ask(), AskBy::default());
+    assert_eq!(Silent.greeting(0), None);
+}

@@ -5,5 +5,6 @@ mod catalogue;
 mod custom_dialect;
 mod description;
 mod differential;
+mod lent;
 #[path = "../plain/mod.rs"]
 mod plain;

@@ -321,3 +321,92 @@ fn a_services_own_close_codes_decide() {
         Some(Verdict::Backoff)
     );
 }
+
+fn described(text: &str) -> Client {
+    Client::new(Description::from_json(text).expect("a description"), 7)
+}
+
+/// Its answer is what counts, so it is a question, and the pong timeout runs.
+#[test]
+fn a_periodic_question_that_is_answered_is_a_probe() {
+    let mut client = Client::of("phemex");
+    let pong_timeout = client.machine.config().pong_timeout().expect("asks");
+    let (asked, _) = client.next();
+    assert_eq!(client.machine.stats().probes_sent, 1);
+    let mut last = (asked, Vec::new());
+    while last.1.iter().all(|told| told != "pong_timeout") {
+        assert!(last.0 < asked + pong_timeout, "{last:?}");
+        last = client.next();
+    }
+    assert_eq!(last.0, asked + pong_timeout);
+}
+
+/// A question after the verdict would be none.
+#[test]
+fn a_hellos_period_that_is_no_shorter_than_its_silence_becomes_half_of_it() {
+    let dialect = r#"{"rules": [{"json": {"/hello": 1},
+        "hello": {"idle_timeout": {"ms": "/idle"}, "ping": {"ms": "/every"}}}]}"#;
+    for (every, expected) in [(19_999, 19_999), (20_000, 10_000), (30_000, 10_000)] {
+        let mut client = described(dialect);
+        let hello = format!(r#"{{"hello": 1, "idle": 20000, "every": {every}}}"#);
+        assert_eq!(client.hear(secs(1), &hello), [""; 0]);
+        let (at, told) = client.next();
+        assert_eq!(
+            (at, told),
+            (
+                secs(1) + Duration::from_millis(expected),
+                vec!["ping frame".into()]
+            )
+        );
+        // Nothing else was asked for: no question after a silence.
+        assert_eq!(client.machine.stats().pings_sent, 1);
+    }
+}
+
+#[test]
+fn a_beat_is_life_and_no_data() {
+    let dialect = r#"{"rules": [{"text": "beat", "beat": true}]}"#;
+    let dialect = Description::from_json(dialect).expect("a description");
+    let config = Config::builder()
+        .idle_timeout(secs(20))
+        .ping(heartbeat_core::Ping::Never)
+        .check_interval(None)
+        .data_timeout(secs(60))
+        .build()
+        .expect("consistent");
+    let mut machine = Heartbeat::new(config, dialect, 7, Instant::ORIGIN);
+    let _ = machine.step(Instant::ORIGIN, Event::Tick);
+    let _ = machine.step(Instant::ORIGIN, Event::Connected(CONN));
+    for second in 1..60 {
+        let now = Instant::ORIGIN.saturating_add(secs(second));
+        let beat = Event::Received(CONN, Message::Text("beat"));
+        assert_eq!(machine.step(now, beat).actions.len(), 0, "{second} s");
+    }
+    let now = Instant::ORIGIN.saturating_add(secs(60));
+    let step = machine.step(now, Event::Received(CONN, Message::Text("beat")));
+    assert!(
+        matches!(
+            step.actions[0],
+            Action::Abort {
+                reason: AbortReason::DataTimeout,
+                ..
+            }
+        ),
+        "{step:?}"
+    );
+}
+
+/// An application that counts for both sets the row, and reads it after the step.
+#[test]
+fn a_row_of_ids_goes_on_from_where_it_is_set() {
+    let mut client = Client::of("phemex");
+    assert_eq!(client.machine.next_id(), 1);
+    client.machine.set_next_id(41);
+    assert_eq!(client.machine.next_id(), 41);
+    assert_eq!(client.machine.take_id(), 41);
+    assert_eq!(
+        client.next().1,
+        [r#"ping {"id":42,"method":"server.ping","params":[]}"#]
+    );
+    assert_eq!(client.machine.next_id(), 43);
+}

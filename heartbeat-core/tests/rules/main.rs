@@ -12,5 +12,6 @@ mod memory;
 mod phases;
 mod rotation;
 mod sessions;
+mod shown;
 #[path = "../support/mod.rs"]
 mod support;

@@ -390,3 +390,57 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_service_that_limits_connections_gives_a_lifetime_of_four_fifths_of_its_limit() {
+    assert_eq!(
+        RotationTimes::before(seconds(1000)),
+        RotationTimes::new(seconds(800))
+    );
+}
+
+#[test]
+fn what_a_client_that_is_not_there_says_changes_nothing() {
+    let mut rotation = Rotation::new(times(), 7);
+    let first = started(rotation.next(at(0)));
+    rotation.ready(first, at(0));
+    let until = rotation.next(at(0));
+    let mut other = Rotation::new(times(), 8);
+    let mut second = started(other.next(at(0)));
+    other.ready(second, at(0));
+    while second == first {
+        let Turnover::Until(time) = other.next(at(0)) else {
+            panic!("a lifetime")
+        };
+        second = started(other.next(time));
+    }
+    // Not started here: neither ready nor lost nor ended.
+    rotation.ready(second, at(1));
+    rotation.lost(second, at(1));
+    rotation.ended(second, at(1));
+    assert_eq!(rotation.next(at(1)), until);
+    assert_eq!((rotation.current(), first.to_string()), (first, "1".into()));
+    assert_eq!(second.to_string(), "2");
+}
+
+/// Ready is said once; said again it does not begin another life.
+#[test]
+fn a_client_in_use_that_is_ready_again_keeps_its_lifetime() {
+    let mut rotation = Rotation::new(times(), 7);
+    let first = started(rotation.next(at(0)));
+    rotation.ready(first, at(0));
+    let until = rotation.next(at(0));
+    rotation.ready(first, at(100));
+    assert_eq!(rotation.next(at(100)), until);
+}
+
+#[test]
+fn after_the_end_nothing_begins_again() {
+    let mut rotation = Rotation::new(times(), 7);
+    let first = started(rotation.next(at(0)));
+    rotation.ended(first, at(1));
+    assert_eq!(rotation.next(at(1)), Turnover::Over);
+    rotation.lost(first, at(2));
+    rotation.ready(first, at(3));
+    assert_eq!(rotation.next(at(3)), Turnover::Over);
+}
