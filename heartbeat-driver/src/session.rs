@@ -165,6 +165,13 @@ impl<S: Read + Write> Session<S> {
         }
     }
 
+    /// What the last write failed with, if what the peer said before has not been read since: the
+    /// application takes no messages.
+    pub(crate) fn write_error(&mut self) -> Option<Box<str>> {
+        let error = self.ws.get_mut().wire_mut().write_error()?;
+        Some(error.to_string().into())
+    }
+
     /// What a message means.
     fn decode(&mut self, frame: Frame) -> Heard {
         let message = match frame {

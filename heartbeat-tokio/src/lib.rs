@@ -130,6 +130,9 @@
 //!
 //! [`messages`] puts the machine on any other WebSocket library's sockets, also on a server's side.
 //!
+//! `guide` has longer texts: how to choose intervals, what to do at a gap, how to get through proxies and logins, how to
+//! come here from other clients.
+//!
 //! This crate waits and dials; the protocol is performed in `heartbeat-driver`, and every rule of
 //! time is in [`core`] (`heartbeat-core`).
 //!
@@ -163,6 +166,8 @@
 mod client;
 mod clock;
 mod dial;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod in_place;
 pub mod messages;
 mod rotating;

@@ -96,7 +96,10 @@ fn tell(event: Event) -> String {
         } => format!("gap of {down_for:?} by {cause}, {attempts} dials, {unsent} unsent"),
         Event::Ready { .. } => "ready".into(),
         Event::Message { message, .. } => message.as_text().unwrap_or("?").into(),
-        Event::Disconnected { reason, .. } => reason.to_string(),
+        Event::Disconnected { reason, detail, .. } => match detail {
+            Some(detail) => format!("{reason} ({detail})"),
+            None => reason.to_string(),
+        },
         Event::Reconnect { delay, .. } => format!("retry in {delay:?}"),
         Event::Expired { unsent } => {
             let texts = unsent.into_messages();
@@ -164,6 +167,34 @@ fn a_session_has_exactly_its_time_and_ttl_goes_on_meanwhile() {
     assert!(rig.turn(8 * S - 1).is_empty());
     assert_eq!(rig.turn(8 * S), ["session_timeout", "retry in 2s"]);
     assert!(texts(&mut ws).is_empty());
+}
+
+/// What the peer said last may be waiting to be taken: until `write_timeout` there is time for it.
+#[test]
+fn a_write_that_fails_while_nothing_is_read_is_told_with_its_error() {
+    let mut rig = Rig::new(options(r#", "write_timeout": "10s""#));
+    rig.turn(0);
+    let (mut ws, _) = rig.connect(0, 4096);
+    rig.engine.pause_reading(&At(S));
+    ws.send(Message::text("the last words")).expect("room");
+    drop(ws);
+    rig.send("nobody takes this");
+    assert!(rig.turn(2 * S).is_empty());
+    assert!(rig.turn(12 * S - 1).is_empty());
+    assert_eq!(
+        rig.turn(12 * S),
+        ["write_timeout (broken pipe)", "retry in 2s"]
+    );
+
+    rig.turn(14 * S);
+    let (mut ws, _) = rig.connect(14 * S, 4096);
+    rig.engine.pause_reading(&At(15 * S));
+    ws.send(Message::text("the last words")).expect("room");
+    drop(ws);
+    rig.send("nobody takes this");
+    assert!(rig.turn(16 * S).is_empty());
+    rig.engine.resume_reading(&At(17 * S));
+    assert_eq!(rig.turn(17 * S)[0], "the last words");
 }
 
 /// The gap runs from the last ready session to the next one, whatever lies in between.

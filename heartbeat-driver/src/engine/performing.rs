@@ -217,13 +217,14 @@ impl<S: Read + Write> Engine<S> {
         if self.current() != Some(conn) {
             return;
         }
+        let hidden = session(&mut self.link, conn).and_then(Session::write_error);
         // Dropping the transport closes the socket at once; nothing more is read from it or sent.
         let unsent = self.drop_link(now);
         self.dial = None;
         match reason {
             // The user's own wish: only the end is told.
             AbortReason::Stale | AbortReason::CloseTimeout => self.unsent = unsent,
-            _ => self.tell_disconnected(conn, Reason::Verdict(reason), None, before, unsent, now),
+            _ => self.tell_disconnected(conn, Reason::Verdict(reason), hidden, before, unsent, now),
         }
     }
 

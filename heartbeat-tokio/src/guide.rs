@@ -1,0 +1,13 @@
+//! Longer texts; they have no code.
+
+#[doc = include_str!("../docs/intervals.md")]
+pub mod intervals {}
+
+#[doc = include_str!("../docs/gaps.md")]
+pub mod gaps {}
+
+#[doc = include_str!("../docs/connecting.md")]
+pub mod connecting {}
+
+#[doc = include_str!("../docs/migrating.md")]
+pub mod migrating {}
