@@ -46,7 +46,8 @@ pub struct Board {
     /// Of the present one.
     present: [AtomicU64; 4],
     unsent: AtomicU64,
-    recorder: Option<Mutex<Recorder>>,
+    /// Boxed: most clients have none, and it is large.
+    recorder: Option<Box<Mutex<Recorder>>>,
 }
 
 impl Default for Board {
@@ -64,7 +65,7 @@ impl Default for Board {
 impl Board {
     pub(crate) fn new(recorder: Option<Recorder>) -> Self {
         Self {
-            recorder: recorder.map(Mutex::new),
+            recorder: recorder.map(|recorder| Box::new(Mutex::new(recorder))),
             ..Self::default()
         }
     }

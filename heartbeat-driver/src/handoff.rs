@@ -36,6 +36,23 @@ struct State {
     ended: bool,
 }
 
+/// So few events at once are a client's that is quiet.
+const QUIET: usize = 4;
+
+impl State {
+    /// Gives all that waits away, and with it the memory that it is in. What `batch` was in is kept for
+    /// what comes next, unless the client is quiet: it may stay so.
+    fn hand_over(&mut self, batch: &mut VecDeque<Event>) {
+        if !batch.is_empty() {
+            batch.append(&mut self.queue);
+        } else if self.queue.len() > QUIET {
+            std::mem::swap(batch, &mut self.queue);
+        } else if !self.queue.is_empty() {
+            *batch = std::mem::take(&mut self.queue);
+        }
+    }
+}
+
 /// How much room is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
@@ -77,6 +94,9 @@ impl Handoff {
     pub fn push(&self, batch: &mut VecDeque<Event>) -> Room {
         let room = {
             let mut state = self.lock();
+            if state.queue.is_empty() && batch.len() <= self.capacity {
+                std::mem::swap(&mut state.queue, batch);
+            }
             for event in batch.drain(..) {
                 if state.queue.len() < self.capacity || !is_note(&event) {
                     state.queue.push_back(event);
@@ -117,7 +137,7 @@ impl Handoff {
     pub fn take(&self, batch: &mut VecDeque<Event>) -> bool {
         let more = {
             let mut state = self.lock();
-            batch.append(&mut state.queue);
+            state.hand_over(batch);
             !state.ended
         };
         self.tell_room();
@@ -146,7 +166,7 @@ impl Handoff {
                     }
                 };
             }
-            batch.append(&mut state.queue);
+            state.hand_over(batch);
             !state.ended
         };
         self.tell_room();

@@ -39,7 +39,7 @@ pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>
 /// ```
 pub struct Options {
     pub(crate) factory: Factory,
-    /// Known beforehand: these will be dialled.
+    /// Known beforehand: these will be dialled. Dropped once they have been checked.
     pub(crate) known: Vec<Request>,
     pub(crate) proxies: Proxies,
     pub(crate) max_redirects: u32,
@@ -193,7 +193,7 @@ impl Options {
             seed: RandomState::new().build_hasher().finish(),
             // Some services (Home Assistant) refuse an id that is not above 0.
             first_id: 1,
-            read_buffer: 4096,
+            read_buffer: 1024,
             max_message_size: 64 << 20,
             queue: 1024,
             outbox: Limits {
@@ -306,7 +306,7 @@ impl Options {
         self
     }
 
-    /// Bytes read at once, and the size of a connection's read buffer. At least 512, default 4096
+    /// Bytes read at once, and the size of a connection's read buffer. At least 512, default 1024
     /// (tungstenite's own default, 128 KiB, is made for a few very busy connections). While there is
     /// more than fits, 64 KiB are read at once, from memory that is given back when it was not used
     /// between two heartbeats.
@@ -501,10 +501,11 @@ impl Options {
 
     /// Refuses what can be known to be wrong before the first dial.
     pub(crate) fn check(&mut self) -> Result<(), RequestError> {
-        for request in &self.known {
+        let known = std::mem::take(&mut self.known);
+        for request in &known {
             self.proxies.choose(request)?;
         }
-        if self.known.iter().any(Request::is_tls) {
+        if known.iter().any(Request::is_tls) {
             self.prepare_tls()?;
         }
         Ok(())
