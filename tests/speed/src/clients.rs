@@ -2,16 +2,17 @@
 
 use std::future::poll_fn;
 use std::hint::black_box;
-use std::io;
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::pin::pin;
 
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::Meter;
+use tungstenite::protocol::WebSocketConfig;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use crate::{Meter, Result};
 
 /// Every client's name, what it is measured against first.
 pub(crate) const ALL: &[&str] = &[
@@ -33,8 +34,8 @@ pub(crate) const ALL: &[&str] = &[
 /// Receives `count` messages with the client of this name.
 pub(crate) fn receive(name: &str, url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     match name {
-        "raw-tungstenite" => raw_tungstenite(url, count, 128 * 1024, meter),
-        "raw-tungstenite-4k" => raw_tungstenite(url, count, 4096, meter),
+        "raw-tungstenite" | "raw-tungstenite-4k" => raw_tungstenite(name, url, count, meter),
+        "bare-echo-blocking" => bare_echo_blocking(url),
         "heartbeat-blocking-in-place" => blocking_in_place(url, count, meter),
         "heartbeat-blocking-thread" => blocking_thread(url, count, meter),
         _ => {
@@ -43,8 +44,9 @@ pub(crate) fn receive(name: &str, url: &str, count: u64, meter: &mut Meter) -> R
                 .build()?;
             runtime.block_on(async {
                 match name {
-                    "raw-tokio-tungstenite" => raw_tokio(url, count, 128 * 1024, meter).await,
-                    "raw-tokio-tungstenite-4k" => raw_tokio(url, count, 4096, meter).await,
+                    "raw-tokio-tungstenite" | "raw-tokio-tungstenite-4k" => {
+                        raw_tokio(name, url, count, meter).await
+                    }
                     "heartbeat-tokio-in-place" => tokio_in_place(url, count, meter).await,
                     "heartbeat-tokio-task" => tokio_task(url, count, meter).await,
                     "heartbeat-messages" => messages(url, count, meter).await,
@@ -52,6 +54,7 @@ pub(crate) fn receive(name: &str, url: &str, count: u64, meter: &mut Meter) -> R
                     "fastwebsockets" => fastwebsockets(url, count, meter).await,
                     "ezsockets" => ezsockets(url, count, meter).await,
                     "floor" => floor(url, count, meter).await,
+                    "bare-echo" => bare_echo(url).await,
                     _ => Err(format!("{name:?} is none of {ALL:?}").into()),
                 }
             })
@@ -59,9 +62,17 @@ pub(crate) fn receive(name: &str, url: &str, count: u64, meter: &mut Meter) -> R
     }
 }
 
-fn raw_tungstenite(url: &str, count: u64, buffer: usize, meter: &mut Meter) -> Result<()> {
-    let config = tungstenite::protocol::WebSocketConfig::default().read_buffer_size(buffer);
-    let (mut ws, _) = tungstenite::client::connect_with_config(url, Some(config), 0)?;
+/// tungstenite as it comes, or with a buffer of the size that ours have.
+pub(crate) fn tungstenite_config(name: &str) -> WebSocketConfig {
+    match name.ends_with("-4k") {
+        true => WebSocketConfig::default().read_buffer_size(4096),
+        false => WebSocketConfig::default(),
+    }
+}
+
+fn raw_tungstenite(name: &str, url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    let config = Some(tungstenite_config(name));
+    let (mut ws, _) = tungstenite::client::connect_with_config(url, config, 0)?;
     meter.start();
     for _ in 0..count {
         black_box(ws.read()?.len());
@@ -70,9 +81,9 @@ fn raw_tungstenite(url: &str, count: u64, buffer: usize, meter: &mut Meter) -> R
     Ok(())
 }
 
-async fn raw_tokio(url: &str, count: u64, buffer: usize, meter: &mut Meter) -> Result<()> {
-    let config = tungstenite::protocol::WebSocketConfig::default().read_buffer_size(buffer);
-    let (mut ws, _) = tokio_tungstenite::connect_async_with_config(url, Some(config), true).await?;
+async fn raw_tokio(name: &str, url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    let config = Some(tungstenite_config(name));
+    let (mut ws, _) = tokio_tungstenite::connect_async_with_config(url, config, true).await?;
     meter.start();
     for _ in 0..count {
         black_box(ws.next().await.ok_or("ended")??.len());
@@ -147,12 +158,7 @@ async fn tokio_websockets(url: &str, count: u64, meter: &mut Meter) -> Result<()
 async fn messages(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     use heartbeat_tokio::messages::tokio_websockets::TokioWebsockets;
     use heartbeat_tokio::messages::{Counted, Event, Messages};
-    let parsed = url::Url::parse(url)?;
-    let address = (
-        parsed.host_str().ok_or("no host")?,
-        parsed.port().ok_or("no port")?,
-    );
-    let stream = TcpStream::connect(address).await?;
+    let stream = TcpStream::connect(parts(url)?.0).await?;
     stream.set_nodelay(true)?;
     let builder = tokio_websockets::ClientBuilder::new().uri(url)?;
     let (socket, _) = builder.connect_on(Counted::new(stream)).await?;
@@ -174,26 +180,71 @@ async fn messages(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     Ok(())
 }
 
-/// The request by hand, as fastwebsockets' own needs hyper; returns the socket after the answer.
-async fn upgraded(url: &str) -> Result<TcpStream> {
-    let url = url::Url::parse(url)?;
-    let (host, port) = (
-        url.host_str().ok_or("no host")?,
-        url.port().ok_or("no port")?,
-    );
-    let mut socket = TcpStream::connect((host, port)).await?;
-    socket.set_nodelay(true)?;
+/// Address and path of a URL of the track.
+pub(crate) fn parts(url: &str) -> Result<(SocketAddr, &str)> {
+    let rest = url.strip_prefix("ws://").ok_or("not ws")?;
+    let slash = rest.find('/').ok_or("no path")?;
+    Ok((rest[..slash].parse()?, &rest[slash..]))
+}
+
+fn request(url: &str) -> Result<(SocketAddr, String)> {
+    let (address, path) = parts(url)?;
     let request = format!(
-        "GET {} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        url.path()
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
+    Ok((address, request))
+}
+
+/// The request by hand, as fastwebsockets' own needs hyper; returns the socket after the answer.
+pub(crate) async fn upgraded(url: &str) -> Result<TcpStream> {
+    let (address, request) = request(url)?;
+    let mut socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
     socket.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(socket.read_u8().await?);
     }
     Ok(socket)
+}
+
+/// The pong to a ping in one read and one write: no client does less.
+fn pong(ping: &[u8]) -> Option<Vec<u8>> {
+    let payload = ping.strip_prefix(b"\x89\x08")?;
+    let mut pong = b"\x8a\x88\x01\x02\x03\x04".to_vec();
+    let mask = [1, 2, 3, 4].iter().cycle();
+    pong.extend(payload.iter().zip(mask).map(|(byte, mask)| byte ^ mask));
+    Some(pong)
+}
+
+async fn bare_echo(url: &str) -> Result<()> {
+    let mut socket = upgraded(url).await?;
+    let mut buffer = [0; 64];
+    loop {
+        let read = socket.read(&mut buffer).await?;
+        let pong = pong(&buffer[..read]).ok_or("not a ping")?;
+        socket.write_all(&pong).await?;
+    }
+}
+
+fn bare_echo_blocking(url: &str) -> Result<()> {
+    let (address, request) = request(url)?;
+    let mut socket = std::net::TcpStream::connect(address)?;
+    socket.set_nodelay(true)?;
+    socket.write_all(request.as_bytes())?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    let mut buffer = [0; 64];
+    loop {
+        let read = socket.read(&mut buffer)?;
+        let pong = pong(&buffer[..read]).ok_or("not a ping")?;
+        socket.write_all(&pong)?;
+    }
 }
 
 async fn fastwebsockets(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
@@ -245,9 +296,16 @@ async fn floor(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     Ok(())
 }
 
-struct Ez {
+/// Says `true` when it is connected, and `false` after so many messages.
+pub(crate) struct Ez {
     started: tokio::sync::mpsc::UnboundedSender<bool>,
     left: u64,
+}
+
+impl Ez {
+    pub(crate) fn new(started: tokio::sync::mpsc::UnboundedSender<bool>, left: u64) -> Self {
+        Self { started, left }
+    }
 }
 
 #[async_trait::async_trait]
@@ -286,14 +344,7 @@ impl ezsockets::ClientExt for Ez {
 async fn ezsockets(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     let (started, mut told) = tokio::sync::mpsc::unbounded_channel();
     let config = ezsockets::ClientConfig::new(url);
-    let (_handle, ending) = ezsockets::connect(
-        |_| Ez {
-            started,
-            left: count,
-        },
-        config,
-    )
-    .await;
+    let (_handle, ending) = ezsockets::connect(|_| Ez::new(started, count), config).await;
     let mut ending = pin!(ending);
     loop {
         tokio::select! {

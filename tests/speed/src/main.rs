@@ -3,21 +3,84 @@
 //! `cargo run --release --manifest-path tests/speed/Cargo.toml -- --help`
 
 mod clients;
+mod figures;
+mod holding;
+mod many;
+mod pictures;
+mod process;
+mod receive;
+mod results;
+mod sending;
 mod server;
-mod track;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 
-const USAGE: &str = "\
-usage: heartbeat-speed receive      [--clients A,B] [--messages N] [--len BYTES] [--rounds N] [--json]
-       heartbeat-speed instructions [--clients A,B] [--len BYTES] [--json]      (needs valgrind)
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-receive       CPU time a received message costs each client, in a process of its own, pinned; the rounds
-              are interleaved, and ratios are taken within a round
+const USAGE: &str = "\
+usage: heartbeat-speed MODE... [--clients A,B] [--messages N] [--len BYTES] [--rounds N]
+                               [--connections N] [--seconds N]
+
+Each mode prints a table and writes target/figures/MODE.json.
+
+receive       CPU time a received message costs each client
 instructions  the same in instructions, counted by callgrind as the difference of two run lengths
+trickle       the same where every message comes alone, and wakes the client
+ping          from a server's ping to the pong, beside a bare echo
+send          CPU time a sent message costs
+backpressure  memory while a million messages go to a server that reads slowly
+scale         CPU time a message costs with 1 to 10 000 connections in a process
+idle          memory, CPU time and wake-ups of connections on which nothing happens
+detection     when 1000 of 10 000 servers fall silent at once: how late each is noticed
+crowd         100 000 connections with heartbeats for --seconds (600)
+all           all of these, about 25 minutes, and then figures
+figures       docs/speed.md and its pictures, from what the other modes have written
 ";
+
+/// What was asked for; what was not has a default in each mode.
+pub(crate) struct Settings {
+    clients: Vec<String>,
+    pub(crate) messages: Option<u64>,
+    pub(crate) connections: Option<usize>,
+    pub(crate) seconds: Option<f64>,
+    pub(crate) len: usize,
+    pub(crate) rounds: usize,
+}
+
+impl Settings {
+    /// The clients that were asked for, or all of these.
+    pub(crate) fn names(&self, all: &[&str]) -> Vec<String> {
+        match &self.clients[..] {
+            [] => all.iter().map(|&name| name.to_owned()).collect(),
+            some => some.to_vec(),
+        }
+    }
+
+    /// The same of those that each come with another to be measured against.
+    pub(crate) fn chosen<'a>(
+        &'a self,
+        all: &'a [(&'a str, &'a str)],
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let is_chosen =
+            |name| self.clients.is_empty() || self.clients.iter().any(|one| one == name);
+        all.iter()
+            .copied()
+            .filter(move |(name, _)| is_chosen(*name))
+    }
+
+    /// The one client that was asked for, or this one.
+    pub(crate) fn only<'a>(&'a self, default: &'a str) -> &'a str {
+        self.clients.first().map_or(default, String::as_str)
+    }
+}
+
+/// Says how far a mode is.
+pub(crate) fn progress(mode: &str, at: usize, of: usize) {
+    eprintln!("{mode}: {} of {of}", at + 1);
+}
 
 /// Processor time of this process, user and system.
 fn cpu_ns() -> u64 {
@@ -35,16 +98,23 @@ fn wall_ns() -> u64 {
 pub(crate) struct Meter {
     cpu: u64,
     wall: u64,
+    sleeps: f64,
 }
 
 impl Meter {
     pub(crate) fn start(&mut self) {
+        self.sleeps = sleeps();
         (self.cpu, self.wall) = (cpu_ns(), wall_ns());
     }
 
     pub(crate) fn stop(&mut self) {
         (self.cpu, self.wall) = (cpu_ns() - self.cpu, wall_ns() - self.wall);
+        self.sleeps = sleeps() - self.sleeps;
     }
+}
+
+fn sleeps() -> f64 {
+    process::Usage::of(std::process::id()).map_or(f64::NAN, |usage| usage.sleeps)
 }
 
 /// A trade as exchanges send them, padded to `len` bytes; no dialect takes it for a heartbeat.
@@ -65,25 +135,29 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn run() -> Result<()> {
     use lexopt::prelude::*;
     let mut parser = lexopt::Parser::from_env();
     let mut words: Vec<String> = Vec::new();
-    let mut settings = track::Settings::default();
+    let mut settings = Settings {
+        clients: Vec::new(),
+        messages: None,
+        connections: None,
+        seconds: None,
+        len: 150,
+        rounds: 5,
+    };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("clients") => {
-                settings.clients = parser
-                    .value()?
-                    .string()?
-                    .split(',')
-                    .map(str::to_owned)
-                    .collect();
+                let names = parser.value()?.string()?;
+                settings.clients = names.split(',').map(str::to_owned).collect();
             }
-            Long("messages") => settings.messages = parser.value()?.parse()?,
+            Long("messages") => settings.messages = Some(parser.value()?.parse()?),
+            Long("connections") => settings.connections = Some(parser.value()?.parse()?),
+            Long("seconds") => settings.seconds = Some(parser.value()?.parse()?),
             Long("len") => settings.len = parser.value()?.parse()?,
             Long("rounds") => settings.rounds = parser.value()?.parse()?,
-            Long("json") => settings.json = true,
             Long("help") | Short('h') => {
                 print!("{USAGE}");
                 return Ok(());
@@ -94,15 +168,69 @@ fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
+        [] => Err(format!("nothing to do\n{USAGE}").into()),
         ["server"] => Ok(server::run()?),
+        ["many", ref arguments @ ..] => many::run(arguments),
         ["client", name, url, count] => {
             let mut meter = Meter::default();
             clients::receive(name, url, count.parse()?, &mut meter)?;
-            println!("{} {}", meter.cpu, meter.wall);
+            println!("took {} {} {}", meter.cpu, meter.wall, meter.sleeps);
             Ok(())
         }
-        ["receive"] => track::receive(&settings),
-        ["instructions"] => track::instructions(&settings),
-        _ => Err(format!("nothing to do\n{USAGE}").into()),
+        ["send", name, url, count, at_once] => send(name, url, count.parse()?, at_once.parse()?),
+        ref modes => modes.iter().try_for_each(|name| mode(name, &settings)),
     }
+}
+
+/// Modes in the order of `all`: what is soon done first.
+const MODES: &[(&str, fn(&Settings) -> Result<()>)] = &[
+    ("receive", receive::receive),
+    ("trickle", receive::trickle),
+    ("ping", receive::ping),
+    ("send", receive::send),
+    ("backpressure", receive::backpressure),
+    ("scale", holding::scale),
+    ("idle", holding::idle),
+    ("detection", holding::detection),
+    ("instructions", receive::instructions),
+    ("crowd", holding::crowd),
+];
+
+fn mode(name: &str, settings: &Settings) -> Result<()> {
+    if name == "all" {
+        let begun = Instant::now();
+        for (name, mode) in MODES {
+            eprintln!("== {name}, after {:.0} s", begun.elapsed().as_secs_f64());
+            mode(settings).map_err(|error| format!("{name}: {error}"))?;
+        }
+        eprintln!("== done after {:.0} s", begun.elapsed().as_secs_f64());
+        return figures::write();
+    }
+    if name == "figures" {
+        return figures::write();
+    }
+    match MODES.iter().find(|(known, _)| *known == name) {
+        Some((_, mode)) => mode(settings),
+        None => Err(format!("{name:?} is no mode\n{USAGE}").into()),
+    }
+}
+
+/// A sender's process: says when a tenth is accepted and when all is written, and waits to be looked at.
+fn send(name: &str, url: &str, count: u64, at_once: u64) -> Result<()> {
+    let mut meter = Meter::default();
+    let slow = url.contains("/slow/");
+    let mut each = |number: u64| {
+        if slow && number == count / 10 {
+            println!("tenth");
+        }
+    };
+    sending::send(name, url, count, at_once, &mut meter, &mut each)?;
+    if slow {
+        println!("sent");
+        // Until whoever looks has seen enough.
+        std::io::stdin().read_line(&mut String::new())?;
+    } else {
+        println!("took {} {} {}", meter.cpu, meter.wall, meter.sleeps);
+    }
+    Ok(())
 }

@@ -1,167 +1,103 @@
-//! Runs clients and servers as processes, and puts the figures side by side.
+//! What a received message costs, and a sent one, and one that comes alone: a client in a process of its
+//! own on the second processor, a server on the first. The rounds are interleaved, and ratios are taken
+//! within a round.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::json;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use crate::process::{Process, Server};
+use crate::results::{Results, median};
+use crate::{Result, Settings, clients, progress, sending};
 
-pub(crate) struct Settings {
-    pub(crate) clients: Vec<String>,
-    pub(crate) messages: u64,
-    pub(crate) len: usize,
-    pub(crate) rounds: usize,
-    pub(crate) json: bool,
-}
+/// What several rounds of several clients came to, each with the name of what it is measured against.
+#[derive(Default)]
+struct Rounds(BTreeMap<String, Vec<f64>>);
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            clients: crate::clients::ALL
-                .iter()
-                .map(|&name| name.to_owned())
-                .collect(),
-            messages: 1_000_000,
-            len: 150,
-            rounds: 5,
-            json: false,
-        }
+impl Rounds {
+    fn add(&mut self, name: &str, value: f64) {
+        self.0.entry(name.to_owned()).or_default().push(value);
+    }
+
+    fn of(&self, name: &str) -> &[f64] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Median, least, most, and the median ratio to the other within a round.
+    fn figures(&self, name: &str, base: &str) -> [f64; 4] {
+        let own = self.of(name);
+        let pairs = own.iter().zip(self.of(base));
+        let ratios: Vec<f64> = pairs.map(|(own, base)| own / base).collect();
+        let least = own.iter().copied().fold(f64::MAX, f64::min);
+        let most = own.iter().copied().fold(0.0, f64::max);
+        [median(own), least, most, median(&ratios)]
     }
 }
 
-/// A server on the first processor; it ends with its standard input.
-pub(crate) struct Server {
-    child: Child,
-    pub(crate) port: u16,
-}
+const COLUMNS: [(&str, usize); 4] = [
+    ("CPU ns", 0),
+    ("least", 0),
+    ("most", 0),
+    ("x the raw one", 2),
+];
 
-impl Server {
-    pub(crate) fn start() -> Result<Self> {
-        let mut child = pinned(0)
-            .arg(std::env::current_exe()?)
-            .arg("server")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-        Ok(Self {
-            child,
-            port: line.trim().parse()?,
-        })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        drop(self.child.wait());
-    }
-}
-
-/// Starts a program on one processor alone.
-fn pinned(processor: usize) -> Command {
-    let mut command = Command::new("taskset");
-    command.arg("-c").arg(processor.to_string());
-    command
+/// CPU time, wall time and sleeps of one client with one server.
+fn took(path: &str, arguments: &[&str]) -> Result<[f64; 3]> {
+    let server = Server::start(Some(0))?;
+    let url = server.url(path);
+    let mut all = vec![arguments[0], arguments[1], &url];
+    all.extend(&arguments[2..]);
+    let figures = Process::start(Some(1), &all)?.numbers("took")?;
+    figures
+        .try_into()
+        .map_err(|_| "no three figures".to_owned().into())
 }
 
 pub(crate) fn receive(settings: &Settings) -> Result<()> {
-    let mut costs: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for _ in 0..settings.rounds {
-        for client in &settings.clients {
-            let server = Server::start()?;
-            let url = format!(
-                "ws://127.0.0.1:{}/flood/{}/{}",
-                server.port, settings.messages, settings.len
-            );
-            let output = pinned(1)
-                .arg(std::env::current_exe()?)
-                .args(["client", client, &url, &settings.messages.to_string()])
-                .stderr(Stdio::inherit())
-                .output()?;
-            if !output.status.success() {
-                return Err(format!("{client} failed").into());
-            }
-            let text = String::from_utf8(output.stdout)?;
-            let cpu: f64 = text.split(' ').next().unwrap_or_default().parse()?;
-            costs
-                .entry(client)
-                .or_default()
-                .push(cpu / settings.messages as f64);
+    let messages = settings.messages.unwrap_or(1_000_000);
+    let names = settings.names(clients::ALL);
+    let about = json!({"messages": messages, "bytes": settings.len, "rounds": settings.rounds});
+    let mut results = Results::new("receive", about, &COLUMNS);
+    let mut rounds = Rounds::default();
+    for round in 0..settings.rounds {
+        progress("receive", round, settings.rounds);
+        for name in &names {
+            let path = format!("/flood/{messages}/{}", settings.len);
+            let [cpu, ..] = took(&path, &["client", name, &messages.to_string()])?;
+            rounds.add(name, cpu / messages as f64);
         }
     }
-    let base = settings.clients[0].as_str();
-    if !settings.json {
-        println!(
-            "{:<30} {:>8} {:>8} {:>8}   {}",
-            "CPU ns a message",
-            "median",
-            "min",
-            "max",
-            format_args!("x {base}")
-        );
+    for name in &names {
+        results.row(name, &rounds.figures(name, &names[0]));
     }
-    for client in &settings.clients {
-        let of = &costs[client.as_str()];
-        let ratios = of
-            .iter()
-            .zip(&costs[base])
-            .map(|(own, base)| own / base)
-            .collect();
-        let (median, ratio) = (self::median(of.clone()), self::median(ratios));
-        let (min, max) = of.iter().fold((f64::MAX, 0.0_f64), |(min, max), &ns| {
-            (min.min(ns), max.max(ns))
-        });
-        if settings.json {
-            println!(
-                "{}",
-                json!({"client": client, "ns": median, "min": min, "max": max, "ratio": ratio})
-            );
-        } else {
-            println!("{client:<30} {median:>8.1} {min:>8.1} {max:>8.1}   {ratio:.2}");
-        }
-    }
-    Ok(())
+    results.finish()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Message counts whose difference is counted, and the difference.
+/// Message counts whose difference is counted.
 const SHORT: u64 = 20_000;
 const LONG: u64 = 120_000;
 
 pub(crate) fn instructions(settings: &Settings) -> Result<()> {
-    for client in &settings.clients {
-        let (short, long) = (
-            count(client, SHORT, settings)?,
-            count(client, LONG, settings)?,
-        );
-        let each = (long - short) as f64 / (LONG - SHORT) as f64;
-        if settings.json {
-            println!("{}", json!({"client": client, "instructions": each}));
-        } else {
-            println!("{client:<30} {each:>8.1} instructions a message");
-        }
+    let names = settings.names(clients::ALL);
+    let about = json!({"messages": LONG - SHORT, "bytes": settings.len});
+    let mut results = Results::new("instructions", about, &[("instructions", 0)]);
+    for (at, name) in names.iter().enumerate() {
+        progress("instructions", at, names.len());
+        let (short, long) = (count(name, SHORT, settings)?, count(name, LONG, settings)?);
+        results.row(name, &[(long - short) / (LONG - SHORT) as f64]);
     }
-    Ok(())
+    results.finish()
 }
 
-fn count(client: &str, messages: u64, settings: &Settings) -> Result<u64> {
-    let server = Server::start()?;
-    let url = format!(
-        "ws://127.0.0.1:{}/flood/{messages}/{}",
-        server.port, settings.len
-    );
+fn count(client: &str, messages: u64, settings: &Settings) -> Result<f64> {
+    let server = Server::start(Some(0))?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(std::env::current_exe()?)
-        .args(["client", client, &url, &messages.to_string()])
+        .args(["client", client])
+        .arg(server.url(&format!("/flood/{messages}/{}", settings.len)))
+        .arg(messages.to_string())
         .output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
@@ -172,4 +108,164 @@ fn count(client: &str, messages: u64, settings: &Settings) -> Result<u64> {
         .find_map(|line| line.split("Collected :").nth(1))
         .ok_or_else(|| format!("{client}: callgrind said nothing of a count:\n{text}"))?;
     Ok(total.trim().parse()?)
+}
+
+/// Who takes part where every message comes alone, each with what it is measured against.
+const ALONE: &[(&str, &str)] = &[
+    ("raw-tokio-tungstenite-4k", "raw-tokio-tungstenite-4k"),
+    ("heartbeat-tokio-in-place", "raw-tokio-tungstenite-4k"),
+    ("heartbeat-tokio-task", "raw-tokio-tungstenite-4k"),
+    ("heartbeat-messages", "raw-tokio-tungstenite-4k"),
+    ("tokio-websockets", "raw-tokio-tungstenite-4k"),
+    ("fastwebsockets", "raw-tokio-tungstenite-4k"),
+    ("ezsockets", "raw-tokio-tungstenite-4k"),
+    ("raw-tungstenite-4k", "raw-tungstenite-4k"),
+    ("heartbeat-blocking-in-place", "raw-tungstenite-4k"),
+    ("heartbeat-blocking-thread", "raw-tungstenite-4k"),
+];
+
+/// A wake for every message.
+pub(crate) fn trickle(settings: &Settings) -> Result<()> {
+    const RATE: u64 = 10_000;
+    let messages = settings.messages.unwrap_or(20_000);
+    let about = json!({
+        "messages": messages, "bytes": settings.len, "rounds": settings.rounds, "a_second": RATE,
+    });
+    let mut columns = COLUMNS.to_vec();
+    columns.push(("sleeps a message", 2));
+    let mut results = Results::new("trickle", about, &columns);
+    let (mut rounds, mut sleeps) = (Rounds::default(), Rounds::default());
+    for round in 0..settings.rounds {
+        progress("trickle", round, settings.rounds);
+        for (name, _) in settings.chosen(ALONE) {
+            let path = format!("/trickle/{messages}/{}/{RATE}", settings.len);
+            let [cpu, _, slept] = took(&path, &["client", name, &messages.to_string()])?;
+            rounds.add(name, cpu / messages as f64);
+            sleeps.add(name, slept / messages as f64);
+        }
+    }
+    for (name, base) in settings.chosen(ALONE) {
+        let mut figures = rounds.figures(name, base).to_vec();
+        figures.push(median(sleeps.of(name)));
+        results.row(name, &figures);
+    }
+    results.finish()
+}
+
+/// Who answers pings, each with what it is measured against.
+const ANSWERING: &[(&str, &str)] = &[
+    ("bare-echo", "bare-echo"),
+    ("raw-tokio-tungstenite-4k", "bare-echo"),
+    ("heartbeat-tokio-in-place", "bare-echo"),
+    ("heartbeat-tokio-task", "bare-echo"),
+    ("heartbeat-messages", "bare-echo"),
+    ("tokio-websockets", "bare-echo"),
+    ("fastwebsockets", "bare-echo"),
+    ("bare-echo-blocking", "bare-echo-blocking"),
+    ("raw-tungstenite-4k", "bare-echo-blocking"),
+    ("heartbeat-blocking-in-place", "bare-echo-blocking"),
+    ("heartbeat-blocking-thread", "bare-echo-blocking"),
+];
+
+/// From the server's ping to the client's pong, as the server sees it.
+pub(crate) fn ping(settings: &Settings) -> Result<()> {
+    const PINGS: u64 = 10_000;
+    let about = json!({"pings": PINGS, "rounds": settings.rounds});
+    let columns = [
+        ("p50 us", 2),
+        ("least", 2),
+        ("most", 2),
+        ("x a bare echo", 2),
+        ("p99 us", 1),
+    ];
+    let mut results = Results::new("ping", about, &columns);
+    let (mut rounds, mut tails) = (Rounds::default(), Rounds::default());
+    for round in 0..settings.rounds {
+        progress("ping", round, settings.rounds);
+        for (name, _) in settings.chosen(ANSWERING) {
+            let mut server = Server::start(Some(0))?;
+            let url = server.url(&format!("/ask/{PINGS}"));
+            // It waits for a message that never comes.
+            let client = Process::start(Some(1), &["client", name, &url, &u64::MAX.to_string()])?;
+            let times = server.process.numbers("asked")?;
+            drop(client);
+            let [p50, p99] = times[..] else {
+                return Err("no two figures".into());
+            };
+            rounds.add(name, p50 / 1000.0);
+            tails.add(name, p99 / 1000.0);
+        }
+    }
+    for (name, base) in settings.chosen(ANSWERING) {
+        let mut figures = rounds.figures(name, base).to_vec();
+        figures.push(median(tails.of(name)));
+        results.row(name, &figures);
+    }
+    results.finish()
+}
+
+/// Messages sent each by itself, and 64 at once.
+pub(crate) fn send(settings: &Settings) -> Result<()> {
+    let messages = settings.messages.unwrap_or(200_000);
+    let about = json!({"messages": messages, "bytes": 150, "rounds": settings.rounds});
+    let mut results = Results::new("send", about, &COLUMNS);
+    let mut rounds = Rounds::default();
+    let variants = || {
+        let of = |(name, base)| [1, 64].map(|at_once| (name, base, at_once));
+        settings.chosen(sending::ALL).flat_map(of)
+    };
+    let key = |name: &str, at_once: u64| match at_once {
+        1 => format!("{name}, one by one"),
+        _ => format!("{name}, {at_once} at once"),
+    };
+    for round in 0..settings.rounds {
+        progress("send", round, settings.rounds);
+        for (name, _, at_once) in variants() {
+            let arguments = ["send", name, &messages.to_string(), &at_once.to_string()];
+            let [cpu, ..] = took("/sink", &arguments)?;
+            rounds.add(&key(name, at_once), cpu / messages as f64);
+        }
+    }
+    for (name, base, at_once) in variants() {
+        let (name, base) = (key(name, at_once), key(base, at_once));
+        results.row(&name, &rounds.figures(&name, &base));
+    }
+    results.finish()
+}
+
+/// A million messages to a server that reads slowly: what waits is bounded.
+pub(crate) fn backpressure(settings: &Settings) -> Result<()> {
+    const BYTES_A_SECOND: u64 = 32 << 20;
+    let messages = settings.messages.unwrap_or(1_000_000);
+    let about =
+        json!({"messages": messages, "bytes": 150, "server_reads_a_second": BYTES_A_SECOND});
+    let columns = [("KiB at 10%", 0), ("KiB more", 0), ("arrived", 0)];
+    let mut results = Results::new("backpressure", about, &columns);
+    let of_all = settings.chosen(sending::ALL).count();
+    for (at, (name, _)) in settings.chosen(sending::ALL).enumerate() {
+        progress("backpressure", at, of_all);
+        let mut server = Server::start(Some(0))?;
+        let url = server.url(&format!("/slow/{BYTES_A_SECOND}"));
+        let arguments = ["send", name, &url, &messages.to_string(), "64"];
+        let mut client = Process::start(Some(1), &arguments)?;
+        client.numbers("tenth")?;
+        let before = client.usage()?;
+        client.numbers("sent")?;
+        let after = client.usage()?;
+        // What the kernel holds is read yet.
+        let mut arrived = 0.0;
+        for _ in 0..100 {
+            arrived = server.process.ask("stats")?[1];
+            if arrived >= messages as f64 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        let kib = |bytes: f64| bytes / 1024.0;
+        results.row(
+            name,
+            &[kib(before.rss), kib(after.peak - before.rss), arrived],
+        );
+    }
+    results.finish()
 }

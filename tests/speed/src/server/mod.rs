@@ -1,42 +1,98 @@
 //! The other end of the track: a server that costs as little as possible, in a process of its own.
 //!
-//! The request's path says what it does: `/flood/COUNT/LEN`, `/trickle/COUNT/LEN/RATE`, `/idle`
-//! (answers pings and reads), `/freeze` (answers pings until its standard input says `freeze`).
+//! The request's path says what it does with a connection:
+//!
+//! | path | |
+//! |---|---|
+//! | `/flood/COUNT/LEN` | sends so many messages as fast as they are taken |
+//! | `/trickle/COUNT/LEN/RATE` | sends them one at a time, so many a second |
+//! | `/ask/COUNT` | pings, each when the last was answered; says `asked P50 P99` (ns) on its output |
+//! | `/slow/RATE` | reads so many bytes a second and counts messages |
+//! | `/fan` | is one of those over which `fan` spreads messages |
+//! | anything else | reads, counts messages and answers pings |
+//!
+//! On its input it is told `stats` (answer: connections open, messages received, pings answered),
+//! `freeze N` (every Nth connection that is open now is answered no more), `deaths` (answer: for each
+//! of these that the client has ended, microseconds from the last answer to the end), and
+//! `fan COUNT LEN RATE` (answer: `fan`, when they are sent).
+
+mod plays;
 
 use std::io::{self, BufRead, Write as _};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// What a control program is told on standard output, and asks on standard input.
+#[derive(Default)]
 struct Shared {
-    frozen: AtomicBool,
-    received: AtomicU64,
     open: AtomicU64,
+    received: AtomicU64,
+    pongs: AtomicU64,
+    /// The number of the next connection.
+    next: AtomicU64,
+    /// Connections below this number are frozen, if they divide by `every`.
+    frozen_below: AtomicU64,
+    every: AtomicU64,
+    deaths: Mutex<Vec<Duration>>,
+    fan: Mutex<Vec<Arc<TcpStream>>>,
+}
+
+impl Shared {
+    fn is_frozen(&self, number: u64) -> bool {
+        number < self.frozen_below.load(Ordering::Relaxed)
+            && number.is_multiple_of(self.every.load(Ordering::Relaxed))
+    }
+
+    fn obey(&self, line: &str) {
+        let mut words = line.split(' ');
+        let word = words.next().unwrap_or_default();
+        let numbers: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
+        let answer = match (word, &numbers[..]) {
+            ("freeze", [every]) => {
+                self.every.store(*every, Ordering::Relaxed);
+                let below = self.next.load(Ordering::Relaxed);
+                self.frozen_below.store(below, Ordering::Relaxed);
+                String::new()
+            }
+            ("deaths", []) => {
+                let micros = |death: &Duration| format!(" {}", death.as_micros());
+                locked(&self.deaths).iter().map(micros).collect()
+            }
+            ("fan", [count, len, rate]) => {
+                plays::fan(&locked(&self.fan), *count, *len as usize, *rate);
+                String::new()
+            }
+            _ => {
+                let figures = [&self.open, &self.received, &self.pongs];
+                let figure = |of: &AtomicU64| format!(" {}", of.load(Ordering::Relaxed));
+                figures.into_iter().map(figure).collect()
+            }
+        };
+        say(&format!("{word}{answer}"));
+    }
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn say(line: &str) {
+    println!("{line}");
+    // Whoever reads may have gone: then the input has ended, too.
+    drop(io::stdout().flush());
 }
 
 pub(crate) fn run() -> io::Result<()> {
-    let shared = Arc::new(Shared {
-        frozen: AtomicBool::new(false),
-        received: AtomicU64::new(0),
-        open: AtomicU64::new(0),
-    });
+    let shared = Arc::new(Shared::default());
     let control = Arc::clone(&shared);
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
-            match line.as_str() {
-                "freeze" => control.frozen.store(true, Ordering::Relaxed),
-                _ => println!(
-                    "{} {}",
-                    control.open.load(Ordering::Relaxed),
-                    control.received.load(Ordering::Relaxed)
-                ),
-            }
-            drop(io::stdout().flush());
+            control.obey(&line);
         }
         // Whoever started us is gone.
         std::process::exit(0);
@@ -52,36 +108,45 @@ async fn serve(shared: Arc<Shared>) -> io::Result<()> {
     // All of 127.0.0.0/8: a hundred thousand clients need more ports than one address has.
     socket.bind((Ipv4Addr::UNSPECIFIED, 0).into())?;
     let listener: TcpListener = socket.listen(4096)?;
-    println!("{}", listener.local_addr()?.port());
-    io::stdout().flush()?;
+    say(&listener.local_addr()?.port().to_string());
     loop {
         let (socket, _) = listener.accept().await?;
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             shared.open.fetch_add(1, Ordering::Relaxed);
             // A client that goes away is the usual end.
-            let _ = play(socket, &shared).await;
+            let _ = serve_one(socket, &shared).await;
             shared.open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
 
-async fn play(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn serve_one(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let path = upgrade(&mut socket).await?;
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let number = |at: usize| {
-        parts
-            .get(at)
-            .and_then(|part| part.parse::<u64>().ok())
-            .unwrap_or(0)
-    };
-    match parts[0] {
-        "flood" => flood(&mut socket, number(1), number(2) as usize).await?,
-        "trickle" => trickle(&mut socket, number(1), number(2) as usize, number(3)).await?,
+    let number = shared.next.fetch_add(1, Ordering::Relaxed);
+    let mut parts = path.trim_matches('/').split('/');
+    let play = parts.next().unwrap_or_default();
+    let numbers: Vec<u64> = parts.filter_map(|part| part.parse().ok()).collect();
+    // Boxed, so that a hundred thousand idle ones do not each have room for all of these.
+    match (play, &numbers[..]) {
+        ("flood", [count, len]) => {
+            Box::pin(plays::flood(&mut socket, *count, *len as usize)).await?;
+        }
+        ("trickle", [count, len, rate]) => {
+            Box::pin(plays::trickle(&mut socket, *count, *len as usize, *rate)).await?;
+        }
+        ("ask", [count]) => socket = plays::ask(socket, *count)?,
+        ("slow", [rate]) => return Box::pin(plays::slow(&mut socket, *rate, shared)).await,
+        ("fan", []) => {
+            let socket = Arc::new(socket);
+            locked(&shared.fan).push(Arc::clone(&socket));
+            return Box::pin(plays::discard(&socket)).await;
+        }
         _ => {}
     }
-    idle(&mut socket, shared).await
+    drop((path, numbers));
+    plays::idle(&mut socket, number, shared).await
 }
 
 /// Reads the request, answers it, and returns its path.
@@ -91,7 +156,9 @@ async fn upgrade(socket: &mut TcpStream) -> io::Result<String> {
         if head.len() > 8192 {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        head.push(socket.read_u8().await?);
+        if socket.read_buf(&mut head).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
     }
     let head = String::from_utf8_lossy(&head);
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -114,117 +181,4 @@ async fn upgrade(socket: &mut TcpStream) -> io::Result<String> {
         )
         .await?;
     Ok(path)
-}
-
-/// A text frame as servers send them: a trade that is no heartbeat, padded to `len` bytes.
-pub(crate) fn frame(len: usize) -> Vec<u8> {
-    let text = crate::message(len);
-    let mut frame = vec![0x81];
-    match text.len() {
-        len @ 0..=125 => frame.push(len as u8),
-        len @ 126..=65_535 => {
-            frame.push(126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(text.as_bytes());
-    frame
-}
-
-async fn flood(socket: &mut TcpStream, count: u64, len: usize) -> io::Result<()> {
-    let frame = frame(len);
-    let batch = (256 * 1024 / frame.len()).max(1) as u64;
-    let block = frame.repeat(batch as usize);
-    let mut left = count;
-    while left > 0 {
-        let now = left.min(batch);
-        socket
-            .write_all(&block[..frame.len() * now as usize])
-            .await?;
-        left -= now;
-    }
-    Ok(())
-}
-
-/// One message a write, `rate` of them a second: each wakes the client.
-async fn trickle(socket: &mut TcpStream, count: u64, len: usize, rate: u64) -> io::Result<()> {
-    let frame = frame(len);
-    let start = Instant::now();
-    for number in 0..count {
-        let due = start + Duration::from_nanos(number * 1_000_000_000 / rate.max(1));
-        // tokio's timer has milliseconds; the rest is waited for actively, on a processor of its own.
-        while Instant::now() < due {
-            std::hint::spin_loop();
-        }
-        socket.write_all(&frame).await?;
-    }
-    Ok(())
-}
-
-/// Reads frames and answers pings, until the client goes or the server is told to freeze.
-async fn idle(socket: &mut TcpStream, shared: &Shared) -> io::Result<()> {
-    let mut buffer = Vec::new();
-    loop {
-        socket.readable().await?;
-        let mut chunk = [0; 16 * 1024];
-        match socket.try_read(&mut chunk) {
-            Ok(0) => return Ok(()),
-            Ok(read) => buffer.extend_from_slice(&chunk[..read]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error),
-        }
-        let mut at = 0;
-        while let Some((opcode, payload, len)) = parse(&buffer[at..]) {
-            at += len;
-            match opcode {
-                _ if shared.frozen.load(Ordering::Relaxed) => {}
-                9 => {
-                    let mut pong = vec![0x8a, payload.len() as u8];
-                    pong.extend(payload);
-                    socket.write_all(&pong).await?;
-                }
-                8 => return socket.write_all(&[0x88, 0]).await,
-                _ => {
-                    shared.received.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-        buffer.drain(..at);
-        if buffer.is_empty() {
-            // A hundred thousand connections share this machine with their clients.
-            buffer = Vec::new();
-        }
-    }
-}
-
-/// Opcode, unmasked payload of a control frame, and length of the first whole frame.
-fn parse(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
-    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-    let (len, head) = match second & 0x7f {
-        126 => (
-            u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?) as usize,
-            4,
-        ),
-        127 => (
-            u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize,
-            10,
-        ),
-        len => (len as usize, 2),
-    };
-    let mask = bytes.get(head..head + 4)?;
-    let payload = bytes.get(head + 4..head + 4 + len)?;
-    let opcode = first & 0x0f;
-    let plain = match opcode {
-        8.. => payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask)
-            .collect(),
-        _ => Vec::new(),
-    };
-    Some((opcode, plain, head + 4 + len))
 }

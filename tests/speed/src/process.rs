@@ -1,0 +1,176 @@
+//! Servers and clients as processes of their own, and what the operating system says of them.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::Result;
+
+/// One of ours in a process of its own, told by its standard input and read by its standard output. It
+/// ends with its input, so also when whoever started it dies.
+pub(crate) struct Process {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+    what: String,
+}
+
+impl Process {
+    /// Starts this program anew with these arguments, on one processor alone or on any.
+    pub(crate) fn start(processor: Option<usize>, arguments: &[&str]) -> Result<Self> {
+        let mut command = match processor {
+            Some(processor) => pinned(processor),
+            None => Command::new(std::env::current_exe()?),
+        };
+        let mut child = command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().ok_or("no output")?;
+        Ok(Self {
+            input: child.stdin.take(),
+            output: BufReader::new(output).lines(),
+            child,
+            what: arguments.join(" "),
+        })
+    }
+
+    pub(crate) fn tell(&mut self, line: &str) -> Result<()> {
+        let input = self.input.as_mut().ok_or("no input")?;
+        writeln!(input, "{line}")?;
+        Ok(input.flush()?)
+    }
+
+    /// The next line of its output.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        match self.output.next() {
+            Some(line) => Ok(line?),
+            None => Err(format!("{}: ended early", self.what).into()),
+        }
+    }
+
+    /// The numbers in the next line of its output, after `word`.
+    pub(crate) fn numbers(&mut self, word: &str) -> Result<Vec<f64>> {
+        let line = self.line()?;
+        let rest = line
+            .strip_prefix(word)
+            .ok_or_else(|| format!("{}: {line:?} instead of {word:?}", self.what))?;
+        let numbers = rest.split_whitespace().map(str::parse);
+        Ok(numbers.collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// The numbers with which it answers.
+    pub(crate) fn ask(&mut self, word: &str) -> Result<Vec<f64>> {
+        self.tell(word)?;
+        self.numbers(word.split(' ').next().unwrap_or_default())
+    }
+
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        Usage::of(self.child.id())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // By then it may be busy with what nobody asks for any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts this program on one processor alone: `taskset` becomes it.
+fn pinned(processor: usize) -> Command {
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(processor.to_string());
+    command.arg(std::env::current_exe().unwrap_or_default());
+    command
+}
+
+/// A server and the port on which it listens, on every address of 127.0.0.0/8.
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    port: u16,
+}
+
+impl Server {
+    pub(crate) fn start(processor: Option<usize>) -> Result<Self> {
+        let mut process = Process::start(processor, &["server"])?;
+        let port = process.line()?.parse()?;
+        Ok(Self { process, port })
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("ws://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> String {
+        self.port.to_string()
+    }
+}
+
+/// What a process has taken so far: its threads together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// Resident memory in bytes; shared pages count whole in the first, by share in the second.
+    pub(crate) rss: f64,
+    pub(crate) pss: f64,
+    /// The most that was ever resident.
+    pub(crate) peak: f64,
+    /// Processor time in nanoseconds.
+    pub(crate) cpu: f64,
+    /// How often a thread has gone to sleep by itself, and so was woken.
+    pub(crate) sleeps: f64,
+    /// The same without the first thread.
+    pub(crate) sleeps_of_others: f64,
+}
+
+impl Usage {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let mut usage = Self {
+            peak: field(&status, "VmHWM:")? * 1024.0,
+            rss: field(&rollup, "Rss:")? * 1024.0,
+            pss: field(&rollup, "Pss:")? * 1024.0,
+            ..Self::default()
+        };
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let path = task?.path();
+            let schedstat = fs::read_to_string(path.join("schedstat"))?;
+            let cpu: f64 = schedstat.split(' ').next().unwrap_or_default().parse()?;
+            let status = fs::read_to_string(path.join("status"))?;
+            let sleeps = field(&status, "voluntary_ctxt_switches:")?;
+            usage.cpu += cpu;
+            usage.sleeps += sleeps;
+            if !path.ends_with(pid.to_string()) {
+                usage.sleeps_of_others += sleeps;
+            }
+        }
+        Ok(usage)
+    }
+
+    pub(crate) fn plus(self, other: Self) -> Self {
+        self.since(Self::default().since(other))
+    }
+
+    /// What was taken since.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            rss: self.rss - before.rss,
+            pss: self.pss - before.pss,
+            peak: self.peak - before.peak,
+            cpu: self.cpu - before.cpu,
+            sleeps: self.sleeps - before.sleeps,
+            sleeps_of_others: self.sleeps_of_others - before.sleeps_of_others,
+        }
+    }
+}
+
+/// The number in the line that begins so.
+fn field(text: &str, name: &str) -> Result<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|rest| rest.split_whitespace().next());
+    Ok(number.ok_or_else(|| format!("no {name}"))?.parse()?)
+}
