@@ -59,7 +59,12 @@ fn spans(text: &str) -> Vec<&str> {
 fn the_chinese_readme_has_the_same_code_links_and_sections() {
     let (ours, theirs) = (skeleton(ORIGINAL), skeleton(CHINESE));
     for (index, (one, other)) in ours.iter().zip(&theirs).enumerate() {
-        assert_eq!(one, other, "part {index}, after {:?}", &ours[..index].last());
+        assert_eq!(
+            one,
+            other,
+            "part {index}, after {:?}",
+            &ours[..index].last()
+        );
     }
     assert_eq!(ours.len(), theirs.len());
     assert_eq!(spans(ORIGINAL), spans(CHINESE));
@@ -67,7 +72,9 @@ fn the_chinese_readme_has_the_same_code_links_and_sections() {
 
 #[test]
 fn each_file_that_the_readme_points_at_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
     for target in ORIGINAL.lines().flat_map(links) {
         if !target.starts_with("http") {
             assert!(fs::exists(root.join(target)).expect("readable"), "{target}");

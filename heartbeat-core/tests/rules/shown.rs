@@ -45,6 +45,10 @@ fn times_are_told_as_words() {
 }
 
 #[test]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a lent dialect is what is tried"
+)]
 fn a_clock_that_is_lent_tells_the_same_time() {
     struct Still;
     impl Clock for Still {
