@@ -46,7 +46,7 @@ const STACK: &str = "a thread that only sleeps has 8 KiB of its stack resident; 
 const LAYERS: &str = "a turn of the machine for each wake; it would take fewer steps between socket and \
     application";
 const OUTBOX: &str = "the outbox is a lock and a wake for each message, so that other threads may send; \
-    it would take a way past it for whoever drives the client";
+    it would take one wake for all that wait, and a way past it for whoever drives the client";
 const HANDOFF: &str = "the hand-off to the driver's thread and back; in place there is none";
 
 const GOALS: &[Goal] = &[

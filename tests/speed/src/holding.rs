@@ -51,13 +51,11 @@ fn sleep(seconds: f64) {
 pub(crate) fn idle(settings: &Settings) -> Result<()> {
     /// By then the deadline of the dial, 10 s, has passed, for which a timer was set.
     const SETTLED: f64 = 11.0;
-    /// After that no heartbeat of ours is due for so long.
-    const QUIET: f64 = 12.0;
     /// One whole interval of the default configuration.
     const CYCLE: f64 = 30.0;
     let count = settings.connections.unwrap_or(2000);
     let names = settings.names(many::ALL);
-    let about = json!({"connections": count, "quiet_seconds": QUIET, "seconds": CYCLE});
+    let about = json!({"connections": count, "interval_seconds": CYCLE});
     let columns = [
         ("bytes each", 0),
         ("by PSS", 0),
@@ -73,11 +71,13 @@ pub(crate) fn idle(settings: &Settings) -> Result<()> {
         let rate = count as f64 / 4.0;
         let mut process = start(None, name, &server, "/idle", count, rate, (block, "-"))?;
         let empty = process.usage()?;
+        let begun = Instant::now();
         open(&mut process)?;
         let opened = Instant::now();
         sleep(SETTLED);
         let full = process.usage()?;
-        sleep(QUIET);
+        // Until shortly before the first connection's first heartbeat.
+        sleep((CYCLE - 1.0 - begun.elapsed().as_secs_f64()).max(1.0));
         let quiet = process.usage()?.since(full);
         sleep((CYCLE - opened.elapsed().as_secs_f64()).max(0.0) + CYCLE);
         let cycle = process.usage()?.since(full);
