@@ -474,3 +474,67 @@ fn what_is_built_in_rust_is_what_the_same_json_says() {
             .starts_with("`close_codes.4000` is")
     );
 }
+
+/// What a description with this much of something comes to: read, or refused with these words.
+#[test]
+fn each_limit_of_a_description_is_exact_and_named() {
+    let rule = |rule: String| format!(r#"{{"rules": [{rule}]}}"#);
+    let text = |len: usize| {
+        rule(format!(
+            r#"{{"text": "{}", "beat": true}}"#,
+            "x".repeat(len)
+        ))
+    };
+    let bytes = |len: usize| {
+        rule(format!(
+            r#"{{"bytes": "{}", "beat": true}}"#,
+            "0a".repeat(len)
+        ))
+    };
+    let listed = |count: usize, one: &dyn Fn(usize) -> String| {
+        (0..count).map(one).collect::<Vec<_>>().join(", ")
+    };
+    let rules = |count| {
+        rule(listed(count, &|n| {
+            format!(r#"{{"text": "{n}", "beat": true}}"#)
+        }))
+    };
+    let conditions = |count| {
+        let all = listed(count, &|n| format!(r#""/{n}": 1"#));
+        rule(format!(r#"{{"json": {{{all}}}, "beat": true}}"#))
+    };
+    let greetings = |count| {
+        format!(
+            r#"{{"on_open": [{}]}}"#,
+            listed(count, &|n| format!(r#""{n}""#))
+        )
+    };
+    let codes = |count| {
+        let all = listed(count, &|n| format!(r#""{}": "never""#, 4000 + n));
+        format!(r#"{{"close_codes": {{{all}}}}}"#)
+    };
+    let tracks = |count| {
+        let all = listed(count, &|n| format!(r#""v{n}": {{"path": "/{n}"}}"#));
+        format!(r#"{{"track": {{{all}}}}}"#)
+    };
+    let template = |len: usize| format!(r#"{{"on_open": ["{}"]}}"#, "x".repeat(len));
+    for (make, most, words) in [
+        (
+            &text as &dyn Fn(usize) -> String,
+            256,
+            "257 bytes: at most 256",
+        ),
+        (&bytes, 256, "514 hex digits: at most 512"),
+        (&rules, 32, "at most 32"),
+        (&conditions, 8, "9 conditions: at most 8"),
+        (&greetings, 4, "at most 4"),
+        (&codes, 16, "17 entries: at most 16"),
+        (&tracks, 4, "5 values: at most 4"),
+        (&template, 1024, "1025 bytes: at most 1024"),
+    ] {
+        let read = Description::from_json(&make(most));
+        assert!(read.is_ok(), "{words}: {}", read.unwrap_err());
+        let refused = Description::from_json(&make(most + 1)).expect_err(words);
+        assert!(refused.to_string().contains(words), "{refused}");
+    }
+}

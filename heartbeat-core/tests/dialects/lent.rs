@@ -64,6 +64,8 @@ fn a_dialect_that_is_lent_shared_or_named_answers_as_itself() {
     in_every_way("frames", FramesOnly);
     assert_eq!(answers(&AnyDialect::JsonType), answers(&JsonType));
     assert_eq!(answers(&AnyDialect::Frames), answers(&FramesOnly));
+    assert_eq!(AnyDialect::named("json-type"), Some(AnyDialect::JsonType));
+    assert_eq!(AnyDialect::named("frames"), Some(AnyDialect::Frames));
     let mut seen = Vec::new();
     for entry in catalogue() {
         let own = answers(&entry.dialect);
@@ -102,6 +104,12 @@ fn names_that_are_near_differ_in_two_letters_or_contain_each_other_the_nearest_f
     assert!(!near("kukojm").contains(&"kucoin".into()), "three others");
     assert!(near("the kucoin feed").contains(&"kucoin".into()));
     assert!(near("binance").contains(&"binance-api".into()));
+    assert!(!near("zzkucoim").contains(&"kucoin".into()), "three edits");
+    assert!(
+        !near("ht").contains(&"lighter".into()),
+        "two letters are in many names"
+    );
+    assert_eq!(near("qq"), [""; 0], "no letter in common");
     // A word that is short is near nothing that shares no letter with it.
     for short in ["", "z", "zz"] {
         let names = near(short);
