@@ -538,3 +538,96 @@ fn each_limit_of_a_description_is_exact_and_named() {
         assert!(refused.to_string().contains(words), "{refused}");
     }
 }
+
+fn named(name: &str) -> Description {
+    Description::named(name).expect(name)
+}
+
+#[test]
+fn a_description_says_what_it_sends_on_open_what_it_joins_and_what_it_keeps() {
+    assert_eq!(named("twitch-irc").separator(), Some("\r\n"));
+    assert_eq!(named("phemex").separator(), None);
+    assert!(named("discord").tracks() && !named("phemex").tracks());
+    let coinbase = named("coinbase");
+    let draft = coinbase.greeting(0).expect("a subscription");
+    let values = Values {
+        unix_ms: 0,
+        variables: &Variables::new(),
+    };
+    let mut buffer = String::new();
+    assert_eq!(
+        coinbase.render(&draft, &values, &mut buffer),
+        Some(Outgoing::Text(
+            r#"{"type":"subscribe","channel":"heartbeats"}"#
+        ))
+    );
+    assert_eq!(coinbase.greeting(1), None);
+}
+
+#[test]
+fn descriptions_are_equal_if_they_say_the_same_and_show_what_they_say() {
+    assert_eq!(named("phemex"), named("phemex"));
+    assert_ne!(named("phemex"), named("coinbase"));
+    assert!(format!("{:?}", named("phemex")).contains("server.ping"));
+}
+
+#[test]
+fn what_is_tracked_is_the_last_value_that_is_neither_null_nor_longer_than_256_bytes() {
+    let discord = named("discord");
+    let mut variables = Variables::new();
+    let mut track = |value: &str| {
+        discord.track(&format!(r#"{{"op":0,"s":{value}}}"#), &mut variables);
+        variables.get("seq").cloned().unwrap_or_default()
+    };
+    assert_eq!(track("7"), "7");
+    assert_eq!(track("null"), "7");
+    let longest = "1".repeat(256);
+    assert_eq!(track(&longest), longest);
+    assert_eq!(track(&"2".repeat(257)), longest);
+    assert_eq!(track("8"), "8");
+}
+
+#[test]
+fn a_binary_message_is_compared_whole() {
+    let dialect = Description::from_json(
+        r#"{"rules": [{"bytes": "0102", "beat": true}, {"bytes": "01020304", "pong": true}]}"#,
+    )
+    .expect("a description");
+    for (bytes, expected) in [
+        (&[1, 2][..], Class::Beat),
+        (&[1, 2, 3, 4], Class::Pong),
+        (&[1], Class::Data),
+        (&[1, 2, 3], Class::Data),
+        (&[1, 2, 3, 4, 5], Class::Data),
+    ] {
+        assert_eq!(dialect.classify_binary(bytes), expected, "{bytes:?}");
+    }
+}
+
+/// The whole is the application's if one record is, and a hello is heeded in any of them.
+#[test]
+fn of_joined_records_each_counts() {
+    let dialect = Description::from_json(
+        r#"{"separator": "\n", "rules": [{"text": "beat", "beat": true}, {"text": "ping", "reply": "pong"},
+            {"json": {"/idle": {"is": "number"}}, "hello": {"idle_timeout": {"ms": "/idle"}}}]}"#,
+    )
+    .expect("a description");
+    let carried = |text| match dialect.classify_text(text) {
+        Class::Carrier(carried) => {
+            let idle = carried.hello.idle_timeout;
+            (carried.data, carried.reply.is_some(), idle)
+        }
+        other => panic!("{text:?} is {other:?}"),
+    };
+    let idle = Some(std::time::Duration::from_secs(30));
+    assert_eq!(dialect.classify_text("beat\nbeat\n"), Class::Beat);
+    assert_eq!(dialect.classify_text("beat\ndata"), Class::Data);
+    assert!(matches!(
+        dialect.classify_text("beat\nping"),
+        Class::Ping(_)
+    ));
+    assert_eq!(carried("ping\ndata"), (true, true, None));
+    assert_eq!(carried("beat\n{\"idle\":30000}").2, idle);
+    assert_eq!(carried("ping\n{\"idle\":30000}"), (true, true, idle));
+    assert_eq!(carried("data\n{\"idle\":30000}\nbeat"), (true, false, idle));
+}
