@@ -173,6 +173,10 @@ impl<R: Reactor> InPlace<R> {
 
     /// Waits until polling again makes sense, at most until `deadline`.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) {
+        // Only the first of several senders wakes the reactor, and that may have been before this turn.
+        if self.engine.outbox().is_pending() {
+            return;
+        }
         let wake = self.engine.wake();
         let until = match (wake, deadline) {
             (Some(wake), Some(deadline)) => Some(wake.min(deadline)),

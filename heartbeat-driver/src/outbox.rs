@@ -274,8 +274,11 @@ impl Outbox {
     }
 
     pub(crate) fn notify_engine(&self) {
-        self.pending.store(true, Ordering::Release);
-        (self.wake_engine)();
+        // Whoever set it first has woken the engine, which does not rest before it has looked: one wake-up
+        // for a whole burst.
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            (self.wake_engine)();
+        }
     }
 
     fn tell_room(&self) {
@@ -332,7 +335,9 @@ impl Outbox {
 
     /// What the application wants since the last call. Takes note of what is held from now on.
     pub(crate) fn commands(&self, now: Instant) -> Commands {
-        self.pending.store(false, Ordering::Release);
+        // Before the look, so that what comes during it wakes again. An exchange: it also sees what was
+        // written before it was set.
+        self.pending.swap(false, Ordering::AcqRel);
         let mut state = self.lock();
         if !matches!(state.link, Link::Ready(_)) {
             state.queue.hold_since(now);
