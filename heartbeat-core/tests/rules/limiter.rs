@@ -107,8 +107,8 @@ fn a_turn_given_back_at_once_goes_to_the_next() {
     limiter.give_back(turn);
     assert_eq!(limiter.reserve(at(5)), Ok(turn));
     let mut first = self::limiter(1, 1000, 1);
-    let turn = first.reserve(at(0)).unwrap();
-    first.give_back(turn);
+    let origin = first.reserve(at(0)).unwrap();
+    first.give_back(origin);
     assert_eq!(first.reserve(at(0)), Ok(at(0)), "at the origin, too");
     // Too late: the next has its turn already, and it does not move.
     let later = limiter.reserve(at(5)).unwrap();
