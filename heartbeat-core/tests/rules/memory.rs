@@ -46,3 +46,11 @@ fn what_no_machine_remembers_is_refused() {
         assert!(refusal.contains("`memory`"), "{refusal}");
     }
 }
+
+#[test]
+fn the_row_of_ids_is_remembered() {
+    let mut machine = Header::default().heartbeat();
+    machine.set_next_id(41);
+    let copy = Header::default().heartbeat().remembering(machine.memory());
+    assert_eq!(copy.next_id(), 41);
+}
