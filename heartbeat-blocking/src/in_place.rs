@@ -76,8 +76,9 @@ impl<R: Reactor> InPlace<R> {
     }
 
     /// Waits for the next event; `None` after [`Event::Stopped`].
+    #[inline]
     pub fn recv(&mut self) -> Option<Event> {
-        self.recv_until(None).ok()
+        self.message().or_else(|| self.recv_until(None).ok())
     }
 
     /// Waits for the next event, at most for `timeout`.
@@ -130,6 +131,13 @@ impl<R: Reactor> InPlace<R> {
         &self.reactor
     }
 
+    /// The next message, where it is there already and nothing else comes before it.
+    #[inline(always)]
+    fn message(&mut self) -> Option<Event> {
+        let (conn, message) = self.engine.message(&self.reactor)?;
+        Some(Event::Message { conn, message })
+    }
+
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Event, RecvTimeoutError> {
         loop {
             match self.poll() {
@@ -148,6 +156,9 @@ impl<R: Reactor> InPlace<R> {
 
     /// The next event that can be had without waiting.
     pub(crate) fn poll(&mut self) -> Polled {
+        if let Some(message) = self.message() {
+            return Polled::Event(message);
+        }
         loop {
             // Before the turn, for a dial that has succeeded beats its deadline.
             if self.engine.dialing().is_some()

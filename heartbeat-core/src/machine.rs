@@ -47,6 +47,8 @@ pub struct Heartbeat<C, D> {
     now: Instant,
     /// What the last step announced; a tick's lateness is measured from it.
     wake: Instant,
+    /// The part of it that data leave alone: see [`Open::unheard_deadline`].
+    unheard: Instant,
     /// The latest id that was handed out.
     last_id: u64,
     /// The one connection came from the peer: none follows it.
@@ -154,6 +156,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             dialect,
             now: start,
             wake: start,
+            unheard: start,
             last_id: 0,
             accepted: false,
             state: State::Waiting {
@@ -199,7 +202,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         machine.accepted = true;
         machine.last_id = 1;
         machine.begin_open();
-        machine.wake = machine.next_deadline();
+        machine.plan();
         machine
     }
 
@@ -207,21 +210,61 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     ///
     /// Never panics and never allocates, whatever the event and whatever the time: an impossible
     /// event changes nothing, and a `now` before the latest one counts as the latest one.
+    #[inline]
     pub fn step<'a>(&mut self, now: Instant, event: Event<'a>) -> Step<'a> {
         self.now = self.now.max(now);
+        // Before the announced wake nothing is due, and nearly every step is one of two: a tick that
+        // changes nothing, or data, which only put deadlines off. Both without what the others need.
+        let is_short = self.now < self.wake
+            && match event {
+                Event::Tick => true,
+                Event::Received(conn, Message::Data) => self.hear_data_only(conn),
+                _ => false,
+            };
+        if !is_short {
+            return self.step_fully(event);
+        }
+        Step {
+            actions: Actions::default(),
+            wake: self.wake(),
+            stale: false,
+        }
+    }
+
+    /// What any step does; the short ones come to the same.
+    #[inline(never)]
+    fn step_fully<'a>(&mut self, event: Event<'a>) -> Step<'a> {
         let late = self.wake.after(self.config.borrow().late_grace) < self.now;
+        let kicked = event == Event::Kick;
         let mut actions = Actions::default();
-
         let stale = self.take(event, &mut actions);
-        self.timers(late, event == Event::Kick, &mut actions);
-
-        let wake = self.next_deadline();
-        self.wake = wake;
+        self.plan();
+        if late || kicked || self.wake.is_due(self.now) {
+            self.timers(late, kicked, &mut actions);
+            self.plan();
+        }
         Step {
             actions,
-            wake: (wake != Instant::NEVER).then_some(wake),
+            wake: self.wake(),
             stale,
         }
+    }
+
+    /// Data on the open connection while nothing is due. False if that is not what it is.
+    #[inline]
+    fn hear_data_only(&mut self, conn: ConnId) -> bool {
+        let now = self.now;
+        let is_latest = conn == ConnId::new(self.last_id);
+        let State::Open(open) = &mut self.state else {
+            return false;
+        };
+        if !is_latest || open.paused.is_some() {
+            return false;
+        }
+        open.hear(now);
+        open.hear_data(now);
+        self.wake = open.heard_deadline(self.config.borrow()).min(self.unheard);
+        true
     }
 
     /// What the machine remembers now.
@@ -259,9 +302,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             ping_number,
             next_id,
         } = memory;
-        Self {
+        let mut machine = Self {
             now,
-            wake,
             last_id,
             accepted,
             state,
@@ -272,7 +314,11 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             ping_number,
             next_id,
             ..self
-        }
+        };
+        machine.plan();
+        // What was announced: a tick's lateness is measured from it.
+        machine.wake = wake;
+        machine
     }
 
     /// Where the machine stands.
@@ -287,6 +333,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     }
 
     /// When the machine wants its next tick; `None` if only an event can change anything.
+    #[inline]
     pub fn wake(&self) -> Option<Instant> {
         (self.wake != Instant::NEVER).then_some(self.wake)
     }
@@ -732,15 +779,23 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    fn next_deadline(&self) -> Instant {
-        let config = self.config();
-        match &self.state {
+    /// Looks for the next deadline.
+    fn plan(&mut self) {
+        let config = self.config.borrow();
+        self.unheard = match &self.state {
             State::Waiting { at, .. } => *at,
             State::Connecting { since } => since.after(config.connect_timeout),
-            State::Open(open) => open.next_deadline(config),
+            State::Open(open) => open.unheard_deadline(config),
             State::Closing { since } => since.after(config.close_timeout),
             State::Stopped => Instant::NEVER,
-        }
+        };
+        self.wake = match &self.state {
+            State::Open(open) => open.heard_deadline(config).min(self.unheard),
+            State::Waiting { .. }
+            | State::Connecting { .. }
+            | State::Closing { .. }
+            | State::Stopped => self.unheard,
+        };
     }
 
     // ---- what both cause ----------------------------------------------------------------------

@@ -149,6 +149,7 @@ impl Open {
     }
 
     /// Any byte is life, and an answer to every open question.
+    #[inline]
     pub(crate) fn hear(&mut self, now: Instant) {
         self.heard = now;
         self.idle_from = now;
@@ -156,6 +157,7 @@ impl Open {
         self.on_last_probe = false;
     }
 
+    #[inline]
     pub(crate) fn hear_data(&mut self, now: Instant) {
         self.data_from = now;
         self.data_probe = None;
@@ -280,12 +282,29 @@ impl Open {
         self.sent.after(config.keepalive)
     }
 
-    pub(crate) fn next_deadline(&self, config: &Config) -> Instant {
-        self.first_verdict(config)
-            .0
+    /// The next deadline of those that move when data are heard, and then only to a later time, or to
+    /// one that is still to come.
+    #[inline]
+    pub(crate) fn heard_deadline(&self, config: &Config) -> Instant {
+        let ping = self.next_silence_ping();
+        if self.paused.is_some() {
+            return ping;
+        }
+        ping.min(self.idle_deadline())
+            .min(self.pong_deadline(config))
+            .min(self.data_deadline(config))
+    }
+
+    /// The next one of all others.
+    pub(crate) fn unheard_deadline(&self, config: &Config) -> Instant {
+        let session = match self.paused {
+            None => self.session_deadline(config),
+            Some(_) => Instant::NEVER,
+        };
+        session
+            .min(self.write_deadline(config))
             .min(self.next_check(config))
             .min(self.next_periodic_ping())
-            .min(self.next_silence_ping())
             .min(self.next_keepalive(config))
             .min(self.put_off)
     }

@@ -49,6 +49,8 @@ pub(crate) struct Session<S: Read + Write> {
     ws: WebSocket<Stream<S>>,
     /// Messages handed out since the machine was last told.
     pub(crate) unreported: u32,
+    /// There was nothing more to read just now, and nobody has acted on that yet.
+    pub(crate) ran_dry: bool,
     /// Bytes of which the machine knows.
     reported: u64,
     /// Plain bytes given to tungstenite so far, in total.
@@ -94,6 +96,7 @@ impl<S: Read + Write> Session<S> {
             conn,
             ws,
             unreported: 0,
+            ran_dry: false,
             reported: read,
             given,
             pongs: Backlog::default(),
@@ -140,13 +143,18 @@ impl<S: Read + Write> Session<S> {
         self.unflushed && self.ws.get_ref().wire().write_blocked
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(&mut self) -> Heard {
         match self.ws.read() {
-            Ok(frame @ (Frame::Text(_) | Frame::Binary(_))) if self.decoder.is_some() => {
-                self.decode(frame)
-            }
-            Ok(frame) => Heard::Frame(frame),
+            Ok(frame) if self.decoder.is_none() => Heard::Frame(frame),
+            other => self.heard(other),
+        }
+    }
+
+    #[inline(never)]
+    fn heard(&mut self, read: Result<Frame, Error>) -> Heard {
+        match read {
+            Ok(frame) => self.decode(frame),
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 match self.ws.get_mut().wire_mut().write_error() {
                     // All that the peer said before it went away has been read.

@@ -14,8 +14,9 @@ use tokio::task::JoinHandle;
 use crate::in_place::InPlace;
 use crate::sender::Sender;
 
-/// Events that are handed over at once, so that the application is woken once for them.
-const BATCH: usize = 64;
+/// Events that are handed over at once, so that the application is woken once for them: about as many as one
+/// large read brings.
+const BATCH: usize = 512;
 
 /// A client in a task of its own: pings are answered and silence is noticed while the application
 /// does something else.

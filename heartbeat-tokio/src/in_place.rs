@@ -153,7 +153,21 @@ impl InPlace {
     }
 
     /// The next event. Registers the task for whatever comes first.
+    #[inline]
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if self.events < EVENTS_PER_BUDGET
+            && !self.waited
+            && let Some((conn, message)) = self.engine.message(&self.clock)
+        {
+            self.events += 1;
+            return Poll::Ready(Some(Event::Message { conn, message }));
+        }
+        self.poll_turn(cx)
+    }
+
+    /// The same, where it is more than one message of many.
+    #[inline(never)]
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         if self.events >= EVENTS_PER_BUDGET {
             ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
             self.events = 0;

@@ -33,9 +33,9 @@ impl JsonType {
 
 impl Dialect for JsonType {
     fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
-        // Most data have neither letter: one search, and nothing else is prepared for.
+        // Most data have neither letter: one look at them, and nothing else is prepared for.
         let bytes = text.as_bytes();
-        if bytes.len() > Self::MAX_LEN || memchr::memchr2(b'g', b'\\', bytes).is_none() {
+        if bytes.len() > Self::MAX_LEN || !has_rare_letter(bytes) {
             return Class::Data;
         }
         classify_likely(text)
@@ -44,6 +44,27 @@ impl Dialect for JsonType {
     fn classify_binary<'a>(&self, _: &'a [u8]) -> Class<'a> {
         Class::Data
     }
+}
+
+/// Whether there is a `g` or a backslash. Written so that a compiler makes vector instructions of it: for
+/// 150 bytes that is a third less than `memchr2` with its calls.
+#[inline]
+fn has_rare_letter(text: &[u8]) -> bool {
+    const LANES: usize = 32;
+    let Some(last) = text.last_chunk::<LANES>() else {
+        return text.iter().any(|byte| matches!(byte, b'g' | b'\\'));
+    };
+    // Zero in the lanes where one of them stood.
+    let mut least = [u8::MAX; LANES];
+    let mut look = |lanes: &[u8; LANES]| {
+        for (least, byte) in least.iter_mut().zip(lanes) {
+            *least = (*least).min((byte ^ b'g').min(byte ^ b'\\'));
+        }
+    };
+    text.as_chunks().0.iter().for_each(&mut look);
+    // Again with some that were seen, rather than the rest one by one.
+    look(last);
+    least.iter().fold(false, |found, byte| found | (*byte == 0))
 }
 
 /// For a text with a letter of the word.

@@ -296,7 +296,6 @@ impl<S: Read + Write> Engine<S> {
     }
 
     /// Goes on until something is to be told, dialled or waited for.
-    #[inline]
     pub fn turn(&mut self, clock: &impl Clock) -> Turn {
         let mut unheard = 0;
         loop {

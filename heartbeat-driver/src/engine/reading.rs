@@ -16,8 +16,47 @@ use crate::options::SharedDialect;
 use crate::session::Heard;
 
 impl<S: Read + Write> Engine<S> {
+    /// The next message, where it is there already and nothing else comes before it. `None` says only that
+    /// it is for [`turn`](Self::turn) to go on.
+    ///
+    /// The short way of what a busy connection does all the time: no rule is in here that is not in `turn`,
+    /// and a client is right without it.
     // Always: what is read is then made where it is wanted, not moved there.
     #[inline(always)]
+    pub fn message(&mut self, clock: &impl Clock) -> Option<(ConnId, Message)> {
+        let is_busy = !self.events.is_empty() || self.dial.is_some() || self.outbox.is_pending();
+        let Link::Open(session) = &mut self.link else {
+            return None;
+        };
+        let has_more_to_do = self.paused | self.opening | self.tracks | self.ended;
+        if is_busy || has_more_to_do || session.holds_reading() {
+            return None;
+        }
+        let conn = session.conn;
+        match session.read() {
+            Heard::Frame(Frame::Text(text))
+                if matches!(self.options.dialect.classify_text(&text), Class::Data) =>
+            {
+                session.unreported += 1;
+                if session.unreported >= BURST {
+                    self.settle(clock.now());
+                }
+                Some((conn, Message::Text(text)))
+            }
+            Heard::Dry => {
+                session.ran_dry = true;
+                None
+            }
+            heard => {
+                if let ReadOn::Message(event) = self.heard(conn, heard, clock) {
+                    // Before what it has brought about, as in a turn.
+                    self.events.push_front(event);
+                }
+                None
+            }
+        }
+    }
+
     pub(super) fn read(&mut self, clock: &impl Clock) -> ReadOn {
         let reads = self.reads();
         let session = match &mut self.link {
@@ -26,8 +65,17 @@ impl<S: Read + Write> Engine<S> {
             Link::Preparing { .. } => return self.prepare(clock),
             Link::Open(_) | Link::Down | Link::Dialing { .. } => return ReadOn::Dry,
         };
+        if std::mem::take(&mut session.ran_dry) {
+            return ReadOn::Dry;
+        }
         let conn = session.conn;
-        let message = match session.read() {
+        let heard = session.read();
+        self.heard(conn, heard, clock)
+    }
+
+    #[inline(never)]
+    fn heard(&mut self, conn: ConnId, heard: Heard, clock: &impl Clock) -> ReadOn {
+        let message = match heard {
             Heard::Frame(Frame::Text(text)) => {
                 if self.tracks {
                     self.options.dialect.track(&text, &mut self.tracked);
@@ -56,15 +104,16 @@ impl<S: Read + Write> Engine<S> {
             Heard::Dry => return ReadOn::Dry,
             rare => return self.rare(conn, rare, clock),
         };
-        session.unreported += 1;
-        if session.unreported >= BURST {
-            self.settle(clock.now());
+        if let Link::Open(session) = &mut self.link {
+            session.unreported += 1;
+            if session.unreported >= BURST {
+                self.settle(clock.now());
+            }
         }
         self.deliver(conn, message, clock)
     }
 
     /// Control frames and ends.
-    #[inline(never)]
     fn rare(&mut self, conn: ConnId, heard: Heard, clock: &impl Clock) -> ReadOn {
         match heard {
             Heard::Ended(cause, detail) => self.lost(conn, cause, detail, clock.now()),
@@ -89,7 +138,6 @@ impl<S: Read + Write> Engine<S> {
         ReadOn::Again
     }
 
-    #[inline]
     fn deliver(&mut self, conn: ConnId, message: Message, clock: &impl Clock) -> ReadOn {
         if self.paused | self.opening {
             return self.deliver_with_care(conn, message, clock);
@@ -97,7 +145,6 @@ impl<S: Read + Write> Engine<S> {
         ReadOn::Message(Event::Message { conn, message })
     }
 
-    #[cold]
     fn deliver_with_care(&mut self, conn: ConnId, message: Message, clock: &impl Clock) -> ReadOn {
         if self.paused {
             // Closing: the end of what the peer says is waited for, and there is no room for the rest.

@@ -87,8 +87,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
                 self.text(conn, text)
             }
             Some(Frame::Binary(bytes)) => {
-                let dialect = Arc::clone(&self.dialect);
-                let class = dialect.classify_binary(bytes);
+                let class = self.dialect.classify_binary(bytes);
                 self.classified(conn, class, Received::Binary(bytes))
             }
             Some(Frame::Ping(payload)) => self.heartbeat(conn, Received::Ping(payload)),
@@ -108,14 +107,14 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
 
     /// True if the application gets it. Where a service joins messages, each is one to the machine.
     pub(super) fn text(&mut self, conn: ConnId, text: &str) -> bool {
+        let class = self.dialect.classify_text(text);
+        if matches!(class, Class::Data) {
+            return self.classified(conn, class, Received::Data);
+        }
         let dialect = Arc::clone(&self.dialect);
-        let class = dialect.classify_text(text);
         let Some(separator) = dialect.separator() else {
             return self.classified(conn, class, Received::Text(text));
         };
-        if class == Class::Data {
-            return self.classified(conn, class, Received::Data);
-        }
         let records = text.strip_suffix(separator).unwrap_or(text);
         let mut data = false;
         for record in records.split(separator).take(BURST as usize) {
