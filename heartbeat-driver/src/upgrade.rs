@@ -107,7 +107,7 @@ impl<S: Read + Write> Upgrade<S> {
             },
             _ => refusal,
         })?;
-        let Some((response, rest)) = answer else {
+        let Some((response, mut rest)) = answer else {
             return Ok(Progress::Waits);
         };
         if let (301 | 302 | 303 | 307 | 308, Some(location)) =
@@ -123,11 +123,13 @@ impl<S: Read + Write> Upgrade<S> {
         let Some(stream) = self.stream.take() else {
             return Ok(Progress::Waits);
         };
-        let config = Some(websocket_config(options));
+        let config = websocket_config(options);
         let ws = if rest.is_empty() {
-            WebSocket::from_raw_socket(stream, Role::Client, config)
+            WebSocket::from_raw_socket(stream, Role::Client, Some(config))
         } else {
-            WebSocket::from_partially_read(stream, rest, Role::Client, config)
+            // `bytes` makes later buffers as large as the first: a small one now would be one for each message.
+            rest.reserve(config.read_buffer_size);
+            WebSocket::from_partially_read(stream, rest, Role::Client, Some(config))
         };
         Ok(Progress::Done(Box::new(ws), response.for_users()))
     }
