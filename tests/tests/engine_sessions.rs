@@ -251,7 +251,7 @@ fn a_panic_in_on_connect_gives_up_and_hands_back_what_was_held() {
     let (_ws, words) = rig.connect(0, 4096);
     let told = [
         "connected",
-        "session refused",
+        "session refused (on_connect panicked)",
         "gave up: session refused",
         "stopped, 1 unsent",
     ];
