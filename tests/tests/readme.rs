@@ -1,11 +1,21 @@
 //! The translation says the same as the README: the same commands, code, links and sections, in the same order. And what
 //! the README points at is there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 const ORIGINAL: &str = include_str!("../../README.md");
 const CHINESE: &str = include_str!("../../README.zh-CN.md");
+
+const OURS: [&str; 4] = [
+    "tokio-task",
+    "tokio-in-place",
+    "blocking-thread",
+    "blocking-in-place",
+];
 
 /// What no translation changes: code blocks, code in lines, targets of links, the levels of headings, the
 /// number of cells of a table's row.
@@ -80,4 +90,40 @@ fn each_file_that_the_readme_points_at_is_there() {
             assert!(fs::exists(root.join(target)).expect("readable"), "{target}");
         }
     }
+}
+
+/// Of the clients that are not ours, per case: how many failed, and how many took part.
+fn course() -> BTreeMap<String, (u32, u32)> {
+    let mut cases = BTreeMap::new();
+    for line in include_str!("../../docs/torture.json").lines() {
+        let row: Value = serde_json::from_str(line).expect("JSON");
+        let [case, client] = ["case", "client"].map(|key| row[key].as_str().expect("a name"));
+        let [passed, trials] = ["passed", "trials"].map(|key| row[key].as_u64().expect("a number"));
+        if trials > 0 && !OURS.contains(&client) {
+            let (failed, all) = cases.entry(case.to_owned()).or_insert((0, 0));
+            *failed += u32::from(passed < trials);
+            *all += 1;
+        }
+    }
+    cases
+}
+
+#[test]
+fn what_the_readme_says_of_other_clients_is_what_the_course_has_measured() {
+    let course = course();
+    let cells = |text: &'static str| text.lines().filter_map(|line| line.split('|').nth(3));
+    let mut told = 0;
+    for (one, other) in cells(ORIGINAL).zip(cells(CHINESE)) {
+        if !one.trim().starts_with('T') {
+            continue;
+        }
+        for (one, other) in one.split(',').zip(other.split('，')) {
+            let case = one.trim().split(':').next().expect("a case");
+            let (failed, all) = course[case];
+            assert_eq!(one.trim(), format!("{case}: {failed} of {all} fail"));
+            assert_eq!(other.trim(), format!("{case}：{all} 个中 {failed} 个失败"));
+            told += 1;
+        }
+    }
+    assert!(told > 10, "{told}");
 }
