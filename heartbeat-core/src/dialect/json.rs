@@ -342,4 +342,21 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn plain_bytes_are_those_before_the_first_quote_backslash_or_control_character() {
+        let is_plain = |byte: &u8| !matches!(byte, 0..b' ' | b'"' | b'\\');
+        for filler in [b' ', b'!', b'#', b'a', 0x7f, 0x80, 0xa0, 0xa2, 0xdc, 0xff] {
+            for (byte, at, behind) in (0..=u8::MAX)
+                .flat_map(|byte| (0..8).map(move |at| (byte, at)))
+                .flat_map(|(byte, at)| [filler, 0, b'"', b'\\'].map(|behind| (byte, at, behind)))
+            {
+                let mut bytes = [filler; 8];
+                bytes[at..].fill(behind);
+                bytes[at] = byte;
+                let count = bytes.iter().take_while(|byte| is_plain(byte)).count();
+                assert_eq!(plain_bytes(bytes), count, "{bytes:x?}");
+            }
+        }
+    }
 }

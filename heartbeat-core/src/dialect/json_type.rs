@@ -158,6 +158,42 @@ mod tests {
     }
 
     #[test]
+    fn most_data_with_a_letter_of_the_word_are_not_walked_over() {
+        for text in [
+            r#"{"e":"trade","msg":"nothing of it"}"#,
+            r#"{"big":1,"long":2}"#,
+            r#"{"a":"pinging","b":"ping pong","c":"xping"}"#,
+            r#"{"type":pin"g"}"#,
+            r#"{"type":"ping}"#,
+            r#"{"path":"C:\\dir\n"}"#,
+            r#"["type","ping"]"#,
+            r#" "ping""#,
+            "g",
+            "\\",
+        ] {
+            assert!(!may_be_ping(text.as_bytes()), "{text}");
+        }
+        // These have to be.
+        for text in [r#" {"x":"ping"}"#, r#"{"\u0078":1}"#] {
+            assert!(may_be_ping(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_letter_of_the_word_or_a_backslash_is_seen_wherever_it_stands() {
+        for len in [0, 1, 31, 32, 33, 64, 70] {
+            let data = alloc::vec![b'f'; len];
+            assert!(!has_rare_letter(&data), "{len} bytes");
+            for (at, byte) in (0..len).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte))) {
+                let mut text = data.clone();
+                text[at] = byte;
+                let expected = matches!(byte, b'g' | b'\\');
+                assert_eq!(has_rare_letter(&text), expected, "{byte} at {at} of {len}");
+            }
+        }
+    }
+
+    #[test]
     fn a_bottomless_nesting_costs_bounded_stack() {
         let mut text = alloc::string::String::from(r#"{"type":"ping","a":"#);
         text.extend(core::iter::repeat_n('[', JsonType::MAX_LEN - text.len()));

@@ -155,8 +155,8 @@ fn share(rules: &[Vec<Piece>], members: &[usize]) -> Option<Shared> {
                 let has_all = others.iter().all(|other| {
                     let holders = || rules[*other].iter().filter(|p| contains(&p.text, text));
                     is_value &= holders().any(|holder| holder.is_value);
-                    let value = holders().find(|p| p.text.len() == text.len() && p.value.is_some());
-                    match value.and_then(|piece| piece.value.clone()) {
+                    // Where there are values, the text is a whole key, quotes and all, and so is each holder.
+                    match holders().find_map(|piece| piece.value.clone()) {
                         Some(value) if !values.is_empty() => values.push(value),
                         _ => values.clear(),
                     }

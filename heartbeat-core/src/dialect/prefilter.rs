@@ -234,7 +234,7 @@ impl Needle {
 /// As few passes as possible: one, if two letters are enough for all.
 fn passes(pieces: &[Shared]) -> Vec<Pass> {
     let letters: Vec<u8> = (0..=u8::MAX)
-        .filter(|letter| *letter != b'\\' && pieces.iter().any(|piece| piece.text.contains(letter)))
+        .filter(|letter| pieces.iter().any(|piece| piece.text.contains(letter)))
         .collect();
     let mut pairs: Vec<(u8, u8)> = Vec::new();
     for one in &letters {
@@ -299,3 +299,6 @@ fn frequency(byte: u8) -> usize {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,9 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::string::{String, ToString};
+
     use super::*;
 
     fn scan(text: &str) -> Option<[Option<&str>; 4]> {
@@ -151,6 +154,22 @@ mod tests {
             scan(r#"{"1": {"x": 5}}"#),
             Some([None, None, None, Some("5")])
         );
+    }
+
+    #[test]
+    fn each_step_of_the_paths_is_there_once() {
+        let mut paths = Paths::default();
+        for path in ["/a/b", "/a/c", "/d/e", "/d/e/f", "/a"] {
+            paths.add(Path::parse(path).unwrap());
+        }
+        fn shown(nodes: &[Node]) -> String {
+            let one = |node: &Node| match &*node.children {
+                [] => node.token.key.to_string(),
+                children => format!("{}({})", node.token.key, shown(children)),
+            };
+            nodes.iter().map(one).collect::<Vec<_>>().join(" ")
+        }
+        assert_eq!(shown(&paths.roots), "a(b c) d(e(f))");
     }
 
     #[test]
