@@ -210,6 +210,42 @@ const REFUSALS: &[(&str, &str)] = &[
         r#"{"rules": [{"json": {"/op": "ping"}, "beat": true}, {"json": {"/op": "ping", "/x": 1}, "pong": true}]}"#,
         "`rules[1]` can never match: rules[0] comes first",
     ),
+    (
+        r#"{"rules": [{"text": "a", "beat": true}, {"text": "a", "pong": true}]}"#,
+        "`rules[1]` can never match: rules[0] comes first",
+    ),
+    (
+        r#"{"rules": [{"bytes": "00", "beat": true}, {"bytes": "00", "pong": true}]}"#,
+        "`rules[1]` can never match: rules[0] comes first",
+    ),
+    (
+        r#"{"rules": [{"prefix": "a", "beat": true}, {"prefix": "ab", "rest": "digits", "pong": true}]}"#,
+        "`rules[1]` can never match: rules[0] comes first",
+    ),
+    (
+        r#"{"rules": [{"prefix": "a", "beat": true}, {"prefix": "a", "json": {"/b": 1}, "pong": true}]}"#,
+        "`rules[1]` can never match: rules[0] comes first",
+    ),
+    (
+        r#"{"max_len": 0}"#,
+        "`max_len` is 0: expected a whole number from 1 to 65535",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "reply": {"bytes": "00", "text": "b"}}]}"#,
+        "`rules[0].reply` is {\"bytes\":\"00\",\"text\":\"b\"}: expected a text, or",
+    ),
+    (
+        r#"{"rules": [{"json": {"/a": 1}, "reply": "${rest}"}]}"#,
+        "`rules[0].reply`: the placeholder ${rest} needs a rule with a prefix",
+    ),
+    (
+        r#"{"rules": [{"json": {"/a": 1}, "hello": {"ping": {"ms": []}}}]}"#,
+        "`rules[0].hello.ping.ms` is []: expected a path or an array of paths",
+    ),
+    (
+        r#"{"close_codes": {"4005-4004": "never"}}"#,
+        "`close_codes.4005-4004` is 4005-4004: expected a code from 4000 to 4999, or a range of them",
+    ),
 ];
 
 #[test]
@@ -439,7 +475,10 @@ fn what_is_built_in_rust_is_what_the_same_json_says() {
         "close_codes": {"4004": "never", "4005": "refresh", "4006": "backoff"},
         "track": {"seq": {"path": "/s", "initial": "null"}, "sn": {"path": "/sn"}}
     }"#;
-    assert_eq!(built.build(), Description::from_json(json));
+    assert_eq!(
+        built.build().expect("what the builder made"),
+        Description::from_json(json).expect("a description")
+    );
 
     for (built, json) in [
         (

@@ -217,6 +217,106 @@ fn telling_data_and_heartbeats_allocates_nothing() {
     }
 }
 
+/// A description of a few rules about the same few keys, some of which JSON writes in more than one way.
+fn described() -> impl Strategy<Value = Value> {
+    let path = prop::sample::select(vec![
+        "/a",
+        "/op",
+        "/op/a",
+        "/a/op",
+        "/opcode",
+        "/0",
+        "/1/op",
+        "/~1x~1path",
+        "/quo\"ted",
+        "/back\\slash",
+        "/\n\t",
+        "/é",
+        "/",
+    ]);
+    let test = prop::sample::select(
+        [
+            r#""ping""#,
+            r#""pong""#,
+            r#""pusher:ping""#,
+            r#""pusher:pong""#,
+            r#""/\\/""#,
+            r#""a/b\nc\"d\\e""#,
+            r#""""#,
+            "1",
+            "10",
+            "null",
+            r#"{"exists": true}"#,
+            r#"{"exists": false}"#,
+            r#"{"is": "string"}"#,
+        ]
+        .map(|test| serde_json::from_str::<Value>(test).expect(test))
+        .to_vec(),
+    );
+    let rule = prop::collection::btree_map(path, test, 1..3)
+        .prop_map(|conditions| serde_json::json!({"json": conditions, "beat": true}));
+    let other = prop::sample::select(vec![
+        serde_json::json!({"text": "\\", "reply": "b"}),
+        serde_json::json!({"prefix": "[", "rest": "digits", "pong": true}),
+    ]);
+    let separator = prop::sample::select(vec![None, None, Some("\\\\"), Some("\n"), Some("|")]);
+    let rules = (prop::collection::vec(rule, 1..7), prop::option::of(other));
+    (rules, separator).prop_map(|((mut rules, other), separator)| {
+        rules.extend(other);
+        match separator {
+            None => serde_json::json!({ "rules": rules }),
+            Some(separator) => serde_json::json!({"rules": rules, "separator": separator}),
+        }
+    })
+}
+
+/// A text that a rule matches, or nearly.
+fn meant_for(rule: &Value) -> String {
+    let Some(conditions) = rule["json"].as_object() else {
+        return rule["text"].as_str().unwrap_or("[1").into();
+    };
+    let mut message = Value::Null;
+    for (path, test) in conditions {
+        let value = match test {
+            Value::Object(test) if test.get("exists") == Some(&Value::Bool(false)) => continue,
+            Value::Object(_) => "x".into(),
+            value => value.clone(),
+        };
+        let mut place = &mut message;
+        for step in path[1..].split('/') {
+            if !place.is_object() {
+                *place = serde_json::json!({});
+            }
+            place = &mut place[step.replace("~1", "/")];
+        }
+        *place = value;
+    }
+    message.to_string()
+}
+
+proptest! {
+    #[test]
+    fn a_message_is_told_alike_by_any_description(
+        source in described(), at in any::<prop::sample::Index>(), before in prop::option::of("[a-z]"),
+        slash in any::<bool>(), changes in prop::collection::vec(change(), 0..3)
+    ) {
+        // What is unreachable is refused.
+        let Ok(description) = Description::from_value(&source) else { return Ok(()) };
+        let rules = source["rules"].as_array().expect("rules");
+        let mut text = meant_for(at.get(rules));
+        if slash {
+            text = text.replace('/', "\\/");
+        }
+        for change in &changes {
+            text = changed(&text, change);
+        }
+        if let (Some(before), Some(separator)) = (before, source["separator"].as_str()) {
+            text = before + separator + &text;
+        }
+        crate::plain::agree(&source.to_string(), &description, &source, &text);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 

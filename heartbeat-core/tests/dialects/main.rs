@@ -5,6 +5,7 @@ mod catalogue;
 mod custom_dialect;
 mod description;
 mod differential;
+mod edges;
 mod lent;
 #[path = "../plain/mod.rs"]
 mod plain;
