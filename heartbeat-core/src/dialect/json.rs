@@ -25,8 +25,10 @@ pub(super) struct Key<'a> {
 impl Key<'_> {
     #[inline]
     pub(super) fn is(self, expected: &str) -> bool {
-        self.inside == expected
-            || (self.is_escaped && super::raw::characters(self.inside).eq(expected.chars()))
+        match self.is_escaped {
+            false => self.inside == expected,
+            true => super::raw::characters(self.inside).eq(expected.chars()),
+        }
     }
 }
 

@@ -13,8 +13,9 @@ pub(super) fn unquoted(raw: &str) -> Option<&str> {
 
 /// Whether a raw JSON value is the string `expected`.
 pub(super) fn is_string(raw: &str, expected: &str) -> bool {
-    unquoted(raw).is_some_and(|inside| {
-        inside == expected || (inside.contains('\\') && characters(inside).eq(expected.chars()))
+    unquoted(raw).is_some_and(|inside| match inside.contains('\\') {
+        false => inside == expected,
+        true => characters(inside).eq(expected.chars()),
     })
 }
 
@@ -98,6 +99,8 @@ mod tests {
             assert_eq!(characters(unquoted(raw).unwrap()).collect::<String>(), text);
             assert!(!is_string(raw, "other"));
         }
+        // What is written with an escape is not what it looks like.
+        assert!(!is_string(r#""a\/b""#, r"a\/b"));
         for other in ["1", "null", "{}", "ping", "\""] {
             assert!(!is_string(other, other), "{other}");
         }

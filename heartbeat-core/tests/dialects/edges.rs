@@ -99,6 +99,12 @@ const RULES: &[(&str, &str, &str)] = &[
         r#"{"a":2}"#,
         "pong",
     ),
+    // An escape is what it stands for, and not what it looks like.
+    (
+        r#"{"json": {"/a\\~1b": 1}, "beat": true}, {"json": {"/c": "d\\/e"}, "beat": true}"#,
+        r#"{"a\/b":1,"c":"d\/e"}"#,
+        "data",
+    ),
     // `${rest}` needs a prefix, and JSON may follow it.
     (
         r#"{"prefix": "0", "json": {"/a": 1}, "reply": "${rest}"}"#,
