@@ -197,6 +197,22 @@ fn a_write_that_fails_while_nothing_is_read_is_told_with_its_error() {
     assert_eq!(rig.turn(17 * S)[0], "the last words");
 }
 
+/// The application has stopped the client and takes nothing: what there is no room for is left out, and so is all
+/// that comes behind it. Never one from the middle.
+#[test]
+fn while_closing_nothing_is_told_behind_what_was_left_out() {
+    let mut rig = Rig::new(options(""));
+    rig.turn(0);
+    let (mut ws, _) = rig.connect(0, 4096);
+    rig.engine.pause_reading(&At(S));
+    rig.engine.outbox().stop();
+    ws.send(Message::text("left out")).expect("room");
+    assert!(rig.turn(S).is_empty());
+    rig.engine.resume_reading(&At(S));
+    ws.send(Message::text("behind it")).expect("room");
+    assert!(rig.turn(S).is_empty());
+}
+
 /// The gap runs from the last ready session to the next one, whatever lies in between.
 #[test]
 fn a_session_that_fails_in_between_is_part_of_the_same_gap() {

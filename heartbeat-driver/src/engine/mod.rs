@@ -70,6 +70,8 @@ pub struct Engine<S: Read + Write> {
     /// Keeps a dial until its turn in a shared budget has come.
     gate: Gate,
     paused: bool,
+    /// While closing, a message came for which the application had no room.
+    left_out: bool,
     ended: bool,
     /// The application's `on_connect` has yet to say that the session is ready.
     opening: bool,
@@ -167,6 +169,7 @@ impl<S: Read + Write> Engine<S> {
             dial: None,
             gate,
             paused: false,
+            left_out: false,
             ended: false,
             opening: false,
             attempt: Attempt {

@@ -28,7 +28,7 @@ impl<S: Read + Write> Engine<S> {
         let Link::Open(session) = &mut self.link else {
             return None;
         };
-        let has_more_to_do = self.paused | self.opening | self.tracks | self.ended;
+        let has_more_to_do = self.paused | self.opening | self.tracks | self.ended | self.left_out;
         if is_busy || has_more_to_do || session.holds_reading() {
             return None;
         }
@@ -139,15 +139,17 @@ impl<S: Read + Write> Engine<S> {
     }
 
     fn deliver(&mut self, conn: ConnId, message: Message, clock: &impl Clock) -> ReadOn {
-        if self.paused | self.opening {
+        if self.paused | self.opening | self.left_out {
             return self.deliver_with_care(conn, message, clock);
         }
         ReadOn::Message(Event::Message { conn, message })
     }
 
     fn deliver_with_care(&mut self, conn: ConnId, message: Message, clock: &impl Clock) -> ReadOn {
-        if self.paused {
-            // Closing: the end of what the peer says is waited for, and there is no room for the rest.
+        if self.paused | self.left_out {
+            // Closing: the end of what the peer says is waited for, and there is no room for the rest. Nor is
+            // anything told that comes behind it.
+            self.left_out = true;
             return ReadOn::Again;
         }
         let now = clock.now();

@@ -279,10 +279,10 @@ fn an_application_may_refuse_a_connection_at_any_time(case: Case) {
 fn until_the_session_is_ready_messages_are_refused(case: Case) {
     let server = Server::start();
     let mut client = case.start(server.options(PROMPT).session_by_application());
-    thread::scope(|scope| {
+    let _open = thread::scope(|scope| {
         let upgrade = scope.spawn(|| server.upgrade());
         client.until_connected();
-        upgrade.join().expect("no panic");
+        upgrade.join().expect("no panic")
     });
     let refusal = client.sender().try_send("order").expect_err("not ready");
     assert_eq!(
