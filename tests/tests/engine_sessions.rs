@@ -197,6 +197,21 @@ fn a_write_that_fails_while_nothing_is_read_is_told_with_its_error() {
     assert_eq!(rig.turn(17 * S)[0], "the last words");
 }
 
+/// That the socket had run dry is no news any more when the application comes back from an event.
+#[test]
+fn what_arrives_while_an_event_is_handled_is_heard_before_a_verdict() {
+    let mut rig = Rig::new(options(""));
+    rig.turn(0);
+    let (mut ws, _) = rig.connect(0, 4096);
+    assert!(rig.engine.message(&At(S)).is_none());
+    rig.engine.outbox().kick();
+    let Turn::Event(Event::PingSent { .. }) = rig.engine.turn(&At(S)) else {
+        panic!("a kick asks");
+    };
+    ws.send(Message::text("alive")).expect("room");
+    assert_eq!(rig.turn(900 * S), ["alive"]);
+}
+
 /// The application has stopped the client and takes nothing: what there is no room for is left out, and so is all
 /// that comes behind it. Never one from the middle.
 #[test]

@@ -301,6 +301,11 @@ impl<S: Read + Write> Engine<S> {
     /// Goes on until something is to be told, dialled or waited for.
     pub fn turn(&mut self, clock: &impl Clock) -> Turn {
         let mut unheard = 0;
+        // Good for this turn alone: who takes an event first may come back much later.
+        let mut ran_dry = match &mut self.link {
+            Link::Open(session) => std::mem::take(&mut session.ran_dry),
+            _ => false,
+        };
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Turn::Event(event);
@@ -317,7 +322,12 @@ impl<S: Read + Write> Engine<S> {
                 self.obey(clock.now());
                 continue;
             }
-            match self.read(clock) {
+            let read = if std::mem::take(&mut ran_dry) {
+                ReadOn::Dry
+            } else {
+                self.read(clock)
+            };
+            match read {
                 ReadOn::Message(event) => return Turn::Event(event),
                 ReadOn::Again if unheard < BURST => {
                     unheard += 1;

@@ -29,7 +29,7 @@ impl<S: Read + Write> Engine<S> {
             return None;
         };
         let has_more_to_do = self.paused | self.opening | self.tracks | self.ended | self.left_out;
-        if is_busy || has_more_to_do || session.holds_reading() {
+        if is_busy || has_more_to_do | session.ran_dry || session.holds_reading() {
             return None;
         }
         let conn = session.conn;
@@ -37,10 +37,7 @@ impl<S: Read + Write> Engine<S> {
             Heard::Frame(Frame::Text(text))
                 if matches!(self.options.dialect.classify_text(&text), Class::Data) =>
             {
-                session.unreported += 1;
-                if session.unreported >= BURST {
-                    self.settle(clock.now());
-                }
+                self.count_data(clock);
                 Some((conn, Message::Text(text)))
             }
             Heard::Dry => {
@@ -65,9 +62,6 @@ impl<S: Read + Write> Engine<S> {
             Link::Preparing { .. } => return self.prepare(clock),
             Link::Open(_) | Link::Down | Link::Dialing { .. } => return ReadOn::Dry,
         };
-        if std::mem::take(&mut session.ran_dry) {
-            return ReadOn::Dry;
-        }
         let conn = session.conn;
         let heard = session.read();
         self.heard(conn, heard, clock)
@@ -104,13 +98,19 @@ impl<S: Read + Write> Engine<S> {
             Heard::Dry => return ReadOn::Dry,
             rare => return self.rare(conn, rare, clock),
         };
+        self.count_data(clock);
+        self.deliver(conn, message, clock)
+    }
+
+    /// One more message of data: the machine is told of many at once.
+    #[inline(always)]
+    fn count_data(&mut self, clock: &impl Clock) {
         if let Link::Open(session) = &mut self.link {
             session.unreported += 1;
             if session.unreported >= BURST {
                 self.settle(clock.now());
             }
         }
-        self.deliver(conn, message, clock)
     }
 
     /// Control frames and ends.
