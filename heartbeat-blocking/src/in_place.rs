@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_driver::core::{Config, Heartbeat, Instant};
-use heartbeat_driver::{Board, ClientStats, Engine, Event, Options, SharedDialect, Turn, Unsent};
+use heartbeat_driver::{
+    Board, ClientStats, Engine, Event, Message, Options, SendError, SharedDialect, Turn, Unsent,
+};
 
 use crate::error::{RecvTimeoutError, StartError};
 use crate::net::Net;
@@ -68,6 +70,8 @@ impl<R: Reactor> InPlace<R> {
             Box::new(|| {}),
         )?;
         let sender = Sender::new(Arc::clone(engine.outbox()));
+        // Not resting until it waits: a sender in the same thread need not wake it.
+        engine.outbox().rise();
         Ok(Self {
             engine,
             reactor,
@@ -88,6 +92,19 @@ impl<R: Reactor> InPlace<R> {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
         let deadline = self.reactor.now().saturating_add(timeout);
         self.recv_until(Some(deadline))
+    }
+
+    /// Hands a message over and writes it at once, as far as the socket takes it; the rest goes out while the
+    /// client is driven. The shortest way to send one message: for many at once, [`Sender::try_send`] each
+    /// and drive the client then, and they share their writes.
+    ///
+    /// What was accepted is written or handed back, as with [`Sender`], and behind what waits in there.
+    ///
+    /// # Errors
+    /// [`SendError`] hands the message back; [`Refusal::Full`](crate::Refusal::Full) if too much waits already.
+    #[inline]
+    pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.engine.try_send(message.into())
     }
 
     /// A handle to send messages with, from any thread.
@@ -184,10 +201,14 @@ impl<R: Reactor> InPlace<R> {
 
     /// Waits until polling again makes sense, at most until `deadline`.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) {
-        // Only the first of several senders wakes the reactor, and that may have been before this turn.
-        if self.engine.outbox().is_pending() {
-            return;
+        let outbox = Arc::clone(self.engine.outbox());
+        if outbox.rest() {
+            self.wait_at_rest(deadline);
         }
+        outbox.rise();
+    }
+
+    fn wait_at_rest(&mut self, deadline: Option<Instant>) {
         let wake = self.engine.wake();
         let until = match (wake, deadline) {
             (Some(wake), Some(deadline)) => Some(wake.min(deadline)),

@@ -34,6 +34,8 @@ struct State {
     queue: VecDeque<Event>,
     /// No further event will come.
     ended: bool,
+    /// Threads that wait for events: to tell none of them is a system call.
+    receivers: usize,
 }
 
 /// So few events at once are a client's that is quiet.
@@ -92,7 +94,7 @@ impl Handoff {
 
     /// Passes a batch of events on, and says how much room is left.
     pub fn push(&self, batch: &mut VecDeque<Event>) -> Room {
-        let room = {
+        let (room, waited_for) = {
             let mut state = self.lock();
             if state.queue.is_empty() && batch.len() <= self.capacity {
                 std::mem::swap(&mut state.queue, batch);
@@ -102,10 +104,9 @@ impl Handoff {
                     state.queue.push_back(event);
                 }
             }
-            self.room(&state)
+            (self.room(&state), state.receivers > 0)
         };
-        self.arrived.notify_all();
-        (self.on_event)();
+        self.tell_arrived(waited_for);
         room
     }
 
@@ -128,8 +129,18 @@ impl Handoff {
 
     /// No further event will come.
     pub fn end(&self) {
-        self.lock().ended = true;
-        self.arrived.notify_all();
+        let waited_for = {
+            let mut state = self.lock();
+            state.ended = true;
+            state.receivers > 0
+        };
+        self.tell_arrived(waited_for);
+    }
+
+    fn tell_arrived(&self, waited_for: bool) {
+        if waited_for {
+            self.arrived.notify_all();
+        }
         (self.on_event)();
     }
 
@@ -148,6 +159,7 @@ impl Handoff {
     pub fn take_until(&self, batch: &mut VecDeque<Event>, deadline: Option<Instant>) -> bool {
         let more = {
             let mut state = self.lock();
+            state.receivers += 1;
             while state.queue.is_empty() && !state.ended {
                 state = match deadline {
                     None => self
@@ -166,6 +178,7 @@ impl Handoff {
                     }
                 };
             }
+            state.receivers -= 1;
             state.hand_over(batch);
             !state.ended
         };

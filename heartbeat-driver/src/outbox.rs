@@ -35,6 +35,8 @@ pub struct Outbox {
     pending: AtomicBool,
     /// A message waits that the present connection may take. Spares the engine the lock, too.
     ready_to_go: AtomicBool,
+    /// The engine is woken only while this is set: where it runs anyway, waking it is a system call in vain.
+    resting: AtomicBool,
     /// For threads that wait for room.
     room: Condvar,
     limits: Limits,
@@ -54,6 +56,8 @@ struct State {
     opening: Lane,
     queue: Lane,
     commands: Commands,
+    /// Threads that wait for room: to tell none of them is a system call, too.
+    senders: usize,
 }
 
 /// Which messages have somewhere to go.
@@ -91,6 +95,17 @@ pub(crate) struct Waiting {
     held: Instant,
     /// It belongs to its connection, and is not held when that ends.
     for_session: bool,
+}
+
+impl Waiting {
+    /// One that has just come, for whichever connection there is.
+    pub(crate) const fn now(message: Message) -> Self {
+        Self {
+            message,
+            held: Instant::NEVER,
+            for_session: false,
+        }
+    }
 }
 
 /// A message that was not accepted, handed back with the reason. `Debug` leaves the message out: it may
@@ -145,6 +160,7 @@ impl Outbox {
             state: Mutex::default(),
             pending: AtomicBool::new(false),
             ready_to_go: AtomicBool::new(false),
+            resting: AtomicBool::new(true),
             room: Condvar::new(),
             limits,
             wake_engine,
@@ -222,7 +238,8 @@ impl Outbox {
     pub fn send_timeout(&self, message: Message, timeout: Duration) -> Result<(), SendError> {
         let mut rejected = None;
         let mut message = Some(message);
-        let state = self.lock();
+        let mut state = self.lock();
+        state.senders += 1;
         let offer = |state: &mut State| match message.take().map(|message| {
             let accepted = state.accept(message, &self.limits);
             self.note(state);
@@ -242,7 +259,9 @@ impl Outbox {
             Some(Ok(())) | None => false,
         };
         let waited = self.room.wait_timeout_while(state, timeout, offer);
-        drop(waited);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.senders -= 1;
+        drop(state);
         match (rejected, message) {
             (Some(error), _) => Err(error),
             (None, Some(message)) => Err(SendError {
@@ -264,25 +283,28 @@ impl Outbox {
 
     /// No connection is wanted any more. What was accepted is still written.
     pub fn stop(&self) {
-        {
+        let waited_for = {
             let mut state = self.lock();
             state.commands.stop = true;
             state.ended = true;
-        }
+            state.senders > 0
+        };
         self.notify_engine();
-        self.tell_room();
+        self.tell_room(waited_for);
     }
 
     pub(crate) fn notify_engine(&self) {
         // Whoever set it first has woken the engine, which does not rest before it has looked: one wake-up
         // for a whole burst.
-        if !self.pending.swap(true, Ordering::AcqRel) {
+        if !self.pending.swap(true, Ordering::AcqRel) && self.resting.load(Ordering::Acquire) {
             (self.wake_engine)();
         }
     }
 
-    fn tell_room(&self) {
-        self.room.notify_all();
+    fn tell_room(&self, waited_for: bool) {
+        if waited_for {
+            self.room.notify_all();
+        }
         (self.on_room)();
     }
 
@@ -328,6 +350,27 @@ impl Outbox {
         self.pending.load(Ordering::Acquire)
     }
 
+    /// Nothing waits here that would go out before a message that comes now, and no command.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.is_pending() && !self.ready_to_go.load(Ordering::Acquire)
+    }
+
+    /// The engine is about to wait, and must be woken from now on. False if it should not wait: something
+    /// is there already.
+    ///
+    /// For an adapter whose waking costs something. It says [`rise`](Self::rise) after each wait; one that
+    /// says neither is always woken.
+    pub fn rest(&self) -> bool {
+        self.resting.store(true, Ordering::Relaxed);
+        // An exchange: who sets `pending` after it sees `resting`, and what was set before it is seen here.
+        !self.pending.fetch_or(false, Ordering::AcqRel)
+    }
+
+    /// The engine runs, and looks at the outbox before it [rests](Self::rest).
+    pub fn rise(&self) {
+        self.resting.store(false, Ordering::Relaxed);
+    }
+
     /// Makes the engine look again.
     pub(crate) fn poke(&self) {
         self.pending.store(true, Ordering::Release);
@@ -352,7 +395,7 @@ impl Outbox {
             return false;
         }
         let mut taken = 0;
-        {
+        let waited_for = {
             let mut state = self.lock();
             while taken < room
                 && let Some(waiting) = state.next()
@@ -361,14 +404,15 @@ impl Outbox {
                 take(waiting);
             }
             self.note(&state);
-        }
-        self.tell_room();
+            state.senders > 0
+        };
+        self.tell_room(waited_for);
         taken > 0
     }
 
     /// A connection is open, and its session ready or not.
     pub(crate) fn open(&self, conn: ConnId, ready: bool) {
-        {
+        let waited_for = {
             let mut state = self.lock();
             state.link = if ready {
                 Link::Ready(conn)
@@ -376,23 +420,24 @@ impl Outbox {
                 Link::Opening(conn)
             };
             self.note(&state);
-        }
-        self.tell_room();
+            state.senders > 0
+        };
+        self.tell_room(waited_for);
     }
 
     /// The connection is gone. `in_flight` is what it did not write, in order, the first of them `cut`
     /// perhaps. What is held stays; everything else comes back.
     pub(crate) fn close(&self, cut: bool, in_flight: VecDeque<Waiting>, now: Instant) -> Unsent {
-        let unsent = {
+        let (unsent, waited_for) = {
             let mut state = self.lock();
             state.link = Link::Down;
             let hold = self.limits.hold.filter(|_| !state.ended);
             let unsent = state.close(cut, in_flight, hold);
             state.queue.hold_since(now);
             self.note(&state);
-            unsent
+            (unsent, state.senders > 0)
         };
-        self.tell_room();
+        self.tell_room(waited_for);
         unsent
     }
 
@@ -408,9 +453,10 @@ impl Outbox {
         }
         let oldest = state.queue.messages.front().map(|first| first.held);
         self.note(&state);
+        let waited_for = state.senders > 0;
         drop(state);
         if !expired.is_empty() {
-            self.tell_room();
+            self.tell_room(waited_for);
         }
         let oldest = oldest.filter(|held| *held != Instant::NEVER);
         (Unsent::new(None, expired), oldest)
@@ -427,8 +473,12 @@ impl Outbox {
 
     /// There will be no further connection.
     pub(crate) fn end(&self) {
-        self.lock().ended = true;
-        self.tell_room();
+        let waited_for = {
+            let mut state = self.lock();
+            state.ended = true;
+            state.senders > 0
+        };
+        self.tell_room(waited_for);
     }
 
     /// Keeps the flag in step with the state, under its lock.
@@ -540,10 +590,10 @@ impl Lane {
         if let Err(reason) = room {
             return Err(SendError { reason, message });
         }
+        let waiting = Waiting::now(message);
         self.push(Waiting {
-            message,
-            held: Instant::NEVER,
             for_session,
+            ..waiting
         });
         Ok(())
     }

@@ -114,7 +114,7 @@ impl<S: Read + Write> Session<S> {
     pub(crate) fn traffic(&self) -> Traffic {
         let wire = self.ws.get_ref().wire();
         Traffic {
-            messages_received: self.messages.0,
+            messages_received: self.messages.0 + u64::from(self.unreported),
             messages_sent: self.messages.1,
             bytes_received: wire.read,
             bytes_sent: wire.written,
@@ -263,9 +263,7 @@ impl<S: Read + Write> Session<S> {
     pub(crate) fn flush(&mut self, outbox: &Outbox) -> Flushed {
         let mut rounds = 0;
         loop {
-            while self.buffered() < LOW_WATER && self.take_from(outbox, LOW_WATER - self.buffered())
-            {
-            }
+            while self.has_room() && self.take_from(outbox, LOW_WATER - self.buffered()) {}
             if !self.unflushed || !self.push() {
                 break;
             }
@@ -316,6 +314,21 @@ impl<S: Read + Write> Session<S> {
         }
         self.wrote = true;
         true
+    }
+
+    /// Fewer bytes wait than tungstenite is given.
+    pub(crate) fn has_room(&self) -> bool {
+        self.buffered() < LOW_WATER
+    }
+
+    /// Writes a message of the application's, as far as that goes now. The machine is told when the session is
+    /// flushed next.
+    pub(crate) fn send(&mut self, message: Message) {
+        self.give(message.clone().into());
+        self.in_flight
+            .push_back((self.given, Waiting::now(message)));
+        self.wrote = true;
+        self.push();
     }
 
     /// A message of the session's own: it belongs to this connection, and is not handed back.

@@ -143,6 +143,39 @@ fn no_wake_up_for_a_message_is_lost() {
     });
 }
 
+/// The same where the engine is woken only while it rests.
+///
+/// Caught: the engine rests without looking once more; it looks before it says that it rests.
+#[test]
+fn no_wake_up_of_an_engine_that_rests_is_lost() {
+    every_interleaving(|| {
+        let (outbox, engine) = outbox(4);
+        outbox.rise();
+        let sender = {
+            let outbox = Arc::clone(&outbox);
+            thread::spawn(move || {
+                for name in ["a", "b"] {
+                    outbox.try_send(name.into()).expect("open, and room");
+                }
+            })
+        };
+        let mut taken = Vec::new();
+        while taken.len() < 2 {
+            if outbox.is_pending() {
+                commands(&outbox);
+                taken.extend(take_all(&outbox));
+            } else {
+                if outbox.rest() {
+                    engine.wait();
+                }
+                outbox.rise();
+            }
+        }
+        sender.join().expect("sent");
+        assert_eq!(taken, ["a", "b"], "each once, in order");
+    });
+}
+
 /// Caught: `pending` cleared after the commands were taken, not before.
 #[test]
 fn no_command_is_lost() {

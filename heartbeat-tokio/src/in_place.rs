@@ -9,7 +9,8 @@ use atomic_waker::AtomicWaker;
 use futures_core::Stream;
 use heartbeat_driver::core::{Config, ConnId, Heartbeat};
 use heartbeat_driver::{
-    Board, ClientStats, Engine, Event, Options, RequestError, SharedDialect, Turn, Unsent,
+    Board, ClientStats, Engine, Event, Message, Options, RequestError, SendError, SharedDialect,
+    Turn, Unsent,
 };
 use tokio::sync::Notify;
 
@@ -100,6 +101,19 @@ impl InPlace {
     /// Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Hands a message over and writes it at once, as far as the socket takes it; the rest goes out while the
+    /// client is driven. The shortest way to send one message: for many at once, [`Sender::try_send`] each
+    /// and drive the client then, and they share their writes.
+    ///
+    /// What was accepted is written or handed back, as with [`Sender`], and behind what waits in there.
+    ///
+    /// # Errors
+    /// [`SendError`] hands the message back; [`Refusal::Full`](crate::Refusal::Full) if too much waits already.
+    #[inline]
+    pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.engine.try_send(message.into())
     }
 
     /// A handle to send messages with, from any task.

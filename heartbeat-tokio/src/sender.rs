@@ -33,15 +33,17 @@ impl Sender {
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = message.into();
         loop {
+            // Mostly there is room, and nothing to be woken for.
+            message = match full(self.outbox.try_send(message)) {
+                Ok(result) => return result,
+                Err(back) => back,
+            };
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            match self.outbox.try_send(message) {
-                Err(SendError {
-                    reason: Refusal::Full,
-                    message: back,
-                }) => message = back,
-                result => return result,
-            }
+            message = match full(self.outbox.try_send(message)) {
+                Ok(result) => return result,
+                Err(back) => back,
+            };
             room.await;
         }
     }
@@ -110,5 +112,16 @@ impl Sender {
     /// `close_timeout`, and [`Event::Stopped`](crate::Event::Stopped) comes last.
     pub fn stop(&self) {
         self.outbox.stop();
+    }
+}
+
+/// The message back if there was no room for it, else what became of it.
+fn full(sent: Result<(), SendError>) -> Result<Result<(), SendError>, Message> {
+    match sent {
+        Err(SendError {
+            reason: Refusal::Full,
+            message,
+        }) => Err(message),
+        result => Ok(result),
     }
 }

@@ -34,6 +34,13 @@ enum Fault {
     Kick,
 }
 
+/// A message of the application's.
+pub(crate) struct Offer {
+    pub(crate) number: u64,
+    len: usize,
+    pub(crate) message: Message,
+}
+
 /// Codes that a server may close with and that retrying can mend.
 const CODES: [u16; 9] = [1000, 1001, 1003, 1011, 1012, 1013, 1014, 4000, 4321];
 
@@ -355,9 +362,21 @@ impl World {
     }
 
     fn send(&mut self, echo: Option<u64>, len: usize) -> bool {
-        let Some(commands) = &self.commands else {
+        if self.commands.is_none() {
             return false;
-        };
+        }
+        let offer = self.offer(echo, len);
+        let sent = self
+            .commands
+            .as_ref()
+            .is_some_and(|commands| commands.send(offer.message).is_ok());
+        if sent {
+            self.accepts(offer.number, offer.len);
+        }
+        sent
+    }
+
+    fn offer(&mut self, echo: Option<u64>, len: usize) -> Offer {
         let number = self.accepted + 1;
         let echo = echo.map_or("-".to_owned(), |number| number.to_string());
         let text = format!("m:{number}:{echo}:{:y<len$}", "");
@@ -367,12 +386,23 @@ impl World {
         } else {
             Message::from(text)
         };
-        let accepted = commands.send(message).is_ok();
-        if accepted {
-            self.accepted = number;
-            self.oracle.accepts(number, len);
+        Offer {
+            number,
+            len,
+            message,
         }
-        accepted
+    }
+
+    /// Before it is offered in the client's place: there it may be on its way before anybody can tell.
+    fn accepts(&mut self, number: u64, len: usize) {
+        self.accepted = number;
+        self.oracle.accepts(number, len);
+    }
+
+    /// It was not, after all.
+    pub(crate) fn refused(&mut self, number: u64) {
+        self.accepted = number - 1;
+        self.oracle.refused();
     }
 
     pub(crate) fn app_ends(&mut self) {
@@ -395,8 +425,9 @@ impl World {
         self.stirred = true;
     }
 
-    /// What the application is told.
-    pub(crate) fn app_hears(&mut self, event: Event) {
+    /// What the application is told, and what it wants to say at once, in the client's place. That counts as
+    /// accepted until it is [`refused`](Self::refused).
+    pub(crate) fn app_hears(&mut self, event: Event) -> Option<Offer> {
         match event {
             Event::Connected { .. } => self.oracle.is_told_open(),
             Event::Message { message, .. } => {
@@ -406,16 +437,21 @@ impl World {
                 };
                 let mut parts = text.split(':').skip(1).map(|part| part.parse::<u64>().ok());
                 let (Some(Some(index)), Some(Some(number))) = (parts.next(), parts.next()) else {
-                    return self
-                        .oracle
+                    self.oracle
                         .fail(format!("a message that the server did not send: {text}"));
+                    return None;
                 };
                 if self.plan.flaw == Some(Flaw::LosesAnEvent)
                     && !std::mem::replace(&mut self.flaw_done, true)
                 {
-                    return;
+                    return None;
                 }
                 self.oracle.takes(index);
+                if self.plan.echoes && !self.plan.host.has_queue() && number.is_multiple_of(2) {
+                    let offer = self.offer(Some(number), 4);
+                    self.accepts(offer.number, offer.len);
+                    return Some(offer);
+                }
                 if self.plan.echoes {
                     self.send(Some(number), 4);
                 }
@@ -444,6 +480,7 @@ impl World {
             }
             _ => {}
         }
+        None
     }
 
     fn hand_back(&mut self, conn: Option<u64>, unsent: Unsent) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use heartbeat_core::{Clock, Config, ConnId, Instant};
 use heartbeat_driver::{Dial, Event, Message, Options, SendError};
 
+use super::faults::Offer;
 use super::plan::{Flaw, Host, Plan, S};
 use super::world::{Commands, Shared, World, lock};
 
@@ -198,7 +199,7 @@ impl Virtual {
                 }
             }
             match owned.client.recv_timeout(Duration::ZERO) {
-                Ok(event) => lock(&self.world).app_hears(event),
+                Ok(event) => drop(lock(&self.world).app_hears(event)),
                 Err(_) => return,
             }
         }
@@ -330,12 +331,23 @@ fn blocking_in_place(world: &Shared, plan: &Plan) {
             }
         };
         match client.recv_timeout(Duration::from_nanos(left)) {
-            Ok(event) => lock(world).app_hears(event),
+            Ok(event) => {
+                let offer = lock(world).app_hears(event);
+                say(world, offer, |message| client.try_send(message));
+            }
             Err(heartbeat_blocking::RecvTimeoutError::Ended) => break,
             Err(_) => {}
         }
     }
     lock(world).commands = None;
+}
+
+/// What the application says in the client's place.
+fn say(world: &Shared, offer: Option<Offer>, send: impl FnOnce(Message) -> Result<(), SendError>) {
+    let Some(offer) = offer else { return };
+    if send(offer.message).is_err() {
+        lock(world).refused(offer.number);
+    }
 }
 
 fn blocking_client(world: &Shared, plan: &Plan) {
@@ -352,7 +364,7 @@ fn blocking_client(world: &Shared, plan: &Plan) {
             lock(world).commands = None;
             let mut client = ManuallyDrop::into_inner(client);
             while let Ok(event) = client.recv_timeout(Duration::ZERO) {
-                lock(world).app_hears(event);
+                drop(lock(world).app_hears(event));
             }
             drop(client);
         }
@@ -512,9 +524,14 @@ async fn on_tokio(world: &Shared, plan: &Plan) {
         });
         match told.await {
             Some(Some(event)) => {
-                let mut world = lock(world);
-                world.sync();
-                world.app_hears(event);
+                let offer = {
+                    let mut world = lock(world);
+                    world.sync();
+                    world.app_hears(event)
+                };
+                if let TokioClient::InPlace(client) = &mut client {
+                    say(world, offer, |message| client.try_send(message));
+                }
             }
             Some(None) => break,
             None => {}

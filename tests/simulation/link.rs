@@ -114,7 +114,7 @@ pub(crate) struct Link {
     pub(crate) dead: bool,
     pub(crate) frozen: bool,
     pub(crate) no_pongs: bool,
-    /// Up to here something was wrong with it that can explain a death.
+    /// Up to here something else was wrong with it that can explain a death.
     pub(crate) trouble_until: u64,
     /// The last byte in either direction, for boxes on the way that forget.
     pub(crate) last_packet: u64,
@@ -210,6 +210,16 @@ impl Link {
             if let Some(waker) = waker.take() {
                 waker.wake();
             }
+        }
+    }
+
+    /// Up to here something was wrong with it that can explain a death: a server that thaws amid a partition
+    /// does not mend that.
+    pub(crate) fn troubled_until(&self) -> u64 {
+        if self.frozen {
+            u64::MAX
+        } else {
+            self.trouble_until
         }
     }
 

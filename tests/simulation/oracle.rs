@@ -317,7 +317,7 @@ impl Oracle {
         }
         match reason {
             AbortReason::IdleTimeout | AbortReason::PongTimeout => {
-                self.is_no_false_death(reason, link.trouble_until, self.plan.detection(), now);
+                self.is_no_false_death(reason, link.troubled_until(), self.plan.detection(), now);
                 let exact = self.plan.detection();
                 let least = nanos(config.idle_timeout())
                     .min(config.pong_timeout().map_or(u64::MAX, nanos))
@@ -339,7 +339,7 @@ impl Oracle {
                 }
             }
             AbortReason::DataTimeout => {
-                let trouble = link.trouble_until.max(data_trouble);
+                let trouble = link.troubled_until().max(data_trouble);
                 self.is_no_false_death(
                     reason,
                     trouble,
@@ -352,7 +352,7 @@ impl Oracle {
             AbortReason::WriteTimeout => {
                 self.is_no_false_death(
                     reason,
-                    link.trouble_until,
+                    link.troubled_until(),
                     config.write_timeout().map_or(0, nanos),
                     now,
                 );
@@ -366,7 +366,7 @@ impl Oracle {
                 );
                 let swallowed = matches!(link.reception, Reception::Hangs | Reception::Silent)
                     || self.lost_since(link.dialed_at);
-                self.ensure(swallowed || link.trouble_until >= link.dialed_at, || {
+                self.ensure(swallowed || link.troubled_until() >= link.dialed_at, || {
                     format!("connect_timeout on {conn}, which was well received")
                 });
             }
@@ -556,6 +556,14 @@ impl Oracle {
         self.ensure(count <= messages + 16_384 / 6 + 2 && held <= most, || {
             format!("bounded memory: {count} messages of {held} bytes wait to be sent")
         });
+    }
+
+    /// The message that was accepted last was not, after all.
+    pub(crate) fn refused(&mut self) {
+        if let Some((_, len)) = self.outstanding.pop_back() {
+            self.figures.accepted -= 1;
+            self.outstanding_bytes -= len;
+        }
     }
 
     /// What the client's transport has taken.

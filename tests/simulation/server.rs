@@ -291,7 +291,6 @@ impl World {
     pub(crate) fn freeze(&mut self, conn: u64, span: Option<u64>) {
         if let Some(link) = self.current(conn) {
             link.frozen = true;
-            link.trouble_until = u64::MAX;
             if let Some(span) = span {
                 self.after(span, What::Thaws(conn));
             }
@@ -302,7 +301,7 @@ impl World {
         let now = self.now;
         if let Some(link) = self.current(conn).filter(|link| link.frozen && !link.dead) {
             link.frozen = false;
-            link.trouble_until = now;
+            link.trouble_until = link.trouble_until.max(now);
             self.server_takes(conn);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use heartbeat_driver::core::trace::{Header, answer, read_event};
 use heartbeat_driver::core::{AnyDialect, Clock, Config, ConnId, Description, Instant};
-use heartbeat_driver::{Engine, Event, Opening, Options, Progress, Turn};
+use heartbeat_driver::{Engine, Event, Opening, Options, Progress, Refusal, Turn};
 use heartbeat_tests::sim::{End, pipe};
 use tungstenite::{HandshakeError, Message, WebSocket};
 
@@ -195,6 +195,80 @@ fn a_write_that_fails_while_nothing_is_read_is_told_with_its_error() {
     assert!(rig.turn(16 * S).is_empty());
     rig.engine.resume_reading(&At(17 * S));
     assert_eq!(rig.turn(17 * S)[0], "the last words");
+}
+
+/// Who has the engine writes without a turn, and nothing overtakes what waits.
+#[test]
+fn a_message_sent_in_place_is_written_at_once_behind_what_waits() {
+    let mut rig = Rig::new(options(""));
+    rig.turn(0);
+    let (mut ws, _) = rig.connect(0, 4096);
+    rig.engine.try_send("at once".into()).expect("room");
+    assert_eq!(texts(&mut ws), ["at once"]);
+    assert_eq!(rig.engine.stats().messages_sent, 1);
+    rig.send("waits");
+    rig.engine.try_send("behind it".into()).expect("room");
+    assert_eq!(texts(&mut ws), [] as [&str; 0]);
+    rig.turn(S);
+    assert_eq!(texts(&mut ws), ["waits", "behind it"]);
+    rig.engine.try_send("again at once".into()).expect("room");
+    assert_eq!(texts(&mut ws), ["again at once"]);
+}
+
+#[test]
+fn a_message_sent_in_place_is_refused_by_the_rules_of_the_queue() {
+    let options = options(r#", "session_timeout": "7s""#).session_by_application();
+    let mut rig = Rig::new(options.max_message_size(10).send_queue(2, 100));
+    let refusal = |rig: &mut Rig, text: &str| {
+        let error = rig.engine.try_send(text.into()).expect_err("not now");
+        assert_eq!(error.message, text.into(), "handed back");
+        error.reason
+    };
+    assert_eq!(refusal(&mut rig, "early"), Refusal::NotConnected);
+    rig.turn(0);
+    let (mut ws, _) = rig.connect(0, 300);
+    assert_eq!(refusal(&mut rig, "not yet"), Refusal::NotReady);
+    rig.engine.outbox().session(ConnId::new(1), Ok(()));
+    assert_eq!(rig.turn(S), ["ready"]);
+    let too_large = Refusal::TooLarge { len: 11, max: 10 };
+    assert_eq!(refusal(&mut rig, "01234567890"), too_large);
+    // What a peer that does not read leaves with us is bounded.
+    let mut accepted = 0;
+    while rig.engine.try_send("0123456789".into()).is_ok() {
+        accepted += 1;
+        assert!(accepted < 2000, "bounded");
+    }
+    assert_eq!(refusal(&mut rig, "full"), Refusal::Full);
+    let mut arrived = 0;
+    for _ in 0..accepted {
+        arrived += texts(&mut ws).len();
+        rig.turn(S);
+    }
+    assert_eq!(arrived, accepted, "each that was accepted, once");
+    rig.engine.outbox().stop();
+    assert_eq!(refusal(&mut rig, "late"), Refusal::Ended);
+}
+
+/// The machine is told of the write in the next turn, and not before: no rule of time is in a send.
+#[test]
+fn a_message_sent_in_place_that_is_not_taken_has_the_time_of_any_other_and_is_handed_back() {
+    let mut rig = Rig::new(options(r#", "write_timeout": "10s""#));
+    rig.turn(0);
+    let (_ws, _) = rig.connect(0, 300);
+    let [whole, in_two, nothing] = ["whole", "in two", "nothing"].map(|text| text.repeat(30));
+    for text in [&whole, &in_two, &nothing] {
+        rig.engine.try_send(text.as_str().into()).expect("room");
+    }
+    assert!(rig.turn(2 * S).is_empty());
+    assert_eq!(rig.wake(), Some(12 * S));
+    assert!(rig.turn(12 * S - 1).is_empty());
+    let mut unsent = Vec::new();
+    while let Turn::Event(event) = rig.engine.turn(&At(12 * S)) {
+        unsent.extend(event.into_unsent());
+    }
+    let unsent = unsent.into_iter().map(|back| (back.cut, back.message));
+    let expected = [(true, in_two.into()), (false, nothing.into())];
+    assert_eq!(unsent.collect::<Vec<_>>(), expected);
 }
 
 /// That the socket had run dry is no news any more when the application comes back from an event.

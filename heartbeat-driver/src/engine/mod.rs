@@ -210,6 +210,9 @@ impl<S: Read + Write> Engine<S> {
 
     /// The client's figures, as of now.
     pub fn stats(&self) -> ClientStats {
+        if let Link::Open(session) = &self.link {
+            self.board.traffic(session.traffic());
+        }
         self.publish();
         self.board.stats(&self.outbox)
     }
@@ -318,9 +321,12 @@ impl<S: Read + Write> Engine<S> {
             }
             // At once, unless a deadline has come: then what has arrived is read first, for any step
             // judges.
-            if self.outbox.is_pending() && !self.is_due(clock.now()) {
-                self.obey(clock.now());
-                continue;
+            if self.outbox.is_pending() {
+                let now = clock.now();
+                if !self.is_due(now) {
+                    self.obey(now);
+                    continue;
+                }
             }
             let read = if std::mem::take(&mut ran_dry) {
                 ReadOn::Dry

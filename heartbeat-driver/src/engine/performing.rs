@@ -11,10 +11,33 @@ use heartbeat_core::{
 use tracing::{debug, info, warn};
 
 use super::{Engine, Link};
-use crate::message::{Event, Reason, Seconds, Unsent};
+use crate::message::{Event, Message, Reason, Seconds, Unsent};
+use crate::outbox::SendError;
 use crate::session::Session;
 
 impl<S: Read + Write> Engine<S> {
+    /// Hands a message over and writes it at once, as far as the stream takes it; the rest goes out in the
+    /// next turns. Behind others that wait it waits, too.
+    ///
+    /// The short way of [`Outbox::try_send`](crate::Outbox::try_send) for whoever has the engine: no lock, no
+    /// wake-up, no turn.
+    ///
+    /// # Errors
+    /// [`SendError`] holds the message and the reason.
+    pub fn try_send(&mut self, message: Message) -> Result<(), SendError> {
+        let may_send = self.machine.phase() == Phase::Open
+            && self.machine.is_ready()
+            && message.len() <= self.options.outbox.message_size
+            && self.outbox.is_quiet();
+        match &mut self.link {
+            Link::Open(session) if may_send && session.has_room() => {
+                session.send(message);
+                Ok(())
+            }
+            _ => self.outbox.try_send(message),
+        }
+    }
+
     pub(super) fn obey(&mut self, now: Instant) {
         let commands = self.outbox.commands(now);
         if let Some((conn, outcome)) = commands.session {

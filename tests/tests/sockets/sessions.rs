@@ -416,8 +416,8 @@ fn a_gap_comes_before_any_message_of_the_new_connection(case: Case) {
         };
         assert_eq!((conn.get(), attempts, unsent), (3, 2, 0));
         assert_eq!(cause.to_string(), "eof");
-        // Two delays of 50 ms, and the silence before the end.
-        assert!(down_for >= Duration::from_millis(200), "{down_for:?}");
+        // Two delays of 50 ms; how much of the silence before the end we saw is the machine's load.
+        assert!(down_for >= Duration::from_millis(100), "{down_for:?}");
         let now = SystemTime::now();
         assert!(begin <= since && since + down_for <= now + Duration::from_millis(50));
         assert_words(&mut client, &["two"]);
