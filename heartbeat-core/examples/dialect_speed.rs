@@ -1,4 +1,4 @@
-//! What telling heartbeats from data costs, in nanoseconds a message.
+//! What telling heartbeats from data costs, in nanoseconds a message, and a step of the machine.
 //!
 //! ```sh
 //! cargo run --release -p heartbeat-core --example dialect_speed
@@ -16,9 +16,11 @@
 
 use std::borrow::Cow;
 use std::hint::black_box;
-use std::time::Instant;
 
-use heartbeat_core::{Description, Dialect, FramesOnly, JsonType, catalogue};
+use heartbeat_core::{
+    Config, ConnId, Description, Dialect, Event, FramesOnly, Heartbeat, Instant, JsonType, Message,
+    catalogue,
+};
 use serde::Deserialize;
 
 const TRADE: &str = r#"{"e":"trade","E":1672515782136,"s":"BNBBTC","t":123456789012,"p":"612.40000000","q":"100.00000000","b":8812345,"a":5067890,"T":1672515782136,"m":true}"#;
@@ -94,6 +96,11 @@ fn main() {
     );
     println!("nothing: {:.1} ns", classify(&FramesOnly, TRADE));
     println!(
+        "a step for a data message: {:.1} ns, for a tick that is not due: {:.1} ns",
+        step(Event::Received(CONN, Message::Data)),
+        step(Event::Tick)
+    );
+    println!(
         "json-type, compiled in: {:.1} ns, long {:.1} ns",
         classify(&JsonType, TRADE),
         classify(&JsonType, &long)
@@ -151,6 +158,20 @@ fn count(name: &str, message: &str, long: &str, calls: usize) {
     }
 }
 
+const CONN: ConnId = ConnId::new(1);
+
+/// A step of an open connection, some nanoseconds after the one before: no deadline comes into it.
+fn step(event: Event<'_>) -> f64 {
+    let mut now = 1_000_000_000;
+    let config = Config::default();
+    let mut machine = Heartbeat::accepted(&config, JsonType, 7, Instant::from_nanos(now));
+    nanos(|| {
+        now += 10;
+        let step = machine.step(Instant::from_nanos(now), black_box(event));
+        black_box((step.actions.is_empty(), step.wake));
+    })
+}
+
 fn classify(dialect: &dyn Dialect, text: &str) -> f64 {
     nanos(|| {
         black_box(dialect.classify_text(black_box(text)).is_for_application());
@@ -163,7 +184,7 @@ fn nanos(mut work: impl FnMut()) -> f64 {
     const ROUNDS: u32 = 20_000;
     let mut best = f64::MAX;
     for _ in 0..15 {
-        let start = Instant::now();
+        let start = std::time::Instant::now();
         for _ in 0..ROUNDS {
             work();
         }

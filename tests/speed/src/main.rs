@@ -2,6 +2,11 @@
 //!
 //! `cargo run --release --manifest-path tests/speed/Cargo.toml -- --help`
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real time is what is measured here"
+)]
+
 mod clients;
 mod figures;
 mod holding;
@@ -37,6 +42,7 @@ idle          memory, CPU time and wake-ups of connections on which nothing happ
 detection     when 1000 of 10 000 servers fall silent at once: how late each is noticed
 crowd         100 000 connections with heartbeats for --seconds (600)
 all           all of these, about 25 minutes, and then figures
+profiles      what LTO and codegen units do to a received message; builds this program four times
 figures       docs/speed.md and its pictures, from what the other modes have written
 ";
 
@@ -182,8 +188,10 @@ fn run() -> Result<()> {
     }
 }
 
+type Mode = fn(&Settings) -> Result<()>;
+
 /// Modes in the order of `all`: what is soon done first.
-const MODES: &[(&str, fn(&Settings) -> Result<()>)] = &[
+const MODES: &[(&str, Mode)] = &[
     ("receive", receive::receive),
     ("trickle", receive::trickle),
     ("ping", receive::ping),
@@ -208,6 +216,9 @@ fn mode(name: &str, settings: &Settings) -> Result<()> {
     }
     if name == "figures" {
         return figures::write();
+    }
+    if name == "profiles" {
+        return receive::profiles(settings);
     }
     match MODES.iter().find(|(known, _)| *known == name) {
         Some((_, mode)) => mode(settings),

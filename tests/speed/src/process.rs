@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::Result;
@@ -18,9 +19,18 @@ pub(crate) struct Process {
 impl Process {
     /// Starts this program anew with these arguments, on one processor alone or on any.
     pub(crate) fn start(processor: Option<usize>, arguments: &[&str]) -> Result<Self> {
+        Self::start_as(&std::env::current_exe()?, processor, arguments)
+    }
+
+    /// The same of this program built otherwise.
+    pub(crate) fn start_as(
+        program: &Path,
+        processor: Option<usize>,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let mut command = match processor {
-            Some(processor) => pinned(processor),
-            None => Command::new(std::env::current_exe()?),
+            Some(processor) => pinned(program, processor),
+            None => Command::new(program),
         };
         let mut child = command
             .args(arguments)
@@ -80,11 +90,10 @@ impl Drop for Process {
     }
 }
 
-/// Starts this program on one processor alone: `taskset` becomes it.
-fn pinned(processor: usize) -> Command {
+/// Starts a program on one processor alone: `taskset` becomes it.
+fn pinned(program: &Path, processor: usize) -> Command {
     let mut command = Command::new("taskset");
-    command.arg("-c").arg(processor.to_string());
-    command.arg(std::env::current_exe().unwrap_or_default());
+    command.arg("-c").arg(processor.to_string()).arg(program);
     command
 }
 

@@ -3,6 +3,7 @@
 //! within a round.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
@@ -44,11 +45,16 @@ const COLUMNS: [(&str, usize); 4] = [
 
 /// CPU time, wall time and sleeps of one client with one server.
 fn took(path: &str, arguments: &[&str]) -> Result<[f64; 3]> {
+    took_as(&std::env::current_exe()?, path, arguments)
+}
+
+/// The same of a client that was built otherwise.
+fn took_as(program: &Path, path: &str, arguments: &[&str]) -> Result<[f64; 3]> {
     let server = Server::start(Some(0))?;
     let url = server.url(path);
     let mut all = vec![arguments[0], arguments[1], &url];
     all.extend(&arguments[2..]);
-    let figures = Process::start(Some(1), &all)?.numbers("took")?;
+    let figures = Process::start_as(program, Some(1), &all)?.numbers("took")?;
     figures
         .try_into()
         .map_err(|_| "no three figures".to_owned().into())
@@ -58,7 +64,9 @@ pub(crate) fn receive(settings: &Settings) -> Result<()> {
     let messages = settings.messages.unwrap_or(1_000_000);
     let names = settings.names(clients::ALL);
     let about = json!({"messages": messages, "bytes": settings.len, "rounds": settings.rounds});
-    let mut results = Results::new("receive", about, &COLUMNS);
+    let mut columns = COLUMNS.to_vec();
+    columns.push(("x raw sync", 2));
+    let mut results = Results::new("receive", about, &columns);
     let mut rounds = Rounds::default();
     for round in 0..settings.rounds {
         progress("receive", round, settings.rounds);
@@ -69,7 +77,62 @@ pub(crate) fn receive(settings: &Settings) -> Result<()> {
         }
     }
     for name in &names {
-        results.row(name, &rounds.figures(name, &names[0]));
+        let [cpu, least, most, ratio] = rounds.figures(name, &names[0]);
+        let [.., sync] = rounds.figures(name, "raw-tungstenite");
+        results.row(name, &[cpu, least, most, ratio, sync]);
+    }
+    results.finish()
+}
+
+/// Cargo's profiles in this project, the one of `--release` first, and what they are.
+const PROFILES: &[(&str, &str)] = &[
+    ("release", "thin LTO, 1 unit"),
+    ("units", "no LTO, 16 units"),
+    ("unit", "no LTO, 1 unit"),
+    ("fat", "fat LTO, 1 unit"),
+];
+
+/// What the compiler's settings do to a received message.
+pub(crate) fn profiles(settings: &Settings) -> Result<()> {
+    let messages = settings.messages.unwrap_or(1_000_000);
+    let names = settings.names(&[
+        "raw-tokio-tungstenite",
+        "heartbeat-tokio-in-place",
+        "heartbeat-tokio-task",
+        "heartbeat-blocking-in-place",
+    ]);
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
+    for (profile, _) in PROFILES {
+        let build = Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--profile", profile])
+            .args(["--manifest-path", manifest, "--target-dir", target])
+            .status()?;
+        if !build.success() {
+            return Err(format!("the profile {profile} does not build").into());
+        }
+    }
+    let about = json!({"messages": messages, "bytes": settings.len, "rounds": settings.rounds});
+    let columns = [COLUMNS[0], COLUMNS[1], COLUMNS[2], ("x the first one", 2)];
+    let mut results = Results::new("profiles", about, &columns);
+    let mut rounds = Rounds::default();
+    for round in 0..settings.rounds {
+        progress("profiles", round, settings.rounds);
+        for name in &names {
+            for (profile, what) in PROFILES {
+                let program = Path::new(target).join(profile).join("heartbeat-speed");
+                let path = format!("/flood/{messages}/{}", settings.len);
+                let [cpu, ..] = took_as(&program, &path, &["client", name, &messages.to_string()])?;
+                rounds.add(&format!("{name}, {what}"), cpu / messages as f64);
+            }
+        }
+    }
+    for name in &names {
+        let base = format!("{name}, {}", PROFILES[0].1);
+        for (_, what) in PROFILES {
+            let row = format!("{name}, {what}");
+            results.row(&row, &rounds.figures(&row, &base));
+        }
     }
     results.finish()
 }
