@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use atomic_waker::AtomicWaker;
 use futures_core::Stream;
-use heartbeat_driver::core::{Config, ConnId, Heartbeat};
+use heartbeat_driver::core::{Clock as _, Config, ConnId, Heartbeat};
 use heartbeat_driver::{
     Board, ClientStats, Engine, Event, Message, Options, RequestError, SendError, SharedDialect,
     Turn, Unsent,
@@ -75,7 +75,7 @@ impl InPlace {
         let waker = Arc::new(AtomicWaker::new());
         let room = Arc::new(Notify::new());
         let (wake, notify) = (Arc::clone(&waker), Arc::clone(&room));
-        let now = heartbeat_driver::core::Clock::now(&clock);
+        let now = clock.now();
         let engine = Engine::new(
             options,
             now,
@@ -191,6 +191,9 @@ impl InPlace {
         }
         loop {
             self.poll_dial(cx);
+            if let Some(socket) = self.engine.due_socket(self.clock.now()) {
+                socket.doubt_readiness();
+            }
             match self.engine.turn(&self.clock) {
                 Turn::Event(event) => {
                     self.events += 1;

@@ -4,7 +4,8 @@ use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A non-blocking byte stream and its readiness.
@@ -17,6 +18,11 @@ pub trait Transport: Read + Write + Send {
 
     /// Ready when a write may succeed (or fail); else the task is woken then.
     fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Reads ask the operating system itself from here on, until it has nothing more: a deadline has come, and
+    /// what is known of readiness may be older than what has arrived. For streams that remember
+    /// readiness, as tokio's do.
+    fn doubt_readiness(&mut self) {}
 }
 
 impl<T: Transport + ?Sized> Transport for Box<T> {
@@ -27,27 +33,63 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
     fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         (**self).poll_write_ready(cx)
     }
+
+    fn doubt_readiness(&mut self) {
+        (**self).doubt_readiness();
+    }
 }
 
 /// tokio's TCP socket, read and written without a future for each call.
 #[derive(Debug)]
-pub struct Tcp(TcpStream);
+pub struct Tcp {
+    stream: TcpStream,
+    /// What tokio knows of readiness does not count.
+    in_doubt: bool,
+}
 
 impl From<TcpStream> for Tcp {
     fn from(stream: TcpStream) -> Self {
-        Self(stream)
+        Self {
+            stream,
+            in_doubt: false,
+        }
     }
 }
 
 impl Read for Tcp {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        if self.in_doubt {
+            let read = receive(&self.stream, buffer);
+            self.in_doubt = read.is_ok();
+            return read;
+        }
+        let mut count = 0;
+        let read = self.stream.try_io(Interest::READABLE, || {
+            count = receive(&self.stream, buffer)?;
+            if ENDS_WITH_A_SHORT_READ && 0 < count && count < buffer.len() {
+                // To tokio it has run dry, which spares the read that would say so.
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(())
+        });
+        match read {
+            Err(error) if count == 0 => Err(error),
+            _ => Ok(count),
+        }
     }
+}
+
+/// After a read that did not fill its buffer, epoll tells of whatever comes next; what has come to its end before stays
+/// known to tokio, which does the same in its own reads. Others than epoll do not promise that.
+const ENDS_WITH_A_SHORT_READ: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    (&*SockRef::from(stream)).read(buffer)
 }
 
 impl Write for Tcp {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
+        self.stream.try_write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -57,11 +99,15 @@ impl Write for Tcp {
 
 impl Transport for Tcp {
     fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_read_ready(cx).map(drop)
+        self.stream.poll_read_ready(cx).map(drop)
     }
 
     fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_write_ready(cx).map(drop)
+        self.stream.poll_write_ready(cx).map(drop)
+    }
+
+    fn doubt_readiness(&mut self) {
+        self.in_doubt = true;
     }
 }
 

@@ -168,3 +168,30 @@ async fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at
     assert_eq!(last, Reason::Cause(refused));
     server.join().expect("no panic");
 }
+
+/// What the library's socket knows of its readiness is as old as tokio's last look at epoll, from which the
+/// application keeps the thread over a deadline.
+#[tokio::test]
+async fn what_arrives_while_the_thread_is_kept_busy_is_heard_before_a_verdict() {
+    let (address, server) = serve(vec![|stream| {
+        let mut socket = accept(stream);
+        thread::sleep(Duration::from_millis(400));
+        socket.send(Frame::text("here")).expect("the client reads");
+        // Until the client leaves.
+        while socket.read().is_ok() {}
+    }]);
+    let config = config()
+        .ping(Ping::Never)
+        .pong_timeout(None)
+        .check_interval(None)
+        .idle_timeout(Duration::from_millis(600));
+    let mut client = client(address, config.build().expect("consistent"));
+    while !matches!(next(&mut client).await, Event::Connected { .. }) {}
+    let nothing = timeout(Duration::from_millis(100), client.next()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    thread::sleep(Duration::from_millis(700));
+    let event = next(&mut client).await;
+    assert!(matches!(event, Event::Message { .. }), "{event:?}");
+    drop(client);
+    server.join().expect("no panic");
+}

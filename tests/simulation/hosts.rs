@@ -102,27 +102,74 @@ impl Drop for Socket {
     }
 }
 
-impl heartbeat_tokio::Transport for Socket {
+/// The same as tokio has it: nothing is asked of it that is not known to be ready.
+struct Known {
+    socket: Socket,
+    ready: bool,
+    in_doubt: bool,
+}
+
+impl From<Socket> for Known {
+    fn from(socket: Socket) -> Self {
+        Self {
+            socket,
+            ready: true,
+            in_doubt: false,
+        }
+    }
+}
+
+impl Read for Known {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.ready && !self.in_doubt {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let read = self.socket.read(buffer);
+        // As on Linux, a short read is the last one until something comes; an end stays known.
+        self.ready = read.as_ref().is_ok_and(|&count| count == buffer.len());
+        self.in_doubt &= read.is_ok();
+        read
+    }
+}
+
+impl Write for Known {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl heartbeat_tokio::Transport for Known {
     fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match lock(&self.world).current(self.conn) {
+        match lock(&self.socket.world).current(self.socket.conn) {
             Some(link) if !link.is_readable() => {
                 link.read_waker = Some(cx.waker().clone());
                 Poll::Pending
             }
-            _ => Poll::Ready(()),
+            _ => {
+                self.ready = true;
+                Poll::Ready(())
+            }
         }
     }
 
     fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut world = lock(&self.world);
+        let mut world = lock(&self.socket.world);
         let capacity = world.plan.capacity;
-        match world.current(self.conn) {
+        match world.current(self.socket.conn) {
             Some(link) if !link.is_writable(capacity) => {
                 link.write_waker = Some(cx.waker().clone());
                 Poll::Pending
             }
             _ => Poll::Ready(()),
         }
+    }
+
+    fn doubt_readiness(&mut self) {
+        self.in_doubt = true;
     }
 }
 
@@ -447,7 +494,7 @@ impl Future for Dialing {
         self.ended = true;
         let world = Arc::clone(&self.world);
         Poll::Ready(if given {
-            Ok(Box::new(Socket { world, conn }))
+            Ok(Box::new(Known::from(Socket { world, conn })))
         } else {
             Err(io::ErrorKind::ConnectionRefused.into())
         })

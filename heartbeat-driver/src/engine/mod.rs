@@ -248,6 +248,23 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
+    /// The byte stream, if a deadline has come, on which the next turn will judge after it has read what there is.
+    /// For adapters whose streams remember what they know of their readiness: that may be older.
+    pub fn due_socket(&mut self, now: Instant) -> Option<&mut S> {
+        if !self.is_due(now) {
+            return None;
+        }
+        match &mut self.link {
+            Link::Open(session) => {
+                session.ran_dry = false;
+                Some(session.socket_mut())
+            }
+            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } | Link::Upgrading { .. } => {
+                None
+            }
+        }
+    }
+
     /// True if it helps to turn when the socket becomes readable.
     pub fn wants_read(&self) -> bool {
         match &self.link {

@@ -45,7 +45,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -88,6 +88,8 @@ pub struct Messages<S, C: Codec> {
     clock: TokioClock,
     /// Something was waited for since the last look at the clock.
     waited: bool,
+    /// tokio has looked at its poller since a deadline came.
+    looked: bool,
     /// There is something to write or to dial since the last attempt.
     dirty: bool,
     /// Messages since tokio's budget was asked.
@@ -142,6 +144,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             alarm: Alarm::new(clock),
             clock,
             waited: false,
+            looked: false,
             dirty: true,
             taken: 0,
             tracks: dialect.tracks(),
@@ -211,6 +214,12 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
+    fn is_due(&self) -> bool {
+        self.machine
+            .wake()
+            .is_some_and(|wake| wake <= self.clock.now())
+    }
+
     /// The next event. Registers the task for whatever comes first.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<C::Message>>> {
         if std::mem::take(&mut self.waited) {
@@ -242,6 +251,12 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
                 }
                 None => {}
             }
+            if self.is_due() && !std::mem::replace(&mut self.looked, true) {
+                // What the socket knows of its readiness may be older than what has arrived, if the thread was
+                // kept busy: tokio looks at its poller first, then we read again, and then judge.
+                ready!(pin!(tokio::task::yield_now()).poll(cx));
+            }
+            self.looked = false;
             self.settle();
             if !self.dirty && self.events.is_empty() && !self.ended {
                 self.waited = true;

@@ -20,6 +20,42 @@ fn one_thread() -> Runtime {
         .expect("a runtime")
 }
 
+/// What tokio knows of a socket is as old as its last look at epoll. Here the application keeps the thread from that
+/// look over a deadline: what has arrived by then is life, and the socket itself is asked for it.
+#[test]
+fn what_arrives_while_the_thread_is_kept_busy_is_heard_before_a_verdict() {
+    let server = Server::start();
+    let options = server.options(
+        r#"{"idle_timeout": "600ms", "ping": "never", "check_interval": "400ms", "pong_timeout": null}"#,
+    );
+    let (ask, asked) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let server = &server;
+        scope.spawn(move || {
+            let mut ws = server.upgrade();
+            asked.recv().expect("the client checks");
+            ws.get_mut()
+                .write_all(&frame(TEXT, b"here"))
+                .expect("the client reads");
+            read_to_the_end(ws.get_mut());
+        });
+        one_thread().block_on(async {
+            let mut client = InPlace::new(options).expect("no TLS, no error");
+            loop {
+                match client.next().await.expect("no end") {
+                    Event::Check { .. } => {
+                        ask.send(()).expect("the server waits");
+                        thread::sleep(Duration::from_millis(500));
+                    }
+                    Event::Message { .. } => return,
+                    Event::Disconnected { reason, .. } => panic!("{reason}"),
+                    _ => {}
+                }
+            }
+        });
+    });
+}
+
 /// All that is binary is a sign of life and nothing more.
 struct Beats;
 
