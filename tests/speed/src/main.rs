@@ -41,7 +41,7 @@ scale         CPU time a message costs with 1 to 10 000 connections in a process
 idle          memory, CPU time and wake-ups of connections on which nothing happens
 detection     when 1000 of 10 000 servers fall silent at once: how late each is noticed
 crowd         100 000 connections with heartbeats for --seconds (600)
-all           all of these, about 25 minutes, and then figures
+all           all of these, about 20 minutes, and then figures
 profiles      what LTO and codegen units do to a received message; builds this program four times
 figures       docs/speed.md and its pictures, from what the other modes have written
 ";
