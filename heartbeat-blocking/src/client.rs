@@ -205,6 +205,7 @@ impl Drop for EndOnDrop {
 }
 
 fn run<R: Reactor>(mut driver: InPlace<R>, handoff: &Handoff, abandoned: &AtomicBool) {
+    driver.is_driven();
     let mut batch = VecDeque::new();
     let mut room = handoff.has_room();
     while !abandoned.load(Ordering::Acquire) {

@@ -70,8 +70,6 @@ impl<R: Reactor> InPlace<R> {
             Box::new(|| {}),
         )?;
         let sender = Sender::new(Arc::clone(engine.outbox()));
-        // Not resting until it waits: a sender in the same thread need not wake it.
-        engine.outbox().rise();
         Ok(Self {
             engine,
             reactor,
@@ -156,6 +154,13 @@ impl<R: Reactor> InPlace<R> {
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Event, RecvTimeoutError> {
+        self.engine.outbox().rise();
+        let received = self.drive_until(deadline);
+        self.engine.outbox().leave();
+        received
+    }
+
+    fn drive_until(&mut self, deadline: Option<Instant>) -> Result<Event, RecvTimeoutError> {
         loop {
             match self.poll() {
                 Polled::Event(event) => return Ok(event),
@@ -219,6 +224,11 @@ impl<R: Reactor> InPlace<R> {
             tracing::error!(%error, "cannot wait for the socket");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// From now on it is driven by `poll` and `wait` alone, without a pause.
+    pub(crate) fn is_driven(&self) {
+        self.engine.outbox().rise();
     }
 
     pub(crate) fn board(&self) -> &Arc<Board> {

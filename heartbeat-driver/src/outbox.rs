@@ -358,12 +358,19 @@ impl Outbox {
     /// The engine is about to wait, and must be woken from now on. False if it should not wait: something
     /// is there already.
     ///
-    /// For an adapter whose waking costs something. It says [`rise`](Self::rise) after each wait; one that
-    /// says neither is always woken.
+    /// For an adapter whose waking costs something. It says [`rise`](Self::rise) when it begins to drive the engine
+    /// and after each wait, and [`leave`](Self::leave) when it ends; one that says none of these is always woken.
     pub fn rest(&self) -> bool {
         self.resting.store(true, Ordering::Relaxed);
         // An exchange: who sets `pending` after it sees `resting`, and what was set before it is seen here.
         !self.pending.fetch_or(false, Ordering::AcqRel)
+    }
+
+    /// The engine is not driven for now: whoever will is woken from now on, and at once for what is there already.
+    pub fn leave(&self) {
+        if !self.rest() {
+            (self.wake_engine)();
+        }
     }
 
     /// The engine runs, and looks at the outbox before it [rests](Self::rest).

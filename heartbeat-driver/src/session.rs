@@ -321,14 +321,14 @@ impl<S: Read + Write> Session<S> {
         self.buffered() < LOW_WATER
     }
 
-    /// Writes a message of the application's, as far as that goes now. The machine is told when the session is
-    /// flushed next.
-    pub(crate) fn send(&mut self, message: Message) {
+    /// Writes a message of the application's, as far as that goes now: true if all of it is written. The machine is
+    /// told when the session is flushed next.
+    pub(crate) fn send(&mut self, message: Message) -> bool {
         self.give(message.clone().into());
         self.in_flight
             .push_back((self.given, Waiting::now(message)));
         self.wrote = true;
-        self.push();
+        self.push()
     }
 
     /// A message of the session's own: it belongs to this connection, and is not handed back.

@@ -1,12 +1,16 @@
 //! The only place in this crate that asks for the time.
 
 use std::future::Future as _;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
+use atomic_waker::AtomicWaker;
 use heartbeat_driver::Suspended;
 use heartbeat_driver::core::{Clock, Instant};
+use tokio::task::yield_now;
 use tokio::time::{Instant as TokioInstant, Sleep, sleep_until};
 
 /// tokio's clock, which a test can pause and move, and the time for which the host was suspended,
@@ -87,6 +91,45 @@ impl Alarm {
             }
             // It was armed before something was heard.
             self.0.as_mut().reset(wake);
+        }
+    }
+}
+
+/// A look of tokio's at its poller, so that what it knows of its sockets is new.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    seen: Arc<Seen>,
+    under_way: bool,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    done: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Seen {
+    fn wake(self: Arc<Self>) {
+        self.done.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+impl Look {
+    /// Ready when tokio has looked since this was asked first, however often it is asked meanwhile.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.seen.task.register(cx.waker());
+        if !std::mem::replace(&mut self.under_way, true) {
+            self.seen.done.store(false, Ordering::Release);
+            let waker = Waker::from(Arc::clone(&self.seen));
+            // tokio wakes whoever yields after it has looked; without a scheduler of its, at once.
+            let _ = pin!(yield_now()).poll(&mut Context::from_waker(&waker));
+        }
+        if self.seen.done.swap(false, Ordering::AcqRel) {
+            self.under_way = false;
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }
 }

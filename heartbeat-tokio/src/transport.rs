@@ -19,9 +19,9 @@ pub trait Transport: Read + Write + Send {
     /// Ready when a write may succeed (or fail); else the task is woken then.
     fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Reads ask the operating system itself from here on, until it has nothing more: a deadline has come, and
-    /// what is known of readiness may be older than what has arrived. For streams that remember
-    /// readiness, as tokio's do.
+    /// Reads and writes ask the operating system itself from here on, each until it would block: a deadline has come,
+    /// and what is known of readiness may be older than what has happened. For streams that remember
+    /// readiness, as tokio's do; a stream that cannot ask (see [`Compat`]) leaves this out.
     fn doubt_readiness(&mut self) {}
 }
 
@@ -43,24 +43,26 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
 #[derive(Debug)]
 pub struct Tcp {
     stream: TcpStream,
-    /// What tokio knows of readiness does not count.
-    in_doubt: bool,
+    /// What tokio knows of readiness does not count, for reads and for writes.
+    doubts_reads: bool,
+    doubts_writes: bool,
 }
 
 impl From<TcpStream> for Tcp {
     fn from(stream: TcpStream) -> Self {
         Self {
             stream,
-            in_doubt: false,
+            doubts_reads: false,
+            doubts_writes: false,
         }
     }
 }
 
 impl Read for Tcp {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.in_doubt {
+        if self.doubts_reads {
             let read = receive(&self.stream, buffer);
-            self.in_doubt = read.is_ok();
+            self.doubts_reads = read.is_ok();
             return read;
         }
         let mut count = 0;
@@ -80,7 +82,7 @@ impl Read for Tcp {
 }
 
 /// After a read that did not fill its buffer, epoll tells of whatever comes next; what has come to its end before stays
-/// known to tokio, which does the same in its own reads. Others than epoll do not promise that.
+/// known to tokio, which does the same in its own reads.
 const ENDS_WITH_A_SHORT_READ: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
@@ -89,6 +91,11 @@ fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 
 impl Write for Tcp {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.doubts_writes {
+            let written = (&*SockRef::from(&self.stream)).write(bytes);
+            self.doubts_writes = written.is_ok();
+            return written;
+        }
         self.stream.try_write(bytes)
     }
 
@@ -107,11 +114,14 @@ impl Transport for Tcp {
     }
 
     fn doubt_readiness(&mut self) {
-        self.in_doubt = true;
+        (self.doubts_reads, self.doubts_writes) = (true, true);
     }
 }
 
 /// Any `AsyncRead + AsyncWrite` as a [`Transport`]: a Unix socket, a tunnel, an in-memory pair.
+///
+/// What it knows of readiness is what the wrapped stream knows. Where an application keeps the thread busy over a
+/// deadline, and not so long that the tick counts as late (`Config::late_grace`), what arrived meanwhile may be unknown there.
 #[derive(Debug)]
 pub struct Compat<T> {
     io: T,

@@ -169,10 +169,20 @@ async fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at
     server.join().expect("no panic");
 }
 
-/// What the library's socket knows of its readiness is as old as tokio's last look at epoll, from which the
-/// application keeps the thread over a deadline.
-#[tokio::test]
-async fn what_arrives_while_the_thread_is_kept_busy_is_heard_before_a_verdict() {
+/// A message comes while the application keeps the thread busy over a deadline: what the library's socket knows of
+/// its readiness is as old as tokio's last look at epoll. Then the application does `then`, before it takes an event.
+async fn kept_busy(then: impl FnOnce(&mut Client)) {
+    let (mut client, server) = quiet_for_400_ms().await;
+    thread::sleep(Duration::from_millis(700));
+    then(&mut client);
+    let event = next(&mut client).await;
+    assert!(matches!(event, Event::Message { .. }), "{event:?}");
+    drop(client);
+    server.join().expect("no panic");
+}
+
+/// A client that has waited for 100 ms, of a server that says something after 400.
+async fn quiet_for_400_ms() -> (Client, thread::JoinHandle<()>) {
     let (address, server) = serve(vec![|stream| {
         let mut socket = accept(stream);
         thread::sleep(Duration::from_millis(400));
@@ -189,8 +199,39 @@ async fn what_arrives_while_the_thread_is_kept_busy_is_heard_before_a_verdict() 
     while !matches!(next(&mut client).await, Event::Connected { .. }) {}
     let nothing = timeout(Duration::from_millis(100), client.next()).await;
     assert!(nothing.is_err(), "{nothing:?}");
-    thread::sleep(Duration::from_millis(700));
-    let event = next(&mut client).await;
+    (client, server)
+}
+
+#[tokio::test]
+async fn what_arrives_while_the_thread_is_kept_busy_is_heard_before_a_verdict() {
+    kept_busy(|_| {}).await;
+}
+
+#[tokio::test]
+async fn what_arrives_before_a_result_is_sent_is_heard_before_a_verdict() {
+    kept_busy(|client| client.send(Message::text("result")).expect("open")).await;
+}
+
+#[tokio::test]
+async fn what_arrives_before_a_kick_is_heard_before_a_verdict() {
+    kept_busy(Messages::kick).await;
+}
+
+/// Asked again before tokio has looked.
+#[tokio::test]
+async fn what_arrives_while_other_branches_are_busy_is_heard_before_a_verdict() {
+    let (mut client, server) = quiet_for_400_ms().await;
+    let (tx, mut jobs) = tokio::sync::mpsc::unbounded_channel();
+    for spans in [700, 0, 0] {
+        tx.send(Duration::from_millis(spans)).expect("open");
+    }
+    let event = loop {
+        tokio::select! {
+            biased;
+            event = client.next() => break event.expect("no end"),
+            Some(job) = jobs.recv() => thread::sleep(job),
+        }
+    };
     assert!(matches!(event, Event::Message { .. }), "{event:?}");
     drop(client);
     server.join().expect("no panic");

@@ -259,9 +259,8 @@ impl<S: Read + Write> Engine<S> {
                 session.ran_dry = false;
                 Some(session.socket_mut())
             }
-            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } | Link::Upgrading { .. } => {
-                None
-            }
+            Link::Upgrading { upgrade, .. } => upgrade.socket_mut(),
+            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } => None,
         }
     }
 

@@ -19,8 +19,8 @@ impl<S: Read + Write> Engine<S> {
     /// Hands a message over and writes it at once, as far as the stream takes it; the rest goes out in the
     /// next turns. Behind others that wait it waits, too.
     ///
-    /// The short way of [`Outbox::try_send`](crate::Outbox::try_send) for whoever has the engine: no lock, no
-    /// wake-up, no turn.
+    /// The short way of [`Outbox::try_send`](crate::Outbox::try_send) for whoever has the engine: where nothing waits, no
+    /// lock and no turn; and whoever drives is woken only if the stream did not take all of it.
     ///
     /// # Errors
     /// [`SendError`] holds the message and the reason.
@@ -31,7 +31,9 @@ impl<S: Read + Write> Engine<S> {
             && self.outbox.is_quiet();
         match &mut self.link {
             Link::Open(session) if may_send && session.has_room() => {
-                session.send(message);
+                if !session.send(message) {
+                    self.outbox.notify_engine();
+                }
                 Ok(())
             }
             _ => self.outbox.try_send(message),

@@ -45,7 +45,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -59,7 +59,7 @@ pub use self::codec::{Codec, Counted, Frame, Socket, Traffic};
 pub use self::event::Event;
 pub use self::link::{Connecting, Refused};
 use self::link::{Link, Read};
-use crate::clock::{Alarm, TokioClock};
+use crate::clock::{Alarm, Look, TokioClock};
 
 /// Messages between two looks at the clock, and at tokio's cooperative budget.
 const BURST: u32 = 64;
@@ -88,8 +88,9 @@ pub struct Messages<S, C: Codec> {
     clock: TokioClock,
     /// Something was waited for since the last look at the clock.
     waited: bool,
-    /// tokio has looked at its poller since a deadline came.
-    looked: bool,
+    look: Look,
+    /// The application wants a kick, after what there is has been read.
+    kicked: bool,
     /// There is something to write or to dial since the last attempt.
     dirty: bool,
     /// Messages since tokio's budget was asked.
@@ -144,7 +145,8 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             alarm: Alarm::new(clock),
             clock,
             waited: false,
-            looked: false,
+            look: Look::default(),
+            kicked: false,
             dirty: true,
             taken: 0,
             tracks: dialect.tracks(),
@@ -198,7 +200,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
 
     /// The network is back: dials now, or asks the peer now.
     pub fn kick(&mut self) {
-        self.step(self.clock.now(), Input::Kick);
+        self.kicked = true;
     }
 
     /// The machine: phase, figures, configuration.
@@ -237,9 +239,18 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             if self.ended {
                 return Poll::Ready(None);
             }
-            self.dirty = false;
+            let is_due = self.is_due();
+            if is_due {
+                // What the socket knows of its readiness may be older than what has happened, if the thread was
+                // kept busy: tokio looks at its poller first, then we read, and then judge.
+                ready!(self.look.poll(cx));
+            }
+            // Any step judges: where a deadline has come, reading goes before writing.
+            self.dirty = is_due;
             self.poll_dial(cx);
-            self.write(cx);
+            if !is_due {
+                self.write(cx);
+            }
             match self.read(cx) {
                 Some(Read::Message(conn, message)) => {
                     self.taken += 1;
@@ -251,13 +262,11 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
                 }
                 None => {}
             }
-            if self.is_due() && !std::mem::replace(&mut self.looked, true) {
-                // What the socket knows of its readiness may be older than what has arrived, if the thread was
-                // kept busy: tokio looks at its poller first, then we read again, and then judge.
-                ready!(pin!(tokio::task::yield_now()).poll(cx));
-            }
-            self.looked = false;
             self.settle();
+            if std::mem::take(&mut self.kicked) {
+                self.step(self.clock.now(), Input::Kick);
+                continue;
+            }
             if !self.dirty && self.events.is_empty() && !self.ended {
                 self.waited = true;
                 ready!(self.alarm.poll(cx, self.clock, self.machine.wake()));
