@@ -51,7 +51,8 @@ const LAYERS: &str = "a turn of the machine and a look at the clock for each wak
     which one without timers does not need; it would take fewer steps between socket and application";
 const OUTBOX: &str = "a message that waits is kept until it is written, to be handed back otherwise; a raw client copies it \
     into its buffer at once, and what becomes of it nobody knows";
-const HANDOFF: &str = "the hand-off to the driver's thread and back; in place there is none";
+const HANDOFF: &str = "a queue with a lock and a wake-up between driver and application, for what one turn brings; it would \
+    take whole reads handed over and parsed by whoever takes them; in place there is none";
 
 /// Why a received message takes what it takes, in instructions: tungstenite's part is measured in the same table.
 const CODEC: &str = "tungstenite takes most of it, and its kind of reading cannot be had for less without a codec of \
