@@ -206,11 +206,10 @@ impl<R: Reactor> InPlace<R> {
 
     /// Waits until polling again makes sense, at most until `deadline`.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) {
-        let outbox = Arc::clone(self.engine.outbox());
-        if outbox.rest() {
+        if self.engine.outbox().rest() {
             self.wait_at_rest(deadline);
         }
-        outbox.rise();
+        self.engine.outbox().rise();
     }
 
     fn wait_at_rest(&mut self, deadline: Option<Instant>) {
