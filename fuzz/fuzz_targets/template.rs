@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
         json!({"prefix": "P", "reply": template}),
         json!({"text": message.get(..256).unwrap_or(message), "reply": template}),
     ] {
-        let source = json!({"rules": [rule]});
+        let source = json!({"rules": [rule], "variables": ["session", "v"]});
         let Ok(dialect) = Description::from_value(&source) else {
             continue;
         };

@@ -27,7 +27,7 @@ const DIALECT: &str = r#"{
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dialect = AnyDialect::from_value(&serde_json::from_str(DIALECT)?)?;
-    let config = dialect.configure(&Config::builder().check_interval(None).build()?);
+    let config = dialect.configure(&Config::builder().check_interval(None).build()?)?;
     let mut page = Page::default();
     let mut driver = Driver {
         machine: Heartbeat::new(config, dialect, 7, instant(page.now)),

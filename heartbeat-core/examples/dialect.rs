@@ -121,7 +121,13 @@ fn lint(
     config: Option<Config>,
     proxy: Option<Duration>,
 ) -> io::Result<ExitCode> {
-    let config = config.unwrap_or_else(|| dialect.configure(&Config::default()));
+    let config = match config {
+        Some(config) => config,
+        None => {
+            let configured = dialect.configure(&Config::default());
+            configured.map_err(|error| bad(error.to_string()))?
+        }
+    };
     let mut lints = match dialect {
         AnyDialect::Named(entry) => entry.lint(&config),
         _ => Vec::new(),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::cause::{Signal, Verdict};
 use crate::config::{Config, ConfigBuilder, ConfigError, Ping};
 use crate::duration_text::{DurationError, DurationText, parse_duration};
+use crate::json_text::Unique;
 
 /// Why a text is not a configuration. Each names the key, the value and the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +20,12 @@ pub enum ConfigTextError {
     /// Not JSON at all.
     #[error("not JSON: {0}")]
     Json(String),
+    /// A key that stands there twice: which of the two is meant?
+    #[error("`{key}` is there twice")]
+    Twice {
+        /// The key.
+        key: String,
+    },
     /// A key that no setting has.
     #[error("unknown key `{key}`; known are {known}")]
     UnknownKey {
@@ -78,9 +85,14 @@ impl Config {
     /// # Errors
     /// [`ConfigTextError`] names the key and the rule.
     pub fn from_json(text: &str) -> Result<Self> {
-        let value: Value =
+        let value: Unique =
             serde_json::from_str(text).map_err(|error| ConfigTextError::Json(error.to_string()))?;
-        Self::from_value(&value)
+        Self::from_unique(value)
+    }
+
+    fn from_unique(value: Unique) -> Result<Self> {
+        let value = value.value();
+        Self::from_value(&value.map_err(|key| ConfigTextError::Twice { key })?)
     }
 
     /// The same from JSON that was parsed already.
@@ -242,11 +254,17 @@ fn signal(text: &str) -> Option<Signal> {
         "io" => Signal::Io,
         "session" => Signal::Session,
         _ => match text.split_once(' ')? {
-            ("close", code) => Signal::Close(code.parse().ok()?),
-            ("http", status) => Signal::Http(status.parse().ok()?),
+            ("close", code) => Signal::Close(number(code)?),
+            ("http", status) => Signal::Http(number(status)?),
             _ => return None,
         },
     })
+}
+
+/// A number in its only spelling, so that one signal has one key.
+fn number(text: &str) -> Option<u16> {
+    let number: u16 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
 }
 
 fn signal_text(signal: Signal) -> String {
@@ -343,7 +361,7 @@ fn unknown(key: &str, known: &'static str) -> ConfigTextError {
 
 impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::from_value(&Value::deserialize(deserializer)?).map_err(D::Error::custom)
+        Self::from_unique(Unique::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
@@ -423,6 +441,22 @@ mod tests {
             ),
             (r#"{"max_attempts": 0}"#, "`max_attempts` is zero"),
             (r#"{"max_attempts": -1}"#, "`max_attempts` is -1"),
+            (
+                r#"{"ping": "never", "idle_timeout": "9s", "ping": {"every": "1s"}}"#,
+                "`ping` is there twice",
+            ),
+            (
+                r#"{"causes": {"close 1000": "never", "close 1000": "backoff"}}"#,
+                "`causes.close 1000` is there twice",
+            ),
+            (
+                r#"{"causes": {"close 1000": "never", "close 01000": "backoff"}}"#,
+                "unknown key `causes.close 01000`",
+            ),
+            (
+                r#"{"causes": {"http +503": "backoff"}}"#,
+                "unknown key `causes.http +503`",
+            ),
             (
                 r#"{"causes": {"close": "never"}}"#,
                 "unknown key `causes.close`",

@@ -100,6 +100,8 @@ mod config_text;
 mod dialect;
 mod duration_text;
 mod event;
+#[cfg(feature = "serde")]
+mod json_text;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/embedding.md")]
 pub mod guide {}

@@ -23,7 +23,7 @@ mod server;
 async fn main() -> Result<(), Box<dyn Error>> {
     let dialect = AnyDialect::named("discord").ok_or("not in the catalogue")?;
     let config = dialect
-        .configure(&Config::default()) // the service's own times, for want of a hello
+        .configure(&Config::default())? // the service's own times, for want of a hello
         .to_builder()
         .pong_timeout(Duration::from_millis(500)) // not acknowledged and silent for so long: a zombie
         .backoff(Duration::from_millis(200), Duration::from_secs(5), 50);

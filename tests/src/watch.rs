@@ -110,7 +110,7 @@ impl Watch {
         let config = match config {
             Some(config) => config,
             None if server.is_some() => Config::from_json(DEMO)?,
-            None => dialect.configure(&Config::default()),
+            None => dialect.configure(&Config::default())?,
         };
         warn_of(&dialect, &config);
         let limit = limit.or(server.is_some().then_some(DEMO_TIME));

@@ -82,7 +82,7 @@ fn messages(adapter: &str, options: Options) -> Vec<String> {
 }
 
 fn options(url: &str, dialect: AnyDialect) -> Options {
-    let config = dialect.configure(&Config::default());
+    let config = dialect.configure(&Config::default()).unwrap();
     Options::new(url)
         .expect("a URL")
         .config(config)

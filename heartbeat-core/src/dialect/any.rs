@@ -10,7 +10,7 @@ use super::{
     JsonType, Outgoing, Values, Variables,
 };
 use crate::cause::Verdict;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 /// A dialect chosen at run time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,11 +69,13 @@ impl AnyDialect {
     }
 
     /// `base` with the times that the service asks for; see [`Description::configure`].
-    #[must_use]
-    pub fn configure(&self, base: &Config) -> Config {
+    ///
+    /// # Errors
+    /// [`ConfigError`] names a time of the dialect and the time of `base` that contradicts it.
+    pub fn configure(&self, base: &Config) -> Result<Config, ConfigError> {
         match self.described() {
             Some(described) => described.configure(base),
-            None => base.clone(),
+            None => Ok(base.clone()),
         }
     }
 

@@ -155,6 +155,16 @@ impl DescriptionBuilder {
         self
     }
 
+    /// One more name of the application's own values, for `${name}`.
+    #[must_use]
+    pub fn variable(mut self, name: &str) -> Self {
+        let names = self.rest.entry("variables").or_insert_with(|| json!([]));
+        if let Value::Array(names) = names {
+            names.push(name.into());
+        }
+        self
+    }
+
     /// Longer texts are data.
     #[must_use]
     pub fn max_len(mut self, bytes: u16) -> Self {

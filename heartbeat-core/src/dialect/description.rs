@@ -16,7 +16,8 @@ use super::rule::Rule;
 use super::scan::Paths;
 use super::template::Template;
 use crate::cause::Verdict;
-use crate::config::{Config, Ping};
+use crate::config::{Config, ConfigError, Ping};
+use crate::json_text::Unique;
 
 /// A dialect described by data: ordered rules that tell heartbeats from data, and what to send.
 ///
@@ -70,8 +71,8 @@ use crate::config::{Config, Ping};
 ///
 /// A text with placeholders: `${/data/ts}` is the value at that path exactly as it came, quotes and
 /// digits included; `${rest}` what follows the rule's prefix; `${message}` the whole message; `${id}` a
-/// running number; `${now_ms}`, `${now_s}` the time since 1970; any other name a variable of the
-/// application's. `$${` is a literal `${`. A binary message is written `{"bytes": "029106"}`.
+/// running number; `${now_ms}`, `${now_s}` the time since 1970; any other name a variable that is listed in
+/// `variables`, or tracked. `$${` is a literal `${`. A binary message is written `{"bytes": "029106"}`.
 ///
 /// # Around the rules
 ///
@@ -83,6 +84,8 @@ use crate::config::{Config, Ping};
 /// - `close_codes`: what the service's own codes ask for, `{"4004": "never", "4100-4199": "backoff"}`.
 /// - `separator`: messages are records with this text between or behind them.
 /// - `track`: `{"seq": {"path": "/s", "initial": "null"}}` keeps the last value that is not null, for `${seq}`.
+/// - `variables`: the names of the application's own values, `["session"]` for `${session}`. A name that is
+///   neither listed nor tracked is refused: nothing would ever fill it in.
 /// - `max_len`: longer texts (records, if there is a separator) are data; default 4096.
 ///
 /// # Each key by example
@@ -142,18 +145,18 @@ use crate::config::{Config, Ping};
 /// let dialect = read(r#"{
 ///     "ping": {"text": "ping ${now_ms}", "every": "20s", "first": "jittered", "pong_timeout": "5s"}, "idle_timeout": "45s"
 /// }"#);
-/// let config = dialect.configure(&Config::default());
+/// let config = dialect.configure(&Config::default()).unwrap();
 /// assert_eq!((config.ping(), config.idle_timeout().as_secs()), (Ping::Every(Duration::from_secs(20)), 45));
-/// assert_eq!(read(r#"{"ping": "never"}"#).configure(&config).ping(), Ping::Never);
-/// let frame = read(r#"{"ping": {"frame": true, "after_silence": "10s"}}"#).configure(&config);
+/// assert_eq!(read(r#"{"ping": "never"}"#).configure(&config).unwrap().ping(), Ping::Never);
+/// let frame = read(r#"{"ping": {"frame": true, "after_silence": "10s"}}"#).configure(&config).unwrap();
 /// assert_eq!(frame.ping(), Ping::AfterSilence(Duration::from_secs(10)));
-/// let beat = read(r#"{"ping": {"bytes": "09", "after_sending": "15s"}}"#).configure(&config);
+/// let beat = read(r#"{"ping": {"bytes": "09", "after_sending": "15s"}}"#).configure(&config).unwrap();
 /// assert_eq!(beat.keepalive(), Some(Duration::from_secs(15)));
 ///
 /// // On open; close codes; records; what is tracked; the longest text that is looked at.
 /// let dialect = read(r#"{
 ///     "rules": [{"text": "{}", "reply": "{}"}],
-///     "on_open": ["{\"op\":\"resume\",\"seq\":${seq},\"token\":${token}}"],
+///     "on_open": ["{\"op\":\"resume\",\"seq\":${seq},\"token\":${token}}"], "variables": ["token"],
 ///     "track": {"seq": {"path": "/s", "initial": "null"}},
 ///     "close_codes": {"4004": "never", "4100-4199": "refresh"}, "separator": "\n", "max_len": 100
 /// }"#);
@@ -204,6 +207,17 @@ pub(super) enum Schedule {
     AfterSending(Duration),
 }
 
+impl Schedule {
+    /// The key and the time of a schedule that asks the service.
+    pub(super) const fn asks(self) -> Option<(&'static str, Duration)> {
+        match self {
+            Self::Every(time) => Some(("every", time)),
+            Self::AfterSilence(time) => Some(("after_silence", time)),
+            Self::Default | Self::Never | Self::AfterSending(_) => None,
+        }
+    }
+}
+
 /// A value of the application's messages that a template needs.
 #[derive(Clone, Debug)]
 pub(super) struct Track {
@@ -248,10 +262,28 @@ impl Description {
         &self.source
     }
 
-    /// `base` with the times that this service asks for: its ping schedule, and silence timeouts
-    /// that fit it. What the description does not say stays as it is.
-    #[must_use]
-    pub fn configure(&self, base: &Config) -> Config {
+    /// `base` with the times that this service asks for: its ping schedule, `idle_timeout` and
+    /// `pong_timeout` stand in place of the base's. What the description does not say stays as it is; only the
+    /// ping schedule and the `idle_timeout` of [`Config::default`] give way to what the description says.
+    ///
+    /// ```
+    /// use heartbeat_core::{Config, Description};
+    ///
+    /// let dialect = Description::from_json(r#"{"ping": {"text": "ping", "every": "99s"}}"#)?;
+    /// assert_eq!(dialect.configure(&Config::default())?.idle_timeout().as_secs(), 297);
+    ///
+    /// let base = Config::from_json(r#"{"idle_timeout": "80s"}"#)?;
+    /// assert_eq!(
+    ///     dialect.configure(&base).unwrap_err().to_string(),
+    ///     "`ping` is 99s: it must be shorter than `idle_timeout`, which is 80s",
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError`] names a time of the description, the time of `base` that contradicts it, and the rule.
+    pub fn configure(&self, base: &Config) -> Result<Config, ConfigError> {
+        let default = Config::default();
         let mut builder = base.to_builder();
         let (mut idle, mut ping) = (
             self.idle_timeout.unwrap_or(base.idle_timeout()),
@@ -269,12 +301,13 @@ impl Description {
                 self.question.schedule,
                 Schedule::Default | Schedule::AfterSending(_)
             );
-            if self.idle_timeout.is_some() && is_base {
-                // The base's schedule is of no use in a shorter silence.
+            if self.idle_timeout.is_some() && is_base && base.ping() == default.ping() {
+                // The default schedule is of no use in a shorter silence.
                 *time = (*time).min(idle / 2);
             }
-            // Three questions before silence is judged, where the service says nothing else.
-            if *time >= idle {
+            let is_default = base.idle_timeout() == default.idle_timeout();
+            // Three questions before silence is judged, where nobody says anything else.
+            if *time >= idle && self.idle_timeout.is_none() && is_default {
                 idle = time.saturating_mul(3);
             }
         }
@@ -282,7 +315,7 @@ impl Description {
         if let Some(timeout) = self.question.pong_timeout {
             builder = builder.pong_timeout(timeout);
         }
-        builder.build().unwrap_or_else(|_| base.clone())
+        builder.build()
     }
 
     /// The names of the variables that its templates need from the application.
@@ -311,7 +344,7 @@ impl Eq for Description {}
 
 impl<'de> Deserialize<'de> for Description {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::from_value(&Value::deserialize(deserializer)?).map_err(D::Error::custom)
+        super::load::from_unique(Unique::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

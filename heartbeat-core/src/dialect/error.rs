@@ -10,6 +10,24 @@ pub enum DescriptionError {
     /// Not JSON at all.
     #[error("not JSON: {0}")]
     Json(String),
+    /// A key that stands there twice: which of the two is meant?
+    #[error("`{at}` is there twice")]
+    Twice {
+        /// Where.
+        at: String,
+    },
+    /// A time that another one leaves no room for.
+    #[error("`{at}` is {found}: it must be shorter than `{other}`, which is {limit}")]
+    NotShorterThan {
+        /// Where.
+        at: String,
+        /// The time that stands there.
+        found: String,
+        /// The other key.
+        other: &'static str,
+        /// The other time.
+        limit: String,
+    },
     /// A value of the wrong kind, or out of its range.
     #[error("`{at}` is {found}: expected {expected}")]
     Expected {

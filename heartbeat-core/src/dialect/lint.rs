@@ -105,8 +105,9 @@ impl CatalogueEntry {
     /// ```
     /// use heartbeat_core::{CatalogueEntry, Config};
     /// let bitget = CatalogueEntry::named("bitget").unwrap();
-    /// assert_eq!(bitget.lint(&bitget.dialect.configure(&Config::default())), []);
+    /// assert_eq!(bitget.lint(&bitget.dialect.configure(&Config::default())?), []);
     /// assert_eq!(bitget.lint(&Config::default()).len(), 1);
+    /// # Ok::<(), heartbeat_core::ConfigError>(())
     /// ```
     #[must_use]
     pub fn lint(&self, config: &Config) -> Vec<Lint> {

@@ -17,6 +17,8 @@ use super::prefilter::Filter;
 use super::rule::{Condition, Matcher, Outcome, Rest, Rule, Test};
 use super::scan::{MAX_PATHS, Paths};
 use super::template::{FindPath, Source, Template};
+use crate::duration_text::DurationText;
+use crate::json_text::Unique;
 
 /// The longest description, in bytes.
 const MAX_SOURCE: usize = 65_536;
@@ -24,7 +26,7 @@ const MAX_RULES: usize = 32;
 const MAX_CONDITIONS: usize = 8;
 
 const DESCRIPTION: &str =
-    "rules, ping, idle_timeout, on_open, close_codes, separator, track, max_len";
+    "rules, ping, idle_timeout, on_open, close_codes, separator, track, variables, max_len";
 const RULE: &str = "text, bytes, prefix, rest, json, reply, beat, pong, data, hello";
 const MATCHER: &str =
     "one of \"text\", \"bytes\", \"prefix\", \"json\", or \"prefix\" and \"json\" together";
@@ -34,9 +36,14 @@ pub(super) fn from_json(text: &str) -> Result<Description> {
     if text.len() > MAX_SOURCE {
         return Err(At::root().too_many(format!("{} bytes", text.len()), MAX_SOURCE));
     }
-    let value: Value =
+    let value: Unique =
         serde_json::from_str(text).map_err(|error| DescriptionError::Json(error.to_string()))?;
-    from_value(&value)
+    from_unique(value)
+}
+
+pub(super) fn from_unique(value: Unique) -> Result<Description> {
+    let value = value.value();
+    from_value(&value.map_err(|at| DescriptionError::Twice { at })?)
 }
 
 pub(super) fn from_value(value: &Value) -> Result<Description> {
@@ -58,6 +65,7 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
                 .into()
         }
     };
+    loader.names(fields)?;
     let rules = match fields.get("rules") {
         None => Vec::new(),
         Some(value) => loader.rules(&At::root().key("rules"), value)?,
@@ -78,7 +86,20 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
         None => Vec::new(),
         Some(value) => close_codes(&At::root().key("close_codes"), value)?,
     };
-    let idle_timeout = fields.get("idle_timeout");
+    let idle_timeout = fields
+        .get("idle_timeout")
+        .map(|value| At::root().key("idle_timeout").duration(value))
+        .transpose()?;
+    if let (Some((key, time)), Some(limit)) = (question.schedule.asks(), idle_timeout)
+        && time >= limit
+    {
+        return Err(DescriptionError::NotShorterThan {
+            at: At::root().key("ping").key(key).text(),
+            found: DurationText(time).to_string(),
+            other: "idle_timeout",
+            limit: DurationText(limit).to_string(),
+        });
+    }
     let separator = fields
         .get("separator")
         .map(|value| At::root().key("separator").literal(value, 1))
@@ -100,9 +121,7 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
         separator,
         max_len,
         question,
-        idle_timeout: idle_timeout
-            .map(|value| At::root().key("idle_timeout").duration(value))
-            .transpose()?,
+        idle_timeout,
         tracks: tracks.into(),
         greetings: greetings.into(),
         close_codes: close_codes.into(),
@@ -114,6 +133,8 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
 pub(super) struct Loader {
     pub(super) paths: Paths,
     pub(super) templates: Vec<Template>,
+    /// What templates may ask for by name.
+    pub(super) known: Vec<String>,
 }
 
 impl Loader {
@@ -297,7 +318,7 @@ impl Loader {
                     Some(Matcher::Bytes(_)) | None => None,
                     Some(_) => Some(&mut find),
                 };
-                Template::parse(at, text, find, has_prefix)?
+                Template::parse(at, text, find, has_prefix, &self.known)?
             }
             Value::Object(fields) => match fields.get("bytes") {
                 Some(bytes) if fields.len() == 1 => Template::Binary(at.key("bytes").bytes(bytes)?),

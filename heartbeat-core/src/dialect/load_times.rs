@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::First;
 use super::at::{At, Result};
@@ -20,6 +20,8 @@ use crate::cause::Verdict;
 const MAX_GREETINGS: usize = 4;
 const MAX_CLOSE_CODES: usize = 16;
 const MAX_TRACKS: usize = 4;
+const MAX_VARIABLES: usize = 16;
+const NAME: &str = "a name of a-z, 0-9 and _ that is none of the built-in ones and no other's";
 const PING: &str = "text, bytes, frame, every, after_silence, after_sending, first, pong_timeout";
 
 impl Loader {
@@ -157,7 +159,7 @@ impl Loader {
         let track = |(name, value): (&String, &Value)| {
             let at = at.key(name);
             if !is_name(name) {
-                return Err(at.wrong(Some(value), "a name of a-z, 0-9 and _"));
+                return Err(at.wrong(Some(value), NAME));
             }
             let fields = at.object(value, "path, initial")?;
             let path = at
@@ -173,6 +175,28 @@ impl Loader {
             })
         };
         fields.iter().map(track).collect()
+    }
+
+    /// The names that templates may ask for: the application's, and what is tracked.
+    pub(super) fn names(&mut self, fields: &Map<String, Value>) -> Result<()> {
+        let at = At::root().key("variables");
+        let listed = match fields.get("variables") {
+            None => &[][..],
+            Some(value) => at.array(value, MAX_VARIABLES, "an array of names")?,
+        };
+        let tracked = fields.get("track").and_then(Value::as_object);
+        for (index, value) in listed.iter().enumerate() {
+            let at = at.index(index);
+            let name = at.string(Some(value), NAME)?;
+            let is_taken = self.known.iter().any(|known| known == name);
+            if !is_name(name) || is_taken || tracked.is_some_and(|names| names.contains_key(name)) {
+                return Err(at.wrong(Some(value), NAME));
+            }
+            self.known.push(name.into());
+        }
+        let tracked = tracked.into_iter().flatten();
+        self.known.extend(tracked.map(|(name, _)| name.clone()));
+        Ok(())
     }
 
     pub(super) fn greetings(&mut self, at: &At, value: &Value) -> Result<Vec<u16>> {

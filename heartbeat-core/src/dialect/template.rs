@@ -58,6 +58,12 @@ pub(super) enum Part {
     Variable(Box<str>),
 }
 
+/// Names that stand for something in every template.
+const BUILT_IN: [&str; 5] = ["id", "now_ms", "now_s", "message", "rest"];
+
+const NOT_KNOWN: &str = "is nothing that could be filled in: it is none of id, now_ms, now_s, and neither listed in \"variables\" \
+    nor tracked";
+
 /// Gives a path its number.
 pub(super) type FindPath<'f> = &'f mut dyn FnMut(&At, &str) -> Result<usize>;
 
@@ -79,6 +85,7 @@ impl Template {
         text: &str,
         mut slot: Option<FindPath<'_>>,
         has_prefix: bool,
+        known: &[String],
     ) -> Result<Self> {
         if text.len() > MAX_TEMPLATE {
             return Err(at.too_many(alloc::format!("{} bytes", text.len()), MAX_TEMPLATE));
@@ -126,7 +133,10 @@ impl Template {
                 (path, None) if path.starts_with('/') => {
                     return Err(at.placeholder(name, "needs a message to take it from"));
                 }
-                (name, _) if is_name(name) => Part::Variable(name.into()),
+                (name, _) if known.iter().any(|known| known == name) => Part::Variable(name.into()),
+                (name, _) if is_name(name) => {
+                    return Err(at.placeholder(name, NOT_KNOWN));
+                }
                 _ => {
                     return Err(
                         at.placeholder(name, "is neither a path nor a name of a-z, 0-9 and _")
@@ -212,8 +222,10 @@ fn push_literal(parts: &mut Vec<Part>, text: &str) {
     }
 }
 
+/// Whether a description may call a value of its own so.
 pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty()
+        && !BUILT_IN.contains(&name)
         && name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')

@@ -126,7 +126,13 @@ impl Header {
                 _ => return Err(TraceError::UnknownKey { key, expected }),
             }
         }
-        header.config = config.unwrap_or_else(|| header.dialect.configure(&Config::default()));
+        header.config = match config {
+            Some(config) => config,
+            None => {
+                let configured = header.dialect.configure(&Config::default());
+                configured.map_err(ConfigTextError::Rule)?
+            }
+        };
         Ok(header)
     }
 

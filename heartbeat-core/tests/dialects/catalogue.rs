@@ -316,7 +316,10 @@ fn at_least_85_services_are_in_the_catalogue_and_the_others_are_explained() {
 fn every_dialect_keeps_to_its_services_limit_with_its_own_times() {
     let mut limits = 0;
     for entry in catalogue() {
-        let config = entry.dialect.configure(&heartbeat_core::Config::default());
+        let config = entry
+            .dialect
+            .configure(&heartbeat_core::Config::default())
+            .unwrap();
         assert_eq!(entry.lint(&config), [], "{}", entry.name);
         let never = config
             .to_builder()

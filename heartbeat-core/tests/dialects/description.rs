@@ -52,6 +52,58 @@ const REFUSALS: &[(&str, &str)] = &[
         r#"`rules[0].reply` is {"text":"pong"}: expected a text, or {"bytes": "029106"}"#,
     ),
     (
+        r#"{"max_len": 7, "max_len": 7}"#,
+        "`max_len` is there twice",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "beat": true, "te\u0078t": "b"}]}"#,
+        "`rules[0].text` is there twice",
+    ),
+    (
+        r#"{"rules": [{"json": {"/a": 1, "/a": 2}, "beat": true}]}"#,
+        "`rules[0].json/a` is there twice",
+    ),
+    (
+        r#"{"ping": {"text": "{\"ts\":${nwo_ms}}", "every": "20s"}}"#,
+        "`ping.text`: the placeholder ${nwo_ms} is nothing that could be filled in",
+    ),
+    (
+        r#"{"variables": ["session"], "on_open": ["${sesion}"]}"#,
+        "`on_open[0]`: the placeholder ${sesion} is nothing that could be filled in",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "reply": "${seq}"}]}"#,
+        "`rules[0].reply`: the placeholder ${seq} is nothing that could be filled in",
+    ),
+    (
+        r#"{"variables": "session"}"#,
+        "`variables` is \"session\": expected an array of names",
+    ),
+    (
+        r#"{"variables": ["a", "a"]}"#,
+        "`variables[1]` is \"a\": expected a name",
+    ),
+    (
+        r#"{"variables": ["now_ms"]}"#,
+        "`variables[0]` is \"now_ms\": expected a name",
+    ),
+    (
+        r#"{"variables": ["S"]}"#,
+        "`variables[0]` is \"S\": expected a name",
+    ),
+    (
+        r#"{"variables": ["seq"], "track": {"seq": {"path": "/s"}}}"#,
+        "`variables[0]` is \"seq\": expected a name",
+    ),
+    (
+        r#"{"ping": {"frame": true, "every": "45s"}, "idle_timeout": "45s"}"#,
+        "`ping.every` is 45s: it must be shorter than `idle_timeout`, which is 45s",
+    ),
+    (
+        r#"{"ping": {"text": "p", "after_silence": "1m"}, "idle_timeout": "45s"}"#,
+        "`ping.after_silence` is 60s: it must be shorter than `idle_timeout`, which is 45s",
+    ),
+    (
         r#"{"rule": []}"#,
         "unknown key `rule`; known are rules, ping",
     ),
@@ -300,8 +352,9 @@ fn a_reply_repeats_what_it_captures_to_the_letter() {
             {"prefix": "PING", "reply": "PONG${rest}|${message}"},
             {"text": "time", "reply": "$${id} ${id} ${now_ms} ${now_s}"},
             {"text": "who", "reply": "${name}"},
-            {"text": "bytes", "reply": {"bytes": "00ff"}}
-        ]}"#,
+            {"text": "bytes", "reply": {"bytes": "00ff"}},
+            {"json": {"/twice": 1}, "reply": "${/a} ${/b} ${/a}"}
+        ], "variables": ["session", "name"]}"#,
     );
     for (text, expected) in [
         (
@@ -317,6 +370,8 @@ fn a_reply_repeats_what_it_captures_to_the_letter() {
         ("time", "ping -> ${id} 0 1700000000123 1700000000"),
         ("who", "ping -> not known"),
         ("bytes", "ping -> [0, 255]"),
+        // A value that is repeated is the same one each time.
+        (r#"{"twice":1,"a":1,"b":2}"#, "ping -> 1 2 1"),
     ] {
         assert_eq!(told(&dialect, text), expected, "{text}");
     }
@@ -398,7 +453,7 @@ fn near_pings() -> impl Strategy<Value = String> {
 }
 
 /// A description that uses a bit of everything.
-const RICH: &str = r#"{"rules":[{"prefix":"0","json":{"/a/b":{"is":"number"}},"reply":"${/a}${id}","hello":{"ping":{"ms":["/a/b"],"inside":"/d","plus":"1s"}}},{"bytes":"00","beat":true}],"ping":{"text":"${s}","every":"1s","first":"jittered"},"separator":"x","track":{"s":{"path":"/s","initial":"null"}},"max_len":99}"#;
+const RICH: &str = r#"{"rules":[{"prefix":"0","json":{"/a/b":{"is":"number"}},"reply":"${/a}${id}","hello":{"ping":{"ms":["/a/b"],"inside":"/d","plus":"1s"}}},{"bytes":"00","beat":true}],"variables":["v"],"ping":{"text":"${s}${v}","every":"1s","first":"jittered"},"separator":"x","track":{"s":{"path":"/s","initial":"null"}},"max_len":99}"#;
 
 proptest! {
     #[test]

@@ -245,7 +245,7 @@ fn a_description_has_65536_bytes_at_most_as_it_came_and_in_its_shortest_form() {
 #[test]
 fn a_tracked_value_begins_as_its_own_initial_and_is_not_the_applications_to_set() {
     let dialect = load(
-        r#"{"on_open": ["${seq} ${turn}", "${token}"],
+        r#"{"on_open": ["${seq} ${turn}", "${token}"], "variables": ["token"],
             "track": {"seq": {"path": "/s", "initial": "null"}, "turn": {"path": "/t", "initial": "1"}}}"#,
     );
     let draft = dialect.greeting(0).expect("a greeting");
@@ -263,7 +263,7 @@ fn a_tracked_value_begins_as_its_own_initial_and_is_not_the_applications_to_set(
 fn a_service_that_says_when_to_ask_is_asked_then_even_if_silence_is_judged_soon_after() {
     let secs = Duration::from_secs;
     let times = |json: &str| {
-        let config = load(json).configure(&Config::default());
+        let config = load(json).configure(&Config::default()).unwrap();
         (config.ping(), config.idle_timeout())
     };
     assert_eq!(
@@ -274,6 +274,80 @@ fn a_service_that_says_when_to_ask_is_asked_then_even_if_silence_is_judged_soon_
     assert_eq!(
         times(r#"{"idle_timeout": "30s"}"#),
         (Ping::AfterSilence(secs(15)), secs(30))
+    );
+}
+
+#[test]
+fn a_time_of_the_base_that_contradicts_the_services_is_an_error_that_names_both() {
+    let base = |json: &str| Config::from_json(json).expect("a base");
+    let refused = |dialect: &str, with: &str| {
+        let refused = load(dialect).configure(&base(with));
+        refused.expect_err("a contradiction").to_string()
+    };
+    assert_eq!(
+        refused(
+            r#"{"ping": {"text": "p", "every": "20s", "pong_timeout": "3s"}, "idle_timeout": "45s"}"#,
+            r#"{"pong_timeout_floor": "5s"}"#
+        ),
+        "`pong_timeout_floor` is 5s: it must not be longer than `pong_timeout`, which is 3s"
+    );
+    assert_eq!(
+        refused(
+            r#"{"ping": {"text": "p", "every": "20s"}}"#,
+            r#"{"idle_timeout": "15s", "ping": {"after_silence": "5s"}}"#
+        ),
+        "`ping` is 20s: it must be shorter than `idle_timeout`, which is 15s"
+    );
+    assert_eq!(
+        refused(
+            r#"{"idle_timeout": "30s"}"#,
+            r#"{"ping": {"every": "40s"}}"#
+        ),
+        "`ping` is 40s: it must be shorter than `idle_timeout`, which is 30s"
+    );
+    // What nobody has said gives way: the default's 90 s, and its ping after 30 s of silence.
+    let configured = load(r#"{"ping": {"text": "p", "every": "99s"}}"#).configure(&base("{}"));
+    assert_eq!(configured.unwrap().idle_timeout(), Duration::from_secs(297));
+    // And what does not contradict is kept.
+    let configured = load(r#"{"ping": {"text": "p", "every": "20s", "pong_timeout": "5s"}}"#)
+        .configure(&base(
+            r#"{"pong_timeout_floor": "5s", "idle_timeout": "21s", "ping": {"every": "1s"}}"#,
+        ))
+        .unwrap();
+    let secs = Duration::from_secs;
+    assert_eq!(configured.ping(), Ping::Every(secs(20)));
+    assert_eq!(configured.idle_timeout(), secs(21));
+    assert_eq!(configured.pong_timeout_floor(), Some(secs(5)));
+}
+
+#[test]
+fn what_is_tracked_is_kept_when_a_message_is_cut() {
+    let dialect = load(r#"{"track": {"seq": {"path": "/s"}}}"#);
+    let mut variables = Variables::new();
+    dialect.track(r#"{"s":5}"#, &mut variables);
+    for invalid in [r#"{"s":999,"cut"#, r#"{"s":999}x"#, r#"[{"s":999}"#, ""] {
+        dialect.track(invalid, &mut variables);
+        assert_eq!(variables["seq"], "5", "{invalid}");
+    }
+    dialect.track(r#"{"s":6}"#, &mut variables);
+    assert_eq!(variables["seq"], "6");
+}
+
+#[test]
+fn a_time_that_is_announced_as_zero_is_none_whatever_is_added_to_it() {
+    let dialect = rules(
+        r#"{"json": {"/v": 1}, "hello": {"idle_timeout": {"s": ["/a", "/b"], "plus": "10s"}}}"#,
+    );
+    let idle = |text: &str| match dialect.classify_text(text) {
+        Class::Carrier(carried) => carried.hello.idle_timeout,
+        Class::Data => None,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(idle(r#"{"v":1,"a":0,"b":0}"#), None);
+    assert_eq!(idle(r#"{"v":1,"a":-0.0,"b":0e9}"#), None);
+    assert_eq!(
+        idle(r#"{"v":1,"a":0,"b":1}"#),
+        Some(Duration::from_secs(11))
     );
 }
 

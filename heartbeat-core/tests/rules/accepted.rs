@@ -110,7 +110,7 @@ fn a_first_ping_at_once_is_due_at_the_first_tick() {
         "rules": [], "ping": {"text": "hb", "every": "10s", "first": "at_once"}
     }));
     let dialect = dialect.expect("a dialect");
-    let config = dialect.configure(&Config::default());
+    let config = dialect.configure(&Config::default()).unwrap();
     assert_eq!(config.ping(), Ping::Every(secs(10)));
     let mut machine = Heartbeat::accepted(config, dialect, 7, instant(0));
     assert_eq!(machine.wake(), Some(instant(0)));

@@ -26,7 +26,7 @@ impl Client {
     }
 
     fn new(dialect: Description, seed: u64) -> Self {
-        let config = dialect.configure(&Config::default());
+        let config = dialect.configure(&Config::default()).unwrap();
         let mut machine = Heartbeat::new(config, dialect, seed, Instant::ORIGIN);
         let _ = machine.step(Instant::ORIGIN, Event::Tick);
         let mut client = Self {
