@@ -65,8 +65,27 @@ pub enum Verdict {
     /// [`MAX_RETRY_AFTER`], too.
     Spread(Duration, Duration),
     /// Fetch new credentials (the dial factory is told) and dial once more after the ordinary
-    /// backoff; give up if that is refused too before the connection was stable.
+    /// backoff, but not before the server's own time ([`Cause::retry_after`]); give up if that is
+    /// refused too before the connection was stable.
     Refresh,
+    /// Dial again after the ordinary backoff, but not before the server's own time
+    /// ([`Cause::retry_after`]). Where the server names none, not before `or` has passed;
+    /// `Duration::ZERO` leaves it to the backoff. Both are cut to [`MAX_RETRY_AFTER`].
+    ///
+    /// For a row that would otherwise give up without a `Retry-After`:
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use heartbeat_core::{Config, Signal, Verdict};
+    /// // A ban that does not say how long it lasts is over in two minutes.
+    /// let or = Duration::from_secs(120);
+    /// let config = Config::builder().on(Signal::Http(418), Verdict::RetryAfter { or }).build();
+    /// assert!(config.is_ok());
+    /// ```
+    RetryAfter {
+        /// The span to wait at the least where the server names none.
+        or: Duration,
+    },
     /// Give up: dialling again cannot mend it.
     Never,
 }
@@ -84,9 +103,10 @@ impl Cause {
     ///
     /// | cause | verdict |
     /// |---|---|
-    /// | refused, reset, eof, i/o; HTTP 408, 425, 5xx | backoff |
-    /// | HTTP 429 and 503 | backoff, not before `Retry-After` |
-    /// | HTTP 401, 407; close 1008, 3000, 4401 | refresh credentials once |
+    /// | HTTP 401, 407 | refresh credentials once, not before `Retry-After` if there is one |
+    /// | any other HTTP status with `Retry-After` | backoff, not before that time |
+    /// | refused, reset, eof, i/o; HTTP 408, 425, 429, 5xx | backoff |
+    /// | close 1008, 3000, 4401 | refresh credentials once |
     /// | HTTP 301, 308 and other 4xx; TLS | give up |
     /// | HTTP 1xx, 2xx, other 3xx (a captive portal, a half-started server) | backoff |
     /// | close 1002, 1003, 1007, 1009, 1010, 1015 | give up |
@@ -108,9 +128,10 @@ impl Cause {
                 status,
                 retry_after,
             } => match (status, retry_after) {
-                (429 | 503, Some(after)) => Verdict::After(after),
                 // The same question, asked by a proxy (RFC 9110 §15.5.8).
                 (401 | 407, _) => Verdict::Refresh,
+                // RFC 9110 §10.2.3 ties it to no status: a ban comes as 403, 413, 418 or 522, too.
+                (_, Some(after)) => Verdict::After(after),
                 (408 | 425 | 429, _) => Verdict::Backoff,
                 (301 | 308 | 400..=499, _) => Verdict::Never,
                 _ => Verdict::Backoff,
@@ -121,6 +142,17 @@ impl Cause {
                 Failure::Refresh => Verdict::Refresh,
                 Failure::GiveUp => Verdict::Never,
             },
+        }
+    }
+
+    /// The time that the peer itself has named: the `Retry-After` of an HTTP answer, or what the
+    /// application says of a session.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Http { retry_after, .. } => retry_after,
+            Self::Session(Failure::RetryAfter(least)) => Some(least),
+            _ => None,
         }
     }
 

@@ -73,7 +73,7 @@ impl Config {
     ///     "write_timeout": "10s", "close_timeout": "2s", "late_grace": "1s",
     ///     "backoff": {"base": "500ms", "cap": "30s", "jitter_percent": 50},
     ///     "stable_after": "10s", "max_attempts": 8, "session_timeout": "10s", "time_to_live": "30s",
-    ///     "causes": {"close 1000": "never", "http 403": {"after": "5m"}}
+    ///     "causes": {"close 1000": "never", "http 403": {"after": "5m"}, "http 418": "retry_after"}
     /// }"#)?;
     /// assert_eq!(config.worst_case_detection().as_secs(), 10);
     ///
@@ -281,15 +281,20 @@ fn signal_text(signal: Signal) -> String {
 }
 
 fn verdict(key: &str, value: &Value) -> Result<Verdict> {
-    let expected = "\"backoff\", \"refresh\", \"never\", {\"after\": \"7s\"} or {\"spread\": [\"5s\", \"30s\"]}";
+    let expected = "\"backoff\", \"refresh\", \"never\", \"retry_after\", {\"retry_after_or\": \"2m\"}, \
+         {\"after\": \"7s\"} or {\"spread\": [\"5s\", \"30s\"]}";
     match value.as_str() {
         Some("backoff") => return Ok(Verdict::Backoff),
         Some("refresh") => return Ok(Verdict::Refresh),
         Some("never") => return Ok(Verdict::Never),
+        Some("retry_after") => return Ok(Verdict::RetryAfter { or: Duration::ZERO }),
         _ => {}
     }
     match single_entry(key, value, expected)? {
         ("after", value) => Ok(Verdict::After(duration(key, value)?)),
+        ("retry_after_or", value) => Ok(Verdict::RetryAfter {
+            or: duration(key, value)?,
+        }),
         ("spread", Value::Array(range)) if range.len() == 2 => {
             let (from, to) = (duration(key, &range[0])?, duration(key, &range[1])?);
             Ok(Verdict::Spread(from.min(to), from.max(to)))
@@ -303,6 +308,8 @@ fn verdict_value(verdict: Verdict) -> Value {
         Verdict::Backoff => json!("backoff"),
         Verdict::Refresh => json!("refresh"),
         Verdict::Never => json!("never"),
+        Verdict::RetryAfter { or: Duration::ZERO } => json!("retry_after"),
+        Verdict::RetryAfter { or } => json!({"retry_after_or": text(or)}),
         Verdict::After(least) => json!({"after": text(least)}),
         Verdict::Spread(from, to) => json!({"spread": vec![text(from), text(to)]}),
     }
@@ -477,9 +484,10 @@ mod tests {
             assert_eq!(Config::from_value(&config.to_value()), Ok(config));
         }
         let text = r#"{"ping": {"every": "20s"}, "pong_timeout_floor": "2s", "causes": {"close 4001": "never", "http 503": {"after": "9s"},
-            "tls": {"spread": ["1s", "2s"]}, "eof": "refresh", "io": "backoff"}}"#;
+            "tls": {"spread": ["1s", "2s"]}, "eof": "refresh", "io": "backoff", "http 418": "retry_after",
+            "http 403": {"retry_after_or": "2m"}}}"#;
         let config = Config::from_json(text).unwrap();
-        assert_eq!(config.overrides().iter().count(), 5);
+        assert_eq!(config.overrides().iter().count(), 7);
         assert_eq!(Config::from_value(&config.to_value()), Ok(config));
     }
 }

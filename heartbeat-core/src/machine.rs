@@ -881,14 +881,17 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             self.refreshed = true;
             self.refresh = true;
         }
+        let named = cause.and_then(Cause::retry_after);
         let floor = match verdict {
             Verdict::After(least) => Span::new(least.min(MAX_RETRY_AFTER)),
+            Verdict::RetryAfter { or } => Span::new(named.unwrap_or(or).min(MAX_RETRY_AFTER)),
+            Verdict::Refresh => Span::new(named.unwrap_or_default().min(MAX_RETRY_AFTER)),
             Verdict::Spread(least, most) => {
                 let most = most.min(MAX_RETRY_AFTER);
                 self.rng
                     .between(Span::new(least.min(most)), Span::new(most))
             }
-            Verdict::Backoff | Verdict::Refresh | Verdict::Never => Span::ZERO,
+            Verdict::Backoff | Verdict::Never => Span::ZERO,
         };
         let backoff = self.config().backoff;
         let delay = match verdict {

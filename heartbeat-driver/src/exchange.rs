@@ -104,8 +104,16 @@ impl Response {
     pub(crate) fn cause(&self) -> Cause {
         Cause::Http {
             status: self.status,
-            retry_after: self.header("retry-after").and_then(retry_after),
+            retry_after: self.retry_after(),
         }
+    }
+
+    /// Of several, the longest: a server's time is never undercut.
+    fn retry_after(&self) -> Option<Duration> {
+        let values = self.headers.get_all(http::header::RETRY_AFTER).iter();
+        values
+            .filter_map(|value| retry_after(value.to_str().ok()?))
+            .max()
     }
 
     /// `None` if it is no head of HTTP/1.
@@ -326,13 +334,33 @@ fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// `Retry-After` in both of its forms (RFC 9110 §10.2.3): seconds, or a date.
+///
+/// Some services send a fraction of a second, which no RFC has; it is rounded up. More seconds than fit
+/// are as many as fit, as in RFC 9111 §1.2.2.
 fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
-    if let Ok(seconds) = value.parse() {
+    if let Some(seconds) = seconds(value) {
         return Some(Duration::from_secs(seconds));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(clock::wall()).unwrap_or(Duration::ZERO))
+}
+
+/// A decimal number, rounded up.
+fn seconds(value: &str) -> Option<u64> {
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(fraction) || whole.len() + fraction.len() == 0 {
+        return None;
+    }
+    let digits = whole.trim_start_matches('0');
+    // What is all digits fails to parse by its length alone.
+    let whole = match digits {
+        "" => 0,
+        digits => digits.parse().unwrap_or(u64::MAX),
+    };
+    let more = fraction.bytes().any(|digit| digit != b'0');
+    Some(whole.saturating_add(u64::from(more)))
 }
 
 #[cfg(test)]
@@ -350,9 +378,62 @@ mod tests {
         let later = httpdate::fmt_http_date(clock::wall() + Duration::from_secs(100));
         let after = retry_after(&later).unwrap();
         assert!((98..=100).contains(&after.as_secs()), "{after:?}");
-        for nonsense in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+        let nonsense = [
+            "",
+            ".",
+            "soon",
+            "-1",
+            "-0.5",
+            "+1",
+            "1,5",
+            "1e3",
+            "0x7",
+            "7 s",
+            "1.2.3",
+            "NaN",
+            "inf",
+            "7\u{e9}",
+            "Fri, 01 Jan 2010",
+        ];
+        for nonsense in nonsense {
             assert_eq!(retry_after(nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn a_fraction_of_retry_after_is_rounded_up_and_a_huge_one_is_no_less() {
+        for (value, expected) in [
+            ("0", 0),
+            ("0.0", 0),
+            ("0.001", 1),
+            ("1.5", 2),
+            ("2.0", 2),
+            ("2.", 2),
+            (".5", 1),
+            ("0007", 7),
+            ("7.0000000000000000000000000000001", 8),
+            ("99999999999999999999999", u64::MAX),
+            ("18446744073709551615.5", u64::MAX),
+        ] {
+            let expected = Some(Duration::from_secs(expected));
+            assert_eq!(retry_after(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn of_several_times_the_longest_is_heeded() {
+        let head =
+            b"HTTP/1.1 403 No\r\nRetry-After: 3\r\nRetry-After: soon\r\nRetry-After: 5\r\n\r\n";
+        let (response, _) = answer(head, 999).unwrap().unwrap();
+        let retry_after = Some(Duration::from_secs(5));
+        let status = 403;
+        assert_eq!(
+            response.cause(),
+            Cause::Http {
+                status,
+                retry_after
+            }
+        );
     }
 
     /// Gives its bytes in pieces of this size, then nothing.

@@ -242,7 +242,15 @@ impl Oracle {
             .fold(base.min(cap), |delay, _| delay.saturating_mul(2).min(cap));
         let jitter = (u128::from(longest) * u128::from(jitter) / 100) as u64;
         let shortest = (longest - jitter).max(DIAL_FLOOR);
-        let (least, most, kicked_least) = match cause.map(|cause| row(&self.plan, cause)) {
+        let verdict = match cause {
+            // Fresh credentials, but not before the server's time.
+            Some(Cause::Http {
+                status: 401,
+                retry_after: Some(after),
+            }) => Some(Verdict::After(after)),
+            _ => cause.map(|cause| row(&self.plan, cause)),
+        };
+        let (least, most, kicked_least) = match verdict {
             Some(Verdict::After(after)) if nanos(after) > shortest => {
                 let after = nanos(after);
                 (after, longest.max(after + jitter), after)
@@ -734,8 +742,8 @@ fn row(plan: &Plan, cause: Cause) -> Verdict {
             std::time::Duration::from_secs(30),
         ),
         Cause::Http {
-            status: 429 | 503,
             retry_after: Some(after),
+            ..
         } => Verdict::After(after),
         Cause::Http {
             status: 408 | 425 | 429,

@@ -48,12 +48,16 @@ fn table() -> Vec<(Verdict, Vec<Cause>)> {
         (SPREAD, closes(&[1012])),
         (Verdict::After(secs(7)), vec![retry_after(429, 7)]),
         (Verdict::After(secs(7)), vec![retry_after(503, 7)]),
-        // Only there is a Retry-After heeded.
+        // Whatever the status that brings it, also one that gives up without it.
         (
-            Verdict::Backoff,
-            vec![retry_after(500, 7), retry_after(408, 7)],
+            Verdict::After(secs(7)),
+            [
+                200, 301, 302, 308, 400, 403, 404, 408, 413, 418, 425, 500, 522, 599, 999,
+            ]
+            .map(|status| retry_after(status, 7))
+            .to_vec(),
         ),
-        (Verdict::Never, vec![retry_after(403, 7)]),
+        (Verdict::After(secs(0)), vec![retry_after(403, 0)]),
         (
             Verdict::Never,
             closes(&[1002, 1003, 1007, 1009, 1010, 1015]),
@@ -66,7 +70,12 @@ fn table() -> Vec<(Verdict, Vec<Cause>)> {
         (Verdict::Refresh, closes(&[1008, 3000, 4401])),
         (
             Verdict::Refresh,
-            vec![http(401), http(407), retry_after(401, 7)],
+            vec![
+                http(401),
+                http(407),
+                retry_after(401, 7),
+                retry_after(407, 7),
+            ],
         ),
         // A service's own codes, and those that have no meaning.
         (
@@ -121,7 +130,9 @@ fn the_machine_acts_on_each_row_of_the_table() {
                         continue;
                     }
                     Verdict::Backoff => (S, 2 * S, false),
+                    Verdict::Refresh if cause.retry_after().is_some() => (7 * S, 8 * S, true),
                     Verdict::Refresh => (S, 2 * S, true),
+                    Verdict::After(Duration::ZERO) => (S, 2 * S, false),
                     Verdict::After(_) => (7 * S, 8 * S, false),
                     Verdict::Spread(..) => (5 * S, 30 * S, false),
                     other => panic!("{other:?}"),
@@ -158,6 +169,7 @@ fn every_row_can_be_overridden() {
         Verdict::After(secs(99)),
         Verdict::Spread(secs(70), secs(80)),
         Verdict::Refresh,
+        Verdict::RetryAfter { or: secs(99) },
         Verdict::Never,
     ];
     for (signal, cause) in signals {
@@ -174,6 +186,11 @@ fn every_row_can_be_overridden() {
                 Verdict::Refresh => {
                     let at = delay_of(&dids);
                     assert_eq!(rig.step(at, TICK), [Did::ConnectAfresh(2, 1)]);
+                }
+                Verdict::RetryAfter { .. } => {
+                    let least = if cause == retry_after(429, 7) { 7 } else { 99 };
+                    let range = least * S..=(least + 1) * S;
+                    assert!(range.contains(&delay_of(&dids)));
                 }
                 other => panic!("{other:?}"),
             }
@@ -309,13 +326,57 @@ fn retry_after_is_a_floor_and_jitter_comes_on_top() {
 fn retry_after_is_cut_to_a_day() {
     let day = nanos(MAX_RETRY_AFTER);
     assert_eq!(day, 86_400 * S);
-    for after in [MAX_RETRY_AFTER, secs(86_401), Duration::MAX] {
-        let cause = Cause::Http {
-            status: 503,
-            retry_after: Some(after),
-        };
-        assert_fill(&delays(&Config::default(), cause), day, day + S);
+    for status in [401, 403, 407, 503] {
+        for after in [MAX_RETRY_AFTER, secs(86_401), Duration::MAX] {
+            let cause = Cause::Http {
+                status,
+                retry_after: Some(after),
+            };
+            assert_fill(&delays(&Config::default(), cause), day, day + S);
+        }
     }
+}
+
+#[test]
+fn fresh_credentials_are_not_tried_before_the_servers_time() {
+    let config = Config::default();
+    for status in [401, 407] {
+        assert_fill(&delays(&config, retry_after(status, 7)), 7 * S, 8 * S);
+        assert_fill(&delays(&config, http(status)), S, 2 * S);
+        // A kick hastens the backoff, and not the server's time.
+        let mut rig = Rig::open_at(config.clone(), 0);
+        rig.step(0, closed(1, retry_after(status, 7)));
+        assert_eq!(rig.step(7 * S - 1, KICK), []);
+        assert_eq!(rig.step(7 * S, KICK), [Did::ConnectAfresh(2, 1)]);
+    }
+}
+
+#[test]
+fn an_override_can_leave_it_to_the_server_and_says_what_follows_where_it_says_nothing() {
+    let config = |or| {
+        let verdict = Verdict::RetryAfter { or };
+        let builder = Config::builder()
+            .on(Signal::Http(418), verdict)
+            .on(Signal::Session, verdict);
+        builder.build().unwrap()
+    };
+    let (backoff, two_minutes) = (config(secs(0)), config(secs(120)));
+    assert_fill(&delays(&backoff, http(418)), S, 2 * S);
+    assert_fill(&delays(&two_minutes, http(418)), 120 * S, 121 * S);
+    for config in [&backoff, &two_minutes] {
+        assert_fill(&delays(config, retry_after(418, 7)), 7 * S, 8 * S);
+        let application = Cause::Session(Failure::RetryAfter(secs(9)));
+        assert_fill(&delays(config, application), 9 * S, 10 * S);
+    }
+    let day = nanos(MAX_RETRY_AFTER);
+    assert_fill(&delays(&config(Duration::MAX), http(418)), day, day + S);
+    // An override of another kind replaces the row with the server's time in it.
+    let plain = Config::builder().on(Signal::Http(418), Verdict::Backoff);
+    assert_fill(
+        &delays(&plain.build().unwrap(), retry_after(418, 7)),
+        S,
+        2 * S,
+    );
 }
 
 #[test]

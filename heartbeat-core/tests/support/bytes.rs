@@ -96,6 +96,7 @@ fn machine(head: &[u8; HEAD]) -> Header {
         builder = builder
             .on(Signal::Reset, Verdict::After(time(cap)))
             .on(Signal::Close(1000), Verdict::Never)
+            .on(Signal::Http(418), Verdict::RetryAfter { or: time(connect) })
             .on(
                 Signal::Http(503),
                 Verdict::Spread(base, base.max(time(stable))),

@@ -393,6 +393,7 @@ fn overrides() -> BoxedStrategy<Vec<(Signal, Verdict)>> {
         Just(Signal::Close(1000)),
         Just(Signal::Close(1012)),
         Just(Signal::Http(429)),
+        Just(Signal::Http(401)),
         Just(Signal::Session),
     ];
     let verdict = prop_oneof![
@@ -400,6 +401,7 @@ fn overrides() -> BoxedStrategy<Vec<(Signal, Verdict)>> {
         Just(Verdict::Refresh),
         Just(Verdict::Never),
         time().prop_map(Verdict::After),
+        time().prop_map(|or| Verdict::RetryAfter { or }),
         (time(), time()).prop_map(|(one, other)| Verdict::Spread(one.min(other), one.max(other))),
     ];
     prop_oneof![

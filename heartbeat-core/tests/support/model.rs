@@ -865,6 +865,16 @@ impl Model {
         let jitter = longest - shortest;
         let shortest = shortest.max(DIAL_FLOOR);
         // Where the delay may lie, and how long even a kick must wait.
+        let named = match cause {
+            Some(Cause::Http { retry_after, .. }) => retry_after,
+            Some(Cause::Session(Failure::RetryAfter(after))) => Some(after),
+            _ => None,
+        };
+        let verdict = match (verdict, named) {
+            (Verdict::Refresh, Some(after)) => Verdict::After(after),
+            (Verdict::RetryAfter { or }, named) => Verdict::After(named.unwrap_or(or)),
+            (verdict, _) => verdict,
+        };
         let (least, most, kick_least, kick_most) = match verdict {
             Verdict::After(after) => {
                 let after = span(after).min(DAY);
@@ -948,8 +958,8 @@ fn verdict(config: &Config, cause: Cause) -> Verdict {
         } => Verdict::Refresh,
         Cause::Close(1012) => Verdict::Spread(Duration::from_secs(5), Duration::from_secs(30)),
         Cause::Http {
-            status: 429 | 503,
             retry_after: Some(after),
+            ..
         } => Verdict::After(after),
         Cause::Http {
             status: 408 | 425 | 429,

@@ -241,6 +241,25 @@ fn what_an_http_proxy_refuses_is_judged_by_its_status(case: Case) {
     });
     assert!(delay >= Duration::from_secs(7), "{delay:?}");
 
+    // R6: also where the status alone would give up, and where credentials are asked for.
+    for answer in ["403 No", "407 Who"] {
+        let (server, way) = (Server::start(), Server::start());
+        let mut client = case.start(options("ws", &server, http(&way)));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut socket = way.accept();
+                read_head(&mut socket);
+                let words = format!("HTTP/1.1 {answer}\r\nRetry-After: 6.2\r\n\r\n");
+                say(&mut socket, words.as_bytes(), 4096);
+            });
+            let delay = client.until(|event| match event {
+                Event::Reconnect { delay, .. } => Some(delay),
+                _ => None,
+            });
+            assert!(delay >= Duration::from_secs(7), "{answer}: {delay:?}");
+        });
+    }
+
     // A 407 asks the factory for fresh credentials, once.
     let (server, way) = (Server::start(), Server::start());
     let target = Request::new(&format!("ws://server.test:{}/", server.port())).expect("a URL");

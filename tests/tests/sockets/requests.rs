@@ -32,6 +32,8 @@ cases! {
         an_address_that_swallows_packets_costs_a_quarter_of_a_second,
         all_addresses_are_tried_before_a_dial_fails,
         what_the_server_answered_is_told_at_both_ends,
+        a_servers_own_time_is_heeded_whatever_the_status,
+        an_override_leaves_a_row_to_the_servers_time,
     ]
 }
 
@@ -538,4 +540,58 @@ fn what_the_server_answered_is_told_at_both_ends(case: Case) {
             "nobody's business"
         );
     });
+}
+
+/// How long after this answer the next dial is planned; `None` if there is none.
+fn planned(case: Case, config: &str, lines: &str) -> Option<Duration> {
+    let server = Server::start();
+    let mut client = case.connect(&server, config);
+    thread::scope(|scope| {
+        scope.spawn(|| answer(&server, lines));
+        client.until(|event| match event {
+            Event::Reconnect { delay, .. } => Some(Some(delay)),
+            Event::GaveUp { .. } => Some(None),
+            _ => None,
+        })
+    })
+}
+
+/// R6: a ban says how long it lasts.
+fn a_servers_own_time_is_heeded_whatever_the_status(case: Case) {
+    for status in [
+        "200 OK",
+        "302 Found",
+        "308 Moved\nLocation: /there",
+        "401 Who",
+        "403 Banned",
+        "413 Too much",
+        "418 Teapot",
+        "429 Too many",
+        "503 Busy",
+        "522 Timed out",
+    ] {
+        for (value, least) in [("3", 3), ("1.5", 2), ("99999999999999999999", 86_400)] {
+            let delay = planned(case, QUICK, &format!("{status}\nRetry-After: {value}"));
+            let delay = delay.expect("the server says when to come back");
+            let range = Duration::from_secs(least)..Duration::from_secs(least + 1);
+            assert!(range.contains(&delay), "{status}, {value}: {delay:?}");
+        }
+    }
+    for nonsense in ["", "soon", "-3", "3 s"] {
+        let lines = format!("403 No\nRetry-After: {nonsense}");
+        assert_eq!(planned(case, QUICK, &lines), None, "{nonsense}");
+    }
+}
+
+fn an_override_leaves_a_row_to_the_servers_time(case: Case) {
+    let config = r#"{"backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0},
+        "causes": {"http 418": {"retry_after_or": "2m"}, "http 404": "retry_after"}}"#;
+    for (lines, expected) in [
+        ("418 Teapot\nRetry-After: 3", 3_000),
+        ("418 Teapot", 120_000),
+        ("404 None", 50),
+    ] {
+        let expected = Duration::from_millis(expected);
+        assert_eq!(planned(case, config, lines), Some(expected), "{lines}");
+    }
 }
