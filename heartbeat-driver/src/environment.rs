@@ -7,7 +7,7 @@ use crate::proxy::Proxy;
 use crate::request::{Request, RequestError};
 
 /// `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, each also in capitals, which lose
-/// against small letters.
+/// against small letters. Under CGI, where `REQUEST_METHOD` is set, none of them counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     plain: Option<Result<Proxy, RequestError>>,
@@ -17,17 +17,21 @@ pub(crate) struct Environment {
 
 impl Environment {
     pub(crate) fn read() -> Self {
-        Self::from(|name| env::var(name).ok())
+        // What is not Unicode is set all the same.
+        Self::from(|name| Some(env::var_os(name)?.to_string_lossy().into_owned()))
     }
 
     fn from(variable: impl Fn(&str) -> Option<String>) -> Self {
+        // A web server that runs a program by CGI (RFC 3875) puts a visitor's header `Proxy` into
+        // `HTTP_PROXY`. Where names of variables have no case (Windows) that is `http_proxy`, too.
+        if variable("REQUEST_METHOD").is_some() {
+            return Self::default();
+        }
         let get = |name: &str| {
             let capitals = name.to_ascii_uppercase();
-            // A web server that runs a program by CGI puts a visitor's header `Proxy` there.
-            let visitors = capitals == "HTTP_PROXY" && variable("REQUEST_METHOD").is_some();
             let found = variable(name).map(|value| (name.to_owned(), value));
             let found = found.or_else(|| {
-                let value = variable(&capitals).filter(|_| !visitors)?;
+                let value = variable(&capitals)?;
                 Some((capitals, value))
             });
             found.filter(|(_, value)| !value.trim().is_empty())
@@ -63,7 +67,7 @@ impl Environment {
             &self.plain
         };
         let Some(proxy) = proxy else { return Ok(None) };
-        let host = request.host().trim_end_matches('.').to_ascii_lowercase();
+        let host = request.name().trim_end_matches('.').to_ascii_lowercase();
         let address: Option<IpAddr> = host.parse().ok();
         let local = host == "localhost" || address.is_some_and(|address| address.is_loopback());
         let excepted =
@@ -152,8 +156,35 @@ mod tests {
             chosen(&environment(&[("http_proxy", "")]), "ws://a.test/"),
             None
         );
-        let cgi = environment(&[("HTTP_PROXY", "visitor:1"), ("REQUEST_METHOD", "GET")]);
-        assert_eq!(chosen(&cgi, "ws://a.test/"), None);
+    }
+
+    #[test]
+    fn under_cgi_a_visitors_header_chooses_no_proxy_whatever_the_case_of_names() {
+        for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "https_proxy"] {
+            for method in ["GET", ""] {
+                let cgi = environment(&[(name, "visitor:1"), ("REQUEST_METHOD", method)]);
+                assert_eq!(chosen(&cgi, "ws://a.test/"), None, "{name}");
+                #[cfg(feature = "tls")]
+                assert_eq!(chosen(&cgi, "wss://a.test/"), None, "{name}");
+            }
+        }
+        // Where names have no case.
+        let windows = Environment::from(|name| {
+            let known = [("HTTP_PROXY", "visitor:1"), ("Request_Method", "GET")];
+            let found = known
+                .iter()
+                .find(|(known, _)| known.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| (*value).to_owned())
+        });
+        assert_eq!(chosen(&windows, "ws://a.test/"), None);
+    }
+
+    #[test]
+    fn a_zone_is_no_part_of_what_no_proxy_means() {
+        let environment = environment(&[("all_proxy", "p.test"), ("NO_PROXY", "fe80::/10")]);
+        assert_eq!(chosen(&environment, "ws://[fe80::1%25eth0]/"), None);
+        assert_eq!(chosen(&environment, "ws://[::1%25lo]/"), None);
+        assert!(chosen(&environment, "ws://[fd00::1%25eth0]/").is_some());
     }
 
     #[test]

@@ -220,7 +220,8 @@ impl Options {
     ///
     /// Clients over TCP heed `https_proxy` (for `wss`), `http_proxy` (for `ws`), `all_proxy` and
     /// `no_proxy`, in small letters or capitals, as most programs do; `localhost` and loopback
-    /// addresses are always dialled directly then. Clients over a dialer or reactor of your own do so
+    /// addresses are always dialled directly then. Where `REQUEST_METHOD` is set the program answers a
+    /// web server's visitor, who could choose `HTTP_PROXY` by a header: there none of them is heeded. Clients over a dialer or reactor of your own do so
     /// only when told by [`proxy_from_environment`](Self::proxy_from_environment). A single request
     /// can say otherwise ([`Request::proxy`]).
     ///
@@ -530,7 +531,7 @@ impl Options {
             .map_err(|error| Refusal::new(Cause::Tls, error))?;
         #[cfg(feature = "tls")]
         if let Some(config) = &self.tls {
-            let session = crate::tls::session(config, request.host());
+            let session = crate::tls::session(config, request.name());
             return session
                 .map(|session| Some(Box::new(session)))
                 .map_err(|error| Refusal::new(Cause::Tls, error));

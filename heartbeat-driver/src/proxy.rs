@@ -9,7 +9,7 @@ use heartbeat_core::Cause;
 use http::Uri;
 
 use crate::exchange::{Exchange, Refusal};
-use crate::request::{Request, RequestError, host_and_port, lower_scheme, shown};
+use crate::request::{Request, RequestError, decode, host_and_port, lower_scheme, shown};
 use crate::stream::Stream;
 
 /// A proxy that is asked for a byte stream to the server: HTTP CONNECT or SOCKS5.
@@ -73,7 +73,7 @@ impl Proxy {
             _ => return Err(refuse("must begin with http://, socks5:// or socks5h://")),
         };
         let (host, port) = host_and_port(&uri).map_err(refuse)?;
-        if host.is_empty() {
+        if host.name.is_empty() {
             return Err(refuse("names no host"));
         }
         if uri
@@ -114,7 +114,7 @@ impl Proxy {
         }
         Ok(Self {
             kind,
-            host,
+            host: host.to_string(),
             port: port.unwrap_or(default_port),
             login,
             shown: shown(&url),
@@ -131,7 +131,7 @@ impl Proxy {
 
     /// Refuses what cannot be asked of it.
     pub(crate) fn check(&self, request: &Request) -> Result<(), RequestError> {
-        if self.kind == Kind::Socks5 && request.host().len() > 255 {
+        if self.kind == Kind::Socks5 && request.name().len() > 255 {
             return Err(RequestError::Proxy {
                 url: self.shown.clone(),
                 rule: "cannot be asked for a host name of more than 255 bytes".into(),
@@ -139,22 +139,6 @@ impl Proxy {
         }
         Ok(())
     }
-}
-
-/// Percent-decoded (RFC 3986 §2.1).
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 impl fmt::Display for Proxy {
@@ -221,12 +205,7 @@ impl Tunnel {
 
 /// The head of a CONNECT request.
 fn connect(proxy: &Proxy, request: &Request) -> Vec<u8> {
-    let (host, port) = (request.host(), request.port());
-    let target = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
+    let target = request.authority();
     let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
     if let Some((user, password)) = &proxy.login {
         let login = BASE64.encode(format!("{user}:{password}").as_bytes());
@@ -258,13 +237,13 @@ enum Awaits {
 
 impl Socks5 {
     fn new(proxy: &Proxy, request: &Request) -> Self {
-        let mut target = match request.host().parse() {
+        let mut target = match request.name().parse() {
             Ok(IpAddr::V4(address)) => [&[1][..], &address.octets()].concat(),
             Ok(IpAddr::V6(address)) => [&[4][..], &address.octets()].concat(),
             // `Proxy::check` has seen to its length.
             Err(_) => {
-                let len = u8::try_from(request.host().len()).unwrap_or(u8::MAX);
-                [&[3, len][..], request.host().as_bytes()].concat()
+                let len = u8::try_from(request.name().len()).unwrap_or(u8::MAX);
+                [&[3, len][..], request.name().as_bytes()].concat()
             }
         };
         target.extend(request.port().to_be_bytes());

@@ -1,20 +1,21 @@
 //! Where to, and with which words: the URL and the headers of an upgrade.
 
 mod error;
+mod headers;
 mod url;
 
 use std::fmt;
 use std::net::SocketAddr;
 
-use http::header::{HeaderName, HeaderValue};
+use http::Uri;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Uri};
 
-use self::url::resolve;
+use self::url::{Host, resolve};
 use crate::proxy::Proxy;
 
 pub use error::RequestError;
-pub(crate) use url::{host_and_port, lower_scheme, shown};
+pub(crate) use headers::Headers;
+pub(crate) use url::{decode, host_and_port, lower_scheme, shown};
 
 /// What is dialled: a `ws://` or `wss://` URL, and headers to send with the upgrade.
 ///
@@ -33,10 +34,12 @@ pub(crate) use url::{host_and_port, lower_scheme, shown};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     uri: Uri,
-    host: String,
+    host: Host,
+    /// The host as whoever dials resolves it.
+    resolved: String,
     port: u16,
     tls: bool,
-    headers: HeaderMap,
+    headers: Headers,
     subprotocols: Vec<String>,
     route: Route,
     addresses: Vec<SocketAddr>,
@@ -99,6 +102,7 @@ impl Request {
             .authority()
             .is_some_and(|all| all.as_str().contains('@'))
         {
+            let host = host.to_string();
             return Err(RequestError::Userinfo { host });
         }
         let tls = match uri.scheme_str() {
@@ -106,50 +110,41 @@ impl Request {
             Some("wss") => true,
             _ => return Err(RequestError::Scheme { url: shown() }),
         };
-        if host.is_empty() {
+        if host.name.is_empty() {
             return Err(RequestError::Host { url: shown() });
         }
         if tls && cfg!(not(feature = "tls")) {
             return Err(RequestError::TlsDisabled { url: shown() });
         }
         #[cfg(feature = "tls")]
-        if tls && !crate::tls::is_server_name(&host) {
+        if tls && !crate::tls::is_server_name(&host.name) {
             return Err(refuse("no certificate can have this host's name".into()));
         }
         Ok(Self {
             port: port.unwrap_or(if tls { 443 } else { 80 }),
             uri,
+            resolved: host.to_string(),
             host,
             tls,
-            headers: HeaderMap::new(),
+            headers: Headers::default(),
             subprotocols: Vec::new(),
             route: Route::default(),
             addresses: Vec::new(),
         })
     }
 
-    /// Adds a header to the upgrade, such as `Authorization`.
+    /// Adds a header to the upgrade, such as `Authorization`. Its name is sent in the case in which it
+    /// is given.
     ///
     /// # Errors
     /// [`RequestError::Header`] if HTTP does not allow the name or value, or if the upgrade sets it itself.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, RequestError> {
-        let refuse = |rule| RequestError::Header {
-            name: name.to_owned(),
-            rule,
-        };
-        let parsed =
-            HeaderName::try_from(name).map_err(|_| refuse("is not a valid HTTP header name"))?;
-        if RESERVED.contains(&parsed.as_str()) {
-            return Err(refuse("is set by the upgrade itself"));
-        }
-        if parsed == http::header::SEC_WEBSOCKET_PROTOCOL {
+        if name.eq_ignore_ascii_case("sec-websocket-protocol") {
             return value
                 .split(',')
                 .try_fold(self, |request, name| request.subprotocol(name.trim()));
         }
-        let value = HeaderValue::try_from(value)
-            .map_err(|_| refuse("has a value that HTTP does not allow"))?;
-        self.headers.append(parsed, value);
+        self.headers.add(name, value, &RESERVED)?;
         Ok(self)
     }
 
@@ -191,10 +186,21 @@ impl Request {
         self
     }
 
-    /// The host to connect to: a name or an address, without brackets.
+    /// The host to connect to: a name or an address, without brackets. A zone (RFC 6874) stands behind
+    /// the address, as in `fe80::1%eth0`.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.host
+        &self.resolved
+    }
+
+    /// What others call the host by: without a zone, which means something on this machine alone.
+    pub(crate) fn name(&self) -> &str {
+        &self.host.name
+    }
+
+    /// The host and port as a proxy is asked for them.
+    pub(crate) fn authority(&self) -> String {
+        format!("{}:{}", self.host.bracketed(), self.port)
     }
 
     /// The port to connect to.
@@ -223,10 +229,10 @@ impl Request {
 
     /// The head of the upgrade request (RFC 6455 §4.1).
     pub(crate) fn head(&self, key: &str) -> Vec<u8> {
-        let authority = self
-            .uri
-            .authority()
-            .map_or("", |authority| authority.as_str());
+        let mut authority = self.host.bracketed();
+        if let Some(port) = self.uri.port() {
+            authority.push_str(&format!(":{port}"));
+        }
         let target = self.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let slash = if target.starts_with('/') { "" } else { "/" };
         let mut head = format!(
@@ -238,13 +244,7 @@ impl Request {
             head.push_str(&format!("Sec-WebSocket-Protocol: {offered}\r\n"));
         }
         let mut head = head.into_bytes();
-        for (name, value) in &self.headers {
-            // Some servers do not know that case means nothing.
-            head.extend(title_case(name.as_str()).bytes());
-            head.extend(b": ");
-            head.extend(value.as_bytes());
-            head.extend(b"\r\n");
-        }
+        self.headers.write(&mut head);
         head.extend(b"\r\n");
         head
     }
@@ -266,23 +266,16 @@ impl Request {
             return Err("it leads from wss to ws");
         }
         let same_port = self.port == target.port || (self.port, target.port) == (80, 443);
-        let same = self.host.eq_ignore_ascii_case(&target.host) && same_port;
+        let same = self.resolved.eq_ignore_ascii_case(&target.resolved) && same_port;
         if !same && !self.subprotocols.is_empty() {
             return Err("it leads to another host, and subprotocols may hold credentials");
         }
-        let mut headers = self.headers.clone();
-        if !same {
-            headers.clear();
-            for name in PUBLIC {
-                headers.extend(
-                    self.headers
-                        .get(name)
-                        .map(|value| (HeaderName::from_static(name), value.clone())),
-                );
-            }
-        }
         Ok(Self {
-            headers,
+            headers: if same {
+                self.headers.clone()
+            } else {
+                self.headers.only(&PUBLIC)
+            },
             subprotocols: self.subprotocols.clone(),
             route: self.route.clone(),
             // They hold a port, too.
@@ -296,22 +289,6 @@ impl Request {
     }
 }
 
-/// `x-api-key` as `X-Api-Key`.
-fn title_case(name: &str) -> String {
-    let mut begins = true;
-    name.chars()
-        .map(|letter| {
-            let letter = if begins {
-                letter.to_ascii_uppercase()
-            } else {
-                letter
-            };
-            begins = letter == '-';
-            letter
-        })
-        .collect()
-}
-
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&shown(&self.uri.to_string()))
@@ -320,10 +297,9 @@ impl fmt::Display for Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<_> = self.headers.keys().collect();
         f.debug_struct("Request")
             .field("url", &self.to_string())
-            .field("headers", &headers)
+            .field("headers", &self.headers)
             .field("subprotocols", &self.subprotocols.len())
             .field("route", &self.route)
             .finish()
@@ -375,6 +351,13 @@ mod tests {
         let twice = request.subprotocol("bearer.SECRET").unwrap_err();
         assert!(!format!("{twice:?} {twice}").contains("SECRET"));
         for url in [
+            "ws://me:SECRET@example.org/x@y",
+            "http://example.org/ws/SECRET@trade",
+            "ws://example.org:0/?t=SECRET@x",
+            "ws://example.org:x#SECRET@x",
+            "ws://example.org\\SECRET@x",
+            "ws://me%3ASECRET%40example.org/",
+            "ws:/example.org/SECRET@x",
             "ws://me:SECRET@example.org/",
             "ws://me:SECRET/SECRET@example.org:x/",
             "http://example.org/?k=SECRET",
@@ -397,6 +380,53 @@ mod tests {
             !format!("{error:?} {error}").contains("SECRET"),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn an_at_in_a_path_is_no_user() {
+        let request = Request::new("ws://example.org/ws/btcusdt@trade?x@y").unwrap();
+        assert_eq!(request.host(), "example.org");
+        assert_eq!(request.to_string(), "ws://example.org/…");
+        let head = String::from_utf8(request.head("KEY")).unwrap();
+        let start = "GET /ws/btcusdt@trade?x@y HTTP/1.1\r\nHost: example.org\r\n";
+        assert!(head.starts_with(start), "{head}");
+    }
+
+    #[test]
+    fn header_names_keep_their_case_and_order() {
+        let request = Request::new("ws://example.org/")
+            .and_then(|request| request.header("X-MBX-APIKEY", "1"))
+            .and_then(|request| request.header("apiKey", "2"))
+            .and_then(|request| request.header("cookie", "3"))
+            .and_then(|request| request.header("Cookie", "4"))
+            .unwrap();
+        let words = "X-MBX-APIKEY: 1\r\napiKey: 2\r\ncookie: 3\r\nCookie: 4\r\n\r\n";
+        for request in [request.redirected("/there").unwrap(), request] {
+            let head = String::from_utf8(request.head("KEY")).unwrap();
+            assert!(head.ends_with(words), "{head}");
+        }
+        let request = Request::new("ws://example.org/").unwrap();
+        assert!(request.clone().header("HOST", "x").is_err());
+        let offers = request.header("SEC-WEBSOCKET-PROTOCOL", "chat").unwrap();
+        assert_eq!(offers.subprotocols(), ["chat"]);
+    }
+
+    #[test]
+    fn a_scoped_address_is_dialled_with_its_zone_and_named_without_it() {
+        let request = Request::new("ws://[fe80::1%25lo]:81/x").unwrap();
+        assert_eq!(request.host(), "fe80::1%lo");
+        assert_eq!(
+            (request.name(), request.authority().as_str()),
+            ("fe80::1", "[fe80::1]:81")
+        );
+        let head = String::from_utf8(request.head("KEY")).unwrap();
+        assert!(head.contains("\r\nHost: [fe80::1]:81\r\n"), "{head}");
+        let elsewhere = request.redirected("/y").unwrap();
+        assert_eq!(elsewhere.host(), "fe80::1%lo");
+        let proxy = crate::Proxy::new("http://[fe80::1%25lo]:3128").unwrap();
+        assert_eq!(proxy.host(), "fe80::1%lo");
+        #[cfg(feature = "tls")]
+        assert!(Request::new("wss://[fe80::1%25lo]/").is_ok());
     }
 
     #[test]
@@ -461,26 +491,23 @@ mod tests {
     fn a_redirect_takes_no_credentials_to_another_host_and_never_leaves_tls() {
         let base = Request::new("wss://a.test/")
             .and_then(|request| request.header("Authorization", "SECRET"))
-            .and_then(|request| request.header("X-Api-Key", "SECRET"))
+            .and_then(|request| request.header("X-MBX-APIKEY", "SECRET"))
             .and_then(|request| request.header("User-Agent", "me"))
             .unwrap();
         let names = |location| {
             let request = base.redirected(location).unwrap();
-            request
-                .headers
-                .keys()
-                .map(|name| name.as_str().to_owned())
-                .collect::<Vec<_>>()
+            format!("{:?}", request.headers)
         };
-        assert_eq!(names("/elsewhere").len(), 3);
-        assert_eq!(names("wss://A.test:443/").len(), 3);
+        let all = r#"["Authorization", "X-MBX-APIKEY", "User-Agent"]"#;
+        assert_eq!(names("/elsewhere"), all);
+        assert_eq!(names("wss://A.test:443/"), all);
         for elsewhere in [
             "wss://b.test/",
             "wss://a.test:444/",
             "//sub.a.test/",
             "wss://a.test.b/",
         ] {
-            assert_eq!(names(elsewhere), ["user-agent"], "{elsewhere}");
+            assert_eq!(names(elsewhere), r#"["User-Agent"]"#, "{elsewhere}");
         }
         assert_eq!(
             base.redirected("ws://a.test/"),
@@ -490,7 +517,8 @@ mod tests {
             .unwrap()
             .header("X-Key", "k")
             .unwrap();
-        assert_eq!(plain.redirected("wss://a.test/").unwrap().headers.len(), 1);
+        let secured = plain.redirected("wss://a.test/").unwrap();
+        assert!(secured.headers.has("x-key"));
     }
 
     #[test]

@@ -1,26 +1,72 @@
 //! What a URL says, what of it may be shown, and where a redirect's reference leads.
 
+use std::fmt;
+use std::net::Ipv6Addr;
+
 use http::Uri;
 use http::uri::Scheme;
 
-/// A URL up to its path and without user and password: what may be shown of it.
+/// What may be shown of a URL: its scheme, host and port, and that there is more.
+///
+/// A text that is no URL may hold a password anywhere. So the host is shown only where it looks like
+/// one, and has a number for a port.
 pub(crate) fn shown(url: &str) -> String {
     let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains(['/', '?', '#', '@']) => (Some(scheme), rest),
-        _ => (None, url),
+        Some((scheme, rest)) if is_scheme(scheme) => (format!("{scheme}://"), rest),
+        _ => (String::new(), url),
     };
-    // A password may hold anything, a slash too, when the URL is wrong anyway.
-    let (hidden, rest) = match rest.rsplit_once('@') {
-        Some((_, rest)) => ("…@", rest),
-        None => ("", rest),
+    // Userinfo ends where the authority ends (RFC 3986 §3.2). A backslash ends one, too, for browsers.
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    let (hidden, authority) = match authority.rsplit_once('@') {
+        Some((_, authority)) => ("…@", authority),
+        None => ("", authority),
     };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let tail = match &rest[end..] {
+    let host = match split_port(authority) {
+        (host, port) if is_host(host) && port.is_none_or(is_number) => authority.to_owned(),
+        // `ws://me:pass/word@host`: what looks like a host is a user.
+        (host, Some(_)) if is_host(host) && !tail.contains('@') => format!("{host}:…"),
+        _ => "…".to_owned(),
+    };
+    let tail = match tail {
         tail @ ("" | "/") => tail,
         _ => "/…",
     };
-    let scheme = scheme.map_or(String::new(), |scheme| format!("{scheme}://"));
-    format!("{scheme}{hidden}{}{tail}", &rest[..end])
+    format!("{scheme}{hidden}{host}{tail}")
+}
+
+fn is_number(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// RFC 3986 §3.1.
+fn is_scheme(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+/// A host and what follows its colon.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    let after = authority.rfind(']').map_or(0, |at| at + 1);
+    match authority[after..].split_once(':') {
+        Some((rest, port)) => (&authority[..after + rest.len()], Some(port)),
+        None => (authority, None),
+    }
+}
+
+/// True for what can be a host's name, in letters of any language, or an address.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[') {
+        Some(literal) => literal
+            .strip_suffix(']')
+            .is_some_and(|literal| Host::literal(literal).is_ok()),
+        None => text
+            .chars()
+            .all(|letter| letter.is_alphanumeric() || "-._".contains(letter)),
+    }
 }
 
 /// The scheme's case means nothing (RFC 3986 §3.1), but `http` keeps it.
@@ -31,21 +77,106 @@ pub(crate) fn lower_scheme(url: &str) -> String {
         })
 }
 
-/// The host without brackets, which may be empty, and the port if there is one.
-pub(crate) fn host_and_port(uri: &Uri) -> Result<(String, Option<u16>), &'static str> {
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let host = uri.host().unwrap_or_default();
-    let host = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
-    // `http` takes a port that is none for no port.
-    let after_host = authority.rsplit(['@', ']']).next().unwrap_or_default();
-    match uri.port_u16() {
-        Some(port @ 1..) => Ok((host, Some(port))),
-        None if !after_host.contains(':') => Ok((host, None)),
-        _ => Err("the port must lie between 1 and 65535"),
+/// A host: a name or an address, without brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// What others call it by: in the `Host` header, a certificate, a proxy's request.
+    pub(crate) name: String,
+    /// The interface through which a link-local address is reached (RFC 6874). It means something
+    /// on this machine alone.
+    zone: Option<String>,
+}
+
+impl Host {
+    /// An IPv6 address with its zone, as it stands between brackets.
+    fn literal(text: &str) -> Result<Self, &'static str> {
+        let (address, zone) = match text.split_once('%') {
+            Some((address, zone)) => (address, Some(zone)),
+            None => (text, None),
+        };
+        if address.parse::<Ipv6Addr>().is_err() {
+            return Err("what stands in brackets must be an IPv6 address");
+        }
+        let rule = "a zone is written %25 and the interface's name, as in [fe80::1%25eth0]";
+        let zone = match zone {
+            None => None,
+            // RFC 6874 §3 advises to take a bare percent sign, too.
+            Some(zone) => {
+                let zone = zone.strip_prefix("25").unwrap_or(zone);
+                let zone = decode(zone).ok_or(rule)?;
+                let is_name = |text: &str| {
+                    let fits =
+                        |letter: char| letter.is_ascii_graphic() && !"/\\%[]".contains(letter);
+                    !text.is_empty() && text.chars().all(fits)
+                };
+                Some(Some(zone).filter(|zone| is_name(zone)).ok_or(rule)?)
+            }
+        };
+        Ok(Self {
+            name: address.to_owned(),
+            zone,
+        })
     }
+
+    /// The name in an authority: in brackets, if it is an IPv6 address.
+    pub(crate) fn bracketed(&self) -> String {
+        if self.name.contains(':') {
+            format!("[{}]", self.name)
+        } else {
+            self.name.clone()
+        }
+    }
+}
+
+/// For whoever resolves it: `fe80::1%eth0`.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.zone {
+            Some(zone) => write!(f, "{}%{zone}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// The host, whose name may be empty, and the port if there is one.
+pub(crate) fn host_and_port(uri: &Uri) -> Result<(Host, Option<u16>), &'static str> {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let authority = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, authority)| authority);
+    let (host, port) = split_port(authority);
+    let host = match host.strip_prefix('[') {
+        Some(literal) => Host::literal(literal.trim_end_matches(']'))?,
+        None => Host {
+            name: host.to_owned(),
+            zone: None,
+        },
+    };
+    let port = match port {
+        None => None,
+        Some(port) if is_number(port) => {
+            let port = port.parse().ok().filter(|port| *port != 0);
+            Some(port.ok_or("the port must lie between 1 and 65535")?)
+        }
+        Some(_) => return Err("the port must lie between 1 and 65535"),
+    };
+    Ok((host, port))
+}
+
+/// Percent-decoded (RFC 3986 §2.1).
+pub(crate) fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// A reference of a redirect as a URL (RFC 3986 §5.2), without its fragment.
@@ -96,4 +227,76 @@ fn without_dots(path: &str) -> String {
         }
     }
     format!("/{}", kept.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_url_ends_with_its_authority() {
+        for (url, expected) in [
+            ("ws://a.test/", "ws://a.test/"),
+            ("ws://a.test", "ws://a.test"),
+            ("ws://a.test:80/ws/btcusdt@trade", "ws://a.test:80/…"),
+            ("wss://a.test?key=SECRET@x", "wss://a.test/…"),
+            ("wss://a.test#SECRET@x", "wss://a.test/…"),
+            ("wss://a.test/?u=ws://me:SECRET@x", "wss://a.test/…"),
+            ("wss://a.test\\@SECRET", "wss://a.test/…"),
+            ("ws://me:SECRET@a.test:80/x@y", "ws://…@a.test:80/…"),
+            ("ws://SECRET@SECRET@a.test", "ws://…@a.test"),
+            ("ws://SECRET@[::1]:80/", "ws://…@[::1]:80/"),
+            ("ws://[fe80::1%25lo]/x", "ws://[fe80::1%25lo]/…"),
+            ("ws://[SECRET]/", "ws://…/"),
+            ("a.test/SECRET@x", "a.test/…"),
+            ("SECRET@a.test:1", "…@a.test:1"),
+            ("a.test/?u=ws://SECRET", "a.test/…"),
+            ("wss://bücher.test/SECRET", "wss://bücher.test/…"),
+            // No URLs: a password with what ends an authority, or none at all.
+            ("ws://me:SEC/RET@a.test", "ws://…/…"),
+            ("ws://me:SEC?RET@a.test", "ws://…/…"),
+            ("me:SEC#RET@a.test", "…/…"),
+            ("ws://me:SECRET", "ws://me:…"),
+            ("ws://a.test:SECRET/x", "ws://a.test:…/…"),
+            ("me:SECRET://a.test", "me:…/…"),
+            ("ws://me%3ASECRET%40a.test/", "ws://…/"),
+            ("ws://exa SECRET/", "ws://…/"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(url), expected, "{url}");
+        }
+    }
+
+    fn parsed(url: &str) -> Result<(Host, Option<u16>), &'static str> {
+        host_and_port(&url.parse().map_err(|_| "no URI")?)
+    }
+
+    #[test]
+    fn a_zone_is_for_the_resolver_and_not_for_others() {
+        for (literal, resolved) in [
+            ("[fe80::1%25lo]", "fe80::1%lo"),
+            ("[fe80::1%25eth0]", "fe80::1%eth0"),
+            ("[fe80::1%257]", "fe80::1%7"),
+            ("[fe80::1%25en%2Da.1]", "fe80::1%en-a.1"),
+            ("[fe80::1%eth0]", "fe80::1%eth0"),
+        ] {
+            let (host, port) = parsed(&format!("ws://{literal}:81/")).unwrap();
+            assert_eq!((host.name.as_str(), port), ("fe80::1", Some(81)));
+            assert_eq!(host.to_string(), resolved);
+            assert_eq!(host.bracketed(), "[fe80::1]");
+        }
+        for literal in [
+            "[fe80::1%25]",
+            "[fe80::1%]",
+            "[fe80::1%25a%2Fb]",
+            "[fe80::1%25a%00]",
+            "[fe80::1%25a%2]",
+            "[1.2.3.4]",
+            "[a.test]",
+            "[]",
+            "[::1%25a%25b]",
+        ] {
+            assert!(parsed(&format!("ws://{literal}/")).is_err(), "{literal}");
+        }
+    }
 }

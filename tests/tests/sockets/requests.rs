@@ -1,7 +1,10 @@
 //! What is dialled: factories that wait, endpoints in turn, redirects, subprotocols, addresses.
 
+use std::fs::File;
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
@@ -10,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use heartbeat_tokio::core::{Cause, Config, GiveUp};
 use heartbeat_tokio::{Attempt, Event, Options, Reason, Request, RequestError, Response};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tungstenite::Message;
 use tungstenite::handshake::derive_accept_key;
 
@@ -34,6 +38,8 @@ cases! {
         what_the_server_answered_is_told_at_both_ends,
         a_servers_own_time_is_heeded_whatever_the_status,
         an_override_leaves_a_row_to_the_servers_time,
+        header_names_arrive_in_the_case_in_which_they_were_given,
+        a_scoped_address_is_dialled_through_its_interface,
     ]
 }
 
@@ -593,5 +599,96 @@ fn an_override_leaves_a_row_to_the_servers_time(case: Case) {
     ] {
         let expected = Duration::from_millis(expected);
         assert_eq!(planned(case, config, lines), Some(expected), "{lines}");
+    }
+}
+
+/// D7: some servers compare the case of a name, which means nothing.
+fn header_names_arrive_in_the_case_in_which_they_were_given(case: Case) {
+    let server = Server::start();
+    let target = request(&server)
+        .header("X-MBX-APIKEY", "1")
+        .and_then(|request| request.header("apiKey", "2"))
+        .and_then(|request| request.header("x-lower", "3"))
+        .expect("headers");
+    let mut client = case.start(Options::from_request(target).max_redirects(1));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for lines in ["302 Found\nLocation: /here", SWITCH] {
+                let (_socket, head) = answer(&server, lines);
+                let words = "\r\nX-MBX-APIKEY: 1\r\napiKey: 2\r\nx-lower: 3\r\n";
+                assert!(head.contains(words), "{head}");
+            }
+        });
+        connected(&mut client);
+    });
+}
+
+/// A network namespace with a link-local address on its loopback interface.
+struct Scoped(String);
+
+impl Scoped {
+    fn new() -> Result<Self, String> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let scoped = Self(format!("hb-zone-{}-{number}", std::process::id()));
+        let name = &scoped.0;
+        for line in [
+            format!("netns add {name}"),
+            format!("-n {name} link set lo up"),
+            format!("-n {name} address add fe80::1/64 dev lo nodad"),
+        ] {
+            let output = Command::new("ip").args(line.split(' ')).output();
+            let output = output.map_err(|error| format!("`ip`: {error}"))?;
+            if !output.status.success() {
+                let why = String::from_utf8_lossy(&output.stderr);
+                return Err(format!("`ip {line}`: {}", why.trim()));
+            }
+        }
+        Ok(scoped)
+    }
+}
+
+impl Drop for Scoped {
+    fn drop(&mut self) {
+        // It may not have come so far.
+        let _ = Command::new("ip")
+            .args(["netns", "delete", &self.0])
+            .output();
+    }
+}
+
+/// D16: RFC 6874.
+fn a_scoped_address_is_dialled_through_its_interface(case: Case) {
+    let scoped = match Scoped::new() {
+        Ok(scoped) => scoped,
+        Err(why) => return println!("SKIPPED: {why}"),
+    };
+    let file = File::open(format!("/run/netns/{}", scoped.0)).expect("a namespace");
+    // This test's thread, and what it makes from here on, lives there.
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+        .expect("the right to enter it");
+    // `lo` has index 1 in each namespace.
+    let listener = TcpListener::bind("[fe80::1%1]:0").expect("an address");
+    let port = listener.local_addr().expect("it is bound").port();
+    for host in ["[fe80::1%25lo]", "[fe80::1%251]", "[fe80::1%lo]"] {
+        let url = format!("ws://{host}:{port}/");
+        let mut client = case.start(Options::new(&url).expect("a URL"));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut socket, _) = listener.accept().expect("a client");
+                let head = String::from_utf8(read_head(&mut socket)).expect("ASCII");
+                let named = format!("[fe80::1]:{port}");
+                assert_eq!(header(&head, "host"), Some(named.as_str()));
+                let key = header(&head, "Sec-WebSocket-Key").unwrap_or_default();
+                let lines = SWITCH.replace("KEY", &derive_accept_key(key.as_bytes()));
+                let words = format!("HTTP/1.1 {}\r\n\r\n", lines.replace('\n', "\r\n"));
+                socket
+                    .write_all(words.as_bytes())
+                    .expect("the client reads");
+                read_to_the_end(&mut socket);
+            });
+            connected(&mut client);
+            drop(client);
+        });
     }
 }

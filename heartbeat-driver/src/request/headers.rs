@@ -1,0 +1,70 @@
+//! Header lines as they were given.
+
+use std::fmt;
+
+use http::header::{HeaderName, HeaderValue};
+
+use super::RequestError;
+
+/// Header lines in the order and with the names' case in which they were given.
+///
+/// The case of a name means nothing (RFC 9110 §5.1), but some servers compare it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Headers(Vec<(Box<str>, HeaderValue)>);
+
+impl Headers {
+    /// Adds a line. `reserved` names, in lower case, are refused.
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        value: &str,
+        reserved: &[&str],
+    ) -> Result<(), RequestError> {
+        let refuse = |rule| RequestError::Header {
+            name: name.to_owned(),
+            rule,
+        };
+        let parsed =
+            HeaderName::try_from(name).map_err(|_| refuse("is not a valid HTTP header name"))?;
+        if reserved.contains(&parsed.as_str()) {
+            return Err(refuse("is set by the upgrade itself"));
+        }
+        let value = HeaderValue::try_from(value)
+            .map_err(|_| refuse("has a value that HTTP does not allow"))?;
+        self.0.push((name.into(), value));
+        Ok(())
+    }
+
+    /// True if there is a line of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0
+            .iter()
+            .any(|(known, _)| known.eq_ignore_ascii_case(name))
+    }
+
+    /// The lines of these names alone.
+    pub(crate) fn only(&self, names: &[&str]) -> Self {
+        let is_kept =
+            |(name, _): &&(Box<str>, _)| names.iter().any(|kept| name.eq_ignore_ascii_case(kept));
+        Self(self.0.iter().filter(is_kept).cloned().collect())
+    }
+
+    /// Writes the lines.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        for (name, value) in &self.0 {
+            out.extend(name.bytes());
+            out.extend(b": ");
+            out.extend(value.as_bytes());
+            out.extend(b"\r\n");
+        }
+    }
+}
+
+/// The names alone: values may be credentials.
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
