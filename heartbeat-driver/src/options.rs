@@ -463,6 +463,8 @@ impl Options {
     /// `SSL_CERT_FILE` names, verification on; read once, before the first dial, and shared by all
     /// clients that live at the same time.
     ///
+    /// Whatever protocols `config` offers (ALPN), a client offers `http/1.1` alone: a WebSocket begins there.
+    ///
     /// ```
     /// use std::sync::Arc;
     /// use heartbeat_driver::{Options, rustls};
@@ -478,7 +480,7 @@ impl Options {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
-        self.tls = Some(config);
+        self.tls = Some(crate::tls::offering_http_1_1(config));
         self
     }
 

@@ -21,10 +21,26 @@ pub(crate) fn default_config() -> Result<Arc<ClientConfig>, RequestError> {
         .map_err(|error| RequestError::Roots(error.to_string()))?
         .with_root_certificates(roots()?)
         .with_no_client_auth();
-    let config = Arc::new(config);
+    let config = offering_http_1_1(Arc::new(config));
     *shared = Arc::downgrade(&config);
     Ok(config)
 }
+
+/// The configuration with `http/1.1` as the only protocol that it offers (RFC 7301).
+///
+/// A configuration that is shared with an HTTP client offers `h2`, too. A server then chooses that, and
+/// there is no upgrade in HTTP/2. What else the configuration holds, sessions to resume among it, stays
+/// shared.
+pub(crate) fn offering_http_1_1(config: Arc<ClientConfig>) -> Arc<ClientConfig> {
+    if config.alpn_protocols == [HTTP_1_1] {
+        return config;
+    }
+    let mut own = ClientConfig::clone(&config);
+    own.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    Arc::new(own)
+}
+
+const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// The platform's roots; where it has none, those that are compiled in, if they are.
 fn roots() -> Result<RootCertStore, RequestError> {
@@ -66,6 +82,23 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn http_1_1_alone_is_offered_and_a_configuration_that_does_so_is_not_cloned() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let all: [&[&[u8]]; 4] = [&[], &[b"h2"], &[b"h2", HTTP_1_1], &[HTTP_1_1, b"h2"]];
+        for protocols in all {
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            let own = offering_http_1_1(Arc::new(config.clone()));
+            assert_eq!(own.alpn_protocols, [HTTP_1_1]);
+            assert!(Arc::ptr_eq(&own, &offering_http_1_1(Arc::clone(&own))));
+        }
+    }
 
     #[test]
     fn clients_that_live_at_the_same_time_share_what_was_read_once() {

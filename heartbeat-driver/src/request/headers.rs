@@ -35,6 +35,7 @@ impl Headers {
         Ok(())
     }
 
+    #[cfg(test)]
     /// True if there is a line of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0

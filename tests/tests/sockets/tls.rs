@@ -26,6 +26,7 @@ cases! {
         a_certificate_that_is_not_to_be_trusted_is_final_and_nothing_is_said,
         plain_http_on_the_tls_port_is_final_and_nothing_is_said,
         a_tls_port_that_hangs_up_is_retried,
+        http_1_1_alone_is_offered_to_a_server_that_prefers_h2,
         a_stuck_write_under_tls_is_judged_and_accounted_for,
         a_stuck_write_under_tls_keeps_nobody_from_hearing,
     ]
@@ -368,6 +369,30 @@ fn a_tls_port_that_hangs_up_is_retried(case: Case) {
         );
         assert_eq!(client.message(), "welcome".into());
     });
+}
+
+/// D5: a configuration that is shared with an HTTP client offers h2.
+fn http_1_1_alone_is_offered_to_a_server_that_prefers_h2(case: Case) {
+    let (server, authority) = (Server::start(), Authority::new("ours"));
+    let offers: [&[&[u8]]; 3] = [&[], &[b"h2", b"http/1.1"], &[b"h2"]];
+    for offered in offers {
+        for serves in [&[b"h2".to_vec(), b"http/1.1".to_vec()][..], &[]] {
+            let mut theirs = ServerConfig::clone(&authority.server("127.0.0.1", 4000));
+            theirs.alpn_protocols = serves.to_vec();
+            let mut ours = ClientConfig::clone(&authority.trusted());
+            ours.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+            let mut client = case.start(options(&server, "127.0.0.1", "{}", Arc::new(ours)));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut ws = upgrade(&server, Arc::new(theirs));
+                    let chosen = (!serves.is_empty()).then_some(&b"http/1.1"[..]);
+                    assert_eq!(ws.get_ref().conn.alpn_protocol(), chosen, "{offered:?}");
+                    ws.send(Message::text("welcome")).expect("the client reads");
+                });
+                assert_eq!(client.message(), "welcome".into());
+            });
+        }
+    }
 }
 
 fn a_stuck_write_under_tls_is_judged_and_accounted_for(case: Case) {
