@@ -21,9 +21,10 @@ const BATCH: usize = 512;
 /// A client in a thread of its own: pings are answered and silence is noticed while the application
 /// does something else.
 ///
-/// Events wait in a bounded queue ([`Options::queue`]). When it is full the client stops reading, so
-/// that the server's pings wait, too; it goes on with its own, and does not take the silence that it
-/// caused itself for the server's. Dropping the client ends the thread and closes the socket before
+/// Messages wait in a bounded queue ([`Options::queue`]). When it is full the client stops reading, so
+/// that the server's pings wait, too; it goes on with its own, does not take the silence that it
+/// caused itself for the server's, and notices an end that reaches this host. [`Options::overflow`] has other
+/// ways: to drop messages, or to want none. Dropping the client ends the thread and closes the socket before
 /// it returns.
 ///
 /// ```no_run
@@ -79,6 +80,8 @@ impl Client {
         let wake_driver = Arc::clone(&wake);
         let handoff = Arc::new(Handoff::new(
             capacity,
+            driver.overflow(),
+            Arc::clone(driver.board()),
             Box::new(move || wake_driver()),
             Box::new(|| {}),
         ));
@@ -209,13 +212,9 @@ fn run<R: Reactor>(mut driver: InPlace<R>, handoff: &Handoff, abandoned: &Atomic
     let mut batch = VecDeque::new();
     let mut room = handoff.has_room();
     while !abandoned.load(Ordering::Acquire) {
-        if !matches!(room, Room::Free(_)) {
+        if !room.is_free() {
             room = handoff.has_room();
             set_room(&mut driver, room);
-            if room == Room::Exhausted {
-                driver.sleep();
-                continue;
-            }
         }
         let mut last = Polled::Nothing;
         while batch.len() < room.batch(BATCH) {
@@ -242,8 +241,10 @@ fn run<R: Reactor>(mut driver: InPlace<R>, handoff: &Handoff, abandoned: &Atomic
 }
 
 fn set_room<R: Reactor>(driver: &mut InPlace<R>, room: Room) {
-    match room {
-        Room::Free(_) => driver.resume_reading(),
-        Room::Full | Room::Exhausted => driver.pause_reading(),
+    if room.messages > 0 {
+        driver.resume_reading();
+    } else {
+        driver.pause_reading();
     }
+    driver.withhold_dials(!room.dials);
 }

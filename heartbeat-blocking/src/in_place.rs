@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use heartbeat_driver::core::{Config, Heartbeat, Instant};
 use heartbeat_driver::{
-    Board, ClientStats, Engine, Event, Message, Options, SendError, SharedDialect, Turn, Unsent,
+    Board, ClientStats, Engine, Event, Message, Options, Overflow, SendError, SharedDialect, Turn,
+    Unsent,
 };
 
 use crate::error::{RecvTimeoutError, StartError};
@@ -206,10 +207,23 @@ impl<R: Reactor> InPlace<R> {
 
     /// Waits until polling again makes sense, at most until `deadline`.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) {
+        if self.notices_hang_up() {
+            return;
+        }
         if self.engine.outbox().rest() {
             self.wait_at_rest(deadline);
+            self.notices_hang_up();
         }
         self.engine.outbox().rise();
+    }
+
+    /// True if the connection's end has come while nothing is read from it.
+    fn notices_hang_up(&mut self) -> bool {
+        let has_come = self.engine.watches_hang_up() && self.reactor.hung_up();
+        if has_come {
+            self.engine.hung_up();
+        }
+        has_come
     }
 
     fn wait_at_rest(&mut self, deadline: Option<Instant>) {
@@ -242,9 +256,12 @@ impl<R: Reactor> InPlace<R> {
         self.engine.resume_reading(&self.reactor);
     }
 
-    /// Waits for the waker alone.
-    pub(crate) fn sleep(&mut self) {
-        let _ = self.reactor.wait(None, None);
+    pub(crate) fn withhold_dials(&mut self, withheld: bool) {
+        self.engine.withhold_dials(withheld);
+    }
+
+    pub(crate) fn overflow(&self) -> Overflow {
+        self.engine.overflow()
     }
 }
 

@@ -8,6 +8,7 @@ use std::thread;
 
 use heartbeat_driver::core::{Clock, ConnId, Instant, Lap, Race};
 use heartbeat_driver::{Dial, HostClock, Tcp, interleave};
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -29,6 +30,8 @@ pub struct Net {
     /// It counts the time for which the host is suspended; the operating system's waiting does not.
     clock: HostClock,
     dialing: Option<Dialing>,
+    /// The end of the socket in use was told. Once: its registration tells of changes only.
+    hung_up: bool,
 }
 
 struct Dialing {
@@ -99,6 +102,7 @@ impl Net {
             waker,
             clock: HostClock::start(),
             dialing: None,
+            hung_up: false,
         })
     }
 
@@ -210,6 +214,8 @@ impl Reactor for Net {
         let mut dialing = self.dialing.take()?;
         match self.proceed(&mut dialing.stage, &mut dialing.wake) {
             Some(result) => {
+                // What was told so far was of sockets that have lost the race, or is read during the upgrade.
+                self.hung_up = false;
                 let set_up = |stream| dialing.tcp.apply(&stream).map(|()| stream);
                 Some((dialing.conn, result.and_then(set_up)))
             }
@@ -227,9 +233,17 @@ impl Reactor for Net {
         let until = until.into_iter().chain(next).min();
         let timeout = until.map(|until| until.saturating_duration_since(self.clock.now()));
         match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
         }
+        let is_end = |event: &Event| event.is_read_closed() || event.is_error();
+        let mut of_socket = self.events.iter().filter(|event| event.token() == SOCKET);
+        self.hung_up |= of_socket.any(is_end);
+        Ok(())
+    }
+
+    fn hung_up(&self) -> bool {
+        self.hung_up
     }
 
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {

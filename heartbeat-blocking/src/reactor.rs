@@ -29,6 +29,13 @@ pub trait Reactor: Clock {
     fn wait(&mut self, socket: Option<&mut Self::Socket>, until: Option<Instant>)
     -> io::Result<()>;
 
+    /// True once a wait has told of the peer's end (FIN, RST) on the socket that was dialled last, behind bytes that
+    /// nobody reads now perhaps. Asked for while reading is paused. A world that cannot tell leaves
+    /// this out: the end is noticed by the next write that fails, or when reading goes on.
+    fn hung_up(&self) -> bool {
+        false
+    }
+
     /// Ends a wait, from any thread.
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync>;
 }

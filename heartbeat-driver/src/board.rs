@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use heartbeat_core::{Phase, Stats};
 
@@ -34,6 +35,19 @@ pub struct ClientStats {
     pub waiting: usize,
     /// Their bytes.
     pub waiting_bytes: usize,
+    /// Reading is paused since then, by the wall clock: as many messages wait for the application as may
+    /// ([`Options::queue`](crate::Options::queue)). `None` while the client reads.
+    pub reading_paused_since: Option<SystemTime>,
+    /// How often it was paused.
+    pub reading_pauses: u64,
+    /// Messages dropped because the application did not take them: those of all
+    /// [`Event::Lagged`](crate::Event::Lagged).
+    pub messages_dropped: u64,
+    /// Notes on heartbeats (pings, pongs, checks) that were left out because the application was behind.
+    pub heartbeat_events_dropped: u64,
+    /// Messages that were handed back, and forgotten because nobody took them. Never with
+    /// [`Overflow::Pause`](crate::Overflow::Pause).
+    pub unsent_dropped: u64,
 }
 
 /// The figures as last written. What changes with every message is a handful of plain stores, and
@@ -46,6 +60,10 @@ pub struct Board {
     /// Of the present one.
     present: [AtomicU64; 4],
     unsent: AtomicU64,
+    /// Messages, notes and handed-back messages that nobody took.
+    dropped: [AtomicU64; 3],
+    /// Since when reading is paused, and how often it was.
+    paused: Mutex<(Option<SystemTime>, u64)>,
     /// Boxed: most clients have none, and it is large.
     recorder: Option<Box<Mutex<Recorder>>>,
 }
@@ -57,6 +75,8 @@ impl Default for Board {
             before: Default::default(),
             present: Default::default(),
             unsent: AtomicU64::new(0),
+            dropped: Default::default(),
+            paused: Mutex::default(),
             recorder: None,
         }
     }
@@ -85,6 +105,8 @@ impl Board {
         let (phase, ready, machine) = *self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
         let (waiting, waiting_bytes) = outbox.waiting();
         let [messages_received, messages_sent, bytes_received, bytes_sent] = self.totals();
+        let (reading_paused_since, reading_pauses) =
+            *self.paused.lock().unwrap_or_else(PoisonError::into_inner);
         ClientStats {
             phase,
             ready,
@@ -96,7 +118,36 @@ impl Board {
             unsent: self.unsent.load(Ordering::Relaxed),
             waiting,
             waiting_bytes,
+            reading_paused_since,
+            reading_pauses,
+            messages_dropped: self.messages_dropped(),
+            heartbeat_events_dropped: self.heartbeat_events_dropped(),
+            unsent_dropped: self.dropped[2].load(Ordering::Relaxed),
         }
+    }
+
+    pub(crate) fn messages_dropped(&self) -> u64 {
+        self.dropped[0].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn heartbeat_events_dropped(&self) -> u64 {
+        self.dropped[1].load(Ordering::Relaxed)
+    }
+
+    /// Messages, notes and handed-back messages that nobody took.
+    pub(crate) fn dropped(&self, messages: u64, notes: u64, unsent: u64) {
+        for (counter, more) in self.dropped.iter().zip([messages, notes, unsent]) {
+            if more > 0 {
+                counter.fetch_add(more, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Reading pauses now, or goes on.
+    pub(crate) fn reading(&self, paused_since: Option<SystemTime>) {
+        let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        paused.1 += u64::from(paused_since.is_some());
+        paused.0 = paused_since;
     }
 
     /// Messages received and sent, bytes received and sent.

@@ -107,7 +107,7 @@ pub use decode::{Decode, Undecodable};
 pub use engine::{Engine, Turn};
 pub use exchange::Response;
 pub use factory::Attempt;
-pub use handoff::{Handoff, Room};
+pub use handoff::{Handoff, Overflow, Room};
 #[cfg(feature = "inflate")]
 pub use inflate::Inflate;
 pub use limiter::{DialBudget, DialLimiter, Grant};

@@ -45,13 +45,14 @@ impl Message {
     }
 }
 
-/// A text as text: what is derived shows its bytes.
+/// The kind and the length alone, as in `Text(12 bytes)`: the payload may hold credentials.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.debug_tuple("Text").field(&text.as_str()).finish(),
-            Self::Binary(bytes) => f.debug_tuple("Binary").field(bytes).finish(),
-        }
+        let kind = match self {
+            Self::Text(_) => "Text",
+            Self::Binary(_) => "Binary",
+        };
+        write!(f, "{kind}({} bytes)", self.len())
     }
 }
 
@@ -250,7 +251,27 @@ pub enum Event {
         /// The message.
         message: Message,
     },
-    /// A ping of the server was answered.
+    /// Messages that would have come here were dropped: the application did not take them in time. With
+    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest) or
+    /// [`DropNewest`](crate::Overflow::DropNewest), whenever more than [`Options::queue`](crate::Options::queue) wait;
+    /// with [`Pause`](crate::Overflow::Pause) only where more than 16 MiB had arrived before a connection's end.
+    Lagged {
+        /// How many, at least one.
+        dropped: u64,
+    },
+    /// Dials and connections that came and went while the application took no events, told by this one event.
+    /// Only where more than 256 beginnings and ends wait; the first and the last of a row are told in full.
+    Skipped {
+        /// How many dials and connections have ended.
+        ends: u64,
+        /// Data may be missing since then, by the wall clock: the earliest [`Event::Gap`] among them.
+        since: Option<SystemTime>,
+        /// The messages that they handed back, in order, those among them that expired.
+        unsent: Unsent,
+    },
+    /// A ping of the server was answered. This and the other notes on heartbeats ([`Event::PingSent`],
+    /// [`Event::PongReceived`], [`Event::Check`]) are left out when 64 of them wait for the application, or
+    /// where [`Options::heartbeat_events`](crate::Options::heartbeat_events) says so.
     PongSent {
         /// The connection.
         conn: ConnId,
@@ -319,6 +340,7 @@ impl Event {
         match self {
             Self::Disconnected { unsent, .. }
             | Self::Expired { unsent }
+            | Self::Skipped { unsent, .. }
             | Self::Stopped { unsent } => unsent,
             _ => Unsent::default(),
         }
@@ -388,13 +410,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_shows_text_as_text_and_bytes_as_bytes() {
-        let shown = format!(
-            "{:?} {:?}",
-            Message::from("é \"a\""),
-            Message::from(vec![0, b'a'])
+    fn debug_shows_a_messages_kind_and_length_and_nothing_of_its_payload() {
+        let event = Event::Message {
+            conn: ConnId::new(1),
+            message: "secrét".into(),
+        };
+        assert_eq!(
+            format!("{event:?} {:?}", Message::from(vec![0, b'a'])),
+            "Message { conn: ConnId(1), message: Text(7 bytes) } Binary(2 bytes)"
         );
-        assert_eq!(shown, r#"Text("é \"a\"") Binary(b"\0a")"#);
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub(crate) use on::Meter;
 
 #[cfg(feature = "metrics")]
 mod on {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use heartbeat_core::{AbortReason, Phase};
     use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
@@ -33,15 +33,16 @@ mod on {
         states: [Gauge; 6],
         heard: Gauge,
         waiting: Gauge,
+        paused: Gauge,
         rtt: Histogram,
         verdicts: [(AbortReason, Counter); 8],
-        counters: [Counter; 11],
+        counters: [Counter; 15],
         /// Bytes received at the last look.
         received: u64,
     }
 
     /// Names and meanings of the counters, in the order of [`figures`].
-    const COUNTERS: [(&str, Unit, &str); 11] = [
+    const COUNTERS: [(&str, Unit, &str); 15] = [
         ("heartbeat_dials_total", Unit::Count, "Dials begun"),
         (
             "heartbeat_reconnects_total",
@@ -89,9 +90,29 @@ mod on {
             Unit::Count,
             "Messages handed back: unsent or expired",
         ),
+        (
+            "heartbeat_reading_pauses_total",
+            Unit::Count,
+            "How often reading was paused because the application took no events",
+        ),
+        (
+            "heartbeat_messages_dropped_total",
+            Unit::Count,
+            "Messages dropped because the application did not take them",
+        ),
+        (
+            "heartbeat_heartbeat_events_dropped_total",
+            Unit::Count,
+            "Notes on heartbeats left out because the application was behind",
+        ),
+        (
+            "heartbeat_unsent_dropped_total",
+            Unit::Count,
+            "Messages handed back and forgotten because nobody took them",
+        ),
     ];
 
-    const fn figures(stats: &ClientStats) -> [u64; 11] {
+    const fn figures(stats: &ClientStats) -> [u64; 15] {
         let machine = &stats.machine;
         [
             machine.dials as u64,
@@ -105,6 +126,10 @@ mod on {
             stats.bytes_received,
             stats.bytes_sent,
             stats.unsent,
+            stats.reading_pauses,
+            stats.messages_dropped,
+            stats.heartbeat_events_dropped,
+            stats.unsent_dropped,
         ]
     }
 
@@ -125,6 +150,7 @@ mod on {
                 }),
                 heard: gauge!("heartbeat_heard_timestamp_seconds", "client" => client.clone()),
                 waiting: gauge!("heartbeat_waiting_messages", "client" => client.clone()),
+                paused: gauge!("heartbeat_reading_paused_timestamp_seconds", "client" => client.clone()),
                 rtt: histogram!("heartbeat_rtt_seconds", "client" => client.clone()),
                 verdicts: [
                     AbortReason::ConnectTimeout,
@@ -157,6 +183,10 @@ mod on {
                 gauge.set(if index == state { 1.0 } else { 0.0 });
             }
             self.waiting.set(stats.waiting as f64);
+            let paused = stats.reading_paused_since;
+            let since = paused.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
+            self.paused
+                .set(since.map_or(0.0, |since| since.as_secs_f64()));
             for (counter, figure) in self.counters.iter().zip(figures(stats)) {
                 counter.absolute(figure);
             }
@@ -221,6 +251,11 @@ mod on {
             "heartbeat_waiting_messages",
             Unit::Count,
             "Messages that wait to be written"
+        );
+        describe_gauge!(
+            "heartbeat_reading_paused_timestamp_seconds",
+            Unit::Seconds,
+            "Since when reading is paused, in seconds since 1970; 0 while the client reads"
         );
         describe_histogram!(
             "heartbeat_rtt_seconds",

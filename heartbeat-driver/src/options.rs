@@ -15,6 +15,7 @@ use crate::decode::{Decode, Decoders};
 use crate::environment::Environment;
 use crate::exchange::Refusal;
 use crate::factory::{Attempt, Factory, Make, Offload};
+use crate::handoff::Overflow;
 use crate::limiter::DialBudget;
 use crate::opening::OnConnect;
 use crate::outbox::Limits;
@@ -50,6 +51,8 @@ pub struct Options {
     pub(crate) read_buffer: usize,
     pub(crate) max_message_size: usize,
     pub(crate) queue: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) heartbeat_events: bool,
     pub(crate) outbox: Limits,
     pub(crate) decoders: Option<Decoders>,
     pub(crate) observer: Option<Observer>,
@@ -196,6 +199,8 @@ impl Options {
             read_buffer: 1024,
             max_message_size: 64 << 20,
             queue: 1024,
+            overflow: Overflow::default(),
+            heartbeat_events: true,
             outbox: Limits {
                 messages: 1024,
                 bytes: 1 << 20,
@@ -327,13 +332,47 @@ impl Options {
         self
     }
 
-    /// How many events may wait for the application of a client that is driven on its own before it
-    /// stops reading. Default 1024, at least 1. What the application has begun to take is not
-    /// counted, so that up to twice as many can be in memory. While reading is stopped the server's
-    /// pings are not answered either: they stand behind messages that nobody takes.
+    /// How many messages may wait for the application of a client that is driven on its own before
+    /// [`overflow`](Self::overflow) says what happens. Default 1024, at least 1. What the application has
+    /// begun to take is not counted, so that up to twice as many can be in memory. Nor are beginnings and
+    /// ends of connections and notes on heartbeats, which have bounds of their own (256 and 64).
     #[must_use]
     pub fn queue(mut self, events: usize) -> Self {
         self.queue = events.max(1);
+        self
+    }
+
+    /// What happens when [`queue`](Self::queue) messages wait and the application takes none. Default:
+    /// [`Overflow::Pause`], which loses nothing: reading pauses, and the server's pings are not answered
+    /// meanwhile, for they stand behind messages that nobody takes. An end that reaches this host (FIN, RST, a write
+    /// that fails) is noticed also then; what had arrived before it waits for the application, up to 16 MiB
+    /// beyond the queue.
+    ///
+    /// ```
+    /// use heartbeat_driver::{Options, Overflow};
+    /// // A program that only sends.
+    /// let options = Options::new("ws://example.org/")?.overflow(Overflow::Discard);
+    /// # Ok::<(), heartbeat_driver::RequestError>(())
+    /// ```
+    #[must_use]
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Whether notes on heartbeats are told: [`Event::PingSent`], [`Event::PongSent`],
+    /// [`Event::PongReceived`] and [`Event::Check`]. Default: they are, and never take the room of a
+    /// message: at most 64 wait for the application, and what is left out is counted in
+    /// [`ClientStats::heartbeat_events_dropped`](crate::ClientStats::heartbeat_events_dropped). Logs and figures
+    /// have them in any case.
+    ///
+    /// [`Event::PingSent`]: crate::Event::PingSent
+    /// [`Event::PongSent`]: crate::Event::PongSent
+    /// [`Event::PongReceived`]: crate::Event::PongReceived
+    /// [`Event::Check`]: crate::Event::Check
+    #[must_use]
+    pub fn heartbeat_events(mut self, told: bool) -> Self {
+        self.heartbeat_events = told;
         self
     }
 
@@ -397,6 +436,7 @@ impl Options {
     /// | `heartbeat_state` | gauge, 1 for the present one | `state`: `waiting`, `connecting`, `opening`, `ready`, `closing`, `stopped` |
     /// | `heartbeat_heard_timestamp_seconds` | gauge; silence is `time()` less this | |
     /// | `heartbeat_waiting_messages` | gauge | |
+    /// | `heartbeat_reading_paused_timestamp_seconds` | gauge; 0 while the client reads | |
     /// | `heartbeat_rtt_seconds` | histogram | |
     /// | `heartbeat_verdicts_total` | counter | `reason`: `idle_timeout`, `pong_timeout`, … |
     /// | `heartbeat_disconnects_total` | counter | `reason`: those, or `close`, `http`, `reset`, `eof`, … |
@@ -404,6 +444,7 @@ impl Options {
     /// | `heartbeat_pings_sent_total`, `heartbeat_pongs_sent_total`, `heartbeat_pongs_received_total` | counter | |
     /// | `heartbeat_messages_received_total`, `heartbeat_messages_sent_total`, `heartbeat_unsent_total` | counter | |
     /// | `heartbeat_bytes_received_total`, `heartbeat_bytes_sent_total` | counter | |
+    /// | `heartbeat_reading_pauses_total`, `heartbeat_messages_dropped_total`, `heartbeat_heartbeat_events_dropped_total`, `heartbeat_unsent_dropped_total` | counter | |
     ///
     /// `docs/grafana.json` of `heartbeat-tokio` is a dashboard for these.
     #[cfg(feature = "metrics")]

@@ -173,6 +173,11 @@ impl<S: Read + Write> Session<S> {
         }
     }
 
+    /// A write has failed, and nobody has been told.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.ws.get_ref().wire().has_failed()
+    }
+
     /// What the last write failed with, if what the peer said before has not been read since: the
     /// application takes no messages.
     pub(crate) fn write_error(&mut self) -> Option<Box<str>> {
@@ -361,7 +366,8 @@ impl<S: Read + Write> Session<S> {
         !self.unflushed
     }
 
-    fn settle(&mut self) {
+    /// Counts what has wholly been handed over.
+    pub(crate) fn settle(&mut self) {
         if !self.in_flight.is_empty() {
             let confirmed = self.ws.get_mut().confirmed();
             while self

@@ -15,7 +15,8 @@ use heartbeat_core::{ConnId, Instant};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
-use crate::handoff::{Handoff, Room};
+use crate::board::Board;
+use crate::handoff::{Handoff, Overflow};
 use crate::ids::Ids;
 use crate::message::{Event, Message};
 use crate::outbox::{Limits, Outbox, Refusal};
@@ -319,6 +320,8 @@ fn events_arrive_in_order_and_the_end_is_told_whoever_waits() {
         let wake = Arc::clone(&driver);
         let handoff = Arc::new(Handoff::new(
             1,
+            Overflow::Pause,
+            Arc::new(Board::default()),
             Box::new(move || wake.ring()),
             Box::new(|| {}),
         ));
@@ -327,7 +330,7 @@ fn events_arrive_in_order_and_the_end_is_told_whoever_waits() {
             thread::spawn(move || {
                 for name in ["a", "b"] {
                     let mut room = handoff.push(&mut [event(name)].into());
-                    while !matches!(room, Room::Free(_)) {
+                    while !room.is_free() {
                         driver.wait();
                         room = handoff.has_room();
                     }

@@ -77,6 +77,10 @@ impl<S> Wire<S> {
         &mut self.io
     }
 
+    pub(crate) fn has_failed(&self) -> bool {
+        self.write_error.is_some()
+    }
+
     pub(crate) fn write_error(&mut self) -> Option<io::Error> {
         self.write_error.take()
     }

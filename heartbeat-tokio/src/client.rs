@@ -21,9 +21,10 @@ const BATCH: usize = 512;
 /// A client in a task of its own: pings are answered and silence is noticed while the application
 /// does something else.
 ///
-/// Events wait in a bounded queue ([`Options::queue`]). When it is full the client stops reading, so
-/// that the server's pings wait, too; it goes on with its own, and does not take the silence that it
-/// caused itself for the server's. Dropping the client ends the task and closes the socket.
+/// Messages wait in a bounded queue ([`Options::queue`]). When it is full the client stops reading, so
+/// that the server's pings wait, too; it goes on with its own, does not take the silence that it
+/// caused itself for the server's, and notices an end that reaches this host. [`Options::overflow`] has other
+/// ways: to drop messages, or to want none. Dropping the client ends the task and closes the socket.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), heartbeat_tokio::RequestError> {
@@ -52,6 +53,7 @@ pub struct Client {
     more: bool,
     sender: Sender,
     board: Arc<Board>,
+    asks_for_session: bool,
     task: JoinHandle<()>,
 }
 
@@ -79,16 +81,19 @@ impl Client {
         let (wake_driver, wake_reader) = (Arc::clone(driver.waker()), Arc::clone(&reader));
         let handoff = Arc::new(Handoff::new(
             capacity,
+            driver.overflow(),
+            Arc::clone(driver.board()),
             Box::new(move || wake_driver.wake()),
             Box::new(move || wake_reader.wake()),
         ));
         let sender = driver.sender().clone();
         let board = Arc::clone(driver.board());
+        let asks_for_session = driver.asks_for_session();
         let task = Drive {
             driver,
             handoff: EndOnDrop(Arc::clone(&handoff)),
             batch: VecDeque::new(),
-            room: Room::Free(capacity),
+            room: Room::of(capacity),
         };
         Self {
             handoff,
@@ -97,6 +102,7 @@ impl Client {
             more: true,
             sender,
             board,
+            asks_for_session,
             task: tokio::spawn(task),
         }
     }
@@ -127,6 +133,15 @@ impl Client {
     #[must_use]
     pub fn sender(&self) -> &Sender {
         &self.sender
+    }
+
+    /// Whether this event says that messages can be sent.
+    pub(crate) fn is_ready_by(&self, event: &Event) -> bool {
+        match event {
+            Event::Ready { .. } => true,
+            Event::Connected { .. } => !self.asks_for_session,
+            _ => false,
+        }
     }
 }
 
@@ -214,12 +229,9 @@ impl Future for Drive {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         loop {
-            if !matches!(this.room, Room::Free(_)) {
+            if !this.room.is_free() {
                 this.driver.waker().register(cx.waker());
                 this.set_room(this.handoff.0.has_room());
-                if this.room == Room::Exhausted {
-                    return Poll::Pending;
-                }
             }
             let mut polled = Poll::Ready(());
             let mut ended = false;
@@ -238,7 +250,7 @@ impl Future for Drive {
             }
             if !this.batch.is_empty() {
                 let room = this.handoff.0.push(&mut this.batch);
-                let changed = matches!(room, Room::Free(_)) != matches!(this.room, Room::Free(_));
+                let changed = room.is_free() != this.room.is_free();
                 this.set_room(room);
                 if changed {
                     // What is waited for has changed with it.
@@ -258,9 +270,11 @@ impl Future for Drive {
 impl Drive {
     fn set_room(&mut self, room: Room) {
         self.room = room;
-        match room {
-            Room::Free(_) => self.driver.resume_reading(),
-            Room::Full | Room::Exhausted => self.driver.pause_reading(),
+        if room.messages > 0 {
+            self.driver.resume_reading();
+        } else {
+            self.driver.pause_reading();
         }
+        self.driver.withhold_dials(!room.dials);
     }
 }

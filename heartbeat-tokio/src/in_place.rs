@@ -9,8 +9,8 @@ use atomic_waker::AtomicWaker;
 use futures_core::Stream;
 use heartbeat_driver::core::{Clock as _, Config, ConnId, Heartbeat};
 use heartbeat_driver::{
-    Board, ClientStats, Engine, Event, Message, Options, RequestError, SendError, SharedDialect,
-    Turn, Unsent,
+    Board, ClientStats, Engine, Event, Message, Options, Overflow, RequestError, SendError,
+    SharedDialect, Turn, Unsent,
 };
 use tokio::sync::Notify;
 
@@ -166,6 +166,19 @@ impl InPlace {
         self.engine.resume_reading(&self.clock);
     }
 
+    /// A connection is not ready before its session is.
+    pub(crate) fn asks_for_session(&self) -> bool {
+        self.machine().config().session_timeout().is_some()
+    }
+
+    pub(crate) fn withhold_dials(&mut self, withheld: bool) {
+        self.engine.withhold_dials(withheld);
+    }
+
+    pub(crate) fn overflow(&self) -> Overflow {
+        self.engine.overflow()
+    }
+
     /// The next event. Registers the task for whatever comes first.
     #[inline]
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
@@ -232,11 +245,16 @@ impl InPlace {
             return Poll::Ready(());
         }
         let (read, write) = (self.engine.wants_read(), self.engine.wants_write());
+        let watches_hang_up = self.engine.watches_hang_up();
         if let Some(socket) = self.engine.socket_mut() {
-            // Both are asked, so that both are registered.
+            // All are asked, so that all are registered.
             let readable = read && socket.poll_read_ready(cx).is_ready();
             let writable = write && socket.poll_write_ready(cx).is_ready();
-            if readable || writable {
+            let hung_up = watches_hang_up && socket.poll_hang_up(cx).is_ready();
+            if hung_up {
+                self.engine.hung_up();
+            }
+            if readable || writable || hung_up {
                 return Poll::Ready(());
             }
         }

@@ -1,5 +1,6 @@
 //! Byte streams that can be driven: tokio's TCP socket, and a shim around anything asynchronous.
 
+use std::future::Future;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -19,6 +20,14 @@ pub trait Transport: Read + Write + Send {
     /// Ready when a write may succeed (or fail); else the task is woken then.
     fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Ready when the peer's end (FIN, RST) has arrived, behind bytes that nobody reads now perhaps; else the task is
+    /// woken then. Asked for while reading is paused. A stream that cannot tell leaves this out: its end is
+    /// noticed by the next write that fails, or when reading goes on.
+    fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Pending
+    }
+
     /// Reads and writes ask the operating system itself from here on, each until it would block: a deadline has come,
     /// and what is known of readiness may be older than what has happened. For streams that remember
     /// readiness, as tokio's do; a stream that cannot ask (see [`Compat`]) leaves this out.
@@ -32,6 +41,10 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
 
     fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         (**self).poll_write_ready(cx)
+    }
+
+    fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_hang_up(cx)
     }
 
     fn doubt_readiness(&mut self) {
@@ -111,6 +124,25 @@ impl Transport for Tcp {
 
     fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.stream.poll_write_ready(cx).map(drop)
+    }
+
+    fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // tokio knows of an end once epoll has told, and wakes for whatever else arrives, too. Bytes that wait are not
+        // news: they are forgotten here, and reading asks the operating system itself when it goes on.
+        while self.stream.poll_read_ready(cx).is_ready() {
+            let ready = std::pin::pin!(self.stream.ready(Interest::READABLE));
+            let ready = ready.poll(&mut Context::from_waker(Waker::noop()));
+            if matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed() || ready.is_error())
+            {
+                return Poll::Ready(());
+            }
+            self.doubts_reads = true;
+            let forgotten = self.stream.try_io(Interest::READABLE, || {
+                Err::<(), _>(io::ErrorKind::WouldBlock.into())
+            });
+            debug_assert!(forgotten.is_err());
+        }
+        Poll::Pending
     }
 
     fn doubt_readiness(&mut self) {

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use heartbeat_core::{AbortReason, Cause, Ping, Verdict};
 
 use super::figures::Figures;
-use super::link::{End, Link, Reception};
+use super::link::{Link, Reception};
 use super::plan::{Plan, S, nanos};
 use super::wire::{BINARY, CLOSE, PING, PONG, TEXT, Wrote};
 
@@ -355,8 +355,6 @@ impl Oracle {
                     now,
                 );
             }
-            // Nobody reads, so nobody has heard of the end yet: what is still in the socket has this time.
-            AbortReason::WriteTimeout if self.paused.is_some() && link.end == Some(End::Reset) => {}
             AbortReason::WriteTimeout => {
                 self.is_no_false_death(
                     reason,

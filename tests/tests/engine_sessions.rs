@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use heartbeat_driver::core::trace::{Header, answer, read_event};
 use heartbeat_driver::core::{AnyDialect, Clock, Config, ConnId, Description, Instant};
 use heartbeat_driver::{Engine, Event, Opening, Options, Progress, Refusal, Turn};
+use heartbeat_tests::lines::Lines;
 use heartbeat_tests::sim::{End, pipe};
 use tungstenite::{HandshakeError, Message, WebSocket};
 
@@ -169,32 +170,38 @@ fn a_session_has_exactly_its_time_and_ttl_goes_on_meanwhile() {
     assert!(texts(&mut ws).is_empty());
 }
 
-/// What the peer said last may be waiting to be taken: until `write_timeout` there is time for it.
+/// What the peer said last is told first, though the application has left no room for it.
 #[test]
-fn a_write_that_fails_while_nothing_is_read_is_told_with_its_error() {
+fn a_write_that_fails_while_nothing_is_read_ends_the_connection_at_once() {
     let mut rig = Rig::new(options(r#", "write_timeout": "10s""#));
     rig.turn(0);
     let (mut ws, _) = rig.connect(0, 4096);
     rig.engine.pause_reading(&At(S));
     ws.send(Message::text("the last words")).expect("room");
+    assert!(rig.turn(S).is_empty());
     drop(ws);
     rig.send("nobody takes this");
-    assert!(rig.turn(2 * S).is_empty());
-    assert!(rig.turn(12 * S - 1).is_empty());
-    assert_eq!(
-        rig.turn(12 * S),
-        ["write_timeout (broken pipe)", "retry in 2s"]
-    );
+    let told = ["the last words", "eof", "retry in 2s"];
+    assert_eq!(rig.turn(2 * S), told);
+}
 
-    rig.turn(14 * S);
-    let (mut ws, _) = rig.connect(14 * S, 4096);
-    rig.engine.pause_reading(&At(15 * S));
+/// FIN and RST are noticed by the operating system also where nobody reads.
+#[test]
+fn an_end_of_which_the_adapter_knows_is_told_at_once_and_a_mere_rumour_pauses_again() {
+    let mut rig = Rig::new(options(""));
+    rig.turn(0);
+    let (mut ws, _) = rig.connect(0, 4096);
+    rig.engine.pause_reading(&At(S));
+    assert!(rig.engine.watches_hang_up());
     ws.send(Message::text("the last words")).expect("room");
+    rig.engine.hung_up();
+    assert_eq!(rig.turn(S), ["the last words"], "a rumour");
+    assert!(!rig.engine.watches_hang_up(), "once");
+    ws.send(Message::text("unread")).expect("room");
+    assert!(rig.turn(S).is_empty());
     drop(ws);
-    rig.send("nobody takes this");
-    assert!(rig.turn(16 * S).is_empty());
-    rig.engine.resume_reading(&At(17 * S));
-    assert_eq!(rig.turn(17 * S)[0], "the last words");
+    rig.engine.hung_up();
+    assert_eq!(rig.turn(2 * S), ["unread", "eof", "retry in 2s"]);
 }
 
 /// Who has the engine writes without a turn, and nothing overtakes what waits.
@@ -286,20 +293,41 @@ fn what_arrives_while_an_event_is_handled_is_heard_before_a_verdict() {
     assert_eq!(rig.turn(900 * S), ["alive"]);
 }
 
-/// The application has stopped the client and takes nothing: what there is no room for is left out, and so is all
-/// that comes behind it. Never one from the middle.
+/// The application has stopped the client and takes nothing: whoever queues the events bounds and counts them.
 #[test]
-fn while_closing_nothing_is_told_behind_what_was_left_out() {
+fn while_closing_every_message_is_told_though_reading_is_paused() {
     let mut rig = Rig::new(options(""));
     rig.turn(0);
     let (mut ws, _) = rig.connect(0, 4096);
     rig.engine.pause_reading(&At(S));
+    ws.send(Message::text("before")).expect("room");
     rig.engine.outbox().stop();
-    ws.send(Message::text("left out")).expect("room");
+    ws.send(Message::text("after")).expect("room");
+    assert_eq!(rig.turn(S), ["before", "after"]);
+}
+
+/// There is no room for what a dial or an expiry would hand back.
+#[test]
+fn while_dials_are_withheld_nothing_is_dialled_and_nothing_expires_and_a_ready_session_gets_nothing_too_old()
+ {
+    let mut rig = Rig::new(options("").hold(10, 100));
+    rig.turn(0);
+    let (ws, _) = rig.connect(0, 4096);
+    drop(ws);
+    assert_eq!(rig.turn(S), ["eof", "retry in 2s"]);
+    rig.send("held");
+    rig.engine.withhold_dials(true);
     assert!(rig.turn(S).is_empty());
-    rig.engine.resume_reading(&At(S));
-    ws.send(Message::text("behind it")).expect("room");
-    assert!(rig.turn(S).is_empty());
+    assert_eq!(rig.wake(), None);
+    assert!(rig.turn(100 * S).is_empty());
+    rig.engine.withhold_dials(false);
+    assert_eq!(rig.turn(100 * S), ["expired: held", "connecting 1"]);
+    rig.engine.withhold_dials(true);
+    rig.send("too old");
+    assert!(rig.turn(101 * S).is_empty());
+    let (mut ws, words) = rig.connect(107 * S, 4096);
+    assert!(words.contains(&"expired: too old".into()), "{words:?}");
+    assert!(texts(&mut ws).is_empty());
 }
 
 /// The gap runs from the last ready session to the next one, whatever lies in between.
@@ -465,4 +493,33 @@ fn a_connection_that_takes_nothing_more_gives_back_what_was_cut_and_holds_the_re
     let (mut ws, _) = rig.connect(4 * S, 1 << 20);
     let lengths: Vec<usize> = texts(&mut ws).iter().map(String::len).collect();
     assert_eq!(lengths, [20_000, 1]);
+}
+
+/// However often an application is behind, a log line a connection is enough.
+#[test]
+fn a_pause_is_told_by_one_warning_a_connection() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(lines.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let mut rig = Rig::new(options(""));
+        rig.turn(0);
+        for begun in [0, 10 * S] {
+            let (ws, _) = rig.connect(begun, 4096);
+            for at in 1..4 {
+                rig.engine.pause_reading(&At(begun + at * S));
+                rig.engine.pause_reading(&At(begun + at * S));
+                rig.engine.resume_reading(&At(begun + at * S));
+            }
+            drop(ws);
+            rig.turn(begun + 5 * S);
+            rig.turn(begun + 10 * S);
+        }
+        assert_eq!(rig.engine.stats().reading_pauses, 6);
+    });
+    let log = lines.text();
+    assert_eq!(log.matches("reading is paused").count(), 2, "{log}");
 }

@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use heartbeat_core::{Clock, Config, ConnId, Event as Input, Heartbeat, Instant, Phase, Variables};
-use tracing::Span;
+use tracing::{Span, debug, warn};
 
 use self::dialing::Begun;
 pub(crate) use self::dialing::websocket_config;
@@ -23,6 +23,7 @@ use self::reading::ReadOn;
 use crate::board::{Board, ClientStats};
 use crate::exchange::Response;
 use crate::factory::{Attempt, Making, Prod};
+use crate::handoff::Overflow;
 use crate::ids::Ids;
 use crate::limiter::Gate;
 use crate::message::{Event, Reason, Unsent};
@@ -70,8 +71,14 @@ pub struct Engine<S: Read + Write> {
     /// Keeps a dial until its turn in a shared budget has come.
     gate: Gate,
     paused: bool,
-    /// While closing, a message came for which the application had no room.
-    left_out: bool,
+    /// A log line has said so of the present connection.
+    pause_is_told: bool,
+    /// The present connection's end has reached this host: what came before it is read although nobody takes it.
+    ending: bool,
+    /// An adapter has told of that end.
+    hung_up: bool,
+    /// No dial begins and no message expires: there is no room for what these hand back.
+    withheld: bool,
     ended: bool,
     /// The application's `on_connect` has yet to say that the session is ready.
     opening: bool,
@@ -169,7 +176,10 @@ impl<S: Read + Write> Engine<S> {
             dial: None,
             gate,
             paused: false,
-            left_out: false,
+            pause_is_told: false,
+            ending: false,
+            hung_up: false,
+            withheld: false,
             ended: false,
             opening: false,
             attempt: Attempt {
@@ -204,7 +214,12 @@ impl<S: Read + Write> Engine<S> {
 
     /// When to turn again at the latest.
     pub fn wake(&self) -> Option<Instant> {
-        let wake = self.step_at().min(self.expires);
+        let expires = if self.withholds_expiry() {
+            Instant::NEVER
+        } else {
+            self.expires
+        };
+        let wake = self.step_at().min(expires);
         (wake != Instant::NEVER).then_some(wake)
     }
 
@@ -274,11 +289,27 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
+    /// True while an open connection is not read from. Then an adapter looks for its end by other means, and says
+    /// [`hung_up`](Self::hung_up).
+    pub fn watches_hang_up(&self) -> bool {
+        matches!(&self.link, Link::Open(_)) && !self.hung_up && !self.reads()
+    }
+
+    /// The operating system tells of the present connection's end (FIN, RST): nothing more will arrive. The next turn
+    /// reads what has arrived before, also while reading is paused, and tells the end. Where there is no end
+    /// after all, reading pauses again.
+    pub fn hung_up(&mut self) {
+        self.hung_up = matches!(&self.link, Link::Open(_));
+        self.ending = self.hung_up;
+    }
+
     /// True unless an open connection is not to be read from.
     fn reads(&self) -> bool {
         match &self.link {
             Link::Open(session) => {
-                (!self.paused || self.machine.phase() == Phase::Closing) && !session.holds_reading()
+                self.ending
+                    || ((!self.paused || self.machine.phase() == Phase::Closing)
+                        && !session.holds_reading())
             }
             Link::Down | Link::Preparing { .. } | Link::Dialing { .. } | Link::Upgrading { .. } => {
                 true
@@ -300,8 +331,16 @@ impl<S: Read + Write> Engine<S> {
     /// The application takes no messages: stop reading.
     pub fn pause_reading(&mut self, clock: &impl Clock) {
         if !std::mem::replace(&mut self.paused, true) {
+            self.board.reading(Some(crate::clock::wall()));
+            self.news = true;
             let now = clock.now();
             self.report(now);
+            let told = "reading is paused: the application takes no events";
+            if std::mem::replace(&mut self.pause_is_told, true) {
+                debug!(parent: &self.span, "{told}");
+            } else {
+                warn!(parent: &self.span, "{told}");
+            }
             if let Link::Open(session) = &self.link {
                 self.step(now, Input::ReadPaused(session.conn));
             }
@@ -310,11 +349,27 @@ impl<S: Read + Write> Engine<S> {
 
     /// The application takes messages again.
     pub fn resume_reading(&mut self, clock: &impl Clock) {
-        if std::mem::replace(&mut self.paused, false)
-            && let Link::Open(session) = &self.link
-        {
-            self.step(clock.now(), Input::ReadResumed(session.conn));
+        if std::mem::replace(&mut self.paused, false) {
+            self.board.reading(None);
+            self.news = true;
+            debug!(parent: &self.span, "reading goes on");
+            if let Link::Open(session) = &self.link {
+                self.step(clock.now(), Input::ReadResumed(session.conn));
+            }
         }
+    }
+
+    /// No dial begins and no message expires while this holds: the application has left no room for messages that
+    /// would be handed back. An open connection goes on.
+    pub fn withhold_dials(&mut self, withheld: bool) {
+        if std::mem::replace(&mut self.withheld, withheld) != withheld && withheld {
+            warn!("no dial begins: the application does not take what was handed back");
+        }
+    }
+
+    /// What is to happen when the application leaves no room.
+    pub fn overflow(&self) -> Overflow {
+        self.options.overflow
     }
 
     /// Goes on until something is to be told, dialled or waited for.
@@ -401,6 +456,11 @@ impl<S: Read + Write> Engine<S> {
             .publish(machine.phase(), machine.is_ready(), machine.stats());
     }
 
+    /// A message that goes out soon is looked at first in any case.
+    fn withholds_expiry(&self) -> bool {
+        self.withheld && !self.machine.is_ready()
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         let at = self.step_at();
         at <= now && at != Instant::NEVER
@@ -410,6 +470,7 @@ impl<S: Read + Write> Engine<S> {
     fn step_at(&self) -> Instant {
         let wake = self.machine.wake().unwrap_or(Instant::NEVER);
         match self.machine.phase() {
+            Phase::Waiting if self.withheld => Instant::NEVER,
             Phase::Waiting => self.gate.wake(wake),
             Phase::Connecting | Phase::Open | Phase::Closing | Phase::Stopped => wake,
         }
@@ -417,7 +478,7 @@ impl<S: Read + Write> Engine<S> {
 
     /// False while the next step of the clock would begin a dial whose turn has not come.
     fn may_dial(&mut self, now: Instant) -> bool {
-        self.machine.phase() != Phase::Waiting || self.gate.is_open(now)
+        self.machine.phase() != Phase::Waiting || (!self.withheld && self.gate.is_open(now))
     }
 
     fn current(&self) -> Option<ConnId> {

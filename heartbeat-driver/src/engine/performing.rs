@@ -67,8 +67,11 @@ impl<S: Read + Write> Engine<S> {
         if self.options.outbox.hold.is_none() {
             return;
         }
+        let withheld = self.withholds_expiry();
         let config = self.machine.config();
-        let (unsent, oldest) = self.outbox.expire(|held| config.expiry(held) <= now);
+        let (unsent, oldest) = self
+            .outbox
+            .expire(|held| !withheld && config.expiry(held) <= now);
         self.expires = oldest.map_or(Instant::NEVER, |held| config.expiry(held));
         if !unsent.is_empty() {
             warn!(unsent = unsent.len(), "held for too long");
@@ -125,13 +128,13 @@ impl<S: Read + Write> Engine<S> {
             Action::SendPong { conn, reply } => {
                 if self.answer(conn, reply) {
                     debug!(parent: &self.span, %conn, "ping answered");
-                    self.events.push_back(Event::PongSent { conn });
+                    self.note(Event::PongSent { conn });
                 }
             }
             Action::SendPing { conn, ping } => {
                 if self.ask(conn, ping) {
                     debug!(parent: &self.span, %conn, "ping sent");
-                    self.events.push_back(Event::PingSent { conn });
+                    self.note(Event::PingSent { conn });
                 }
             }
             Action::Close { conn, code } => {
@@ -148,7 +151,7 @@ impl<S: Read + Write> Engine<S> {
             }
             Action::Check { conn, idle } => {
                 info!(parent: &self.span, %conn, "idle for {}", Seconds(idle));
-                self.events.push_back(Event::Check { conn, idle });
+                self.note(Event::Check { conn, idle });
             }
             Action::GaveUp { reason } => {
                 warn!("gave up: {reason}");
@@ -157,10 +160,21 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
+    /// Tells of a heartbeat, if that is wanted.
+    pub(super) fn note(&mut self, event: Event) {
+        if self.options.heartbeat_events {
+            self.events.push_back(event);
+        }
+    }
+
     pub(super) fn answer(&mut self, conn: ConnId, reply: Reply<'_>) -> bool {
         let Some(session) = session(&mut self.link, conn) else {
             return false;
         };
+        if self.ending && session.holds_reading() {
+            // Read on only to come to the end: nobody waits for this.
+            return false;
+        }
         let Reply::Draft(draft) = reply else {
             session.pong(reply);
             return true;
@@ -287,7 +301,10 @@ impl<S: Read + Write> Engine<S> {
     /// Closes the socket; what was not written comes back, or is held.
     fn drop_link(&mut self, now: Instant) -> Unsent {
         self.opening = false;
-        if let Link::Open(session) = &self.link {
+        (self.ending, self.hung_up) = (false, false);
+        self.pause_is_told = false;
+        if let Link::Open(session) = &mut self.link {
+            session.settle();
             self.board.traffic(session.traffic());
         }
         self.board.connection_ended();

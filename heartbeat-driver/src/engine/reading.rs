@@ -11,6 +11,7 @@ use tungstenite::Message as Frame;
 use tungstenite::protocol::CloseFrame;
 
 use super::{BURST, Engine, Link};
+use crate::handoff::Overflow;
 use crate::message::{Event, Message};
 use crate::options::SharedDialect;
 use crate::session::Heard;
@@ -25,10 +26,11 @@ impl<S: Read + Write> Engine<S> {
     #[inline(always)]
     pub fn message(&mut self, clock: &impl Clock) -> Option<(ConnId, Message)> {
         let is_busy = !self.events.is_empty() || self.dial.is_some() || self.outbox.is_pending();
+        let discards = self.discards();
         let Link::Open(session) = &mut self.link else {
             return None;
         };
-        let has_more_to_do = self.paused | self.opening | self.tracks | self.ended | self.left_out;
+        let has_more_to_do = self.paused | self.opening | self.tracks | self.ended | discards;
         if is_busy || has_more_to_do | session.ran_dry || session.holds_reading() {
             return None;
         }
@@ -95,7 +97,11 @@ impl<S: Read + Write> Engine<S> {
                     }
                 }
             }
-            Heard::Dry => return ReadOn::Dry,
+            Heard::Dry => {
+                // No end after all.
+                self.ending = false;
+                return ReadOn::Dry;
+            }
             rare => return self.rare(conn, rare, clock),
         };
         self.count_data(clock);
@@ -139,24 +145,20 @@ impl<S: Read + Write> Engine<S> {
     }
 
     fn deliver(&mut self, conn: ConnId, message: Message, clock: &impl Clock) -> ReadOn {
-        if self.paused | self.opening | self.left_out {
-            return self.deliver_with_care(conn, message, clock);
+        if self.opening {
+            let now = clock.now();
+            // What has come is life, also if the session is given up because of it.
+            self.report(now);
+            self.open_session(conn, Some(&message), now);
+        }
+        if self.discards() {
+            return ReadOn::Again;
         }
         ReadOn::Message(Event::Message { conn, message })
     }
 
-    fn deliver_with_care(&mut self, conn: ConnId, message: Message, clock: &impl Clock) -> ReadOn {
-        if self.paused | self.left_out {
-            // Closing: the end of what the peer says is waited for, and there is no room for the rest. Nor is
-            // anything told that comes behind it.
-            self.left_out = true;
-            return ReadOn::Again;
-        }
-        let now = clock.now();
-        // What has come is life, also if the session is given up because of it.
-        self.report(now);
-        self.open_session(conn, Some(&message), now);
-        ReadOn::Message(Event::Message { conn, message })
+    fn discards(&self) -> bool {
+        self.options.overflow == Overflow::Discard
     }
 
     /// A text in which there is a heartbeat. Each of its records is a message to the machine, so that
@@ -202,7 +204,7 @@ impl<S: Read + Write> Engine<S> {
             if let (Some(meter), Some(rtt)) = (&self.meter, rtt) {
                 meter.rtt(rtt);
             }
-            self.events.push_back(Event::PongReceived { conn, rtt });
+            self.note(Event::PongReceived { conn, rtt });
         }
         ReadOn::Again
     }
@@ -218,6 +220,8 @@ impl<S: Read + Write> Engine<S> {
             let conn = session.conn;
             let flushed = session.flush(&self.outbox);
             self.board.traffic(session.traffic());
+            // Nothing can be written any more: what the peer said last is read, and its end told.
+            self.ending |= session.has_failed();
             if flushed.moved {
                 self.step(now, Input::Wrote(conn));
             }

@@ -60,16 +60,15 @@ pub enum Event<M> {
     },
 }
 
-/// Messages that are handed back by their number alone: they may hold credentials.
-impl<M: fmt::Debug> fmt::Debug for Event<M> {
+/// Without the messages, and of those that are handed back their number: they may hold credentials.
+impl<M> fmt::Debug for Event<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connected { conn } => f.debug_struct("Connected").field("conn", conn).finish(),
-            Self::Message { conn, message } => f
+            Self::Message { conn, .. } => f
                 .debug_struct("Message")
                 .field("conn", conn)
-                .field("message", message)
-                .finish(),
+                .finish_non_exhaustive(),
             Self::Disconnected {
                 conn,
                 reason,

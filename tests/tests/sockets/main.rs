@@ -57,3 +57,4 @@ mod sending;
 mod sessions;
 mod t_numbers;
 mod tls;
+mod untaken;
