@@ -26,7 +26,8 @@ type Make = Box<dyn FnMut(Generation) -> Result<Client, RequestError> + Send>;
 /// decided by [`Rotation`], and heartbeats, backoff and verdicts are each [`Client`]'s own.
 ///
 /// Let the session be ready when the subscriptions are ([`Options::on_connect`](crate::Options::on_connect)
-/// with an answer that is waited for): a hand-over to a client that is not subscribed is a gap. While
+/// with an answer that is waited for): a hand-over to a client that is not subscribed is a gap. Where no session is
+/// asked for, a client is ready once it is connected. While
 /// both are there, both bring the same messages; the [`Generation`] tells them apart, and sequence
 /// numbers, order ids or the like tell which is which.
 ///
@@ -108,7 +109,7 @@ pub enum RotatingEvent {
         to: Generation,
         /// Nothing was lost in between. If not, the old connection was lost while its successor was under
         /// way: what came between its last byte ([`Event::Disconnected`] says how long that is ago) and
-        /// the successor's [`Event::Ready`] may be missing. No [`Event::Gap`] tells that: for the
+        /// the successor's [`Event::Ready`] (without a session its [`Event::Connected`]) may be missing. No [`Event::Gap`] tells that: for the
         /// successor it is the first connection.
         seamless: bool,
     },
@@ -272,12 +273,10 @@ impl Rotating {
                     return None;
                 }
                 Poll::Ready(Some(event)) => {
-                    match event {
-                        Event::Ready { .. } => self.rotation.ready(generation, self.clock.now()),
-                        Event::Disconnected { .. } => {
-                            self.rotation.lost(generation, self.clock.now());
-                        }
-                        _ => {}
+                    if client.is_ready_by(&event) {
+                        self.rotation.ready(generation, self.clock.now());
+                    } else if let Event::Disconnected { .. } = event {
+                        self.rotation.lost(generation, self.clock.now());
                     }
                     return Some(RotatingEvent::Client { generation, event });
                 }

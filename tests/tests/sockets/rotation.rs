@@ -330,3 +330,49 @@ fn a_successor_under_way_takes_over_from_a_connection_that_is_lost() {
         peer.join().expect("no panic");
     });
 }
+
+/// A feed without a login has no `Ready` to wait for: connected is ready.
+#[test]
+fn a_feed_without_a_session_rotates_too() {
+    let server = Server::start();
+    let url = format!("ws://127.0.0.1:{}/", server.port());
+    let runtime = runtime();
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            let mut heard = Vec::new();
+            for generation in 0..3 {
+                let mut ws = server.upgrade();
+                if generation > 0 {
+                    heard.push(ws.read().expect("a message"));
+                }
+                // The successor is there before this one is closed.
+                scope.spawn(move || while ws.read().is_ok() {});
+            }
+            heard
+        });
+        runtime.block_on(async {
+            let times = RotationTimes::new(Duration::from_millis(500)).expect("times");
+            let make = move |_| Client::spawn(Options::new(&url)?);
+            let mut client = Rotating::spawn(times, make).expect("a client");
+            let mut handed_over = 0;
+            while handed_over < 2 {
+                let event = tokio::time::timeout(PATIENCE, client.next());
+                match event.await.expect("it rotates") {
+                    Some(RotatingEvent::HandedOver { seamless, .. }) => {
+                        assert!(seamless);
+                        handed_over += 1;
+                        client.sender().try_send("in use").expect("connected");
+                    }
+                    Some(_) => {}
+                    None => panic!("the end"),
+                }
+            }
+            // What was accepted is written.
+            assert!(client.stop().await.is_empty());
+        });
+        assert_eq!(
+            serving.join().expect("no panic"),
+            [Frame::text("in use"), Frame::text("in use")]
+        );
+    });
+}
