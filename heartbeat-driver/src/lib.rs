@@ -1,4 +1,4 @@
-//! What `heartbeat-tokio` and `heartbeat-blocking` share: tungstenite, rustls and the heartbeat
+//! What `heartbeat-tokio` and `heartbeat-blocking` share: WebSocket frames, rustls and the heartbeat
 //! machine over any non-blocking byte stream, without a runtime.
 //!
 //! An application uses one of those two crates. An adapter for another runtime starts at [`Engine`].
@@ -94,11 +94,13 @@ mod session;
 mod stream;
 mod sync;
 mod tcp;
+mod text;
 #[cfg(all(test, heartbeat_loom))]
 mod threads;
 #[cfg(feature = "tls")]
 mod tls;
 mod upgrade;
+mod websocket;
 mod wire;
 
 pub use board::{Board, ClientStats};
@@ -119,9 +121,15 @@ pub use proxy::Proxy;
 pub use request::{Request, RequestError};
 pub use session::io_cause;
 pub use tcp::{Dial, Tcp, interleave};
+pub use text::Text;
+
+/// The frames' reader alone, for tests and fuzz targets: no part of the interface.
+#[doc(hidden)]
+pub mod frames {
+    pub use crate::websocket::{Close, Incoming, Next, Reader, Violation};
+}
 
 pub use bytes::Bytes;
 pub use heartbeat_core as core;
 #[cfg(feature = "tls")]
 pub use rustls;
-pub use tungstenite::Utf8Bytes;

@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use heartbeat_core::{AbortReason, Cause, ConnId, GiveUp};
-use tungstenite::Utf8Bytes;
 
 use crate::exchange::Response;
+use crate::text::Text;
 
 /// An application message. Cloning is cheap: the bytes are shared.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Message {
     /// A text message, valid UTF-8.
-    Text(Utf8Bytes),
+    Text(Text),
     /// A binary message.
     Binary(Bytes),
 }
@@ -80,12 +80,9 @@ impl From<Bytes> for Message {
     }
 }
 
-impl From<Message> for tungstenite::Message {
-    fn from(message: Message) -> Self {
-        match message {
-            Message::Text(text) => Self::Text(text),
-            Message::Binary(bytes) => Self::Binary(bytes),
-        }
+impl From<Text> for Message {
+    fn from(text: Text) -> Self {
+        Self::Text(text)
     }
 }
 

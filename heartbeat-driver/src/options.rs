@@ -22,6 +22,7 @@ use crate::outbox::Limits;
 use crate::proxy::Proxy;
 use crate::request::{Request, RequestError, Route};
 use crate::stream::Security;
+use crate::websocket::connection::Sizes;
 
 /// A dialect that many clients share.
 pub type SharedDialect = Arc<dyn Dialect + Send + Sync>;
@@ -50,6 +51,7 @@ pub struct Options {
     pub(crate) first_id: u64,
     pub(crate) read_buffer: usize,
     pub(crate) max_message_size: usize,
+    pub(crate) fragment_size: Option<usize>,
     pub(crate) queue: usize,
     pub(crate) overflow: Overflow,
     pub(crate) heartbeat_events: bool,
@@ -198,6 +200,7 @@ impl Options {
             first_id: 1,
             read_buffer: 1024,
             max_message_size: 64 << 20,
+            fragment_size: Some(64 * 1024),
             queue: 1024,
             overflow: Overflow::default(),
             heartbeat_events: true,
@@ -312,11 +315,9 @@ impl Options {
         self
     }
 
-    /// Bytes read at once, and the size of a connection's read buffer. At least 512, default 1024
-    /// (tungstenite's own default, 128 KiB, is made for a few very busy connections). While there is
-    /// more than fits, 64 KiB are read at once, from memory that is given back when it was not used
-    /// between two heartbeats. Messages that wait in a client's queue keep their buffer: where many do, 4096
-    /// allocates less often.
+    /// Bytes read at once, and the size of a connection's read buffer. At least 512, default 1024. While there is
+    /// more than fits, 64 KiB are read at once, into memory that is given back when it was not used
+    /// between two heartbeats. No message keeps it: small ones are copied, large ones have memory of their own.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.read_buffer = bytes.max(512);
@@ -329,6 +330,17 @@ impl Options {
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
         self.outbox.message_size = bytes;
+        self
+    }
+
+    /// Larger messages are sent in fragments of this size, in bytes; `None`: each in one frame. At least 1024,
+    /// default 64 KiB.
+    ///
+    /// Pings, pongs and Close go between fragments: with a peer that takes 1 MB a second a pong waits for a
+    /// fragment, 65 ms, and not for the rest of an upload. A service that takes no fragments needs `None`.
+    #[must_use]
+    pub fn fragment_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.fragment_size = bytes.into().map(|bytes| bytes.max(1024));
         self
     }
 
@@ -533,6 +545,15 @@ impl Options {
 }
 
 impl Options {
+    /// How a connection reads and writes.
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes {
+            read_buffer: self.read_buffer,
+            max_message: self.max_message_size,
+            fragment: self.fragment_size,
+        }
+    }
+
     /// Gives a session that is wanted its time.
     pub(crate) fn prepare_session(&mut self) {
         if self.wants_session && self.config.session_timeout().is_none() {

@@ -1,23 +1,18 @@
-//! One open WebSocket connection: tungstenite over a stream, with accounts of what was sent.
+//! One open WebSocket connection of the engine's: what of its traffic the machine knows, and what the application
+//! gets back.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
-use bytes::Bytes;
 use heartbeat_core::{Ask, Cause, ConnId, Outgoing, Reply};
-use tungstenite::error::{Error, ProtocolError};
-use tungstenite::protocol::frame::CloseFrame;
-use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::{Message as Frame, Utf8Bytes, WebSocket};
 
 use crate::decode::Decode;
 use crate::message::Message;
 use crate::outbox::{Outbox, Waiting};
 use crate::stream::Stream;
-
-/// Application messages are given to tungstenite only while it buffers less than this, so that what
-/// has not gone to the operating system can be handed back, and pongs find a short queue.
-const LOW_WATER: u64 = 16 * 1024;
+use crate::websocket::connection::{self, Connection, Pushed, Sizes};
+use crate::websocket::writer::{Carries, LOW_WATER};
+use crate::websocket::{Close, Goodbye, Incoming};
 
 /// Pongs that wait to be written may take this many bytes before reading is held: over 400 of the
 /// largest. A peer that asks and does not listen must not make us hold more.
@@ -38,29 +33,40 @@ pub(crate) struct Flushed {
 
 /// What a read came to.
 pub(crate) enum Heard {
-    Frame(Frame),
+    Frame(Incoming),
+    /// There is more to read, and others get their turn first.
+    Busy,
     /// Nothing more is there.
     Dry,
     Ended(Cause, Option<Box<str>>),
 }
 
+/// A message that is to be sent.
+struct Sent {
+    waiting: Waiting,
+    /// It is the session's own: it belongs to this connection, and is not handed back.
+    is_own: bool,
+}
+
+impl Carries for Sent {
+    fn message(&self) -> &Message {
+        &self.waiting.message
+    }
+}
+
 pub(crate) struct Session<S: Read + Write> {
     pub(crate) conn: ConnId,
-    ws: WebSocket<Stream<S>>,
+    ws: Connection<S, Sent>,
     /// Messages handed out since the machine was last told.
     pub(crate) unreported: u32,
     /// There was nothing more to read just now, and nobody has acted on that yet.
     pub(crate) ran_dry: bool,
     /// Bytes of which the machine knows.
     reported: u64,
-    /// Plain bytes given to tungstenite so far, in total.
-    given: u64,
-    pongs: Backlog,
-    /// Application messages that are not wholly with the operating system, each with the value of
-    /// `given` at its end.
-    in_flight: VecDeque<(u64, Waiting)>,
     /// Something was given and not flushed yet.
     unflushed: bool,
+    /// The stream would have taken more when the last write ended.
+    can_go_on: bool,
     /// A flush did not go through, and the machine knows.
     blocked: bool,
     /// An application message was given since the machine was last told of writing.
@@ -84,35 +90,34 @@ pub(crate) struct Traffic {
 }
 
 impl<S: Read + Write> Session<S> {
+    /// A session over a stream whose upgrade is done. `rest` has come after it already.
     pub(crate) fn new(
         conn: ConnId,
-        mut ws: WebSocket<Stream<S>>,
+        stream: Stream<S>,
+        rest: &[u8],
         decoder: Option<Box<dyn Decode>>,
-        limit: usize,
+        sizes: Sizes,
     ) -> Self {
-        let stream = ws.get_mut();
-        let (given, written, read) = (stream.taken(), stream.wire().written, stream.wire().read);
+        let (written, read) = (stream.wire().written, stream.wire().read);
         Self {
             conn,
-            ws,
+            ws: Connection::new(stream, rest, sizes),
             unreported: 0,
             ran_dry: false,
             reported: read,
-            given,
-            pongs: Backlog::default(),
-            in_flight: VecDeque::new(),
             unflushed: false,
+            can_go_on: false,
             blocked: false,
             wrote: false,
             written,
             messages: (0, 0),
             decoder,
-            limit,
+            limit: sizes.max_message,
         }
     }
 
     pub(crate) fn traffic(&self) -> Traffic {
-        let wire = self.ws.get_ref().wire();
+        let wire = self.ws.stream().wire();
         Traffic {
             messages_received: self.messages.0 + u64::from(self.unreported),
             messages_sent: self.messages.1,
@@ -122,84 +127,91 @@ impl<S: Read + Write> Session<S> {
     }
 
     pub(crate) fn socket(&self) -> &S {
-        self.ws.get_ref().wire().get_ref()
+        self.ws.stream().wire().get_ref()
     }
 
     pub(crate) fn socket_mut(&mut self) -> &mut S {
-        self.ws.get_mut().wire_mut().get_mut()
+        self.ws.stream_mut().wire_mut().get_mut()
     }
 
     /// Gives back memory that only a busy connection needs.
     pub(crate) fn relax(&mut self) {
-        self.ws.get_mut().wire_mut().relax();
+        self.ws.relax();
     }
 
     /// Reading waits until the pongs are written.
     pub(crate) fn holds_reading(&self) -> bool {
-        self.pongs.bytes() > PONG_BACKLOG
+        self.ws.writer.answers() > PONG_BACKLOG
     }
 
     pub(crate) fn wants_write(&self) -> bool {
-        self.unflushed && self.ws.get_ref().wire().write_blocked
+        self.unflushed && self.ws.stream().wire().write_blocked
+    }
+
+    /// There is more to write, and the stream would take it: the last write ended to let others have their turn.
+    pub(crate) fn can_go_on(&self) -> bool {
+        self.can_go_on
     }
 
     #[inline(always)]
     pub(crate) fn read(&mut self) -> Heard {
         match self.ws.read() {
-            Ok(frame) if self.decoder.is_none() => Heard::Frame(frame),
+            connection::Heard::Frame(frame) if self.decoder.is_none() => Heard::Frame(frame),
             other => self.heard(other),
         }
     }
 
     #[inline(never)]
-    fn heard(&mut self, read: Result<Frame, Error>) -> Heard {
-        match read {
-            Ok(frame) => self.decode(frame),
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                match self.ws.get_mut().wire_mut().write_error() {
-                    // All that the peer said before it went away has been read.
-                    Some(error) => ended(Error::Io(error)),
-                    None => Heard::Dry,
-                }
-            }
-            Err(error) => {
-                let ended = ended(error);
-                if let Heard::Ended(Cause::Close(code @ (1002 | 1007 | 1009)), _) = ended {
-                    // RFC 6455 §7.1.7: say why, if it can be said without waiting.
-                    let _ = self.ws.close(Some(close_frame(code)));
-                }
-                ended
+    fn heard(&mut self, heard: connection::Heard) -> Heard {
+        match heard {
+            connection::Heard::Frame(frame) => self.decode(frame),
+            connection::Heard::Busy => Heard::Busy,
+            connection::Heard::Dry => match self.ws.stream_mut().wire_mut().write_error() {
+                // All that the peer said before it went away has been read.
+                Some(error) => failed(&error),
+                None => Heard::Dry,
+            },
+            connection::Heard::Eof => Heard::Ended(Cause::Eof, None),
+            connection::Heard::Failed(error) => failed(&error),
+            connection::Heard::Broken(violation) => {
+                // RFC 6455 §7.1.7: say why, if it can be said without waiting.
+                self.say_close(violation.code().into());
+                let detail = violation.to_string();
+                Heard::Ended(Cause::Close(violation.code()), Some(detail.into()))
             }
         }
     }
 
     /// A write has failed, and nobody has been told.
     pub(crate) fn has_failed(&self) -> bool {
-        self.ws.get_ref().wire().has_failed()
+        self.ws.stream().wire().has_failed()
     }
 
     /// What the last write failed with, if what the peer said before has not been read since: the
     /// application takes no messages.
     pub(crate) fn write_error(&mut self) -> Option<Box<str>> {
-        let error = self.ws.get_mut().wire_mut().write_error()?;
+        let error = self.ws.stream_mut().wire_mut().write_error()?;
         Some(error.to_string().into())
     }
 
     /// What a message means.
-    fn decode(&mut self, frame: Frame) -> Heard {
+    fn decode(&mut self, frame: Incoming) -> Heard {
         let message = match frame {
-            Frame::Text(text) => Message::Text(text),
-            Frame::Binary(bytes) => Message::Binary(bytes),
-            frame => return Heard::Frame(frame),
+            Incoming::Text(text) => Message::Text(text),
+            Incoming::Binary(bytes) => Message::Binary(bytes),
+            Incoming::Ping(_) | Incoming::Pong(_) | Incoming::Close(_) => {
+                return Heard::Frame(frame);
+            }
         };
         let decoded = match &mut self.decoder {
             Some(decoder) => decoder.decode(message, self.limit),
             None => Ok(message),
         };
         match decoded {
-            Ok(message) => Heard::Frame(message.into()),
+            Ok(Message::Text(text)) => Heard::Frame(Incoming::Text(text)),
+            Ok(Message::Binary(bytes)) => Heard::Frame(Incoming::Binary(bytes)),
             Err(error) => {
-                let _ = self.ws.close(Some(close_frame(error.code())));
+                self.say_close(error.code().into());
                 Heard::Ended(Cause::Close(error.code()), Some(error.to_string().into()))
             }
         }
@@ -207,7 +219,7 @@ impl<S: Read + Write> Session<S> {
 
     /// True once for bytes of which the machine has not been told.
     pub(crate) fn take_unreported(&mut self) -> Option<bool> {
-        let read = self.ws.get_ref().wire().read;
+        let read = self.ws.stream().wire().read;
         let messages = std::mem::take(&mut self.unreported);
         self.messages.0 += u64::from(messages);
         let data = messages > 0;
@@ -217,58 +229,53 @@ impl<S: Read + Write> Session<S> {
 
     /// Everything read so far is known to the machine, whole messages excepted.
     pub(crate) fn mark_reported(&mut self) {
-        self.reported = self.ws.get_ref().wire().read;
+        self.reported = self.ws.stream().wire().read;
     }
 
     pub(crate) fn pong(&mut self, reply: Reply<'_>) {
-        let frame = match reply {
-            // Replaces the pong with the same bytes that tungstenite has made up by itself.
-            Reply::Frame(payload) => Frame::Pong(Bytes::copy_from_slice(payload)),
-            Reply::Binary(bytes) => Frame::Binary(Bytes::copy_from_slice(bytes)),
-            Reply::Text(text) => Frame::text(text),
+        match reply {
+            Reply::Frame(payload) => self.ws.writer.pong(payload),
+            Reply::Binary(bytes) => self.ws.writer.pong_message(false, bytes),
+            Reply::Text(text) => self.ws.writer.pong_message(true, text.as_bytes()),
             _ => return,
-        };
-        let len = frame_len(frame.len());
-        self.give(frame);
-        self.pongs.add(len, self.given);
+        }
         self.push();
     }
 
     pub(crate) fn ping(&mut self, ping: Ask) {
         let Ask::Frame(payload) = ping else { return };
-        self.give(Frame::Ping(Bytes::copy_from_slice(&payload)));
+        self.ws.writer.ping(&payload);
         self.push();
     }
 
     /// The same in the dialect's own words.
     pub(crate) fn ask(&mut self, message: Outgoing<'_>) {
-        self.give(match message {
-            Outgoing::Text(text) => Frame::text(text),
-            Outgoing::Binary(bytes) => Frame::Binary(Bytes::copy_from_slice(bytes)),
-        });
+        match message {
+            Outgoing::Text(text) => self.ws.writer.ping_message(true, text.as_bytes()),
+            Outgoing::Binary(bytes) => self.ws.writer.ping_message(false, bytes),
+        }
         self.push();
     }
 
-    /// Lets the answer leave that tungstenite has queued for a Close frame: this is its one chance.
-    pub(crate) fn answer_close(&mut self) {
-        self.unflushed = true;
-        self.push();
+    /// Answers a Close frame: this is the answer's one chance to leave.
+    pub(crate) fn answer_close(&mut self, close: &Close) {
+        self.say_close(close.goodbye());
     }
 
     /// Queues everything that was accepted, then the Close frame.
     pub(crate) fn close(&mut self, code: u16, outbox: &Outbox) {
         self.take_from(outbox, u64::MAX);
-        self.given += frame_len(2);
-        self.unflushed = true;
-        let _ = self.ws.close(Some(close_frame(code)));
+        self.ws.writer.close_after_all(code);
         self.push();
     }
 
     /// Writes what waits, as far as the operating system takes it.
     pub(crate) fn flush(&mut self, outbox: &Outbox) -> Flushed {
         let mut rounds = 0;
+        self.can_go_on = false;
         loop {
-            while self.has_room() && self.take_from(outbox, LOW_WATER - self.buffered()) {}
+            while self.has_room() && self.take_from(outbox, LOW_WATER - self.ws.writer.buffered()) {
+            }
             if !self.unflushed || !self.push() {
                 break;
             }
@@ -279,7 +286,7 @@ impl<S: Read + Write> Session<S> {
                 break;
             }
         }
-        let written = self.ws.get_ref().wire().written;
+        let written = self.ws.stream().wire().written;
         let advanced = std::mem::replace(&mut self.written, written) != written;
         let moved = advanced && (self.blocked || self.wrote);
         if moved {
@@ -296,170 +303,91 @@ impl<S: Read + Write> Session<S> {
     /// Messages that have not wholly been handed over, in order, and whether of the first a part has.
     pub(crate) fn into_unsent(mut self) -> (bool, VecDeque<Waiting>) {
         self.settle();
-        let confirmed = self.ws.get_mut().confirmed();
-        let cut = self
-            .in_flight
-            .front()
-            .is_some_and(|(end, first)| end - frame_len(first.message.len()) < confirmed);
-        let waiting = self.in_flight.into_iter().map(|(_, waiting)| waiting);
-        (cut, waiting.collect())
+        let written = self.ws.written();
+        let (mut cut, unsent) = self.ws.into_writer().into_unsent(written);
+        let mut unsent = unsent.peekable();
+        cut &= unsent.peek().is_some_and(|first| !first.is_own);
+        let unsent = unsent.filter(|sent| !sent.is_own);
+        (cut, unsent.map(|sent| sent.waiting).collect())
     }
 
-    /// Gives tungstenite about so many bytes of what waits. False if nothing does.
+    /// Queues about so many bytes of what waits. False if nothing does.
     fn take_from(&mut self, outbox: &Outbox, bytes: u64) -> bool {
-        let already = self.in_flight.len();
-        let in_flight = &mut self.in_flight;
-        if !outbox.take(bytes, |waiting| in_flight.push_back((u64::MAX, waiting))) {
-            return false;
-        }
-        for index in already..self.in_flight.len() {
-            let message = self.in_flight[index].1.message.clone();
-            self.give(message.into());
-            self.in_flight[index].0 = self.given;
-        }
-        self.wrote = true;
-        true
+        let writer = &mut self.ws.writer;
+        let took = outbox.take(bytes, |waiting| {
+            writer.queue(Sent {
+                waiting,
+                is_own: false,
+            });
+        });
+        self.wrote |= took;
+        self.unflushed |= took;
+        took
     }
 
-    /// Fewer bytes wait than tungstenite is given.
+    /// Fewer bytes wait than may.
     pub(crate) fn has_room(&self) -> bool {
-        self.buffered() < LOW_WATER
+        self.ws.writer.has_room()
     }
 
     /// Writes a message of the application's, as far as that goes now: true if all of it is written. The machine is
     /// told when the session is flushed next.
     pub(crate) fn send(&mut self, message: Message) -> bool {
-        self.give(message.clone().into());
-        self.in_flight
-            .push_back((self.given, Waiting::now(message)));
+        self.ws.writer.queue(Sent {
+            waiting: Waiting::now(message),
+            is_own: false,
+        });
         self.wrote = true;
         self.push()
     }
 
     /// A message of the session's own: it belongs to this connection, and is not handed back.
     pub(crate) fn give_own(&mut self, message: Message) {
-        self.give(message.into());
+        self.ws.writer.queue(Sent {
+            waiting: Waiting::now(message),
+            is_own: true,
+        });
         self.wrote = true;
+        self.unflushed = true;
     }
 
     /// Says goodbye to a peer that is well, if it can be said without waiting.
     pub(crate) fn leave(&mut self) {
-        let _ = self.ws.close(Some(close_frame(1000)));
-        self.push();
+        self.say_close(1000.into());
     }
 
-    fn give(&mut self, frame: Frame) {
-        self.given += frame_len(frame.len());
-        self.unflushed = true;
-        // An error here is a full socket, which the flush meets too, or a closing connection,
-        // which the next read meets.
-        let _ = self.ws.write(frame);
+    fn say_close(&mut self, goodbye: Goodbye<'_>) {
+        self.ws.writer.close_now(goodbye);
+        self.push();
     }
 
     /// One attempt to write everything out. True if it went through.
     fn push(&mut self) -> bool {
-        if self.ws.flush().is_ok() {
-            self.unflushed = false;
-        }
-        self.pongs.taken(self.ws.get_ref().taken());
+        let pushed = self.ws.push();
+        self.unflushed = pushed != Pushed::All;
+        self.can_go_on = pushed == Pushed::Busy;
         self.settle();
         !self.unflushed
     }
 
     /// Counts what has wholly been handed over.
+    #[inline]
     pub(crate) fn settle(&mut self) {
-        if !self.in_flight.is_empty() {
-            let confirmed = self.ws.get_mut().confirmed();
-            while self
-                .in_flight
-                .front()
-                .is_some_and(|(end, _)| *end <= confirmed)
-            {
-                self.in_flight.pop_front();
-                self.messages.1 += 1;
-            }
-        }
-    }
-
-    fn buffered(&self) -> u64 {
-        self.given.saturating_sub(self.ws.get_ref().taken())
-    }
-}
-
-/// Pongs that wait to be written, in two parts, each gone once its end has been taken. So they are
-/// counted down also while the application's messages keep the way from ever being free.
-#[derive(Debug, Default)]
-struct Backlog {
-    older: Part,
-    newer: Part,
-}
-
-#[derive(Debug, Default)]
-struct Part {
-    bytes: u64,
-    /// The value of `Session::given` after its last pong.
-    end: u64,
-}
-
-impl Backlog {
-    fn bytes(&self) -> u64 {
-        self.older.bytes + self.newer.bytes
-    }
-
-    fn add(&mut self, bytes: u64, end: u64) {
-        self.newer.bytes += bytes;
-        self.newer.end = end;
-    }
-
-    fn taken(&mut self, taken: u64) {
-        for _ in 0..2 {
-            if self.older.end <= taken {
-                self.older = std::mem::take(&mut self.newer);
+        if !self.ws.writer.has_settled() {
+            let written = self.ws.written();
+            while let Some(sent) = self.ws.writer.settle(written) {
+                self.messages.1 += u64::from(!sent.is_own);
             }
         }
     }
 }
 
-/// A Close frame with a code and no words.
-fn close_frame(code: u16) -> CloseFrame {
-    CloseFrame {
-        code: CloseCode::from(code),
-        reason: Utf8Bytes::default(),
-    }
-}
-
-/// Bytes of a client's frame with this payload (RFC 6455 §5.2: header, extended length, mask).
-const fn frame_len(payload: usize) -> u64 {
-    let extended = match payload {
-        0..=125 => 0,
-        126..=65_535 => 2,
-        _ => 8,
-    };
-    2 + extended + 4 + payload as u64
-}
-
-fn ended(error: Error) -> Heard {
-    let (cause, detail) = cause_of(&error);
+fn failed(error: &io::Error) -> Heard {
+    let (cause, detail) = io_cause(error);
     Heard::Ended(cause, detail)
 }
 
-/// What an error of tungstenite's means to the machine, and what it says to people.
-pub(crate) fn cause_of(error: &Error) -> (Cause, Option<Box<str>>) {
-    let detail = || Some(error.to_string().into());
-    match error {
-        Error::Io(error) => io_cause(error),
-        Error::ConnectionClosed | Error::AlreadyClosed => (Cause::Eof, None),
-        Error::Protocol(
-            ProtocolError::ResetWithoutClosingHandshake | ProtocolError::HandshakeIncomplete,
-        ) => (Cause::Eof, None),
-        Error::Tls(_) => (Cause::Tls, detail()),
-        Error::Utf8(_) => (Cause::Close(1007), detail()),
-        Error::Capacity(_) => (Cause::Close(1009), detail()),
-        _ => (Cause::Close(1002), detail()),
-    }
-}
-
-/// The same for an I/O error, of a dial too.
+/// What an I/O error means to the machine, and what it says to people.
 pub fn io_cause(error: &io::Error) -> (Cause, Option<Box<str>>) {
     let cause = match error.kind() {
         io::ErrorKind::ConnectionRefused => Cause::Refused,

@@ -1,4 +1,4 @@
-//! A wire, in the clear or under TLS, as tungstenite sees it.
+//! A wire, in the clear or under TLS: plain bytes in and out.
 
 use std::io::{self, Read, Write};
 
@@ -87,7 +87,7 @@ impl<S: Read + Write> Stream<S> {
         }
     }
 
-    /// Plain bytes taken for writing so far; what tungstenite still buffers is not among them.
+    /// Plain bytes taken for writing so far.
     pub(crate) fn taken(&self) -> u64 {
         self.taken
     }
@@ -109,7 +109,7 @@ impl<S: Read + Write> Read for Stream<S> {
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.layer {
-            Layer::Plain(wire) => wire.read(buffer),
+            Layer::Plain(wire) => wire.read_directly(buffer),
             #[cfg(feature = "tls")]
             Layer::Tls(tls) => tls.read(buffer),
         }
@@ -153,8 +153,7 @@ const RECORD: usize = 1 << 14;
 ///
 /// A peer can make nothing of half a record. So what has not wholly gone has not been received
 /// either, and nothing that can be handed back as unsent has arrived: rustls' own 64 KiB of
-/// unwritten records would leave that open. rustls may also say that it has taken zero bytes, which
-/// to tungstenite is the end of the connection.
+/// unwritten records would leave that open.
 #[cfg(feature = "tls")]
 fn write_records<S: Read + Write>(
     tls: &mut Tls<S>,

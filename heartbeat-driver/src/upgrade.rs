@@ -1,23 +1,18 @@
 //! From a byte stream to an open WebSocket: the proxy, TLS and the HTTP upgrade, driven without waiting.
 //!
-//! The upgrade's few lines are our own rather than tungstenite's because that one writes the whole
-//! request, credentials included, into the log at trace level.
+//! The upgrade's few lines are our own: a library would write the whole request, credentials included, into a log.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
 
 use heartbeat_core::Cause;
-use tungstenite::WebSocket;
-use tungstenite::handshake::client::generate_key;
-use tungstenite::handshake::derive_accept_key;
-use tungstenite::protocol::Role;
 
-use crate::engine::websocket_config;
 use crate::exchange::{Exchange, Refusal, Response};
 use crate::options::Options;
 use crate::proxy::{Proxy, Tunnel};
 use crate::request::Request;
 use crate::stream::{Security, Stream};
+use crate::websocket::handshake;
 
 pub(crate) struct Upgrade<S: Read + Write> {
     request: Request,
@@ -31,7 +26,8 @@ pub(crate) struct Upgrade<S: Read + Write> {
 
 pub(crate) enum Progress<S: Read + Write> {
     Waits,
-    Done(Box<WebSocket<Stream<S>>>, Arc<Response>),
+    /// The stream, and what has come after the answer.
+    Done(Box<Stream<S>>, Vec<u8>, Arc<Response>),
     /// The server leads elsewhere.
     Redirect(Box<str>, Refusal),
     Failed(Refusal),
@@ -52,10 +48,10 @@ impl<S: Read + Write> Upgrade<S> {
             ),
             None => (Stream::new(io, security), None),
         };
-        let key = generate_key();
+        let key = handshake::key();
         Ok(Self {
             exchange: Exchange::new(request.head(&key)),
-            accept: derive_accept_key(key.as_bytes()),
+            accept: handshake::accept(&key),
             request,
             stream: Some(stream),
             tunnel,
@@ -82,11 +78,11 @@ impl<S: Read + Write> Upgrade<S> {
             .map(|stream| stream.wire_mut().get_mut())
     }
 
-    pub(crate) fn proceed(&mut self, options: &Options) -> Progress<S> {
-        self.try_proceed(options).unwrap_or_else(Progress::Failed)
+    pub(crate) fn proceed(&mut self) -> Progress<S> {
+        self.try_proceed().unwrap_or_else(Progress::Failed)
     }
 
-    fn try_proceed(&mut self, options: &Options) -> Result<Progress<S>, Refusal> {
+    fn try_proceed(&mut self) -> Result<Progress<S>, Refusal> {
         let Some(stream) = &mut self.stream else {
             return Ok(Progress::Waits);
         };
@@ -97,7 +93,7 @@ impl<S: Read + Write> Upgrade<S> {
             if let (Some((_, security)), Some(stream)) = (self.tunnel.take(), self.stream.take()) {
                 self.stream = Some(stream.secured(security));
             }
-            return self.try_proceed(options);
+            return self.try_proceed();
         }
         let answer = self.exchange.proceed(stream);
         let answer = answer.map_err(|refusal| match refusal.cause {
@@ -107,7 +103,7 @@ impl<S: Read + Write> Upgrade<S> {
             },
             _ => refusal,
         })?;
-        let Some((response, mut rest)) = answer else {
+        let Some((response, rest)) = answer else {
             return Ok(Progress::Waits);
         };
         if let (301 | 302 | 303 | 307 | 308, Some(location)) =
@@ -123,15 +119,7 @@ impl<S: Read + Write> Upgrade<S> {
         let Some(stream) = self.stream.take() else {
             return Ok(Progress::Waits);
         };
-        let config = websocket_config(options);
-        let ws = if rest.is_empty() {
-            WebSocket::from_raw_socket(stream, Role::Client, Some(config))
-        } else {
-            // `bytes` makes later buffers as large as the first: a small one now would be one for each message.
-            rest.reserve(config.read_buffer_size);
-            WebSocket::from_partially_read(stream, rest, Role::Client, Some(config))
-        };
-        Ok(Progress::Done(Box::new(ws), response.for_users()))
+        Ok(Progress::Done(Box::new(stream), rest, response.for_users()))
     }
 
     /// RFC 6455 §4.1, what the client must validate.

@@ -108,6 +108,16 @@ fn uninterrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T>
     }
 }
 
+impl<S: Read> Wire<S> {
+    /// Reads no more than this: for who has a large buffer of its own.
+    pub(crate) fn read_directly(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = uninterrupted(|| self.io.read(buffer))?;
+        self.read += count as u64;
+        Ok(count)
+    }
+}
+
+/// As TLS reads, a little at a time.
 impl<S: Read> Read for Wire<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.ahead.at < self.ahead.end {

@@ -190,6 +190,5 @@ pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
     Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, Message,
     Observer, OnConnect, Opening, Options, Overflow, Progress, Proxy, Reason, Refusal, Request,
-    RequestError, Response, Returned, Seconds, SendError, SharedDialect, Undecodable, Unsent,
-    Utf8Bytes,
+    RequestError, Response, Returned, Seconds, SendError, SharedDialect, Text, Undecodable, Unsent,
 };

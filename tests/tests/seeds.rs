@@ -1,13 +1,17 @@
 //! What the fuzzer begins with, held to the same checks as by the fuzz targets, without a fuzzer: on every
 //! toolchain, in the ordinary tests. (`heartbeat-core/tests/seeds.rs` does the same for the target `step`.)
 //!
-//! `UPDATE_SEEDS=1` writes `fuzz/seeds/frames` anew. `SEED=FILE` checks that file, by the name of its target.
+//! `UPDATE_SEEDS=1` writes `fuzz/seeds/frames` and `reader` anew. `SEED=FILE` checks that file, by the name of its target.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
+
 #[path = "../../fuzz/harness/frames.rs"]
 mod frames;
+#[path = "../../fuzz/harness/reader.rs"]
+mod reader;
 #[path = "../../fuzz/harness/texts.rs"]
 mod texts;
 
@@ -126,6 +130,109 @@ fn each_connection_has_one_end_and_holds_no_more_than_it_may() {
     assert_eq!(files, frames_seeds().len());
 }
 
+/// What the server says, after a list of cuts. More is in those of `frames`.
+fn reader_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let said = |cuts: &[u8], frames: &[Vec<u8>]| {
+        let cuts = [&[cuts.len() as u8], cuts].concat();
+        [cuts, frames.concat()].concat()
+    };
+    vec![
+        (
+            "one_by_one",
+            said(
+                &[0],
+                &[
+                    frame(0x01, b"t\xc3"),
+                    frame(PING, b"?"),
+                    frame(0x80, b"\xa9"),
+                ],
+            ),
+        ),
+        (
+            "cut_in_large_ones",
+            said(
+                &[99, 255, 3],
+                &[frame(BINARY, &[0; 999]), frame(TEXT, &[b'x'; 1000])],
+            ),
+        ),
+        (
+            "empty_fragments",
+            said(&[], &[frame(0x02, b""), frame(0x00, b"").repeat(200)]),
+        ),
+        ("close", said(&[1], &[frame(CLOSE, b"\x03\xf6bye")])),
+        ("half_a_close", said(&[], &[frame(CLOSE, b"\x03")])),
+        (
+            "masked",
+            said(&[], &[b"\x81\x81\x01\x02\x03\x04a".to_vec()]),
+        ),
+        ("surrogate", said(&[], &[frame(0x01, b"\xed\xa0")])),
+    ]
+}
+
+#[test]
+fn the_frames_reader_gives_what_tungstenites_gives() {
+    for (name, bytes) in reader_seeds() {
+        let path = folder("reader").join(name);
+        if std::env::var_os("UPDATE_SEEDS").is_some() {
+            fs::write(&path, &bytes).unwrap();
+        }
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            bytes,
+            "{name}: UPDATE_SEEDS=1 writes it anew"
+        );
+        println!("{name}");
+        reader::check(&bytes);
+    }
+    for (_, _, said) in frames_seeds() {
+        for cuts in [&[0][..], &[1, 0], &[3, 6, 0, 99]] {
+            reader::check(&[cuts, &said].concat());
+        }
+    }
+}
+
+/// Frames as servers send them and as they should not, in any cuts.
+fn frames_of_any_kind() -> impl Strategy<Value = Vec<u8>> {
+    let first = prop_oneof![
+        6 => prop::sample::select(vec![0x81_u8, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8a]),
+        1 => any::<u8>(),
+    ];
+    let text = "[a-zé€𐍈]{0,40}".prop_map(String::into_bytes);
+    let payload = prop_oneof![
+        6 => text,
+        2 => prop::collection::vec(any::<u8>(), 0..140),
+        1 => (900_usize..1010).prop_map(|len| vec![b'x'; len]),
+    ];
+    let whole = (first, payload).prop_map(|(first, payload)| frame(first, &payload));
+    let part = prop_oneof![
+        12 => whole,
+        1 => prop::collection::vec(any::<u8>(), 0..20),
+    ];
+    let cuts = prop::collection::vec(any::<u8>(), 0..15);
+    (
+        cuts,
+        prop::collection::vec(part, 0..12),
+        any::<prop::sample::Index>(),
+        any::<bool>(),
+    )
+        .prop_map(|(cuts, parts, at, cut_off)| {
+            let mut said = parts.concat();
+            if cut_off {
+                said.truncate(at.index(said.len() + 1));
+            }
+            [&[cuts.len() as u8], &cuts[..], &said].concat()
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn the_frames_reader_gives_what_tungstenites_gives_of_any_frames(bytes in frames_of_any_kind()) {
+        reader::check(&bytes);
+    }
+}
+
 #[test]
 fn each_text_gets_an_answer_or_an_error() {
     let mut count = 0;
@@ -145,9 +252,13 @@ fn a_given_input_is_checked() {
     };
     let bytes = fs::read(&path).expect("SEED names a readable file");
     let of = |target: &str| path.iter().any(|part| part == target);
-    match (of("frames"), of("texts")) {
-        (true, _) => frames::check(&bytes),
-        (_, true) => texts::check(&bytes),
-        _ => panic!("SEED: a file in a folder `frames` or `texts`"),
+    if of("frames") {
+        frames::check(&bytes);
+    } else if of("reader") {
+        reader::check(&bytes);
+    } else if of("texts") {
+        texts::check(&bytes);
+    } else {
+        panic!("SEED: a file in a folder `frames`, `reader` or `texts`");
     }
 }

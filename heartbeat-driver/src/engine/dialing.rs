@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use heartbeat_core::{Cause, Clock, ConnId, Dialect as _, Event as Input, Instant, Ping};
 use tracing::{debug, field, info, info_span};
-use tungstenite::protocol::WebSocketConfig;
 
 use super::performing::Before;
 use super::reading::ReadOn;
@@ -15,14 +14,10 @@ use super::{Engine, Link};
 use crate::exchange::Refusal;
 use crate::factory::{Attempt, Made, Make, Prod};
 use crate::message::{Event, Reason, Seconds, Unsent};
-use crate::options::Options;
 use crate::request::Request;
 use crate::session::Session;
 use crate::tcp::{Dial, Tcp};
 use crate::upgrade::{Progress, Upgrade};
-
-/// Small messages are put together up to this size before they are written.
-const WRITE_BUFFER: usize = 16 * 1024;
 
 /// A dial, however far it has got.
 #[derive(Clone, Copy)]
@@ -181,7 +176,7 @@ impl<S: Read + Write> Engine<S> {
             return ReadOn::Dry;
         };
         let (begun, conn) = (*begun, begun.conn);
-        match upgrade.proceed(&self.options) {
+        match upgrade.proceed() {
             Progress::Waits => return ReadOn::Dry,
             Progress::Failed(refusal) => {
                 self.link = Link::Down;
@@ -196,11 +191,12 @@ impl<S: Read + Write> Engine<S> {
                 self.link = Link::Down;
                 self.redirect(begun, target, refusal, clock.now());
             }
-            Progress::Done(ws, response) => {
+            Progress::Done(stream, rest, response) => {
                 let now = clock.now();
                 let decoder = self.options.decoders.as_mut().map(|make| make());
-                let limit = self.options.max_message_size;
-                self.link = Link::Open(Box::new(Session::new(conn, *ws, decoder, limit)));
+                let sizes = self.options.sizes();
+                let session = Session::new(conn, *stream, &rest, decoder, sizes);
+                self.link = Link::Open(Box::new(session));
                 let ready = self.machine.config().session_timeout().is_none();
                 self.outbox.open(conn, ready);
                 let after = now.saturating_duration_since(begun.since);
@@ -270,13 +266,4 @@ impl<S: Read + Write> Engine<S> {
         let (interval, threshold) = (Seconds(interval), Seconds(config.idle_timeout()));
         info!(parent: &self.span, %conn, asks, %interval, %threshold, "monitor started");
     }
-}
-
-/// tungstenite's settings: small buffers, one limit for messages and frames.
-pub(crate) fn websocket_config(options: &Options) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(options.read_buffer)
-        .write_buffer_size(WRITE_BUFFER)
-        .max_message_size(Some(options.max_message_size))
-        .max_frame_size(Some(options.max_message_size))
 }

@@ -17,7 +17,6 @@ use heartbeat_core::{Clock, Config, ConnId, Event as Input, Heartbeat, Instant, 
 use tracing::{Span, debug, warn};
 
 use self::dialing::Begun;
-pub(crate) use self::dialing::websocket_config;
 use self::opening::Lost;
 use self::reading::ReadOn;
 use crate::board::{Board, ClientStats};
@@ -427,13 +426,18 @@ impl<S: Read + Write> Engine<S> {
             }
             self.publish_news();
             if self.events.is_empty() && self.dial.is_none() && !self.ended {
-                return if self.is_prodded() {
+                return if self.is_prodded() || self.can_write_on() {
                     Turn::Again
                 } else {
                     Turn::Idle
                 };
             }
         }
+    }
+
+    /// There is more to write, and the stream would take it.
+    fn can_write_on(&self) -> bool {
+        matches!(&self.link, Link::Open(session) if session.can_go_on())
     }
 
     /// Passes the figures on, if any has changed that changes seldom.

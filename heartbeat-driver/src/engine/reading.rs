@@ -7,14 +7,13 @@ use heartbeat_core::{
     Cause, Class, Clock, Config, ConnId, Dialect as _, Event as Input, Heartbeat, Instant,
     Message as Received,
 };
-use tungstenite::Message as Frame;
-use tungstenite::protocol::CloseFrame;
 
 use super::{BURST, Engine, Link};
 use crate::handoff::Overflow;
 use crate::message::{Event, Message};
 use crate::options::SharedDialect;
 use crate::session::Heard;
+use crate::websocket::Incoming;
 
 impl<S: Read + Write> Engine<S> {
     /// The next message, where it is there already and nothing else comes before it. `None` says only that
@@ -36,7 +35,7 @@ impl<S: Read + Write> Engine<S> {
         }
         let conn = session.conn;
         match session.read() {
-            Heard::Frame(Frame::Text(text))
+            Heard::Frame(Incoming::Text(text))
                 if matches!(self.options.dialect.classify_text(&text), Class::Data) =>
             {
                 self.count_data(clock);
@@ -72,7 +71,7 @@ impl<S: Read + Write> Engine<S> {
     #[inline(never)]
     fn heard(&mut self, conn: ConnId, heard: Heard, clock: &impl Clock) -> ReadOn {
         let message = match heard {
-            Heard::Frame(Frame::Text(text)) => {
+            Heard::Frame(Incoming::Text(text)) => {
                 if self.tracks {
                     self.options.dialect.track(&text, &mut self.tracked);
                 }
@@ -85,7 +84,7 @@ impl<S: Read + Write> Engine<S> {
                     }
                 }
             }
-            Heard::Frame(Frame::Binary(bytes)) => {
+            Heard::Frame(Incoming::Binary(bytes)) => {
                 match sort(&self.machine, self.options.dialect.classify_binary(&bytes)) {
                     Sort::Data => Message::Binary(bytes),
                     Sort::Heartbeat => {
@@ -102,6 +101,7 @@ impl<S: Read + Write> Engine<S> {
                 self.ending = false;
                 return ReadOn::Dry;
             }
+            Heard::Busy => return ReadOn::Again,
             rare => return self.rare(conn, rare, clock),
         };
         self.count_data(clock);
@@ -123,23 +123,19 @@ impl<S: Read + Write> Engine<S> {
     fn rare(&mut self, conn: ConnId, heard: Heard, clock: &impl Clock) -> ReadOn {
         match heard {
             Heard::Ended(cause, detail) => self.lost(conn, cause, detail, clock.now()),
-            Heard::Frame(Frame::Ping(payload)) => {
+            Heard::Frame(Incoming::Ping(payload)) => {
                 return self.heartbeat(conn, Received::Ping(&payload), clock);
             }
-            Heard::Frame(Frame::Pong(payload)) => {
+            Heard::Frame(Incoming::Pong(payload)) => {
                 return self.heartbeat(conn, Received::Pong(&payload), clock);
             }
-            Heard::Frame(Frame::Close(frame)) => {
+            Heard::Frame(Incoming::Close(close)) => {
                 if let Link::Open(session) = &mut self.link {
-                    session.answer_close();
+                    session.answer_close(&close);
                 }
-                let code = frame.as_ref().map_or(1005, close_code);
-                let detail = frame
-                    .filter(|frame| !frame.reason.is_empty())
-                    .map(|frame| frame.reason.as_str().into());
-                self.lost(conn, Cause::Close(code), detail, clock.now());
+                self.lost(conn, Cause::Close(close.code), close.reason, clock.now());
             }
-            Heard::Frame(_) | Heard::Dry => {}
+            Heard::Frame(_) | Heard::Busy | Heard::Dry => {}
         }
         ReadOn::Again
     }
@@ -273,14 +269,4 @@ pub(super) enum ReadOn {
     Message(Event),
     Again,
     Dry,
-}
-
-/// The code of a Close frame, as far as tungstenite (0.30) tells: a code that it does not know it replaces
-/// by 1002 and words of its own. Of those that a server may send (IANA WebSocket Close Code Number
-/// Registry) that is one, 1014: a gateway has lost its server, and retrying may well mend it.
-fn close_code(frame: &CloseFrame) -> u16 {
-    match u16::from(frame.code) {
-        1002 if frame.reason.as_str() == "Protocol violation" => 1014,
-        code => code,
-    }
 }

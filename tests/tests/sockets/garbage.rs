@@ -13,6 +13,7 @@ cases! {
     everywhere: [
         a_broken_protocol_ends_in_one_typed_give_up_and_the_server_is_told,
         a_close_code_that_tungstenite_does_not_know_is_retried,
+        a_close_that_cannot_be_read_has_closed_all_the_same,
         half_a_frame_and_the_end_of_the_stream_is_retried,
         an_upgrade_answered_with_garbage_is_one_typed_end,
     ]
@@ -55,12 +56,6 @@ fn broken() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
             "a message in a message",
             [frame(0x01, b"x"), frame(TEXT, b"y")].concat(),
             &[1002],
-        ),
-        ("half a close code", frame(0x88, &[3]), &[1002]),
-        (
-            "a close reason that is no text",
-            frame(0x88, &[3, 0xe8, 0xff]),
-            &[1002, 1007],
         ),
     ]
 }
@@ -124,6 +119,40 @@ fn a_close_code_that_tungstenite_does_not_know_is_retried(case: Case) {
                     .expect("the client reads");
             });
             assert_eq!(client.until_disconnected().reason, "close 1014", "{code}");
+            assert_eq!(client.message(), "again".into());
+        });
+    }
+}
+
+/// The server is told what was wrong, and comes back to life as after any other loss.
+fn a_close_that_cannot_be_read_has_closed_all_the_same(case: Case) {
+    let cases: [(&[u8], u16, &str); 4] = [
+        (&[3], 1002, "close 1005"),
+        (&[3, 0xe8, 0xff], 1007, "close 1000"),
+        (&[3, 0xe8, b'b', b'y', 0xc3], 1007, "close 1000"),
+        (&[0x0f, 0xa0, 0x80], 1007, "close 4000"),
+    ];
+    for (payload, answer, reason) in cases {
+        let server = Server::start();
+        let config = r#"{"backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
+        let mut client = case.connect(&server, config);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut ws = server.upgrade();
+                let close = frame(0x88, payload);
+                ws.get_mut().write_all(&close).expect("the client reads");
+                let told = ws.read();
+                assert!(
+                    matches!(&told, Ok(Message::Close(Some(frame))) if u16::from(frame.code) == answer),
+                    "{payload:x?}: {told:?}"
+                );
+                server
+                    .upgrade()
+                    .send(Message::text("again"))
+                    .expect("the client reads");
+            });
+            let end = client.until_disconnected();
+            assert_eq!((end.reason.as_str(), end.detail.as_str()), (reason, ""));
             assert_eq!(client.message(), "again".into());
         });
     }
