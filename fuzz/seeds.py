@@ -23,6 +23,18 @@ for file in sorted((CORE / "dialects").glob("*.json")):
         dialects[entry["name"]] = entry["dialect"]
         seed("load", json.dumps(entry["dialect"]))
 
+# What the catalogue has little of: binary messages with values, batches, verdicts, limits.
+for text in [
+    '{"rules":[{"bytes":"080110*","reply":{"bytes":"080210${3..}${id:varint}"}},{"bytes":"09??","beat":true}],'
+    '"ping":{"bytes":"08${now_ms:u64le}${s:text}","every":"9s","jitter_percent":9},"computed":["s"],"separator":{"bytes":"0a"}}',
+    '{"batch":true,"rules":[{"json":{"/e":"ping"},"reply":"${/id} ${now_iso} ${uuid}"},{"json":{"/e":"end"},"ending":true}]}',
+    '{"close_codes":{"1008 no pong":"backoff","4000-4009":{"spread":["1s","2s"]}},"http_statuses":{"418":{"after":"2m"}},'
+    '"lifetime":"24h","limits":{"messages":"5/1s","dials":"300/5m","connections":9},"variables":["v"],"on_open":["${v}"]}',
+]:
+    seed("load", text)
+    for message in ['[{"e":"ping","id":1},{"e":"trade"}]', '{"e":"end"}', "\x08\x01\x10\x05\n\t\x01"]:
+        seed("classify", text + "\0" + message)
+
 for service in json.loads((CORE / "tests/data/vectors.json").read_text()):
     messages = [text for name in LISTS for text in service.get(name, []) if text]
     dialect = dialects.get(service["dialect"])

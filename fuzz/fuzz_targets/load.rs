@@ -3,7 +3,8 @@
 #![no_main]
 
 use heartbeat_core::{
-    AnyDialect, Config, Description, Dialect, Heartbeat, Instant, Values, Variables,
+    AnyDialect, Buffer, Class, Config, Description, Dialect, Heartbeat, Instant, Reply, Values,
+    Variables,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -28,6 +29,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let variables: Variables = dialect
         .variables()
+        .chain(dialect.computed())
         .map(|name| (name.into(), "1".into()))
         .collect();
     let values = Values {
@@ -36,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let drafts = (0..).map_while(|number| dialect.greeting(number));
     for draft in drafts.chain(dialect.ask().message) {
-        let _ = dialect.render(&draft, &values, &mut String::new());
+        let _ = dialect.render(&draft, &values, &mut Buffer::default());
     }
     let mut tracked = Variables::new();
     for text in ["", "{}", r#"{"type":"ping","s":7}"#, "ping"] {
@@ -44,6 +46,13 @@ fuzz_target!(|data: &[u8]| {
         dialect.track(text, &mut tracked);
     }
     for code in [1000, 4000, 4999] {
-        let _ = dialect.close_verdict(code);
+        let _ = dialect.close_verdict_with(code, text);
+        let _ = dialect.http_verdict(code);
+    }
+    let _ = (dialect.limits(), dialect.lifetime());
+    for bytes in [data, b"\x08\x01\x10\x05\n\t"] {
+        if let Class::Ping(Reply::Draft(draft)) = dialect.classify_binary(bytes) {
+            let _ = dialect.render(&draft, &values, &mut Buffer::default());
+        }
     }
 });

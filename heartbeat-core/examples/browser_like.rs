@@ -12,8 +12,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use heartbeat_core::{
-    Action, AnyDialect, Ask, Cause, Config, ConnId, Dialect as _, Draft, Event, Heartbeat, Instant,
-    Message, Outgoing, Phase, Reply, Values, Variables,
+    Action, AnyDialect, Ask, Buffer, Cause, Config, ConnId, Dialect as _, Draft, Event, Heartbeat,
+    Instant, Message, Outgoing, Phase, Reply, Values, Variables,
 };
 
 /// A browser's WebSocket cannot send ping frames, so the client asks by a message.
@@ -134,7 +134,7 @@ impl Driver {
     }
 
     fn send(&self, page: &mut Page, conn: ConnId, draft: &Draft<'_>) {
-        let (mut buffer, variables) = (String::new(), Variables::new());
+        let (mut buffer, variables) = (Buffer::default(), Variables::new());
         let values = Values {
             unix_ms: 0, // `Date.now()`, for templates that want it
             variables: &variables,

@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use heartbeat_core::{
-    AnyDialect, Carried, CatalogueEntry, Class, Config, Description, Dialect, DurationText, Hello,
-    Outgoing, Ping, Reply, Values, Variables, catalogue, lint_limit, parse_duration,
+    AnyDialect, Buffer, Carried, CatalogueEntry, Class, Config, Description, Dialect, DurationText,
+    Hello, Outgoing, Ping, Reply, Values, Variables, catalogue, lint_limit, parse_duration,
 };
 use serde_json::{Value, json};
 
@@ -221,7 +221,7 @@ impl Teller {
             unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             variables: &self.variables,
         };
-        match dialect.render(&draft, &values, &mut String::new()) {
+        match dialect.render(&draft, &values, &mut Buffer::default()) {
             Some(Outgoing::Text(text)) => text.into(),
             Some(Outgoing::Binary(bytes)) => bytes
                 .iter()

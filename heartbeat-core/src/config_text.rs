@@ -280,9 +280,12 @@ fn signal_text(signal: Signal) -> String {
     }
 }
 
-fn verdict(key: &str, value: &Value) -> Result<Verdict> {
-    let expected = "\"backoff\", \"refresh\", \"never\", \"retry_after\", {\"retry_after_or\": \"2m\"}, \
+/// What a verdict may be written as.
+pub(crate) const VERDICT: &str = "\"backoff\", \"refresh\", \"never\", \"retry_after\", {\"retry_after_or\": \"2m\"}, \
          {\"after\": \"7s\"} or {\"spread\": [\"5s\", \"30s\"]}";
+
+pub(crate) fn verdict(key: &str, value: &Value) -> Result<Verdict> {
+    let expected = VERDICT;
     match value.as_str() {
         Some("backoff") => return Ok(Verdict::Backoff),
         Some("refresh") => return Ok(Verdict::Refresh),
@@ -303,7 +306,7 @@ fn verdict(key: &str, value: &Value) -> Result<Verdict> {
     }
 }
 
-fn verdict_value(verdict: Verdict) -> Value {
+pub(crate) fn verdict_value(verdict: Verdict) -> Value {
     match verdict {
         Verdict::Backoff => json!("backoff"),
         Verdict::Refresh => json!("refresh"),

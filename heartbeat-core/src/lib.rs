@@ -128,8 +128,8 @@ pub use config_text::ConfigTextError;
 pub use dialect::JsonType;
 #[cfg(feature = "dialects")]
 pub use dialect::{
-    AnyDialect, CatalogueEntry, Description, DescriptionBuilder, DescriptionError, Lint, Outgoing,
-    Rule, Values, Variables, catalogue, lint_limit,
+    AnyDialect, Buffer, CatalogueEntry, Description, DescriptionBuilder, DescriptionError, Limits,
+    Lint, Outgoing, Rate, Rule, Values, Variables, catalogue, lint_limit,
 };
 pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello};
 pub use duration_text::{DurationError, DurationText, parse_duration};

@@ -29,7 +29,7 @@ use crate::action::{AbortReason, Action, Actions, Ask, GiveUp, Reply, Step};
 use crate::backoff::{DIAL_FLOOR, Rng};
 use crate::cause::{Cause, MAX_RETRY_AFTER, Verdict};
 use crate::config::{Config, Ping};
-use crate::dialect::{Class, Dialect, Draft, First, Hello};
+use crate::dialect::{AskBy, Class, Dialect, Draft, First, Hello};
 use crate::event::{ConnId, Event, Message};
 use crate::open::{Open, Session};
 use crate::stats::Stats;
@@ -637,8 +637,9 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         if interval.is_off() {
             return Span::ZERO;
         }
-        match self.dialect.ask().first {
-            First::After => Span::ZERO,
+        let ask = self.dialect.ask();
+        match ask.first {
+            First::After => jitter(&mut self.rng, interval, &ask),
             First::AtOnce => interval,
             First::Jittered => self.rng.between(Span::ZERO, interval),
         }
@@ -680,6 +681,10 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             State::Connecting { .. } | State::Open(_) => {
                 let own = match cause {
                     Cause::Close(code) => self.dialect.close_verdict(code),
+                    Cause::Http {
+                        status,
+                        retry_after: None,
+                    } => self.dialect.http_verdict(status),
                     _ => None,
                 };
                 let overridden = self.config().overrides().get(cause.signal());
@@ -759,7 +764,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         let mut beat_now = open.next_keepalive(config).is_due(now) || open.put_off.is_due(now);
         if open.next_periodic_ping().is_due(now) {
             open.pinged = now;
-            open.ahead = Span::ZERO;
+            open.ahead = jitter(&mut self.rng, open.told.ping_every, &ask);
             match ask.message {
                 // Nobody answers that: it is no question.
                 Some(_) if !ask.is_answered => beat_now = true,
@@ -924,6 +929,17 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             Session::Opening { .. } => false,
             Session::Ready { since } => self.now.since(since) >= self.config().stable_after,
         }
+    }
+}
+
+/// How much sooner than after one interval the next periodic ping comes, where the dialect wants that to differ.
+fn jitter(rng: &mut Rng, interval: Span, ask: &AskBy) -> Span {
+    match u64::from(ask.jitter_percent.min(100)) {
+        0 => Span::ZERO,
+        percent => rng.between(
+            Span::ZERO,
+            Span::from_nanos(interval.as_nanos() / 100 * percent),
+        ),
     }
 }
 

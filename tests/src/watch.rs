@@ -12,8 +12,8 @@ use std::{fs, thread};
 
 use heartbeat_driver::core::trace::{Header, cause_value, event_line_with, give_up_value};
 use heartbeat_driver::core::{
-    AnyDialect, AskBy, CatalogueEntry, Class, Config, Description, Dialect, Draft, Outgoing,
-    Values, Variables, Verdict, parse_duration,
+    AnyDialect, AskBy, Buffer, CatalogueEntry, Class, Config, Description, Dialect, Draft,
+    Outgoing, Values, Variables, Verdict, parse_duration,
 };
 use heartbeat_driver::{Event, Message, Options, Proxy, Reason, Seconds, SendError};
 use serde_json::{Value, json};
@@ -301,6 +301,10 @@ impl Dialect for Recording {
         self.dialect.close_verdict(code)
     }
 
+    fn http_verdict(&self, status: u16) -> Option<Verdict> {
+        self.dialect.http_verdict(status)
+    }
+
     fn ask(&self) -> AskBy {
         self.dialect.ask()
     }
@@ -313,11 +317,15 @@ impl Dialect for Recording {
         self.dialect.separator()
     }
 
+    fn binary_separator(&self) -> Option<&[u8]> {
+        self.dialect.binary_separator()
+    }
+
     fn render<'d>(
         &'d self,
         draft: &Draft<'_>,
         values: &Values<'_>,
-        buffer: &'d mut String,
+        buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {
         self.dialect.render(draft, values, buffer)
     }

@@ -1,13 +1,13 @@
 //! A dialect chosen at run time: by name, or as a description.
 
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 
 use serde_json::Value;
 
 use super::{
-    AskBy, CatalogueEntry, Class, Description, DescriptionError, Dialect, Draft, FramesOnly,
-    JsonType, Outgoing, Values, Variables,
+    AskBy, Buffer, CatalogueEntry, Class, Description, DescriptionError, Dialect, Draft,
+    FramesOnly, JsonType, Outgoing, Values, Variables,
 };
 use crate::cause::Verdict;
 use crate::config::{Config, ConfigError};
@@ -79,7 +79,9 @@ impl AnyDialect {
         }
     }
 
-    fn described(&self) -> Option<&Description> {
+    /// The description behind it, if it is one: its lifetime, its limits, what announces an end.
+    #[must_use]
+    pub fn described(&self) -> Option<&Description> {
         match self {
             Self::JsonType | Self::Frames => None,
             Self::Named(entry) => Some(&entry.dialect),
@@ -117,6 +119,10 @@ impl Dialect for AnyDialect {
         self.dialect().close_verdict(code)
     }
 
+    fn http_verdict(&self, status: u16) -> Option<Verdict> {
+        self.dialect().http_verdict(status)
+    }
+
     fn ask(&self) -> AskBy {
         self.dialect().ask()
     }
@@ -129,11 +135,15 @@ impl Dialect for AnyDialect {
         self.dialect().separator()
     }
 
+    fn binary_separator(&self) -> Option<&[u8]> {
+        self.dialect().binary_separator()
+    }
+
     fn render<'d>(
         &'d self,
         draft: &Draft<'_>,
         values: &Values<'_>,
-        buffer: &'d mut String,
+        buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {
         self.dialect().render(draft, values, buffer)
     }

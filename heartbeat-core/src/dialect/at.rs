@@ -14,7 +14,7 @@ use crate::duration_text::parse_duration;
 pub(super) type Result<T> = core::result::Result<T, DescriptionError>;
 
 /// The longest string or number of bytes that a rule compares with.
-const MAX_LITERAL: usize = 256;
+pub(super) const MAX_LITERAL: usize = 256;
 
 /// How many characters of a wrong value an error shows: enough to know it again.
 const MAX_SHOWN: usize = 80;
@@ -141,22 +141,6 @@ impl At {
             return Err(self.too_many(format!("{} bytes", text.len()), MAX_LITERAL));
         }
         Ok(text.into())
-    }
-
-    /// Bytes in hex.
-    pub(super) fn bytes(&self, value: &Value) -> Result<Box<[u8]>> {
-        let expected = "bytes in hex, two digits each";
-        let text = self.string(Some(value), expected)?;
-        if text.len() > 2 * MAX_LITERAL {
-            return Err(self.too_many(format!("{} hex digits", text.len()), 2 * MAX_LITERAL));
-        }
-        let digit = |digit: &u8| char::from(*digit).to_digit(16);
-        let byte = |pair: &[u8]| match pair {
-            [high, low] => u8::try_from(digit(high)? * 16 + digit(low)?).ok(),
-            _ => None,
-        };
-        let bytes = text.as_bytes().chunks(2).map(byte).collect::<Option<_>>();
-        bytes.ok_or_else(|| self.wrong(Some(value), expected))
     }
 
     pub(super) fn duration(&self, value: &Value) -> Result<Duration> {

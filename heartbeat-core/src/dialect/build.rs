@@ -6,8 +6,9 @@ use core::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Description, DescriptionError, First};
+use super::{Description, DescriptionError, First, Limits, Rate};
 use crate::cause::Verdict;
+use crate::config_text::verdict_value;
 use crate::duration_text::DurationText;
 
 /// Makes a [`Description`] in Rust, key by key as its documentation lists them.
@@ -34,6 +35,8 @@ pub struct DescriptionBuilder {
     ping: Map<String, Value>,
     greetings: Vec<Value>,
     close_codes: Map<String, Value>,
+    http_statuses: Map<String, Value>,
+    limits: Map<String, Value>,
     track: Map<String, Value>,
     rest: Map<String, Value>,
 }
@@ -63,8 +66,14 @@ impl DescriptionBuilder {
 
     /// Ask by this binary message.
     #[must_use]
-    pub fn ping_bytes(mut self, bytes: &[u8]) -> Self {
-        self.ping.insert("bytes".into(), hex(bytes));
+    pub fn ping_bytes(self, bytes: &[u8]) -> Self {
+        self.ping_bytes_of(&hex(bytes))
+    }
+
+    /// Ask by a binary message that this template makes: hex with placeholders, `"0801${now_ms:varint}"`.
+    #[must_use]
+    pub fn ping_bytes_of(mut self, template: &str) -> Self {
+        self.ping.insert("bytes".into(), template.into());
         self
     }
 
@@ -103,6 +112,13 @@ impl DescriptionBuilder {
         self
     }
 
+    /// By how much of the interval, in percent, each ping comes earlier at most, drawn anew each time.
+    #[must_use]
+    pub fn jitter_percent(mut self, percent: u8) -> Self {
+        self.ping.insert("jitter_percent".into(), percent.into());
+        self
+    }
+
     /// How long an answer may take.
     #[must_use]
     pub fn pong_timeout(self, timeout: Duration) -> Self {
@@ -123,17 +139,51 @@ impl DescriptionBuilder {
         self
     }
 
-    /// What a close code of the service's own asks for. [`Verdict::Backoff`], [`Verdict::Refresh`] and
-    /// [`Verdict::Never`] can be said here; the others are refused by [`build`](Self::build).
+    /// What a close code asks for with this service.
     #[must_use]
     pub fn close_code(mut self, code: u16, verdict: Verdict) -> Self {
-        let word = match verdict {
-            Verdict::Backoff => json!("backoff"),
-            Verdict::Refresh => json!("refresh"),
-            Verdict::Never => json!("never"),
-            other => alloc::format!("{other:?}").into(),
-        };
-        self.close_codes.insert(code.to_string(), word);
+        self.close_codes
+            .insert(code.to_string(), verdict_value(verdict));
+        self
+    }
+
+    /// What a close code asks for if its reason has these words: [`Description::close_verdict_with`].
+    #[must_use]
+    pub fn close_reason(mut self, code: u16, words: &str, verdict: Verdict) -> Self {
+        let key = alloc::format!("{code} {words}");
+        self.close_codes.insert(key, verdict_value(verdict));
+        self
+    }
+
+    /// What an HTTP status in place of the upgrade asks for.
+    #[must_use]
+    pub fn http_status(mut self, status: u16, verdict: Verdict) -> Self {
+        self.http_statuses
+            .insert(status.to_string(), verdict_value(verdict));
+        self
+    }
+
+    /// How long the service lets a connection live.
+    #[must_use]
+    pub fn lifetime(mut self, time: Duration) -> Self {
+        self.rest.insert("lifetime".into(), text(time));
+        self
+    }
+
+    /// What the service allows a client to do in what time.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        let rate = |rate: Rate| alloc::format!("{}/{}", rate.most, DurationText(rate.per)).into();
+        let all = [
+            ("messages", limits.messages.map(rate)),
+            ("dials", limits.dials.map(rate)),
+            ("connections", limits.connections.map(Value::from)),
+        ];
+        for (key, value) in all {
+            if let Some(value) = value {
+                self.limits.insert(key.into(), value);
+            }
+        }
         self
     }
 
@@ -141,6 +191,21 @@ impl DescriptionBuilder {
     #[must_use]
     pub fn separator(mut self, separator: &str) -> Self {
         self.rest.insert("separator".into(), separator.into());
+        self
+    }
+
+    /// Binary messages are records with these bytes between or behind them.
+    #[must_use]
+    pub fn binary_separator(mut self, separator: &[u8]) -> Self {
+        let separator = json!({"bytes": hex(separator)});
+        self.rest.insert("separator".into(), separator);
+        self
+    }
+
+    /// A JSON array may be a message of messages, each of which is held against the rules by itself.
+    #[must_use]
+    pub fn batch(mut self) -> Self {
+        self.rest.insert("batch".into(), true.into());
         self
     }
 
@@ -157,8 +222,18 @@ impl DescriptionBuilder {
 
     /// One more name of the application's own values, for `${name}`.
     #[must_use]
-    pub fn variable(mut self, name: &str) -> Self {
-        let names = self.rest.entry("variables").or_insert_with(|| json!([]));
+    pub fn variable(self, name: &str) -> Self {
+        self.name("variables", name)
+    }
+
+    /// One more name of what the application computes anew for each message, for `${name}`.
+    #[must_use]
+    pub fn computed(self, name: &str) -> Self {
+        self.name("computed", name)
+    }
+
+    fn name(mut self, key: &str, name: &str) -> Self {
+        let names = self.rest.entry(key).or_insert_with(|| json!([]));
         if let Value::Array(names) = names {
             names.push(name.into());
         }
@@ -189,7 +264,12 @@ impl DescriptionBuilder {
                 fields.insert(key.into(), list.into());
             }
         }
-        for (key, map) in [("close_codes", self.close_codes), ("track", self.track)] {
+        for (key, map) in [
+            ("close_codes", self.close_codes),
+            ("http_statuses", self.http_statuses),
+            ("limits", self.limits),
+            ("track", self.track),
+        ] {
             if !map.is_empty() {
                 fields.insert(key.into(), map.into());
             }
@@ -230,7 +310,12 @@ impl Rule {
 
     /// Exactly this binary message.
     pub fn bytes(bytes: &[u8]) -> Self {
-        Self::of("bytes", hex(bytes))
+        Self::bytes_like(&hex(bytes))
+    }
+
+    /// A binary message that looks so: hex, with `??` for any byte and `*` at the end for any more.
+    pub fn bytes_like(pattern: &str) -> Self {
+        Self::of("bytes", pattern.into())
     }
 
     /// A text message that begins so.
@@ -283,7 +368,12 @@ impl Rule {
 
     /// A ping, which wants this binary answer.
     pub fn reply_bytes(self, bytes: &[u8]) -> Self {
-        self.with("reply", json!({"bytes": hex(bytes)}))
+        self.reply_bytes_of(&hex(bytes))
+    }
+
+    /// A ping, which wants a binary answer that this template makes: hex with placeholders, `"0802${4..}"`.
+    pub fn reply_bytes_of(self, template: &str) -> Self {
+        self.with("reply", json!({"bytes": template}))
     }
 
     /// Life, never answered.
@@ -306,6 +396,11 @@ impl Rule {
         self.with("data", true.into())
     }
 
+    /// The service announces that this connection is about to end.
+    pub fn ending(self) -> Self {
+        self.with("ending", true.into())
+    }
+
     /// The service says at this path, in milliseconds, how often it wants a ping.
     pub fn hello_ping_ms(self, path: &str) -> Self {
         self.hello("ping", json!({"ms": path}))
@@ -323,7 +418,7 @@ fn text(time: Duration) -> Value {
     DurationText(time).to_string().into()
 }
 
-fn hex(bytes: &[u8]) -> Value {
+fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().map(|byte| alloc::format!("{byte:02x}"));
-    digits.collect::<String>().into()
+    digits.collect()
 }

@@ -1,11 +1,10 @@
 //! A message held against a description's rules.
 
-use alloc::string::String;
-
-use super::description::{Description, Schedule};
+use super::description::{Description, Schedule, Verdicts};
+use super::json::Walk;
 use super::rule::{Matcher, Outcome, Rule};
 use super::scan::{MAX_PATHS, Slots};
-use super::template::{Outgoing, Source, Template, Values, Variables};
+use super::template::{Buffer, Outgoing, Source, Template, Values, Variables};
 use super::{AskBy, Carried, Class, Dialect, Draft, Hello};
 use crate::action::Reply;
 use crate::cause::Verdict;
@@ -28,18 +27,18 @@ impl Dialect for Description {
         {
             return Class::Data;
         }
-        let matches =
-            |rule: &&Rule| matches!(&rule.matcher, Matcher::Bytes(exactly) if **exactly == *bytes);
-        match self.rules.iter().find(matches) {
-            Some(rule) => self.class_of(rule, "", "", &[None; MAX_PATHS]),
-            None => Class::Data,
+        match &self.binary_separator {
+            None => self.classify_binary_record(bytes),
+            Some(separator) => self.classify_binary_records(bytes, separator),
         }
     }
 
     fn close_verdict(&self, code: u16) -> Option<Verdict> {
-        let mut rows = self.close_codes.iter();
-        rows.find(|(codes, _)| codes.contains(&code))
-            .map(|(_, verdict)| *verdict)
+        verdict(&self.close_codes, code)
+    }
+
+    fn http_verdict(&self, status: u16) -> Option<Verdict> {
+        verdict(&self.http_statuses, status)
     }
 
     fn ask(&self) -> AskBy {
@@ -47,6 +46,7 @@ impl Dialect for Description {
             message: self.question.template.map(Draft::of),
             is_answered: self.is_answered,
             first: self.question.first,
+            jitter_percent: self.question.jitter_percent,
         }
     }
 
@@ -58,11 +58,15 @@ impl Dialect for Description {
         self.separator.as_deref()
     }
 
+    fn binary_separator(&self) -> Option<&[u8]> {
+        self.binary_separator.as_deref()
+    }
+
     fn render<'d>(
         &'d self,
         draft: &Draft<'_>,
         values: &Values<'_>,
-        buffer: &'d mut String,
+        buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {
         self.templates
             .get(usize::from(draft.origin.template))?
@@ -106,6 +110,7 @@ impl Description {
             return Class::Data;
         }
         match &self.separator {
+            None if self.is_batch => self.classify_batch(text),
             None => self.classify_record(text),
             Some(separator) => self.classify_records(text, separator),
         }
@@ -173,20 +178,25 @@ impl Description {
     #[inline(never)]
     fn classify_record<'a>(&self, text: &'a str) -> Class<'a> {
         let mut slots = [None; MAX_PATHS];
-        let Some((rule, rest)) = self.rule_of(text, &mut slots) else {
-            return Class::Data;
-        };
-        let class = self.class_of(rule, text, rest, &slots);
-        match &rule.hello {
-            None => class,
-            Some(hello) => {
-                let schedule = match self.question.schedule {
-                    Schedule::AfterSilence(_) => Ping::AfterSilence,
-                    _ => Ping::Every,
-                };
-                with_hello(class, hello.read(&slots, schedule))
-            }
+        match self.rule_of(text, &mut slots) {
+            Some((rule, rest)) => self.told(rule, text, rest, &slots),
+            None => Class::Data,
         }
+    }
+
+    /// What a record is that matches this rule.
+    #[inline]
+    fn told<'a>(&self, rule: &Rule, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Class<'a> {
+        let class = self.class_of(rule, text, rest, slots);
+        if rule.hello.is_none() && !rule.is_ending {
+            return class;
+        }
+        let schedule = match self.question.schedule {
+            Schedule::AfterSilence(_) => Ping::AfterSilence,
+            _ => Ping::Every,
+        };
+        let hello = rule.hello.as_ref().map(|hello| hello.read(slots, schedule));
+        with_hello(class, hello.unwrap_or_default(), rule.is_ending)
     }
 
     fn draft<'a>(&self, number: u16, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Draft<'a> {
@@ -198,6 +208,7 @@ impl Description {
                 Source::Slot(slot) => slots[*slot].unwrap_or_default(),
                 Source::Rest => rest,
                 Source::Message => text,
+                Source::Range(..) => "",
             };
             // Every slice is a part of `text`, and that is at most `u16::MAX` bytes long.
             let from = (slice.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
@@ -207,28 +218,129 @@ impl Description {
         draft
     }
 
-    /// Each record by itself. The first ping is answered, the last hello is heeded, and the
-    /// application gets the whole if any record is its own.
+    /// Each record by itself.
     fn classify_records<'a>(&self, text: &'a str, separator: &str) -> Class<'a> {
         let text = text.strip_suffix(separator).unwrap_or(text);
-        if !text.contains(separator) {
-            return self.classify_record(text);
-        }
-        let mut sum = Carried::default();
+        let mut sum = Sum::default();
         for record in text.split(separator) {
-            match self.classify_record(record) {
-                Class::Data | Class::Response(_) => sum.data = true,
-                Class::Ping(reply) => sum.reply = sum.reply.or(Some(reply)),
-                Class::Beat | Class::Pong => {}
-                Class::Carrier(carried) => {
-                    sum.data |= carried.data;
-                    sum.reply = sum.reply.or(carried.reply);
+            sum.add(self.classify_record(record));
+        }
+        sum.class()
+    }
+
+    /// The whole by itself, or else each object and array in it, if it is an array.
+    #[inline(never)]
+    fn classify_batch<'a>(&self, text: &'a str) -> Class<'a> {
+        let mut slots = [None; MAX_PATHS];
+        if let Some((rule, rest)) = self.rule_of(text, &mut slots) {
+            return self.told(rule, text, rest, &slots);
+        }
+        let Some(mut walk) = Walk::start(text).filter(Walk::is_array) else {
+            return Class::Data;
+        };
+        let mut sum = Sum::default();
+        let walked = walk.elements(|walk, _| {
+            let one = walk.value()?;
+            sum.add(match one.starts_with(['{', '[']) {
+                true => self.classify_record(one),
+                false => Class::Data,
+            });
+            Some(())
+        });
+        match walked.is_some() && walk.is_at_end() {
+            true => sum.class(),
+            false => Class::Data,
+        }
+    }
+
+    fn classify_binary_record<'a>(&self, bytes: &'a [u8]) -> Class<'a> {
+        let matches = |rule: &&Rule| match &rule.matcher {
+            Matcher::Bytes(pattern) => {
+                pattern.matches(bytes) && !(pattern.is_open && bytes.len() > self.max_len)
+            }
+            _ => false,
+        };
+        let Some(rule) = self.rules.iter().find(matches) else {
+            return Class::Data;
+        };
+        let class = match rule.outcome {
+            Outcome::Reply(template) => {
+                Class::Ping(Reply::Draft(self.binary_draft(template, bytes)))
+            }
+            _ => self.class_of(rule, "", "", &[None; MAX_PATHS]),
+        };
+        match rule.is_ending {
+            true => with_hello(class, Hello::NONE, true),
+            false => class,
+        }
+    }
+
+    fn binary_draft<'a>(&self, number: u16, bytes: &'a [u8]) -> Draft<'a> {
+        let mut draft = Draft::answering_bytes(number, bytes);
+        let template = self.templates.get(usize::from(number));
+        let sources = template.map_or(&[][..], Template::captures);
+        for (source, range) in sources.iter().zip(&mut draft.origin.captures) {
+            if let Source::Range(from, to) = source {
+                // A message that is looked at is at most `u16::MAX` bytes long.
+                let end = u16::try_from(bytes.len()).unwrap_or_default();
+                *range = (*from, to.unwrap_or(end));
+            }
+        }
+        draft
+    }
+
+    fn classify_binary_records<'a>(&self, bytes: &'a [u8], separator: &[u8]) -> Class<'a> {
+        let mut left = Some(bytes.strip_suffix(separator).unwrap_or(bytes));
+        let mut sum = Sum::default();
+        while let Some(records) = left {
+            let end = memchr::memmem::find(records, separator);
+            let (record, after) = match end {
+                None => (records, None),
+                Some(end) => (&records[..end], records.get(end + separator.len()..)),
+            };
+            left = after;
+            sum.add(self.classify_binary_record(record));
+        }
+        sum.class()
+    }
+}
+
+/// What the records of one message are together. The first ping is answered, the last hello is heeded, and the
+/// application gets the whole if any record is its own.
+#[derive(Default)]
+struct Sum<'a> {
+    carried: Carried<'a>,
+    /// What the last one was.
+    last: Option<Class<'a>>,
+    count: usize,
+}
+
+impl<'a> Sum<'a> {
+    fn add(&mut self, class: Class<'a>) {
+        self.count += 1;
+        self.last = Some(class);
+        let sum = &mut self.carried;
+        match class {
+            Class::Data | Class::Response(_) => sum.data = true,
+            Class::Ping(reply) => sum.reply = sum.reply.or(Some(reply)),
+            Class::Beat | Class::Pong => {}
+            Class::Carrier(carried) => {
+                sum.data |= carried.data;
+                sum.ending |= carried.ending;
+                sum.reply = sum.reply.or(carried.reply);
+                if !carried.hello.is_none() {
                     sum.hello = carried.hello;
                 }
             }
         }
+    }
+
+    fn class(self) -> Class<'a> {
+        let sum = self.carried;
         match (sum.data, sum.reply) {
-            _ if !sum.hello.is_none() => Class::Carrier(sum),
+            // The only one is what it is.
+            _ if self.count < 2 => self.last.unwrap_or(Class::Data),
+            _ if !sum.hello.is_none() || sum.ending => Class::Carrier(sum),
             (true, Some(_)) => Class::Carrier(sum),
             (true, None) => Class::Data,
             (false, Some(reply)) => Class::Ping(reply),
@@ -237,8 +349,14 @@ impl Description {
     }
 }
 
-fn with_hello(class: Class<'_>, hello: Hello) -> Class<'_> {
-    if hello.is_none() {
+fn verdict(rows: &Verdicts, number: u16) -> Option<Verdict> {
+    let mut rows = rows.iter();
+    rows.find(|(numbers, _)| numbers.contains(&number))
+        .map(|(_, verdict)| *verdict)
+}
+
+fn with_hello(class: Class<'_>, hello: Hello, ending: bool) -> Class<'_> {
+    if hello.is_none() && !ending {
         return class;
     }
     let (reply, data) = match class {
@@ -246,5 +364,10 @@ fn with_hello(class: Class<'_>, hello: Hello) -> Class<'_> {
         Class::Beat | Class::Pong => (None, false),
         Class::Data | Class::Response(_) | Class::Carrier(_) => (None, true),
     };
-    Class::Carrier(Carried { reply, hello, data })
+    Class::Carrier(Carried {
+        reply,
+        hello,
+        data,
+        ending,
+    })
 }

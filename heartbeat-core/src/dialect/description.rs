@@ -9,12 +9,12 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::First;
 use super::error::DescriptionError;
 use super::prefilter::Filter;
 use super::rule::Rule;
 use super::scan::Paths;
 use super::template::Template;
+use super::{Dialect, First, Limits};
 use crate::cause::Verdict;
 use crate::config::{Config, ConfigError, Ping};
 use crate::json_text::Unique;
@@ -25,7 +25,7 @@ use crate::json_text::Unique;
 /// format that serde reads. Every key is optional:
 ///
 /// ```
-/// use heartbeat_core::{Class, Description, Dialect, Values, Variables};
+/// use heartbeat_core::{Buffer, Class, Description, Dialect, Values, Variables};
 ///
 /// let dialect = Description::from_json(r#"{
 ///     "rules": [
@@ -37,7 +37,7 @@ use crate::json_text::Unique;
 /// }"#)?;
 /// let Class::Ping(heartbeat_core::Reply::Draft(draft)) =
 ///     dialect.classify_text(r#"{"ts": 18446744073709551616, "op": "\u0070ing"}"#) else { panic!() };
-/// let (mut buffer, variables) = (String::new(), Variables::new());
+/// let (mut buffer, variables) = (Buffer::default(), Variables::new());
 /// let values = Values { unix_ms: 0, variables: &variables };
 /// let reply = dialect.render(&draft, &values, &mut buffer);
 /// assert_eq!(reply, Some(heartbeat_core::Outgoing::Text(r#"{"op":"pong","ts":18446744073709551616}"#)));
@@ -52,7 +52,7 @@ use crate::json_text::Unique;
 /// | key | matches |
 /// |---|---|
 /// | `"text": "ping"` | exactly this text message |
-/// | `"bytes": "029106"` | exactly this binary message, in hex |
+/// | `"bytes": "0291??*"` | this binary message, in hex; `??` is any byte, `*` at the end any more of them |
 /// | `"prefix": "PING :"` | a text message that begins so; with `"rest": "digits"` only digits may follow |
 /// | `"json": {"/op": "ping", …}` | a JSON object or array of which each condition is true; after a `prefix`, the text behind it |
 ///
@@ -65,27 +65,43 @@ use crate::json_text::Unique;
 /// responses by its id), `"data": true` (the application's, whatever later rules say). Next to any
 /// of them, or alone, `"hello"` says where the service announces its own times:
 /// `"hello": {"ping": {"ms": "/d/heartbeat_interval"}, "idle_timeout": {"ms": ["/a", "/b"], "plus": "10s"}}`,
-/// unit `ms` or `s`; `"inside": "/data"` where they stand in JSON that is a string.
+/// unit `ms` or `s`; `"inside": "/data"` where they stand in JSON that is a string. And `"ending": true`, alone or
+/// next to any of them: the service announces that this connection is about to end.
 ///
 /// # Templates
 ///
 /// A text with placeholders: `${/data/ts}` is the value at that path exactly as it came, quotes and
 /// digits included; `${rest}` what follows the rule's prefix; `${message}` the whole message; `${id}` a
-/// running number; `${now_ms}`, `${now_s}` the time since 1970; any other name a variable that is listed in
-/// `variables`, or tracked. `$${` is a literal `${`. A binary message is written `{"bytes": "029106"}`.
+/// running number; `${now_s}`, `${now_ms}`, `${now_us}`, `${now_ns}` the time since 1970, `${now_iso}` the same as
+/// `2023-11-14T22:13:20.123Z`; `${uuid}` a UUID of its own; any other name a value that is listed in `variables` or
+/// `computed`, or tracked. `$${` is a literal `${`.
+///
+/// A binary message is written `{"bytes": "029106"}`. In there `${2..10}` and `${4..}` are bytes of the binary message
+/// that is answered; `${id:FORMAT}`, `${now_ms:FORMAT}` and the other times, and `${name:FORMAT}` are numbers as `u32be`,
+/// `u32le`, `u64be`, `u64le` or `varint` (protobuf's), or as `text`.
 ///
 /// # Around the rules
 ///
 /// - `ping`: `"never"`, `"frame"`, or an object with `text`, `bytes` or `"frame": true`; when:
 ///   `every`, `after_silence` or `after_sending` (after silence of our own) with a duration;
-///   `"first": "at_once"` or `"jittered"`; `pong_timeout`.
+///   `"first": "at_once"` or `"jittered"`; `"jitter_percent": 20`, by which each comes earlier at most; `pong_timeout`.
 /// - `idle_timeout`: how long the service may be silent.
 /// - `on_open`: an array of templates, sent in this order when a connection is open.
-/// - `close_codes`: what the service's own codes ask for, `{"4004": "never", "4100-4199": "backoff"}`.
-/// - `separator`: messages are records with this text between or behind them.
+/// - `close_codes`: what close codes (1000–4999) ask for here, `{"4004": "never", "4100-4199": {"after": "30s"}}`: one of
+///   `"backoff"`, `"refresh"`, `"never"`, `{"after": …}`, `{"spread": ["5s", "30s"]}` or another verdict of a
+///   configuration's `causes`. With words behind it,
+///   `"1008 no pong"`, it is for a Close whose reason has these words: [`Description::close_verdict_with`].
+/// - `http_statuses`: the same for what stands in place of the upgrade, `{"418": {"after": "2m"}, "500-599": "backoff"}`.
+/// - `lifetime`: how long a connection lives at most, `"24h"`: [`Description::lifetime`].
+/// - `limits`: what a client may do, `{"messages": "5/1s", "dials": "300/5m", "connections": 10}`:
+///   [`Description::limits`].
+/// - `separator`: messages are records with this text between or behind them; `{"bytes": "0a"}` for binary ones.
+/// - `batch`: `true` if a JSON array may be a message of messages: each object or array in it is held against the rules
+///   by itself, and the application gets the whole if any of them is its own.
 /// - `track`: `{"seq": {"path": "/s", "initial": "null"}}` keeps the last value that is not null, for `${seq}`.
-/// - `variables`: the names of the application's own values, `["session"]` for `${session}`. A name that is
-///   neither listed nor tracked is refused: nothing would ever fill it in.
+/// - `variables`: the names of the application's own values, `["session"]` for `${session}`; `computed`: of those that
+///   it makes anew for each message, such as a signature. A name that is neither listed nor tracked is refused: nothing
+///   would ever fill it in.
 /// - `max_len`: longer texts (records, if there is a separator) are data; default 4096.
 ///
 /// # Each key by example
@@ -153,6 +169,19 @@ use crate::json_text::Unique;
 /// let beat = read(r#"{"ping": {"bytes": "09", "after_sending": "15s"}}"#).configure(&config).unwrap();
 /// assert_eq!(beat.keepalive(), Some(Duration::from_secs(15)));
 ///
+/// // Binary messages by position; an announced end; verdicts; what a client may do.
+/// let dialect = read(r#"{
+///     "rules": [{"bytes": "0801??*", "reply": {"bytes": "0802${2..}"}}, {"json": {"/e": "bye"}, "ending": true}],
+///     "ping": {"bytes": "08${now_ms:u64le}", "every": "20s", "jitter_percent": 10},
+///     "close_codes": {"1008 no pong": "backoff"}, "http_statuses": {"418": {"after": "2m"}},
+///     "lifetime": "24h", "limits": {"messages": "5/1s"}
+/// }"#);
+/// assert!(matches!(dialect.classify_binary(&[8, 1, 7]), Class::Ping(_)));
+/// assert!(matches!(dialect.classify_text(r#"{"e":"bye"}"#), Class::Carrier(carried) if carried.ending));
+/// assert_eq!(dialect.close_verdict_with(1008, "no pong for 60 s"), Some(Verdict::Backoff));
+/// assert_eq!(dialect.http_verdict(418), Some(Verdict::After(Duration::from_secs(120))));
+/// assert_eq!((dialect.lifetime().unwrap().as_secs(), dialect.limits().messages.unwrap().most), (86_400, 5));
+///
 /// // On open; close codes; records; what is tracked; the longest text that is looked at.
 /// let dialect = read(r#"{
 ///     "rules": [{"text": "{}", "reply": "{}"}],
@@ -173,8 +202,11 @@ pub struct Description {
     pub(super) templates: Box<[Template]>,
     pub(super) filter: Filter,
     pub(super) separator: Option<Box<str>>,
+    pub(super) binary_separator: Option<Box<[u8]>>,
+    /// A JSON array is a message of messages.
+    pub(super) is_batch: bool,
     pub(super) max_len: usize,
-    /// The longest binary message that a rule matches.
+    /// The longest binary message that is looked at.
     pub(super) longest_binary: Option<usize>,
     pub(super) question: Question,
     /// Some rule tells the answer to a question.
@@ -183,8 +215,20 @@ pub struct Description {
     pub(super) tracks: Box<[Track]>,
     /// Templates to send when the connection is open.
     pub(super) greetings: Box<[u16]>,
-    pub(super) close_codes: Box<[(RangeInclusive<u16>, Verdict)]>,
+    pub(super) close_codes: Verdicts,
+    /// What close codes ask for if the reason has these words.
+    pub(super) close_words: Box<[WordedVerdict]>,
+    pub(super) http_statuses: Verdicts,
+    pub(super) lifetime: Option<Duration>,
+    pub(super) limits: Limits,
+    pub(super) computed: Box<[Box<str>]>,
 }
+
+/// Codes, words of the reason, and what they ask for together.
+pub(super) type WordedVerdict = (RangeInclusive<u16>, Box<str>, Verdict);
+
+/// What numbers in these ranges ask for; no two ranges overlap.
+pub(super) type Verdicts = Box<[(RangeInclusive<u16>, Verdict)]>;
 
 /// How and when the client asks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -193,6 +237,7 @@ pub(super) struct Question {
     pub(super) template: Option<u16>,
     pub(super) schedule: Schedule,
     pub(super) first: First,
+    pub(super) jitter_percent: u8,
     pub(super) pong_timeout: Option<Duration>,
 }
 
@@ -318,13 +363,55 @@ impl Description {
         builder.build()
     }
 
-    /// The names of the variables that its templates need from the application.
+    /// The names of the variables that its templates need from the application, set once or whenever they change.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
         let is_tracked = |name: &str| self.tracks.iter().any(|track| *track.name == *name);
         self.templates
             .iter()
             .flat_map(Template::variables)
-            .filter(move |name| !is_tracked(name))
+            .filter(move |name| !is_tracked(name) && !self.is_computed(name))
+    }
+
+    fn is_computed(&self, name: &str) -> bool {
+        self.computed.iter().any(|computed| **computed == *name)
+    }
+
+    /// The names of the values that the application is to compute anew for each message that has them: a signature
+    /// over the time, say. They are put among the variables before a template is filled in.
+    pub fn computed(&self) -> impl Iterator<Item = &str> {
+        self.computed.iter().map(|name| &**name)
+    }
+
+    /// How long the service lets a connection live, whatever is said on it; `None`: for ever, or nobody knows.
+    #[must_use]
+    pub const fn lifetime(&self) -> Option<Duration> {
+        self.lifetime
+    }
+
+    /// What the service allows a client to do in what time.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What a Close with this code and this reason asks for: the words of the description decide before the code alone
+    /// does. `None`: the common table decides.
+    ///
+    /// ```
+    /// use heartbeat_core::{Description, Verdict};
+    /// let dialect = Description::from_json(r#"{"close_codes": {"1008 no pong": "backoff", "1008": "never"}}"#)?;
+    /// assert_eq!(dialect.close_verdict_with(1008, "closed: no pong for 60 s"), Some(Verdict::Backoff));
+    /// assert_eq!(dialect.close_verdict_with(1008, "banned"), Some(Verdict::Never));
+    /// assert_eq!(dialect.close_verdict_with(1001, "no pong"), None);
+    /// # Ok::<(), heartbeat_core::DescriptionError>(())
+    /// ```
+    #[must_use]
+    pub fn close_verdict_with(&self, code: u16, reason: &str) -> Option<Verdict> {
+        let mut rows = self.close_words.iter();
+        let by_words = rows
+            .find(|(codes, words, _)| codes.contains(&code) && reason.contains(&**words))
+            .map(|(.., verdict)| *verdict);
+        by_words.or_else(|| self.close_verdict(code))
     }
 }
 

@@ -44,6 +44,12 @@ impl<'a> Walk<'a> {
         matches!(walk.token()?, b'{' | b'[').then_some(walk)
     }
 
+    /// Whether it stands at an array.
+    #[cfg(feature = "dialects")]
+    pub(super) fn is_array(&self) -> bool {
+        self.text.as_bytes().get(self.at) == Some(&b'[')
+    }
+
     /// Whether the text ends here.
     pub(super) fn is_at_end(&mut self) -> bool {
         self.token().is_none()

@@ -7,11 +7,13 @@ use alloc::vec::Vec;
 
 use serde_json::{Map, Value};
 
+use super::Limits;
 use super::at::{At, Result};
+use super::bytes::{BytesTemplate, Pattern};
 use super::description::{Description, Question};
 use super::error::DescriptionError;
 use super::kind::Kind;
-use super::load_times::close_codes;
+use super::load_times::{close_codes, http_statuses, limits, separators};
 use super::path::Path;
 use super::prefilter::Filter;
 use super::rule::{Condition, Matcher, Outcome, Rest, Rule, Test};
@@ -25,12 +27,12 @@ const MAX_SOURCE: usize = 65_536;
 const MAX_RULES: usize = 32;
 const MAX_CONDITIONS: usize = 8;
 
-const DESCRIPTION: &str =
-    "rules, ping, idle_timeout, on_open, close_codes, separator, track, variables, max_len";
-const RULE: &str = "text, bytes, prefix, rest, json, reply, beat, pong, data, hello";
+const DESCRIPTION: &str = "rules, ping, idle_timeout, on_open, close_codes, http_statuses, lifetime, limits, separator, \
+     batch, track, variables, computed, max_len";
+const RULE: &str = "text, bytes, prefix, rest, json, reply, beat, pong, data, hello, ending";
 const MATCHER: &str =
     "one of \"text\", \"bytes\", \"prefix\", \"json\", or \"prefix\" and \"json\" together";
-const OUTCOME: &str = "one of \"reply\", \"beat\", \"pong\", \"data\", or \"hello\"";
+const OUTCOME: &str = "one of \"reply\", \"beat\", \"pong\", \"data\", \"hello\", or \"ending\"";
 
 pub(super) fn from_json(text: &str) -> Result<Description> {
     if text.len() > MAX_SOURCE {
@@ -65,7 +67,7 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
                 .into()
         }
     };
-    loader.names(fields)?;
+    let computed = loader.names(fields)?;
     let rules = match fields.get("rules") {
         None => Vec::new(),
         Some(value) => loader.rules(&At::root().key("rules"), value)?,
@@ -82,9 +84,17 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
         None => Vec::new(),
         Some(value) => loader.greetings(&At::root().key("on_open"), value)?,
     };
-    let close_codes = match fields.get("close_codes") {
-        None => Vec::new(),
+    let (close_codes, close_words) = match fields.get("close_codes") {
+        None => (Vec::new(), Vec::new()),
         Some(value) => close_codes(&At::root().key("close_codes"), value)?,
+    };
+    let http_statuses = match fields.get("http_statuses") {
+        None => Vec::new(),
+        Some(value) => http_statuses(&At::root().key("http_statuses"), value)?,
+    };
+    let limits = match fields.get("limits") {
+        None => Limits::default(),
+        Some(value) => limits(&At::root().key("limits"), value)?,
     };
     let idle_timeout = fields
         .get("idle_timeout")
@@ -100,17 +110,33 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
             limit: DurationText(limit).to_string(),
         });
     }
-    let separator = fields
-        .get("separator")
-        .map(|value| At::root().key("separator").literal(value, 1))
-        .transpose()?;
+    let (separator, binary_separator) = match fields.get("separator") {
+        None => (None, None),
+        Some(value) => separators(&At::root().key("separator"), value)?,
+    };
+    let is_batch = match fields.get("batch") {
+        None => false,
+        Some(Value::Bool(true)) if separator.is_none() => true,
+        Some(value) => {
+            let expected = "true, in a description without a separator of texts";
+            return Err(At::root().key("batch").wrong(Some(value), expected));
+        }
+    };
     let longest_binary = rules.iter().filter_map(|rule| match &rule.matcher {
-        Matcher::Bytes(bytes) => Some(bytes.len()),
+        Matcher::Bytes(_) if binary_separator.is_some() => Some(usize::MAX),
+        Matcher::Bytes(pattern) if pattern.is_open => Some(max_len),
+        Matcher::Bytes(pattern) => Some(pattern.len()),
         _ => None,
     });
     Ok(Description {
         source,
-        filter: Filter::new(&rules, &loader.paths, max_len, separator.as_deref()),
+        filter: Filter::new(
+            &rules,
+            &loader.paths,
+            max_len,
+            separator.as_deref(),
+            is_batch,
+        ),
         longest_binary: longest_binary.max(),
         is_answered: rules
             .iter()
@@ -119,12 +145,22 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
         paths: loader.paths,
         templates: loader.templates.into(),
         separator,
+        binary_separator,
+        is_batch,
         max_len,
         question,
         idle_timeout,
         tracks: tracks.into(),
         greetings: greetings.into(),
         close_codes: close_codes.into(),
+        close_words: close_words.into(),
+        http_statuses: http_statuses.into(),
+        lifetime: fields
+            .get("lifetime")
+            .map(|value| At::root().key("lifetime").duration(value))
+            .transpose()?,
+        limits,
+        computed,
     })
 }
 
@@ -182,10 +218,16 @@ impl Loader {
             }
             *conditions = all.into();
         }
+        let is_ending = match fields.get("ending") {
+            None => false,
+            Some(Value::Bool(true)) => true,
+            Some(value) => return Err(at.key("ending").wrong(Some(value), "true")),
+        };
         Ok(Rule {
             matcher,
             outcome,
             hello,
+            is_ending,
         })
     }
 
@@ -203,7 +245,7 @@ impl Loader {
             field("json"),
         ) {
             (Some((at, text)), None, None, None) => Matcher::Text(at.literal(text, 0)?),
-            (None, Some((at, bytes)), None, None) => Matcher::Bytes(at.bytes(bytes)?),
+            (None, Some((at, bytes)), None, None) => Matcher::Bytes(Pattern::read(&at, bytes)?),
             (None, None, Some((at, prefix)), None) => {
                 let prefix = at.literal(prefix, 1)?;
                 return Ok(Matcher::Prefix { prefix, rest });
@@ -253,7 +295,7 @@ impl Loader {
             .iter()
             .filter_map(|key| fields.get_key_value(*key));
         let Some((key, value)) = outcomes.next() else {
-            return match fields.get("hello") {
+            return match fields.get("hello").or(fields.get("ending")) {
                 Some(_) => Ok(Outcome::Data),
                 None => Err(at.found("without an outcome".into(), OUTCOME)),
             };
@@ -271,7 +313,7 @@ impl Loader {
                         .iter()
                         .filter_map(|source| match source {
                             Source::Slot(slot) => Some(*slot),
-                            Source::Rest | Source::Message => None,
+                            Source::Rest | Source::Message | Source::Range(..) => None,
                         }),
                 );
                 Ok(Outcome::Reply(template))
@@ -321,7 +363,14 @@ impl Loader {
                 Template::parse(at, text, find, has_prefix, &self.known)?
             }
             Value::Object(fields) => match fields.get("bytes") {
-                Some(bytes) if fields.len() == 1 => Template::Binary(at.key("bytes").bytes(bytes)?),
+                Some(bytes) if fields.len() == 1 => {
+                    let message = match matcher {
+                        Some(Matcher::Bytes(pattern)) => Some(pattern),
+                        _ => None,
+                    };
+                    let at = at.key("bytes");
+                    Template::Binary(BytesTemplate::parse(&at, bytes, message, &self.known)?)
+                }
                 _ => return Err(at.wrong(Some(value), expected)),
             },
             _ => return Err(at.wrong(Some(value), expected)),

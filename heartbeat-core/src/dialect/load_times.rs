@@ -1,28 +1,35 @@
 //! What stands around the rules: when to ask, what a service says about its times, what is kept.
 
+use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::First;
 use super::at::{At, Result};
-use super::description::{Question, Schedule, Track};
+use super::bytes::{BytesTemplate, Pattern};
+use super::description::{Question, Schedule, Track, WordedVerdict};
 use super::load::{Loader, slot};
 use super::rule::{HelloRule, TimeRule};
 use super::scan::Paths;
 use super::template::{Template, is_name};
+use super::{First, Limits, Rate};
 use crate::cause::Verdict;
+use crate::config_text::{VERDICT, verdict};
 
 const MAX_GREETINGS: usize = 4;
-const MAX_CLOSE_CODES: usize = 16;
+/// Close codes, or HTTP statuses.
+const MAX_VERDICTS: usize = 16;
+/// Of a Close's reason, which has 123 bytes at most (RFC 6455 §5.5).
+const MAX_WORDS: usize = 123;
 const MAX_TRACKS: usize = 4;
 const MAX_VARIABLES: usize = 16;
 const NAME: &str = "a name of a-z, 0-9 and _ that is none of the built-in ones and no other's";
-const PING: &str = "text, bytes, frame, every, after_silence, after_sending, first, pong_timeout";
+const PING: &str =
+    "text, bytes, frame, every, after_silence, after_sending, first, jitter_percent, pong_timeout";
 
 impl Loader {
     pub(super) fn hello(&mut self, at: &At, value: &Value) -> Result<HelloRule> {
@@ -104,8 +111,9 @@ impl Loader {
                 question.template = Some(self.template(&at.key("text"), text, None)?)
             }
             (None, Some(bytes), None) => {
-                let bytes = Template::Binary(at.key("bytes").bytes(bytes)?);
-                question.template = Some(self.add(&at.key("bytes"), bytes)?);
+                let at = at.key("bytes");
+                let bytes = BytesTemplate::parse(&at, bytes, None, &self.known)?;
+                question.template = Some(self.add(&at, Template::Binary(bytes))?);
             }
             (None, None, Some(Value::Bool(true))) => {}
             _ => {
@@ -141,6 +149,17 @@ impl Loader {
                 return Err(at.key("first").wrong(Some(first), expected));
             }
         };
+        if let Some(value) = fields.get("jitter_percent") {
+            let percent = value
+                .as_u64()
+                .and_then(|percent| u8::try_from(percent).ok());
+            let percent = percent.filter(|percent| {
+                *percent <= 100 && matches!(question.schedule, Schedule::Every(_))
+            });
+            let expected = "a whole number from 0 to 100, in a ping with \"every\"";
+            question.jitter_percent =
+                percent.ok_or_else(|| at.key("jitter_percent").wrong(Some(value), expected))?;
+        }
         let timeout = fields.get("pong_timeout");
         question.pong_timeout = timeout
             .map(|value| at.key("pong_timeout").duration(value))
@@ -177,25 +196,41 @@ impl Loader {
         fields.iter().map(track).collect()
     }
 
-    /// The names that templates may ask for: the application's, and what is tracked.
-    pub(super) fn names(&mut self, fields: &Map<String, Value>) -> Result<()> {
-        let at = At::root().key("variables");
-        let listed = match fields.get("variables") {
+    /// The names that templates may ask for: the application's, what it computes, and what is tracked. Gives those
+    /// that it computes.
+    pub(super) fn names(&mut self, fields: &Map<String, Value>) -> Result<Box<[Box<str>]>> {
+        let tracked = fields.get("track").and_then(Value::as_object);
+        self.listed(fields, "variables", tracked)?;
+        let before = self.known.len();
+        self.listed(fields, "computed", tracked)?;
+        let computed = self.known.iter().skip(before);
+        let computed = computed.map(|name| name.as_str().into()).collect();
+        let tracked = tracked.into_iter().flatten();
+        self.known.extend(tracked.map(|(name, _)| name.clone()));
+        Ok(computed)
+    }
+
+    fn listed(
+        &mut self,
+        fields: &Map<String, Value>,
+        key: &str,
+        tracked: Option<&Map<String, Value>>,
+    ) -> Result<()> {
+        let at = At::root().key(key);
+        let listed = match fields.get(key) {
             None => &[][..],
             Some(value) => at.array(value, MAX_VARIABLES, "an array of names")?,
         };
-        let tracked = fields.get("track").and_then(Value::as_object);
         for (index, value) in listed.iter().enumerate() {
             let at = at.index(index);
             let name = at.string(Some(value), NAME)?;
-            let is_taken = self.known.iter().any(|known| known == name);
-            if !is_name(name) || is_taken || tracked.is_some_and(|names| names.contains_key(name)) {
+            let is_taken = self.known.iter().any(|known| known == name)
+                || tracked.is_some_and(|names| names.contains_key(name));
+            if !is_name(name) || is_taken {
                 return Err(at.wrong(Some(value), NAME));
             }
             self.known.push(name.into());
         }
-        let tracked = tracked.into_iter().flatten();
-        self.known.extend(tracked.map(|(name, _)| name.clone()));
         Ok(())
     }
 
@@ -206,35 +241,129 @@ impl Loader {
     }
 }
 
-/// Close codes and ranges of them, and what each asks for.
-pub(super) fn close_codes(at: &At, value: &Value) -> Result<Vec<(RangeInclusive<u16>, Verdict)>> {
-    let expected = "an object such as {\"4004\": \"never\", \"4100-4199\": \"backoff\"}";
+fn verdicts(
+    at: &At,
+    value: &Value,
+    numbers: RangeInclusive<u16>,
+    expected: [&'static str; 2],
+) -> Result<Vec<WordedVerdict>> {
     let fields = value
         .as_object()
-        .ok_or_else(|| at.wrong(Some(value), expected))?;
-    if fields.len() > MAX_CLOSE_CODES {
-        return Err(at.too_many(format!("{} entries", fields.len()), MAX_CLOSE_CODES));
+        .ok_or_else(|| at.wrong(Some(value), expected[0]))?;
+    if fields.len() > MAX_VERDICTS {
+        return Err(at.too_many(format!("{} entries", fields.len()), MAX_VERDICTS));
     }
-    let entry = |(key, value): (&String, &Value)| {
+    let mut rows: Vec<WordedVerdict> = Vec::new();
+    for (key, value) in fields {
         let at = at.key(key);
-        let (from, to) = key.split_once('-').unwrap_or((key, key));
-        // RFC 6455 §7.4.2: 4000–4999 are for private use; the others mean the same everywhere.
-        let code = |text: &str| {
-            text.parse()
-                .ok()
-                .filter(|code| (4000..=4999).contains(code))
+        let (span, words) = key.split_once(' ').unwrap_or((key, ""));
+        let (from, to) = span.split_once('-').unwrap_or((span, span));
+        // In its only spelling: what is written twice is to be seen as such.
+        let number = |text: &str| {
+            let number = text.parse().ok().filter(|number| numbers.contains(number));
+            number.filter(|number| number.to_string() == text)
         };
-        let range = match (code(from), code(to)) {
+        let range = match (number(from), number(to)) {
             (Some(from), Some(to)) if from <= to => from..=to,
-            _ => return Err(at.found(key.clone(), "a code from 4000 to 4999, or a range of them")),
+            _ => return Err(at.found(key.clone(), expected[1])),
         };
-        let verdict = match value.as_str() {
-            Some("backoff") => Verdict::Backoff,
-            Some("refresh") => Verdict::Refresh,
-            Some("never") => Verdict::Never,
-            _ => return Err(at.wrong(Some(value), "\"backoff\", \"refresh\" or \"never\"")),
+        if words.len() > MAX_WORDS {
+            return Err(at.too_many(format!("{} bytes of words", words.len()), MAX_WORDS));
+        }
+        let overlaps = |row: &&WordedVerdict| {
+            *row.1 == *words && row.0.start() <= range.end() && range.start() <= row.0.end()
         };
-        Ok((range, verdict))
+        if let Some((other, ..)) = rows.iter().find(overlaps) {
+            let found = format!("{key}, which {}-{} has too", other.start(), other.end());
+            return Err(at.found(found, "numbers that no other entry has"));
+        }
+        let verdict = verdict(key, value).map_err(|_| at.wrong(Some(value), VERDICT))?;
+        rows.push((range, words.into(), verdict));
+    }
+    Ok(rows)
+}
+
+type Rows = Vec<(RangeInclusive<u16>, Verdict)>;
+
+/// What close codes ask for, without and with words of the reason.
+pub(super) fn close_codes(at: &At, value: &Value) -> Result<(Rows, Vec<WordedVerdict>)> {
+    let expected = [
+        "an object such as {\"4004\": \"never\", \"4100-4199\": \"backoff\"}",
+        "a code from 1000 to 4999 or a range of them, and maybe a space and words of the reason",
+    ];
+    // RFC 6455 §7.4.2: what is below is no code, and what is above is reserved.
+    let rows = verdicts(at, value, 1000..=4999, expected)?;
+    let (plain, with_words): (Vec<WordedVerdict>, Vec<WordedVerdict>) =
+        rows.into_iter().partition(|(_, words, _)| words.is_empty());
+    Ok((without_words(plain), with_words))
+}
+
+/// What HTTP statuses ask for.
+pub(super) fn http_statuses(at: &At, value: &Value) -> Result<Rows> {
+    let expected = [
+        "an object such as {\"418\": {\"after\": \"2m\"}, \"500-599\": \"backoff\"}",
+        "a status from 100 to 599, or a range of them",
+    ];
+    let rows = verdicts(at, value, 100..=599, expected)?;
+    match rows.iter().find(|(_, words, _)| !words.is_empty()) {
+        Some((_, words, _)) => Err(at.found((**words).into(), expected[1])),
+        None => Ok(without_words(rows)),
+    }
+}
+
+fn without_words(rows: Vec<WordedVerdict>) -> Rows {
+    let rows = rows.into_iter();
+    rows.map(|(range, _, verdict)| (range, verdict)).collect()
+}
+
+/// What a client may do in what time.
+pub(super) fn limits(at: &At, value: &Value) -> Result<Limits> {
+    let fields = at.object(value, "messages, dials, connections")?;
+    let rate = |key| {
+        fields
+            .get(key)
+            .map(|value| rate(&at.key(key), value))
+            .transpose()
     };
-    fields.iter().map(entry).collect()
+    let connections = fields.get("connections").map(|value| {
+        let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
+        let expected = "a whole number from 1 on";
+        count
+            .filter(|count| *count > 0)
+            .ok_or_else(|| at.key("connections").wrong(Some(value), expected))
+    });
+    Ok(Limits {
+        messages: rate("messages")?,
+        dials: rate("dials")?,
+        connections: connections.transpose()?,
+    })
+}
+
+fn rate(at: &At, value: &Value) -> Result<Rate> {
+    let expected = "a number and a time, such as \"5/1s\"";
+    let text = at.string(Some(value), expected)?;
+    let (most, per) = text
+        .split_once('/')
+        .ok_or_else(|| at.wrong(Some(value), expected))?;
+    let most = most.parse().ok().filter(|most| *most > 0);
+    Ok(Rate {
+        most: most.ok_or_else(|| at.wrong(Some(value), expected))?,
+        per: at.duration(&per.into())?,
+    })
+}
+
+type Separators = (Option<Box<str>>, Option<Box<[u8]>>);
+
+/// What stands between records: of texts, or of binary messages.
+pub(super) fn separators(at: &At, value: &Value) -> Result<Separators> {
+    let Value::Object(_) = value else {
+        return Ok((Some(at.literal(value, 1)?), None));
+    };
+    let fields = at.object(value, "bytes")?;
+    let at = at.key("bytes");
+    let bytes = fields.get("bytes").unwrap_or(&Value::Null);
+    let pattern = Pattern::read(&at, bytes)?;
+    let exact = pattern.exact().filter(|bytes| !bytes.is_empty());
+    let exact = exact.ok_or_else(|| at.wrong(Some(bytes), "one byte in hex, or more"))?;
+    Ok((None, Some(exact)))
 }

@@ -13,6 +13,8 @@ mod at;
 #[cfg(feature = "dialects")]
 mod build;
 #[cfg(feature = "dialects")]
+mod bytes;
+#[cfg(feature = "dialects")]
 mod catalogue;
 #[cfg(feature = "dialects")]
 mod classify;
@@ -26,6 +28,8 @@ mod json;
 mod json_type;
 #[cfg(feature = "dialects")]
 mod kind;
+#[cfg(feature = "dialects")]
+mod limits;
 #[cfg(feature = "dialects")]
 mod lint;
 #[cfg(feature = "dialects")]
@@ -60,9 +64,11 @@ pub use error::DescriptionError;
 #[cfg(feature = "json")]
 pub use json_type::JsonType;
 #[cfg(feature = "dialects")]
+pub use limits::{Limits, Rate};
+#[cfg(feature = "dialects")]
 pub use lint::{Lint, lint_limit};
 #[cfg(feature = "dialects")]
-pub use template::{Outgoing, Values, Variables};
+pub use template::{Buffer, Outgoing, Values, Variables};
 
 /// Tells heartbeats from data.
 ///
@@ -75,9 +81,17 @@ pub trait Dialect {
     /// What a binary message is.
     fn classify_binary<'a>(&self, bytes: &'a [u8]) -> Class<'a>;
 
-    /// What one of this service's own close codes (4000–4999) asks for; `None`: the common table decides.
+    /// What a close code asks for with this service: one of its own (4000–4999), or one that it uses in its own
+    /// way. `None`: the common table decides.
     fn close_verdict(&self, code: u16) -> Option<Verdict> {
         let _ = code;
+        None
+    }
+
+    /// What an HTTP status in place of the upgrade asks for with this service, where the answer does not say by
+    /// `Retry-After`. `None`: the common table decides.
+    fn http_verdict(&self, status: u16) -> Option<Verdict> {
+        let _ = status;
         None
     }
 
@@ -99,14 +113,20 @@ pub trait Dialect {
         None
     }
 
-    /// Fills in a draft that this dialect has made; the text goes into `buffer`. `None` if a value
+    /// What stands between the records of a binary message, where a service joins several. One step answers the
+    /// first ping among them.
+    fn binary_separator(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// Fills in a draft that this dialect has made; the message goes into `buffer`. `None` if a value
     /// that it needs is not known, and for a draft of another dialect's.
     #[cfg(feature = "dialects")]
     fn render<'d>(
         &'d self,
         draft: &Draft<'_>,
         values: &Values<'_>,
-        buffer: &'d mut alloc::string::String,
+        buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {
         let _ = (draft, values, buffer);
         None
@@ -137,6 +157,9 @@ pub struct AskBy {
     pub is_answered: bool,
     /// When a connection's first question comes, if questions come at an interval.
     pub first: First,
+    /// By how much of the interval, in percent (0–100, default 0), each question comes earlier at most, drawn evenly
+    /// anew each time, so that a fleet does not ping in step.
+    pub jitter_percent: u8,
 }
 
 /// When a connection's first periodic ping comes.
@@ -172,7 +195,7 @@ pub struct Draft<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Origin<'a> {
     /// What is answered; empty for a question.
-    message: &'a str,
+    message: &'a [u8],
     template: u16,
     /// From and to, in `message`.
     captures: [(u16, u16); 4],
@@ -193,6 +216,12 @@ impl<'a> Draft<'a> {
     /// A draft that answers this message.
     #[must_use]
     pub const fn answering(template: u16, message: &'a str) -> Self {
+        Self::answering_bytes(template, message.as_bytes())
+    }
+
+    /// A draft that answers this binary message.
+    #[must_use]
+    pub const fn answering_bytes(template: u16, message: &'a [u8]) -> Self {
         Self {
             id: 0,
             origin: Origin {
@@ -209,14 +238,23 @@ impl<'a> Draft<'a> {
         self.origin.template
     }
 
-    /// The message that it answers; empty if none.
+    /// The text message that it answers; empty if none, or if a binary one that is no text.
     #[must_use]
     pub const fn message(&self) -> &'a str {
+        match core::str::from_utf8(self.origin.message) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    }
+
+    /// The message that it answers, text or binary; empty if none.
+    #[must_use]
+    pub const fn message_bytes(&self) -> &'a [u8] {
         self.origin.message
     }
 
     /// The slice that was captured as this number.
-    fn capture(&self, number: usize) -> &'a str {
+    fn capture(&self, number: usize) -> &'a [u8] {
         let range = self.origin.captures.get(number).copied();
         let (from, to) = range.unwrap_or_default();
         let slice = self.origin.message.get(from.into()..to.into());
@@ -231,7 +269,7 @@ impl core::fmt::Debug for Draft<'_> {
         #[cfg(feature = "dialects")]
         debug
             .field("template", &self.origin.template)
-            .field("message", &self.origin.message);
+            .field("message", &self.message());
         debug.finish_non_exhaustive()
     }
 }
@@ -277,6 +315,8 @@ pub struct Carried<'a> {
     pub hello: Hello,
     /// The application gets the message, too.
     pub data: bool,
+    /// The service announces that this connection is about to end: it is time to make another one.
+    pub ending: bool,
 }
 
 /// The times that a service announces when a connection opens. They hold for that connection, within
@@ -341,6 +381,10 @@ macro_rules! forward {
             (**self).close_verdict(code)
         }
 
+        fn http_verdict(&self, status: u16) -> Option<Verdict> {
+            (**self).http_verdict(status)
+        }
+
         fn ask(&self) -> AskBy {
             (**self).ask()
         }
@@ -353,12 +397,16 @@ macro_rules! forward {
             (**self).separator()
         }
 
+        fn binary_separator(&self) -> Option<&[u8]> {
+            (**self).binary_separator()
+        }
+
         #[cfg(feature = "dialects")]
         fn render<'d>(
             &'d self,
             draft: &Draft<'_>,
             values: &Values<'_>,
-            buffer: &'d mut alloc::string::String,
+            buffer: &'d mut Buffer,
         ) -> Option<Outgoing<'d>> {
             (**self).render(draft, values, buffer)
         }

@@ -41,6 +41,7 @@ impl Filter {
         paths: &Paths,
         max_len: usize,
         separator: Option<&str>,
+        is_batch: bool,
     ) -> Self {
         let mut first = [0; 256];
         let (mut longest, mut empty) = (0, false);
@@ -80,7 +81,11 @@ impl Filter {
         let has_records = separator.is_some();
         Self {
             // However long, each record is looked at by itself.
-            longest: if has_records { usize::MAX } else { longest },
+            longest: if has_records || is_batch {
+                usize::MAX
+            } else {
+                longest
+            },
             has_records,
             first,
             plain: plain.into(),

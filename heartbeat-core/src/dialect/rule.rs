@@ -5,6 +5,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use super::Hello;
+use super::bytes::Pattern;
 use super::kind::Kind;
 use super::raw::{characters, is_string, unquoted};
 use super::scan::{MAX_PATHS, Paths, Slots};
@@ -15,14 +16,16 @@ pub(super) struct Rule {
     pub(super) matcher: Matcher,
     pub(super) outcome: Outcome,
     pub(super) hello: Option<HelloRule>,
+    /// It announces that the connection is about to end.
+    pub(super) is_ending: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Matcher {
     /// Exactly this text message.
     Text(Box<str>),
-    /// Exactly this binary message.
-    Bytes(Box<[u8]>),
+    /// A binary message that looks so.
+    Bytes(Pattern),
     /// A text message that begins so.
     Prefix { prefix: Box<str>, rest: Rest },
     /// A text message that is this prefix, which may be empty, and JSON of which all of this is true.
@@ -37,7 +40,7 @@ impl Matcher {
     pub(super) fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Matcher::Text(one), Matcher::Text(other)) => one == other,
-            (Matcher::Bytes(one), Matcher::Bytes(other)) => one == other,
+            (Matcher::Bytes(one), Matcher::Bytes(other)) => one.covers(other),
             (
                 Matcher::Prefix {
                     prefix,

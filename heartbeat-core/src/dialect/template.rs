@@ -4,10 +4,11 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write as _;
+use core::fmt::{self, Write as _};
 
 use super::Draft;
 use super::at::{At, Result};
+use super::bytes::BytesTemplate;
 use super::description::Track;
 
 /// The most values of a message that one reply may repeat.
@@ -29,6 +30,26 @@ pub struct Values<'v> {
     pub variables: &'v Variables,
 }
 
+/// Room in which a dialect writes a message that it sends. It is reused: what stands in it is of an earlier message.
+///
+/// ```
+/// use heartbeat_core::{Buffer, Description, Dialect, Outgoing, Values, Variables};
+///
+/// let dialect = Description::from_json(r#"{"ping": {"text": "ping ${now_iso}"}}"#)?;
+/// let values = Values { unix_ms: 1_700_000_000_123, variables: &Variables::new() };
+/// let mut buffer = Buffer::default();
+/// let ping = dialect.render(&dialect.ask().message.unwrap(), &values, &mut buffer);
+/// assert_eq!(ping, Some(Outgoing::Text("ping 2023-11-14T22:13:20.123Z")));
+/// # Ok::<(), heartbeat_core::DescriptionError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Buffer {
+    /// For a text message.
+    pub text: String,
+    /// For a binary message.
+    pub bytes: Vec<u8>,
+}
+
 /// A message to send, as a template came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outgoing<'d> {
@@ -44,7 +65,7 @@ pub(super) enum Template {
         parts: Box<[Part]>,
         captures: Box<[Source]>,
     },
-    Binary(Box<[u8]>),
+    Binary(BytesTemplate),
 }
 
 #[derive(Clone, Debug)]
@@ -53,16 +74,22 @@ pub(super) enum Part {
     /// By its number among the captures.
     Capture(usize),
     Id,
-    Millis,
     Seconds,
+    Millis,
+    Micros,
+    Nanos,
+    Iso,
+    Uuid,
     Variable(Box<str>),
 }
 
 /// Names that stand for something in every template.
-const BUILT_IN: [&str; 5] = ["id", "now_ms", "now_s", "message", "rest"];
+const BUILT_IN: [&str; 9] = [
+    "id", "now_s", "now_ms", "now_us", "now_ns", "now_iso", "uuid", "message", "rest",
+];
 
-const NOT_KNOWN: &str = "is nothing that could be filled in: it is none of id, now_ms, now_s, and neither listed in \"variables\" \
-    nor tracked";
+pub(super) const NOT_KNOWN: &str = "is nothing that could be filled in: it is none of id, now_s, now_ms, now_us, now_ns, now_iso \
+    and uuid, and neither listed in \"variables\" or \"computed\" nor tracked";
 
 /// Gives a path its number.
 pub(super) type FindPath<'f> = &'f mut dyn FnMut(&At, &str) -> Result<usize>;
@@ -76,6 +103,8 @@ pub(super) enum Source {
     Rest,
     /// The whole message.
     Message,
+    /// Bytes of a binary message, from and to.
+    Range(u16, Option<u16>),
 }
 
 impl Template {
@@ -119,6 +148,10 @@ impl Template {
                 ("id", _) => Part::Id,
                 ("now_ms", _) => Part::Millis,
                 ("now_s", _) => Part::Seconds,
+                ("now_us", _) => Part::Micros,
+                ("now_ns", _) => Part::Nanos,
+                ("now_iso", _) => Part::Iso,
+                ("uuid", _) => Part::Uuid,
                 ("message", Some(_)) => Part::Capture(capture(Source::Message)),
                 ("rest", Some(_)) if has_prefix => Part::Capture(capture(Source::Rest)),
                 ("rest", Some(_)) => {
@@ -160,20 +193,21 @@ impl Template {
     pub(super) fn captures(&self) -> &[Source] {
         match self {
             Self::Text { captures, .. } => captures,
-            Self::Binary(_) => &[],
+            Self::Binary(template) => &template.captures,
         }
     }
 
     /// The variables that it asks for.
     pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
-        let parts: &[Part] = match self {
-            Self::Text { parts, .. } => parts,
-            Self::Binary(_) => &[],
+        let (parts, binary): (&[Part], _) = match self {
+            Self::Text { parts, .. } => (parts, None),
+            Self::Binary(template) => (&[], Some(template)),
         };
-        parts.iter().filter_map(|part| match part {
+        let in_text = parts.iter().filter_map(|part| match part {
             Part::Variable(name) => Some(&**name),
             _ => None,
-        })
+        });
+        in_text.chain(binary.into_iter().flat_map(BytesTemplate::variables))
     }
 
     /// Fills it in. `None` if a variable is not known (yet).
@@ -181,22 +215,33 @@ impl Template {
         &'d self,
         draft: &Draft<'_>,
         values: &Values<'_>,
-        buffer: &'d mut String,
+        buffer: &'d mut Buffer,
         tracks: &[Track],
     ) -> Option<Outgoing<'d>> {
         let parts = match self {
             Self::Text { parts, .. } => parts,
-            Self::Binary(bytes) => return Some(Outgoing::Binary(bytes)),
+            Self::Binary(template) => {
+                let bytes = template.render(draft, values, &mut buffer.bytes, tracks);
+                return bytes.map(Outgoing::Binary);
+            }
         };
+        let buffer = &mut buffer.text;
         buffer.clear();
+        let now = values.unix_ms;
         for part in parts {
             // Writing to a string cannot fail.
             let _ = match part {
                 Part::Literal(text) => buffer.write_str(text),
-                Part::Capture(number) => buffer.write_str(draft.capture(*number)),
+                Part::Capture(number) => {
+                    buffer.write_str(core::str::from_utf8(draft.capture(*number)).ok()?)
+                }
                 Part::Id => write!(buffer, "{}", draft.id),
-                Part::Millis => write!(buffer, "{}", values.unix_ms),
-                Part::Seconds => write!(buffer, "{}", values.unix_ms / 1000),
+                Part::Seconds => write!(buffer, "{}", now / 1000),
+                Part::Millis => write!(buffer, "{now}"),
+                Part::Micros => write!(buffer, "{}", u128::from(now) * 1_000),
+                Part::Nanos => write!(buffer, "{}", u128::from(now) * 1_000_000),
+                Part::Iso => write_iso(buffer, now),
+                Part::Uuid => write_uuid(buffer, now, draft.id),
                 Part::Variable(name) => buffer.write_str(variable(name, values, tracks)?),
             };
         }
@@ -204,7 +249,45 @@ impl Template {
     }
 }
 
-fn variable<'v>(name: &str, values: &Values<'v>, tracks: &'v [Track]) -> Option<&'v str> {
+/// A moment as RFC 3339 has it, in UTC, with milliseconds.
+fn write_iso(out: &mut String, unix_ms: u64) -> fmt::Result {
+    let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
+    // Days since March 1st of the year 0, in eras of 400 years: leap days come last in such a year.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let of_month = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = match month {
+        0..10 => (year + era * 400, month + 3),
+        _ => (year + era * 400 + 1, month - 9),
+    };
+    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
+    write!(
+        out,
+        "{year:04}-{month:02}-{of_month:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+        ms % 1_000
+    )
+}
+
+/// A UUID of version 8 (RFC 9562 §5.8): the time and the running number, so that no two of a client's are the same.
+fn write_uuid(out: &mut String, unix_ms: u64, id: u64) -> fmt::Result {
+    write!(
+        out,
+        "{:08x}-{:04x}-8000-{:04x}-{:012x}",
+        unix_ms >> 16 & 0xffff_ffff,
+        unix_ms & 0xffff,
+        0x8000 | (id >> 48 & 0x3fff),
+        id & 0xffff_ffff_ffff
+    )
+}
+
+pub(super) fn variable<'v>(
+    name: &str,
+    values: &Values<'v>,
+    tracks: &'v [Track],
+) -> Option<&'v str> {
     let initial = || {
         let track = tracks.iter().find(|track| *track.name == *name)?;
         track.initial.as_deref()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::action::{Action, Ask, GiveUp, Reply, Step};
 use crate::cause::{Cause, Failure};
-use crate::dialect::{Dialect, Draft, JsonType, Outgoing, Values, Variables};
+use crate::dialect::{Buffer, Dialect, Draft, JsonType, Outgoing, Values, Variables};
 use crate::duration_text::DurationText;
 use crate::event::{Event, Message};
 use crate::machine::Phase;
@@ -153,7 +153,7 @@ fn written(
     at: Instant,
     draft: &Draft<'_>,
 ) -> (&'static str, Value) {
-    let mut buffer = String::new();
+    let mut buffer = Buffer::default();
     let values = Values {
         unix_ms: at.as_nanos() / 1_000_000,
         variables,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use heartbeat_core::{
-    CatalogueEntry, Class, Description, Dialect, Draft, Outgoing, Reply, Values, Variables,
+    Buffer, CatalogueEntry, Class, Description, Dialect, Draft, Outgoing, Reply, Values, Variables,
     catalogue,
 };
 use serde::Deserialize;
@@ -72,7 +72,7 @@ fn rendered(dialect: &Description, mut draft: Draft<'_>) -> String {
         unix_ms: UNIX_MS,
         variables: &variables,
     };
-    match dialect.render(&draft, &values, &mut String::new()) {
+    match dialect.render(&draft, &values, &mut Buffer::default()) {
         Some(Outgoing::Text(text)) => text.into(),
         Some(Outgoing::Binary(bytes)) => bytes
             .iter()

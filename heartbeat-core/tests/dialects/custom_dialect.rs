@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use heartbeat_core::{
-    Action, Ask, AskBy, Class, Config, ConnId, Dialect, Draft, Event, Heartbeat, Instant, Message,
-    Outgoing, Ping, Reply, Values, Variables,
+    Action, Ask, AskBy, Buffer, Class, Config, ConnId, Dialect, Draft, Event, Heartbeat, Instant,
+    Message, Outgoing, Ping, Reply, Values, Variables,
 };
 
 const CONN: ConnId = ConnId::new(1);
@@ -49,11 +49,11 @@ impl Dialect for Simperium {
         &'d self,
         _: &Draft<'_>,
         values: &Values<'_>,
-        buffer: &'d mut String,
+        buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {
         let next = values.variables.get("next").map_or("0", String::as_str);
-        *buffer = format!("h:{next}");
-        Some(Outgoing::Text(buffer))
+        buffer.text = format!("h:{next}");
+        Some(Outgoing::Text(&buffer.text))
     }
 }
 
@@ -83,13 +83,13 @@ impl Dialect for Xmpp {
         &'d self,
         draft: &Draft<'_>,
         _: &Values<'_>,
-        buffer: &'d mut String,
+        buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {
         assert_eq!(draft.number(), 7);
         let of = |name| attribute(draft.message(), name);
         let (from, to, id) = (of("from")?, of("to")?, of("id")?);
-        *buffer = format!("<iq from='{to}' to='{from}' id='{id}' type='result'/>");
-        Some(Outgoing::Text(buffer))
+        buffer.text = format!("<iq from='{to}' to='{from}' id='{id}' type='result'/>");
+        Some(Outgoing::Text(&buffer.text))
     }
 }
 
@@ -106,7 +106,7 @@ fn written(dialect: &dyn Dialect, draft: Draft<'_>, variables: &Variables) -> St
         unix_ms: 0,
         variables,
     };
-    match dialect.render(&draft, &values, &mut String::new()) {
+    match dialect.render(&draft, &values, &mut Buffer::default()) {
         Some(Outgoing::Text(text)) => text.to_owned(),
         other => panic!("{other:?}"),
     }

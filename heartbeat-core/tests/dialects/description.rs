@@ -1,6 +1,8 @@
 //! Loading a dialect's description: what is valid, what is refused, and in which words.
 
-use heartbeat_core::{Class, Description, Dialect, JsonType, Outgoing, Reply, Values, Variables};
+use heartbeat_core::{
+    Buffer, Class, Description, Dialect, JsonType, Outgoing, Reply, Values, Variables,
+};
 use proptest::prelude::*;
 
 fn load(text: &str) -> Description {
@@ -27,7 +29,10 @@ fn written(dialect: &dyn Dialect, reply: Reply<'_>) -> String {
                 unix_ms: 1_700_000_000_123,
                 variables: &variables,
             };
-            let mut buffer = "left over".into();
+            let mut buffer = Buffer {
+                text: "left over".into(),
+                bytes: vec![7],
+            };
             match dialect.render(&draft, &values, &mut buffer) {
                 Some(Outgoing::Text(text)) => text.into(),
                 Some(Outgoing::Binary(bytes)) => format!("{bytes:?}"),
@@ -102,6 +107,131 @@ const REFUSALS: &[(&str, &str)] = &[
     (
         r#"{"ping": {"text": "p", "after_silence": "1m"}, "idle_timeout": "45s"}"#,
         "`ping.after_silence` is 60s: it must be shorter than `idle_timeout`, which is 45s",
+    ),
+    (
+        r#"{"close_codes": {"999": "never"}}"#,
+        "`close_codes.999` is 999: expected a code from 1000 to 4999",
+    ),
+    (
+        r#"{"close_codes": {"5000": "never"}}"#,
+        "`close_codes.5000` is 5000: expected a code from 1000 to 4999",
+    ),
+    (
+        r#"{"close_codes": {"04004": "never"}}"#,
+        "`close_codes.04004` is 04004: expected a code",
+    ),
+    (
+        r#"{"close_codes": {"4000-4010": "never", "4010": "backoff"}}"#,
+        "`close_codes.4010` is 4010, which 4000-4010 has too: expected numbers that no other entry has",
+    ),
+    (
+        r#"{"close_codes": {"1008 no pong": "never", "1000-1010 no pong": "backoff"}}"#,
+        "`close_codes.1008 no pong` is 1008 no pong, which 1000-1010 has too",
+    ),
+    (
+        r#"{"close_codes": {"4000": {"after": "soon"}}}"#,
+        "`close_codes.4000` is {\"after\":\"soon\"}: expected \"backoff\"",
+    ),
+    (
+        r#"{"close_codes": {"4000": {"spread": ["1s"]}}}"#,
+        "`close_codes.4000` is {\"spread\":[\"1s\"]}: expected \"backoff\"",
+    ),
+    (
+        r#"{"http_statuses": {"600": "never"}}"#,
+        "`http_statuses.600` is 600: expected a status from 100 to 599",
+    ),
+    (
+        r#"{"http_statuses": {"403 banned": "never"}}"#,
+        "`http_statuses` is banned: expected a status from 100 to 599",
+    ),
+    (
+        r#"{"limits": {"messages": 5}}"#,
+        "`limits.messages` is 5: expected a number and a time, such as \"5/1s\"",
+    ),
+    (
+        r#"{"limits": {"dials": "0/1s"}}"#,
+        "`limits.dials` is \"0/1s\": expected a number and a time",
+    ),
+    (
+        r#"{"limits": {"dials": "5/second"}}"#,
+        "`limits.dials` is \"second\": expected a duration",
+    ),
+    (
+        r#"{"limits": {"connections": 0}}"#,
+        "`limits.connections` is 0: expected a whole number from 1 on",
+    ),
+    (
+        r#"{"limits": {"pings": "1/1s"}}"#,
+        "unknown key `limits.pings`; known are messages, dials, connections",
+    ),
+    (
+        r#"{"lifetime": 24}"#,
+        "`lifetime` is 24: expected a duration",
+    ),
+    (r#"{"batch": false}"#, "`batch` is false: expected true"),
+    (
+        r#"{"batch": true, "separator": "\n"}"#,
+        "`batch` is true: expected true, in a description without a separator",
+    ),
+    (
+        r#"{"separator": {"bytes": "0a??"}}"#,
+        "`separator.bytes` is \"0a??\": expected one byte in hex, or more",
+    ),
+    (
+        r#"{"separator": {"bytes": ""}}"#,
+        "`separator.bytes` is \"\": expected one byte in hex, or more",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "ending": false}]}"#,
+        "`rules[0].ending` is false: expected true",
+    ),
+    (
+        r#"{"rules": [{"bytes": "08*", "beat": true}, {"bytes": "0801??", "pong": true}]}"#,
+        "`rules[1]` can never match: rules[0] comes first",
+    ),
+    (
+        r#"{"rules": [{"bytes": "*08", "beat": true}]}"#,
+        "`rules[0].bytes` is \"*08\": expected bytes in hex",
+    ),
+    (
+        r#"{"rules": [{"bytes": "0801", "reply": {"bytes": "${1..3}"}}]}"#,
+        "`rules[0].reply.bytes`: the placeholder ${1..3} is not inside of every message",
+    ),
+    (
+        r#"{"rules": [{"bytes": "0801", "reply": {"bytes": "${2..}"}}]}"#,
+        "`rules[0].reply.bytes`: the placeholder ${2..} is not inside of every message",
+    ),
+    (
+        r#"{"rules": [{"bytes": "0801", "reply": {"bytes": "${1..1}"}}]}"#,
+        "`rules[0].reply.bytes`: the placeholder ${1..1} is not inside of every message",
+    ),
+    (
+        r#"{"rules": [{"text": "a", "reply": {"bytes": "${0..1}"}}]}"#,
+        "`rules[0].reply.bytes`: the placeholder ${0..1} needs a binary message",
+    ),
+    (
+        r#"{"ping": {"bytes": "${now_ms}"}}"#,
+        "`ping.bytes`: the placeholder ${now_ms} has no format",
+    ),
+    (
+        r#"{"ping": {"bytes": "${nwo_ms:u64le}"}}"#,
+        "`ping.bytes`: the placeholder ${nwo_ms:u64le} is nothing that could be filled in",
+    ),
+    (
+        r#"{"ping": {"bytes": "0${id:u32be}"}}"#,
+        "`ping.bytes` is \"0${id:u32be}\": expected bytes in hex",
+    ),
+    (
+        r#"{"ping": {"text": "p", "jitter_percent": 10}}"#,
+        "`ping.jitter_percent` is 10: expected a whole number from 0 to 100, in a ping with \"every\"",
+    ),
+    (
+        r#"{"ping": {"text": "p", "every": "9s", "jitter_percent": 101}}"#,
+        "`ping.jitter_percent` is 101: expected",
+    ),
+    (
+        r#"{"computed": ["sign"], "variables": ["sign"]}"#,
+        "`computed[0]` is \"sign\": expected a name",
     ),
     (
         r#"{"rule": []}"#,
@@ -296,7 +426,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ),
     (
         r#"{"close_codes": {"4005-4004": "never"}}"#,
-        "`close_codes.4005-4004` is 4005-4004: expected a code from 4000 to 4999, or a range of them",
+        "`close_codes.4005-4004` is 4005-4004: expected a code from 1000 to 4999 or a range of them, and maybe",
     ),
 ];
 
@@ -487,7 +617,7 @@ proptest! {
 
 #[test]
 fn what_is_built_in_rust_is_what_the_same_json_says() {
-    use heartbeat_core::{First, Rule, Verdict};
+    use heartbeat_core::{First, Limits, Rate, Rule, Verdict};
     let secs = std::time::Duration::from_secs;
     let built = Description::builder()
         .rule(Rule::prefix("0").and("/a", Rule::is("number")).hello(
@@ -552,6 +682,43 @@ fn what_is_built_in_rust_is_what_the_same_json_says() {
             Description::builder().every(secs(1)).first(First::After),
             r#"{"ping": {"frame": true, "every": "1s", "first": "after"}}"#,
         ),
+        (
+            Description::builder()
+                .close_code(4000, Verdict::Spread(secs(1), secs(2)))
+                .close_code(1008, Verdict::After(secs(9)))
+                .close_reason(1008, "no pong", Verdict::Backoff)
+                .http_status(418, Verdict::After(secs(120)))
+                .lifetime(secs(86_400))
+                .limits({
+                    let mut limits = Limits::default();
+                    limits.messages = Some(Rate {
+                        most: 5,
+                        per: secs(1),
+                    });
+                    limits.connections = Some(10);
+                    limits
+                }),
+            r#"{"close_codes": {"4000": {"spread": ["1s", "2s"]}, "1008": {"after": "9s"}, "1008 no pong": "backoff"},
+                "http_statuses": {"418": {"after": "120s"}}, "lifetime": "86400s",
+                "limits": {"messages": "5/1s", "connections": 10}}"#,
+        ),
+        (
+            Description::builder()
+                .rule(Rule::bytes_like("0801??*").reply_bytes_of("0802${3..}"))
+                .rule(Rule::json("/code", 20051).ending())
+                .ping_bytes_of("08${now_ms:varint}${sign:text}")
+                .every(secs(20))
+                .jitter_percent(10)
+                .binary_separator(&[10])
+                .computed("sign"),
+            r#"{"rules": [{"bytes": "0801??*", "reply": {"bytes": "0802${3..}"}}, {"json": {"/code": 20051}, "ending": true}],
+                "ping": {"bytes": "08${now_ms:varint}${sign:text}", "every": "20s", "jitter_percent": 10},
+                "separator": {"bytes": "0a"}, "computed": ["sign"]}"#,
+        ),
+        (
+            Description::builder().batch().variable("v").on_open("${v}"),
+            r#"{"batch": true, "variables": ["v"], "on_open": ["${v}"]}"#,
+        ),
         (Description::builder(), "{}"),
     ] {
         assert_eq!(
@@ -559,13 +726,14 @@ fn what_is_built_in_rust_is_what_the_same_json_says() {
             Description::from_json(json).unwrap()
         );
     }
-    let spread = Verdict::Spread(secs(1), secs(2));
-    let refused = Description::builder().close_code(4000, spread).build();
+    let refused = Description::builder()
+        .close_code(999, Verdict::Never)
+        .build();
     assert!(
         refused
             .unwrap_err()
             .to_string()
-            .starts_with("`close_codes.4000` is")
+            .starts_with("`close_codes.999` is")
     );
 }
 
@@ -648,7 +816,7 @@ fn a_description_says_what_it_sends_on_open_what_it_joins_and_what_it_keeps() {
         unix_ms: 0,
         variables: &Variables::new(),
     };
-    let mut buffer = String::new();
+    let mut buffer = Buffer::default();
     assert_eq!(
         coinbase.render(&draft, &values, &mut buffer),
         Some(Outgoing::Text(

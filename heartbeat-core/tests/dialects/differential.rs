@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use heartbeat_core::{Class, Description, Dialect, Reply, Values, Variables, catalogue};
+use heartbeat_core::{Buffer, Class, Description, Dialect, Reply, Values, Variables, catalogue};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -149,9 +149,9 @@ fn a_number_of_any_size_and_half_a_surrogate_pair_are_json() {
             unix_ms: 0,
             variables: &Variables::new(),
         };
-        let mut buffer = String::new();
+        let mut buffer = Buffer::default();
         dialect.render(&draft, &values, &mut buffer);
-        assert_eq!(buffer, format!("{{\"pong\":{number}}}"));
+        assert_eq!(buffer.text, format!("{{\"pong\":{number}}}"));
     }
 }
 
@@ -261,13 +261,27 @@ fn described() -> impl Strategy<Value = Value> {
     ]);
     let separator = prop::sample::select(vec![None, None, Some("\\\\"), Some("\n"), Some("|")]);
     let rules = (prop::collection::vec(rule, 1..7), prop::option::of(other));
-    (rules, separator).prop_map(|((mut rules, other), separator)| {
-        rules.extend(other);
-        match separator {
-            None => serde_json::json!({ "rules": rules }),
-            Some(separator) => serde_json::json!({"rules": rules, "separator": separator}),
-        }
-    })
+    (rules, separator)
+        .prop_map(|((mut rules, other), separator)| {
+            rules.extend(other);
+            match separator {
+                None => serde_json::json!({ "rules": rules }),
+                Some(separator) => serde_json::json!({"rules": rules, "separator": separator}),
+            }
+        })
+        .prop_flat_map(|described| {
+            let has_separator = described.get("separator").is_some();
+            (
+                Just(described),
+                any::<bool>().prop_map(move |batch| batch && !has_separator),
+            )
+        })
+        .prop_map(|(mut described, batch)| {
+            if batch {
+                described["batch"] = true.into();
+            }
+            described
+        })
 }
 
 /// A text that a rule matches, or nearly.

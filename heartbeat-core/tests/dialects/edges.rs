@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use heartbeat_core::{
-    Class, Config, Description, Dialect, Lint, Outgoing, Ping, Reply, Values, Variables, Verdict,
-    lint_limit,
+    Buffer, Class, Config, Description, Dialect, Lint, Outgoing, Ping, Reply, Values, Variables,
+    Verdict, lint_limit,
 };
 
 fn load(json: &str) -> Description {
@@ -27,7 +27,7 @@ fn told(dialect: &Description, text: &str) -> String {
                 unix_ms: 0,
                 variables: &Variables::new(),
             };
-            match dialect.render(&draft, &values, &mut String::new()) {
+            match dialect.render(&draft, &values, &mut Buffer::default()) {
                 Some(Outgoing::Text(text)) => text.into(),
                 other => panic!("{other:?}"),
             }
@@ -253,7 +253,7 @@ fn a_tracked_value_begins_as_its_own_initial_and_is_not_the_applications_to_set(
         unix_ms: 0,
         variables: &Variables::new(),
     };
-    let mut buffer = String::new();
+    let mut buffer = Buffer::default();
     let sent = dialect.render(&draft, &values, &mut buffer);
     assert_eq!(sent, Some(Outgoing::Text("null 1")));
     assert_eq!(dialect.variables().collect::<Vec<_>>(), ["token"]);

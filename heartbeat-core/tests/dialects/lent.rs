@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use heartbeat_core::{
-    AnyDialect, CatalogueEntry, Dialect, FramesOnly, JsonType, Values, Variables, catalogue,
+    AnyDialect, Buffer, CatalogueEntry, Dialect, FramesOnly, JsonType, Values, Variables, catalogue,
 };
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ fn answers<D: Dialect + ?Sized>(dialect: &D) -> Vec<String> {
     let questions = dialect.ask().message;
     let greetings = (0..4).filter_map(|number| dialect.greeting(number));
     for draft in questions.into_iter().chain(greetings) {
-        let mut buffer = String::new();
+        let mut buffer = Buffer::default();
         told.push(format!(
             "{:?}",
             dialect.render(&draft, &values, &mut buffer)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use heartbeat_core::{Class, Description, Dialect, Outgoing, Reply, Values, Variables};
+use heartbeat_core::{Buffer, Class, Description, Dialect, Outgoing, Reply, Values, Variables};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -16,14 +16,25 @@ pub(crate) type Told = (&'static str, Option<String>);
 
 /// What the description with this source makes of a text message.
 pub(crate) fn plain(source: &Value, text: &str) -> Told {
-    let Some(separator) = source["separator"].as_str() else {
+    let told: Vec<Told> = if let Some(separator) = source["separator"].as_str() {
+        let records = text.strip_suffix(separator).unwrap_or(text);
+        let records = records.split(separator);
+        records.map(|record| plain_record(source, record)).collect()
+    } else if source["batch"] == true
+        && matching(source, text).is_none()
+        && let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(text)
+    {
+        let one = |element: &&RawValue| match element.get().starts_with(['{', '[']) {
+            true => plain_record(source, element.get()),
+            false => ("data", None),
+        };
+        elements.iter().map(one).collect()
+    } else {
         return plain_record(source, text);
     };
-    let records = text
-        .strip_suffix(separator)
-        .unwrap_or(text)
-        .split(separator);
-    let told: Vec<Told> = records.map(|record| plain_record(source, record)).collect();
+    if told.is_empty() {
+        return ("data", None);
+    }
     if let [only] = &told[..] {
         return only.clone();
     }
@@ -40,13 +51,17 @@ pub(crate) fn plain(source: &Value, text: &str) -> Told {
 }
 
 fn plain_record(source: &Value, text: &str) -> Told {
+    matching(source, text).unwrap_or(("data", None))
+}
+
+/// What the first rule that matches makes of it.
+fn matching(source: &Value, text: &str) -> Option<Told> {
     let max_len = source["max_len"].as_u64().unwrap_or(4096);
     if text.len() as u64 > max_len {
-        return ("data", None);
+        return None;
     }
     let mut rules = source["rules"].as_array().into_iter().flatten();
-    let told = rules.find_map(|rule| plain_rule(rule, text));
-    told.unwrap_or(("data", None))
+    rules.find_map(|rule| plain_rule(rule, text))
 }
 
 fn plain_rule(rule: &Value, text: &str) -> Option<Told> {
@@ -122,6 +137,10 @@ fn plain_reply(template: &str, text: &str, rest: &str) -> Option<String> {
             "id" => "0".to_owned(),
             "now_ms" => UNIX_MS.to_string(),
             "now_s" => (UNIX_MS / 1000).to_string(),
+            "now_us" => format!("{UNIX_MS}000"),
+            "now_ns" => format!("{UNIX_MS}000000"),
+            "now_iso" => "2023-11-14T22:13:20.123Z".to_owned(),
+            "uuid" => "018bcfe5-687b-8000-8000-000000000000".to_owned(),
             "rest" => rest.to_owned(),
             "message" => text.to_owned(),
             path if path.starts_with('/') => raw_at(rest, path)?.to_owned(),
@@ -164,13 +183,14 @@ pub(crate) fn real(dialect: &Description, source: &Value, text: &str) -> Told {
         let names = tracked.map(|(name, _)| name.as_str());
         let variables: Variables = names
             .chain(dialect.variables())
+            .chain(dialect.computed())
             .map(|name| (name.into(), VARIABLE.into()))
             .collect();
         let values = Values {
             unix_ms: UNIX_MS,
             variables: &variables,
         };
-        match dialect.render(&draft, &values, &mut String::new()) {
+        match dialect.render(&draft, &values, &mut Buffer::default()) {
             Some(Outgoing::Text(text)) => Some(text.to_owned()),
             Some(Outgoing::Binary(bytes)) => Some(format!("{:?}", hex(bytes))),
             None => panic!("every variable is known: {draft:?}"),
@@ -205,7 +225,7 @@ pub(crate) fn agree(name: &str, dialect: &Description, source: &Value, text: &st
     }
     let (real, mut plain) = (real(dialect, source, text), plain(source, text));
     if let Class::Carrier(carried) = dialect.classify_text(text)
-        && !carried.hello.is_none()
+        && (!carried.hello.is_none() || carried.ending)
     {
         plain.0 = match plain.0 {
             "pong" => "beat",
@@ -226,6 +246,16 @@ fn is_beyond_value(source: &Value, text: &str) -> bool {
         .map(|rule| rule["prefix"].as_str().unwrap_or_default())
         .collect();
     rules.dedup();
+    if source["batch"] == true {
+        let error = serde_json::from_str::<Value>(text).err();
+        let text = error.map(|error| error.to_string()).unwrap_or_default();
+        if text.contains("number out of range")
+            || text.contains("surrogate")
+            || text.contains("hex escape")
+        {
+            return true;
+        }
+    }
     let records: Vec<&str> = match source["separator"].as_str() {
         Some(separator) => text.split(separator).collect(),
         None => [text].into(),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use heartbeat_core::{
-    AbortReason, Action, Ask, Config, ConnId, Description, Dialect, Event, Heartbeat, Hello,
-    Instant, Message, Outgoing, Reply, Values, Variables,
+    AbortReason, Action, Ask, Buffer, Config, ConnId, Description, Dialect, Event, Heartbeat,
+    Hello, Instant, Message, Outgoing, Reply, Values, Variables,
 };
 
 const CONN: ConnId = ConnId::new(1);
@@ -52,7 +52,7 @@ impl Client {
             |draft| match self
                 .machine
                 .dialect()
-                .render(&draft, &values, &mut String::new())
+                .render(&draft, &values, &mut Buffer::default())
             {
                 Some(Outgoing::Text(text)) => text.to_owned(),
                 other => format!("{other:?}"),

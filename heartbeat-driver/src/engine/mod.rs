@@ -13,7 +13,9 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use heartbeat_core::{Clock, Config, ConnId, Event as Input, Heartbeat, Instant, Phase, Variables};
+use heartbeat_core::{
+    Buffer, Clock, Config, ConnId, Event as Input, Heartbeat, Instant, Phase, Variables,
+};
 use tracing::{Span, debug, warn};
 
 use self::dialing::Begun;
@@ -102,7 +104,7 @@ pub struct Engine<S: Read + Write> {
     tracks: bool,
     tracked: Variables,
     /// Where its own messages are written.
-    buffer: String,
+    buffer: Buffer,
 }
 
 /// Boxed, so that a client that rests takes little memory.
@@ -197,7 +199,7 @@ impl<S: Read + Write> Engine<S> {
             span: Span::none(),
             news: true,
             tracked: Variables::new(),
-            buffer: String::new(),
+            buffer: Buffer::default(),
         })
     }
 

@@ -51,7 +51,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use heartbeat_driver::core::{
-    Clock as _, Config, Dialect as _, Event as Input, Heartbeat, Phase, Variables,
+    Buffer, Clock as _, Config, Dialect as _, Event as Input, Heartbeat, Phase, Variables,
 };
 use heartbeat_driver::{Attempt, Reason, SharedDialect};
 
@@ -97,7 +97,7 @@ pub struct Messages<S, C: Codec> {
     taken: u32,
     tracks: bool,
     tracked: Variables,
-    buffer: String,
+    buffer: Buffer,
 }
 
 impl<C: Codec, S: Socket<C>> Messages<S, C> {
@@ -152,7 +152,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             tracks: dialect.tracks(),
             dialect,
             tracked: Variables::new(),
-            buffer: String::new(),
+            buffer: Buffer::default(),
         }
     }
 
