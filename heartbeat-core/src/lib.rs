@@ -120,7 +120,7 @@ pub use backoff::DIAL_FLOOR;
 pub use cause::{Cause, Failure, MAX_RETRY_AFTER, Overrides, Signal, Verdict};
 pub use config::{
     Config, ConfigBuilder, ConfigError, DEFAULT_SESSION_TIMEOUT, MAX_DURATION, MIN_BACKOFF_BASE,
-    MIN_DURATION, Ping,
+    MIN_DURATION, Ping, REFUSAL_BODY_TIMEOUT,
 };
 #[cfg(feature = "serde")]
 pub use config_text::ConfigTextError;

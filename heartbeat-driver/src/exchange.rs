@@ -1,5 +1,6 @@
 //! One HTTP request and the head of its answer, over a stream that does not wait.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -23,9 +24,12 @@ const MAX_HEADERS: usize = 128;
 /// The most interim answers before the one that counts; real servers send one or two.
 const MAX_INTERIM: u8 = 8;
 
+/// Empty lines that are passed over before an answer: what some servers write behind an interim one.
+const MAX_LEADING: usize = 4;
+
 const PREFIX: &[u8] = b"HTTP/1.";
 
-/// The status and headers with which a server answered the upgrade.
+/// The status and headers with which a server answered the upgrade, or a proxy refused to open a way to it.
 ///
 /// Without the headers that are the upgrade's own business. `Debug` shows no header's value, for cookies
 /// live there, and no body, which may repeat the request.
@@ -34,6 +38,7 @@ pub struct Response {
     status: u16,
     headers: HeaderMap,
     body: Vec<u8>,
+    is_from_proxy: bool,
 }
 
 /// Headers that say nothing but that the upgrade was done.
@@ -59,21 +64,38 @@ impl Response {
         self.headers.iter().map(header)
     }
 
-    /// The subprotocol that the server chose, one of those that were offered.
+    /// The subprotocol that the server chose, one of those that were offered. An empty header chooses
+    /// none.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.header("sec-websocket-protocol")
+        let mut chosen = self.list("sec-websocket-protocol");
+        chosen.next().and_then(|name| str::from_utf8(name).ok())
     }
 
-    /// What of the body of a refusal came along with the head, as it stood on the wire: at most 2 KiB, and
-    /// nothing after 101. Services often say here why they refuse. The rest is not waited for.
+    /// The body of a refusal: at most its first 2 KiB, and nothing after 101. Services often say here why
+    /// they refuse. It is waited for, for [`REFUSAL_BODY_TIMEOUT`](heartbeat_core::REFUSAL_BODY_TIMEOUT)
+    /// behind the head and not beyond `connect_timeout`; what has come until then is here. Chunks are put
+    /// together, and what is compressed stays so.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
+    /// True if this is a proxy's answer to CONNECT, and not the server's.
+    #[must_use]
+    pub fn is_from_proxy(&self) -> bool {
+        self.is_from_proxy
+    }
+
     pub(crate) fn with_body(self, body: Vec<u8>) -> Self {
         Self { body, ..self }
+    }
+
+    pub(crate) fn said_by_proxy(self) -> Self {
+        Self {
+            is_from_proxy: true,
+            ..self
+        }
     }
 
     /// The same with the header that only the handshake needs taken out.
@@ -91,6 +113,15 @@ impl Response {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','));
         tokens.any(|found| found.trim().eq_ignore_ascii_case(token))
+    }
+
+    /// What the headers of this name list. Empty elements are none (RFC 9110 §5.6.1.2).
+    pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let values = self.headers.get_all(name).iter();
+        values
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|element| !element.is_empty())
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -120,11 +151,20 @@ impl Response {
     fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut parsed = httparse::Response::new(&mut headers);
-        let broken = |_| Refusal::broken("its answer is not HTTP");
-        match parsed.parse(bytes) {
-            Ok(_) => {}
+        let mut config = httparse::ParserConfig::default();
+        config
+            // RFC 9112 §5.2: a user agent reads a folded line as one.
+            .allow_obsolete_multiline_headers_in_responses(true)
+            // §5.1: in a response, spaces before the colon are taken away.
+            .allow_spaces_after_header_name_in_responses(true)
+            // §4: whitespace between the parts of the first line, whatever it is.
+            .allow_multiple_spaces_in_response_status_delimiters(true);
+        match config.parse_response(&mut parsed, bytes) {
+            Ok(httparse::Status::Complete(_)) => {}
             Err(httparse::Error::TooManyHeaders) => return Err(too_large()),
-            Err(error) => return Err(broken(error)),
+            Ok(httparse::Status::Partial) | Err(_) => {
+                return Err(Refusal::broken("its answer is not HTTP"));
+            }
         }
         if (parsed.version, parsed.code) == (Some(0), Some(101)) {
             // RFC 6455 §4.2.2: HTTP/1.1 or higher.
@@ -134,7 +174,7 @@ impl Response {
         for header in parsed.headers {
             // httparse has seen to both; its rules are stricter.
             let name = HeaderName::from_bytes(header.name.as_bytes());
-            let value = HeaderValue::from_bytes(header.value);
+            let value = HeaderValue::from_bytes(&unfolded(header.value));
             if let (Ok(name), Ok(value)) = (name, value) {
                 headers.append(name, value);
             }
@@ -143,6 +183,7 @@ impl Response {
             status: parsed.code.unwrap_or_default(),
             headers,
             body: Vec::new(),
+            is_from_proxy: false,
         })
     }
 }
@@ -189,12 +230,6 @@ impl Refusal {
         Self::new(Cause::Close(1002), detail)
     }
 
-    /// A proxy's answer: its status counts, its headers are nobody's business.
-    pub(crate) fn http(response: Response, words: &str) -> Self {
-        let status = response.status;
-        Self::new(response.cause(), format_args!("{words}: status {status}"))
-    }
-
     /// Says that it was this proxy.
     pub(crate) fn of(mut self, proxy: &str) -> Self {
         let detail = self.detail.as_deref().unwrap_or("no answer");
@@ -210,16 +245,52 @@ fn too_large() -> Refusal {
     )
 }
 
+/// A write that failed. What the peer said before it went away is worth more than "broken pipe".
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    error: Option<io::Error>,
+    doubted: bool,
+}
+
+impl Lost {
+    /// True if the last write failed; nothing more is to be written then.
+    pub(crate) fn note(&mut self, error: Option<io::Error>) -> bool {
+        self.error = error;
+        self.error.is_some()
+    }
+
+    /// The stream has nothing to read. Who remembers readiness may not know yet what came before the end:
+    /// the first time it is [doubted](Self::is_doubtful), then it is the end.
+    pub(crate) fn ran_dry(&mut self) -> Result<(), Refusal> {
+        if self.error.is_some() && std::mem::replace(&mut self.doubted, true) {
+            return Err(self.end());
+        }
+        Ok(())
+    }
+
+    /// The socket itself is to be asked before anything follows from its silence.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.error.is_some() && self.doubted
+    }
+
+    /// The stream has ended.
+    pub(crate) fn end(&mut self) -> Refusal {
+        let error = self.error.take();
+        Refusal::io(&error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))
+    }
+}
+
 /// A request on its way out, and its answer on its way in.
 pub(crate) struct Exchange {
     out: Vec<u8>,
     sent: usize,
     flushed: bool,
-    /// What the peer said before it went away is worth more than "broken pipe".
-    write_error: Option<io::Error>,
+    lost: Lost,
     head: Vec<u8>,
     /// How many interim answers came before it.
     interim: u8,
+    /// Bytes of empty lines before it.
+    leading: usize,
 }
 
 impl Exchange {
@@ -228,35 +299,29 @@ impl Exchange {
             out: request,
             sent: 0,
             flushed: false,
-            write_error: None,
+            lost: Lost::default(),
             head: Vec::new(),
             interim: 0,
+            leading: 0,
         }
     }
 
-    /// Goes on as far as the stream lets it; the answer, and the bytes after it, once it is whole.
+    /// Goes on as far as the stream lets it; the answer, and the bytes after it, once it is whole. That may
+    /// be before [all is sent](Self::is_sent): a request that is too large is refused unread (431).
     pub(crate) fn proceed<S: Read + Write>(
         &mut self,
         stream: &mut Stream<S>,
     ) -> Result<Option<(Response, Vec<u8>)>, Refusal> {
-        if !self.flushed && !self.send(stream)? {
-            return Ok(None);
+        if !self.flushed {
+            self.send(stream)?;
         }
         let mut buffer = [0; 2048];
         loop {
             let count = match stream.read(&mut buffer) {
-                Ok(0) => {
-                    let gone = self.write_error.take();
-                    return Err(Refusal::io(
-                        &gone.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()),
-                    ));
-                }
+                Ok(0) => return Err(self.lost.end()),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return self
-                        .write_error
-                        .take()
-                        .map_or(Ok(None), |error| Err(Refusal::io(&error)));
+                    return self.lost.ran_dry().map(|()| None);
                 }
                 Err(error) => return Err(Refusal::io(&error)),
             };
@@ -269,11 +334,28 @@ impl Exchange {
         }
     }
 
+    /// See [`Lost::is_doubtful`].
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.lost.is_doubtful()
+    }
+
+    /// True once there is nothing more to send.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// The answer and what follows it, if it is there. Its end is looked for from this byte on.
     fn answer(&mut self, mut from: usize) -> Result<Option<(Response, Vec<u8>)>, Refusal> {
         loop {
+            let is_end_of_line = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+            let leading = self.head.iter().take_while(is_end_of_line).count();
+            if leading > 0 {
+                self.leading += leading;
+                self.head.drain(..leading);
+                from = 0;
+            }
             let seen = self.head.len().min(PREFIX.len());
-            if self.head[..seen] != PREFIX[..seen] {
+            if self.head[..seen] != PREFIX[..seen] || self.leading > MAX_LEADING {
                 return Err(Refusal::broken("its answer is not HTTP"));
             }
             let Some(end) = end_of_head(&self.head, from) else {
@@ -298,8 +380,8 @@ impl Exchange {
         }
     }
 
-    /// True once there is nothing more to send.
-    fn send<S: Read + Write>(&mut self, stream: &mut Stream<S>) -> Result<bool, Refusal> {
+    /// Sends as far as the stream takes it.
+    fn send<S: Read + Write>(&mut self, stream: &mut Stream<S>) -> Result<(), Refusal> {
         while !self.flushed {
             let result = if self.sent < self.out.len() {
                 stream
@@ -311,16 +393,17 @@ impl Exchange {
             match result {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.write_error = stream.wire_mut().write_error();
-                    self.flushed = self.write_error.is_some();
-                    return Ok(self.flushed);
+                    self.flushed = self.lost.note(stream.wire_mut().write_error());
+                    if !self.flushed {
+                        return Ok(());
+                    }
                 }
                 Err(error) => return Err(Refusal::io(&error)),
             }
         }
         // It may hold credentials, and nobody needs it any more.
         self.out = Vec::new();
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -331,6 +414,16 @@ fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
         [b'\n', b'\r', b'\n', ..] => Some(at + 3),
         _ => None,
     })
+}
+
+/// A value whose lines were folded, as one line (RFC 9112 §5.2).
+fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'\n') {
+        return value.into();
+    }
+    let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    lines.join(&b' ').into()
 }
 
 /// `Retry-After` in both of its forms (RFC 9110 §10.2.3): seconds, or a date.
@@ -364,7 +457,7 @@ fn seconds(value: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -461,7 +554,10 @@ mod tests {
         }
     }
 
-    fn answer(bytes: &[u8], piece: usize) -> Result<Option<(Response, Vec<u8>)>, Refusal> {
+    pub(crate) fn answer(
+        bytes: &[u8],
+        piece: usize,
+    ) -> Result<Option<(Response, Vec<u8>)>, Refusal> {
         let mut stream = Stream::plain(Pieces(bytes.to_vec(), piece));
         Exchange::new(b"GET / HTTP/1.1\r\n\r\n".to_vec()).proceed(&mut stream)
     }
@@ -490,6 +586,180 @@ mod tests {
             .unwrap();
         assert_eq!((response.status(), rest), (101, b"\x81\x00".to_vec()));
         assert!(answer(b"HTTP/1.1 101 Switching\r\n", 1).unwrap().is_none());
+    }
+
+    /// A peer that has said this and gone: every write fails.
+    struct Gone(Pieces);
+
+    impl Read for Gone {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[test]
+    fn what_the_peer_has_said_outranks_a_write_that_fails() {
+        let gone = |said: &str, piece| {
+            let mut stream = Stream::plain(Gone(Pieces(said.as_bytes().to_vec(), piece)));
+            let mut exchange = Exchange::new(b"GET / HTTP/1.1\r\n\r\n".to_vec());
+            let first = exchange.proceed(&mut stream)?;
+            // The socket itself is asked once more.
+            assert_eq!(first.is_none(), exchange.is_doubtful());
+            first.map_or_else(|| exchange.proceed(&mut stream), |answer| Ok(Some(answer)))
+        };
+        let said = "HTTP/1.1 403 No\r\n\r\n";
+        for piece in 1..=said.len() {
+            let (response, _) = gone(said, piece).unwrap().unwrap();
+            assert_eq!(response.status(), 403);
+        }
+        // Nothing, or not enough of it.
+        for said in ["", "HTTP/1.1 403 No\r\n"] {
+            assert_eq!(gone(said, 999).unwrap_err().cause, Cause::Reset);
+        }
+    }
+
+    /// Takes so many bytes and no more.
+    struct Full(Pieces, usize);
+
+    impl Read for Full {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.1.min(bytes.len()) {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                count => {
+                    self.1 -= count;
+                    Ok(count)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_answer_is_heard_before_all_of_the_request_is_sent() {
+        let request = b"GET / HTTP/1.1\r\n\r\n";
+        for room in [0, 5, request.len(), 99] {
+            let said = b"HTTP/1.1 431 Too large\r\n\r\n".to_vec();
+            let mut stream = Stream::plain(Full(Pieces(said, 7), room));
+            let mut exchange = Exchange::new(request.to_vec());
+            let (response, _) = exchange.proceed(&mut stream).unwrap().unwrap();
+            assert_eq!(response.status(), 431);
+            assert_eq!(exchange.is_sent(), room >= request.len(), "{room}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_as_user_agents_read_it() {
+        for (head, expected) in [
+            // RFC 9112 §5.2.
+            ("X: a\r\n b\r\n", "a b"),
+            ("X: a \r\n\t  b\r\n c\r\n", "a b c"),
+            ("X:\r\n a\r\n", "a"),
+            ("X: a\r\n \r\n", "a"),
+            ("X: a\n b\n", "a b"),
+            // §5.1.
+            ("X : a\r\n", "a"),
+            ("X\t: a\r\n", "a"),
+            // §2.2: a bare LF, and both mixed.
+            ("X: a\n", "a"),
+            ("X: a\nY: b\r\n", "a"),
+            // Optional whitespace, and none.
+            ("X:a\r\n", "a"),
+            ("X: \t a \t \r\n", "a"),
+        ] {
+            for start in [
+                "200 OK",
+                "200",
+                "200 ",
+                "200  OK",
+                "200 \u{e9}t\u{e9}",
+                "200 ,;:!?",
+            ] {
+                let bytes = format!("HTTP/1.1 {start}\r\nA: b\r\n{head}Z: y\r\n\r\nrest");
+                for piece in 1..=bytes.len() {
+                    let (response, _) = answer(bytes.as_bytes(), piece).unwrap().unwrap();
+                    assert_eq!(response.header("x"), Some(expected), "{head:?} {piece}");
+                    assert_eq!(response.header("z"), Some("y"), "{head:?}");
+                }
+            }
+        }
+        let latin = b"HTTP/1.1 403 No\r\nX: \xe9t\xe9\r\nRetry-After: 7\r\n\r\n";
+        let (response, _) = answer(latin, 999).unwrap().unwrap();
+        assert_eq!(response.header("x"), None, "not ASCII");
+        assert_eq!(response.headers().next(), Some(("x", &b"\xe9t\xe9"[..])));
+        assert_eq!(response.cause().retry_after(), Some(Duration::from_secs(7)));
+        // Chrome passes over four bytes, too.
+        for leading in ["\r\n", "\n", "\r\n\r\n", "\n\n\n\n"] {
+            for piece in [1, 2, 999] {
+                let bytes = format!("{leading}HTTP/1.1 503 Busy\r\n\r\n");
+                let (response, _) = answer(bytes.as_bytes(), piece).unwrap().unwrap();
+                assert_eq!(response.status(), 503);
+            }
+        }
+    }
+
+    #[test]
+    fn what_user_agents_do_not_read_is_refused() {
+        for head in [
+            " X: a\r\n",
+            "X: a\rb\r\n",
+            "X: a\0\r\n",
+            "X a\r\n",
+            "X Y: a\r\n",
+            ": a\r\n",
+            "X: a\r\n\x7f: b\r\n",
+        ] {
+            let bytes = format!("HTTP/1.1 101 Switching\r\n{head}\r\n");
+            let refusal = answer(bytes.as_bytes(), 999).unwrap_err();
+            assert_eq!(refusal.cause, Cause::Close(1002), "{head:?}");
+        }
+        for start in ["\r\n\r\n\n", " ", "\tHTTP/1.1 200 OK\r\n\r\n"] {
+            let bytes = format!("{start}HTTP/1.1 101 Switching\r\n\r\n");
+            assert!(answer(bytes.as_bytes(), 1).is_err(), "{start:?}");
+        }
+        assert!(answer(&b"\r\n".repeat(5000), 999).is_err());
+    }
+
+    #[test]
+    fn an_empty_list_is_none() {
+        let list = |lines: &str| {
+            let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
+            let (response, _) = answer(head.as_bytes(), 999).unwrap().unwrap();
+            let list = response.list("sec-websocket-protocol");
+            let list: Vec<_> = list
+                .map(|name| String::from_utf8_lossy(name).into_owned())
+                .collect();
+            assert_eq!(response.subprotocol(), list.first().map(String::as_str));
+            list
+        };
+        let name = "Sec-WebSocket-Protocol";
+        for empty in [
+            "",
+            &format!("{name}:\r\n"),
+            &format!("{name}: , ,\r\n{name}: \t\r\n"),
+        ] {
+            assert_eq!(list(empty), [""; 0], "{empty:?}");
+        }
+        assert_eq!(list(&format!("{name}:\r\n{name}: chat,\r\n")), ["chat"]);
+        assert_eq!(list(&format!("{name}: a\r\n{name}: b\r\n")), ["a", "b"]);
     }
 
     #[test]

@@ -9,12 +9,13 @@ use std::thread;
 
 use heartbeat_core::{Cause, ConnId};
 
+use crate::exchange::Response;
 use crate::message::Reason;
 use crate::outbox::Outbox;
 use crate::request::{Request, RequestError};
 
 /// What a dial factory is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
     /// The connection to be.
@@ -25,6 +26,10 @@ pub struct Attempt {
     pub refresh: bool,
     /// How the connection or dial before this one ended; `None` for the first.
     pub last: Option<Reason>,
+    /// The last answer that refused a dial, the server's or a proxy's
+    /// ([`Response::is_from_proxy`]), until a dial is accepted: its `WWW-Authenticate` or
+    /// `Proxy-Authenticate` is what a factory answers that knows Digest or the like.
+    pub refused: Option<Arc<Response>>,
 }
 
 impl Attempt {
@@ -36,6 +41,7 @@ impl Attempt {
             attempt,
             refresh,
             last,
+            refused: None,
         }
     }
 }
@@ -159,7 +165,7 @@ struct Worker<F> {
 impl<F: FnMut(Attempt) -> Made> Worker<F> {
     fn run(&mut self) {
         while let (Some(factory), Some((attempt, _))) = (&mut self.factory, &self.job) {
-            let made = factory(*attempt);
+            let made = factory(attempt.clone());
             if let Some((_, slot)) = self.job.take() {
                 answer(&slot, made);
             }

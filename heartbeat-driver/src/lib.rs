@@ -71,6 +71,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod board;
+mod body;
 mod clock;
 mod decode;
 mod engine;

@@ -300,7 +300,8 @@ pub enum Event {
         reason: Reason,
         /// What the error said, for people: "certificate expired", "name or service not known".
         detail: Option<Box<str>>,
-        /// What the server answered instead of 101, if that is what ended the dial.
+        /// What the server answered instead of 101, or a proxy instead of opening a way, if that is what
+        /// ended the dial.
         response: Option<Arc<Response>>,
         /// How long nothing had been heard; zero if it was never open.
         idle: Duration,

@@ -101,7 +101,7 @@ impl Opening<'_> {
     /// What its dial was told: failures in a row before it, whether credentials had been refused.
     #[must_use]
     pub fn attempt(&self) -> Attempt {
-        self.attempt
+        self.attempt.clone()
     }
 
     /// Sends a message ahead of everything that waits. It belongs to this connection: if that ends

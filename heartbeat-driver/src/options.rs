@@ -315,12 +315,12 @@ impl Options {
         self
     }
 
-    /// Bytes read at once, and the size of a connection's read buffer. At least 512, default 1024. While there is
-    /// more than fits, 64 KiB are read at once, into memory that is given back when it was not used
-    /// between two heartbeats. No message keeps it: small ones are copied, large ones have memory of their own.
+    /// Bytes read at once, and the size of a connection's read buffer. From 512 bytes to 16 MiB, and cut to that;
+    /// default 1024. While there is more than fits, 64 KiB are read at once, into memory that is given back when it was
+    /// not used between two heartbeats. No message keeps it: small ones are copied, large ones have memory of their own.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {
-        self.read_buffer = bytes.max(512);
+        self.read_buffer = bytes.clamp(512, 16 << 20);
         self
     }
 
@@ -571,10 +571,14 @@ impl Options {
         for request in &known {
             self.proxies.choose(request)?;
         }
-        if known.iter().any(Request::is_tls) {
-            self.prepare_tls()?;
+        if !known.iter().any(Request::is_tls) {
+            return Ok(());
         }
-        Ok(())
+        match self.prepare_tls() {
+            // What passes is a failed dial, should it last until then.
+            Err(RequestError::Failed { .. }) => Ok(()),
+            made => made,
+        }
     }
 
     /// Finds the roots, once.
@@ -592,7 +596,7 @@ impl Options {
             return Ok(None);
         }
         self.prepare_tls()
-            .map_err(|error| Refusal::new(Cause::Tls, error))?;
+            .map_err(|error| Refusal::new(error.cause(), error))?;
         #[cfg(feature = "tls")]
         if let Some(config) = &self.tls {
             let session = crate::tls::session(config, request.name());

@@ -8,8 +8,8 @@ use data_encoding::BASE64;
 use heartbeat_core::Cause;
 use http::Uri;
 
-use crate::exchange::{Exchange, Refusal};
-use crate::request::{Request, RequestError, decode, host_and_port, lower_scheme, shown};
+use crate::exchange::{Exchange, Lost, Refusal, Response};
+use crate::request::{Headers, Request, RequestError, decode, host_and_port, lower_scheme, shown};
 use crate::stream::Stream;
 
 /// A proxy that is asked for a byte stream to the server: HTTP CONNECT or SOCKS5.
@@ -31,8 +31,12 @@ pub struct Proxy {
     host: String,
     port: u16,
     login: Option<(String, String)>,
+    headers: Headers,
     shown: String,
 }
+
+/// The headers of CONNECT that are not the user's to set.
+const RESERVED: [&str; 3] = ["host", "content-length", "transfer-encoding"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -117,8 +121,35 @@ impl Proxy {
             host: host.to_string(),
             port: port.unwrap_or(default_port),
             login,
+            headers: Headers::default(),
             shown: shown(&url),
         })
+    }
+
+    /// Adds a header to what an HTTP proxy is asked with (CONNECT), its name in the case in which it is
+    /// given. `Proxy-Authorization` replaces user and password of the URL: a dial factory that knows Digest
+    /// answers the proxy's challenge ([`Attempt::refused`](crate::Attempt::refused)) so.
+    ///
+    /// # Errors
+    /// [`RequestError::Header`] if HTTP does not allow the name or value, or if CONNECT sets it itself;
+    /// [`RequestError::Proxy`] for a SOCKS5 proxy, which knows no headers.
+    ///
+    /// ```
+    /// use heartbeat_driver::Proxy;
+    /// let proxy = Proxy::new("http://proxy.example:3128")?.header("Proxy-Authorization", "Bearer TOKEN")?;
+    /// assert_eq!(format!("{proxy:?}"), r#"Proxy("http://proxy.example:3128")"#);
+    /// assert!(Proxy::new("socks5://proxy.example")?.header("X-Token", "TOKEN").is_err());
+    /// # Ok::<(), heartbeat_driver::RequestError>(())
+    /// ```
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, RequestError> {
+        if self.kind == Kind::Socks5 {
+            return Err(RequestError::Proxy {
+                url: self.shown,
+                rule: "speaks SOCKS5, which knows no headers".into(),
+            });
+        }
+        self.headers.add(name, value, &RESERVED)?;
+        Ok(self)
     }
 
     pub(crate) fn host(&self) -> &str {
@@ -165,6 +196,14 @@ enum Talk {
     Socks5(Socks5),
 }
 
+/// How far the talk has got.
+pub(crate) enum Way {
+    Waits,
+    Open,
+    /// Answered with another status than 2xx, and these first bytes of its body.
+    Refused(Box<Response>, Vec<u8>),
+}
+
 impl Tunnel {
     pub(crate) fn new(proxy: &Proxy, request: &Request) -> Self {
         let talk = match proxy.kind {
@@ -177,27 +216,43 @@ impl Tunnel {
         }
     }
 
-    /// Goes on as far as the stream lets it; true once the way is open.
+    /// See [`Lost::is_doubtful`].
+    pub(crate) fn is_doubtful(&self) -> bool {
+        match &self.talk {
+            Talk::Connect(exchange) => exchange.is_doubtful(),
+            Talk::Socks5(talk) => talk.lost.is_doubtful(),
+        }
+    }
+
+    /// How the proxy may be called in front of people.
+    pub(crate) fn proxy(&self) -> &str {
+        &self.proxy
+    }
+
+    /// Goes on as far as the stream lets it.
     pub(crate) fn proceed<S: Read + Write>(
         &mut self,
         stream: &mut Stream<S>,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<Way, Refusal> {
         let result = match &mut self.talk {
             Talk::Connect(exchange) => match exchange.proceed(stream) {
-                Ok(None) => Ok(false),
+                Ok(None) => Ok(Way::Waits),
                 // Any 2xx opens the way (RFC 9110 §9.3.6).
-                Ok(Some((head, rest)))
-                    if (200..300).contains(&head.status()) && rest.is_empty() =>
-                {
-                    Ok(true)
+                Ok(Some((head, rest))) if (200..300).contains(&head.status()) => {
+                    // Nor has one an answer that has not read the question.
+                    if rest.is_empty() && exchange.is_sent() {
+                        Ok(Way::Open)
+                    } else {
+                        Err(Refusal::broken("it says more than it was asked"))
+                    }
                 }
-                Ok(Some((head, _))) if (200..300).contains(&head.status()) => {
-                    Err(Refusal::broken("it says more than it was asked"))
-                }
-                Ok(Some((head, _))) => Err(Refusal::http(head, "refuses to open a way")),
+                Ok(Some((head, rest))) => Ok(Way::Refused(Box::new(head.said_by_proxy()), rest)),
                 Err(refusal) => Err(refusal),
             },
-            Talk::Socks5(talk) => talk.proceed(stream),
+            Talk::Socks5(talk) => talk.proceed(stream).map(|is_open| match is_open {
+                true => Way::Open,
+                false => Way::Waits,
+            }),
         };
         result.map_err(|refusal| refusal.of(&self.proxy))
     }
@@ -207,12 +262,16 @@ impl Tunnel {
 fn connect(proxy: &Proxy, request: &Request) -> Vec<u8> {
     let target = request.authority();
     let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-    if let Some((user, password)) = &proxy.login {
+    if let Some((user, password)) = &proxy.login
+        && !proxy.headers.has("proxy-authorization")
+    {
         let login = BASE64.encode(format!("{user}:{password}").as_bytes());
         head.push_str(&format!("Proxy-Authorization: Basic {login}\r\n"));
     }
-    head.push_str("\r\n");
-    head.into_bytes()
+    let mut head = head.into_bytes();
+    proxy.headers.write(&mut head);
+    head.extend(b"\r\n");
+    head
 }
 
 const VERSION: u8 = 5;
@@ -224,6 +283,7 @@ struct Socks5 {
     login: Option<(String, String)>,
     target: Vec<u8>,
     out: Vec<u8>,
+    lost: Lost,
     answer: Vec<u8>,
     awaits: Awaits,
 }
@@ -257,6 +317,7 @@ impl Socks5 {
             login,
             target,
             out,
+            lost: Lost::default(),
             answer: Vec::new(),
             awaits: Awaits::Method,
         }
@@ -268,10 +329,10 @@ impl Socks5 {
                 match stream.write(&self.out) {
                     Ok(count) => drop(self.out.drain(..count)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        return match stream.wire_mut().write_error() {
-                            Some(error) => Err(Refusal::io(&error)),
-                            None => Ok(false),
-                        };
+                        if !self.lost.note(stream.wire_mut().write_error()) {
+                            return Ok(false);
+                        }
+                        self.out.clear();
                     }
                     Err(error) => return Err(Refusal::io(&error)),
                 }
@@ -285,9 +346,11 @@ impl Socks5 {
             }
             let mut buffer = [0; 262];
             match stream.read(&mut buffer[..missing]) {
-                Ok(0) => return Err(Refusal::io(&io::ErrorKind::UnexpectedEof.into())),
+                Ok(0) => return Err(self.lost.end()),
                 Ok(count) => self.answer.extend_from_slice(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.lost.ran_dry().map(|()| false);
+                }
                 Err(error) => return Err(Refusal::io(&error)),
             }
         }

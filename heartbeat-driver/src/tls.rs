@@ -1,7 +1,9 @@
 //! The default TLS configuration: rustls, the platform's roots, verification on.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use heartbeat_core::Cause;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
@@ -45,6 +47,15 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 /// The platform's roots; where it has none, those that are compiled in, if they are.
 fn roots() -> Result<RootCertStore, RequestError> {
     let found = rustls_native_certs::load_native_certs();
+    let is_empty = found.certs.is_empty();
+    for error in &found.errors {
+        if let rustls_native_certs::ErrorKind::Io { inner, .. } = &error.kind
+            && (is_exhausted(inner) || is_empty && is_passing(inner))
+        {
+            let words = format_args!("the trusted root certificates cannot be read: {inner}");
+            return Err(RequestError::failed(Cause::Io, words));
+        }
+    }
     let mut roots = RootCertStore::empty();
     // Some platforms hold certificates that nobody can parse.
     roots.add_parsable_certificates(found.certs);
@@ -57,6 +68,31 @@ fn roots() -> Result<RootCertStore, RequestError> {
         return Err(RequestError::Roots(errors.join("; ")));
     }
     Ok(roots)
+}
+
+/// The process or the system has no room for another open file. Of many files some may have been read, and
+/// what they lack would be missing for as long as the configuration lives.
+fn is_exhausted(error: &io::Error) -> bool {
+    // ENFILE and EMFILE, the same on Linux, macOS and the BSDs; ERROR_TOO_MANY_OPEN_FILES.
+    let codes: &[i32] = if cfg!(windows) { &[4] } else { &[23, 24] };
+    error.kind() == io::ErrorKind::OutOfMemory
+        || error
+            .raw_os_error()
+            .is_some_and(|code| codes.contains(&code))
+}
+
+/// The error is not about the file itself: it may be read the next time.
+fn is_passing(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory
+    )
 }
 
 /// Whether a certificate can have this host's name.
@@ -107,6 +143,42 @@ mod tests {
             return;
         };
         assert!(Arc::ptr_eq(&one, &two));
+    }
+
+    /// In a process of its own, for the table of open files belongs to all threads.
+    #[cfg(unix)]
+    #[test]
+    fn roots_that_cannot_be_read_just_now_are_a_failed_dial_and_read_the_next_time() {
+        const ALONE: &str = "HEARTBEAT_ALONE";
+        const NAME: &str = "tls::tests::roots_that_cannot_be_read_just_now_are_a_failed_dial_and_read_the_next_time";
+        if std::env::var_os(ALONE).is_some() {
+            let mut held = Vec::new();
+            while let Ok(file) = std::fs::File::open("/dev/null") {
+                held.push(file);
+                if held.len() > 200_000 {
+                    println!("SKIPPED: as many files as one likes can be open here");
+                    return;
+                }
+            }
+            let mut options = crate::Options::new("wss://example.org/").unwrap();
+            options.check().unwrap();
+            let request = crate::Request::new("wss://example.org/").unwrap();
+            let refusal = options.security(&request).unwrap_err();
+            assert_eq!(refusal.cause, Cause::Io, "{refusal:?}");
+            drop(held);
+            match options.security(&request) {
+                Ok(session) => assert!(session.is_some()),
+                Err(refusal) => assert_eq!(refusal.cause, Cause::Tls, "no roots on this machine"),
+            }
+            return;
+        }
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
     }
 
     /// In a process of its own, for the environment belongs to all threads.

@@ -409,7 +409,7 @@ async fn a_client_dials_again_after_a_loss_and_a_refusal_and_knows_why() {
     let attempts: Arc<Mutex<Vec<Attempt>>> = Arc::default();
     let (made, told) = (Arc::clone(&sockets), Arc::clone(&attempts));
     let connect = move |attempt: Attempt| -> Connecting<Ours> {
-        told.lock().unwrap().push(attempt);
+        told.lock().unwrap().push(attempt.clone());
         let made = Arc::clone(&made);
         Box::pin(async move {
             match attempt.conn.get() {

@@ -23,6 +23,11 @@ pub const MIN_BACKOFF_BASE: Duration = Duration::from_millis(50);
 /// 15 s, what a SignalR server gives a client for its handshake (`HandshakeTimeout`).
 pub const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long the body of an answer that refuses a dial is waited for behind its head: 1 s, several times a
+/// round trip around the world (0.3 s). The next dial is further away than that by default, so nothing is
+/// delayed but the telling.
+pub const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// When to ask the peer for a sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ping {
@@ -294,6 +299,15 @@ impl Config {
     #[must_use]
     pub fn expiry(&self, since: Instant) -> Instant {
         since.after(self.time_to_live)
+    }
+
+    /// When a driver stops waiting for the body of an answer that refuses a dial: the dial began at `since`,
+    /// the answer's head was whole at `answered`. [`REFUSAL_BODY_TIMEOUT`] later, and not beyond
+    /// `connect_timeout`.
+    #[must_use]
+    pub fn refusal_until(&self, since: Instant, answered: Instant) -> Instant {
+        let timeout = answered.after(Span::new(REFUSAL_BODY_TIMEOUT));
+        timeout.min(since.after(self.connect_timeout))
     }
 
     /// The rows of the table of causes that were replaced.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use heartbeat_core::{Cause, Clock, ConnId, Dialect as _, Event as Input, Instant, Ping};
+use heartbeat_core::{
+    Cause, Clock, ConnId, DIAL_FLOOR, Dialect as _, Event as Input, Instant, Ping,
+};
 use tracing::{debug, field, info, info_span};
 
 use super::performing::Before;
@@ -26,6 +28,10 @@ pub(super) struct Begun {
     pub(super) since: Instant,
     /// Redirects followed.
     pub(super) hops: u32,
+    /// When a byte stream was asked for last.
+    pub(super) dialed: Option<Instant>,
+    /// The factory was asked once more, for a nonce that was not stale.
+    pub(super) again: bool,
 }
 
 impl<S: Read + Write> Engine<S> {
@@ -40,7 +46,11 @@ impl<S: Read + Write> Engine<S> {
         };
         let (request, proxy) = *route;
         let started = match (result, &proxy) {
-            (Ok(io), proxy) => Upgrade::start(io, request, proxy.as_ref(), &mut self.options),
+            (Ok(io), proxy) => {
+                let follows = begun.hops < self.options.max_redirects;
+                let terms = (begun.since, follows);
+                Upgrade::start(io, request, proxy.as_ref(), terms, &mut self.options)
+            }
             (Err(error), None) => Err(Refusal::io(&error)),
             (Err(error), Some(proxy)) => Err(Refusal::io(&error).of(&proxy.to_string())),
         };
@@ -64,6 +74,7 @@ impl<S: Read + Write> Engine<S> {
             attempt,
             refresh,
             last: self.last,
+            refused: self.refused.clone(),
         };
         if let Some(lost) = &mut self.lost {
             lost.attempts = lost.attempts.saturating_add(1);
@@ -72,8 +83,15 @@ impl<S: Read + Write> Engine<S> {
             conn,
             since: now,
             hops: 0,
+            dialed: None,
+            again: false,
         };
-        match (self.options.factory)(self.attempt) {
+        self.ask_factory(begun, now);
+    }
+
+    fn ask_factory(&mut self, begun: Begun, now: Instant) {
+        self.trail.clear();
+        match (self.options.factory)(self.attempt.clone()) {
             Make::Now(made) => self.made(begun, *made, now),
             Make::Later(making) => {
                 self.link = Link::Preparing {
@@ -116,6 +134,22 @@ impl<S: Read + Write> Engine<S> {
         matches!(&self.link, Link::Preparing { prod, .. } if prod.is_woken())
     }
 
+    /// Goes where the server has led, once it is time.
+    #[inline(never)]
+    pub(super) fn follow(&mut self, clock: &impl Clock) -> ReadOn {
+        let now = clock.now();
+        match std::mem::replace(&mut self.link, Link::Down) {
+            Link::Redirected { begun, request, at } if at <= now => {
+                self.made(begun, Ok(*request), now);
+                ReadOn::Again
+            }
+            link => {
+                self.link = link;
+                ReadOn::Dry
+            }
+        }
+    }
+
     /// What is to be dialled is known.
     fn made(&mut self, begun: Begun, made: Made, now: Instant) {
         let chosen = made.and_then(|request| {
@@ -129,11 +163,25 @@ impl<S: Read + Write> Engine<S> {
                 return self.dial_failed(begun.conn, error.cause(), detail, now);
             }
         };
+        // A hop is a dial, and no two dials are closer together than this.
+        let least = begun.dialed.map(|dialed| dialed.saturating_add(DIAL_FLOOR));
+        if let Some(at) = least.filter(|least| *least > now) {
+            let request = Box::new(request);
+            self.link = Link::Redirected { begun, request, at };
+            return;
+        }
+        let begun = Begun {
+            dialed: Some(now),
+            ..begun
+        };
         let (host, port, addresses) = match &proxy {
             Some(proxy) => (proxy.host(), proxy.port(), &[][..]),
             None => (request.host(), request.port(), request.to()),
         };
         self.span.record("host", request.host());
+        if self.options.max_redirects > 0 {
+            self.trail.push(request.target());
+        }
         self.dial = Some(Dial {
             conn: begun.conn,
             host: host.to_owned(),
@@ -148,6 +196,9 @@ impl<S: Read + Write> Engine<S> {
     }
 
     fn dial_refused(&mut self, conn: ConnId, refusal: Refusal, now: Instant) {
+        if refusal.response.is_some() {
+            self.refused.clone_from(&refusal.response);
+        }
         self.response = refusal.response;
         self.dial_failed(conn, refusal.cause, refusal.detail, now);
     }
@@ -176,23 +227,33 @@ impl<S: Read + Write> Engine<S> {
             return ReadOn::Dry;
         };
         let (begun, conn) = (*begun, begun.conn);
-        match upgrade.proceed() {
+        match upgrade.proceed(&self.options, clock.now()) {
             Progress::Waits => return ReadOn::Dry,
             Progress::Failed(refusal) => {
                 self.link = Link::Down;
                 self.dial_refused(conn, refusal, clock.now());
             }
             Progress::Redirect(location, refusal) => {
-                let target = if begun.hops < self.options.max_redirects {
-                    upgrade.request().redirected(&location)
-                } else {
-                    Err("no more redirects are to be followed")
-                };
+                let target = upgrade.request().redirected(&location);
                 self.link = Link::Down;
                 self.redirect(begun, target, refusal, clock.now());
             }
+            Progress::Stale(refusal) if begun.again => {
+                self.link = Link::Down;
+                self.dial_refused(conn, refusal, clock.now());
+            }
+            Progress::Stale(refusal) => {
+                self.link = Link::Down;
+                debug!(parent: &self.span, %conn, "{}: a new nonce", refusal.cause);
+                self.refused = refusal.response;
+                self.attempt.refused.clone_from(&self.refused);
+                self.attempt.refresh = true;
+                let again = true;
+                self.ask_factory(Begun { again, ..begun }, clock.now());
+            }
             Progress::Done(stream, rest, response) => {
                 let now = clock.now();
+                (self.refused, self.trail) = (None, Vec::new());
                 let decoder = self.options.decoders.as_mut().map(|make| make());
                 let sizes = self.options.sizes();
                 let session = Session::new(conn, *stream, &rest, decoder, sizes);
@@ -222,7 +283,9 @@ impl<S: Read + Write> Engine<S> {
         ReadOn::Again
     }
 
-    /// Goes where the server leads, or tells why not.
+    /// Plans to go where the server leads, or tells why not.
+    ///
+    /// No sooner than the server wants it.
     fn redirect(
         &mut self,
         begun: Begun,
@@ -231,11 +294,27 @@ impl<S: Read + Write> Engine<S> {
         now: Instant,
     ) {
         let conn = begun.conn;
+        let at = now.saturating_add(refusal.cause.retry_after().unwrap_or_default());
+        let timeout = begun
+            .since
+            .saturating_add(self.machine.config().connect_timeout());
+        let target = target.and_then(|request| match request.target() {
+            // The same question has the same answer.
+            target if self.trail.contains(&target) => Err("it leads to where this dial has been"),
+            _ if at >= timeout => Err("it is to be followed after `connect_timeout`"),
+            _ => Ok(request),
+        });
         match target {
             Ok(request) => {
                 info!(parent: &self.span, %conn, "redirected to {request}");
-                let hops = begun.hops + 1;
-                self.made(Begun { hops, ..begun }, Ok(request), now);
+                self.link = Link::Redirected {
+                    begun: Begun {
+                        hops: begun.hops + 1,
+                        ..begun
+                    },
+                    request: Box::new(request),
+                    at,
+                };
             }
             Err(rule) => {
                 refusal.detail = Some(format!("redirect not followed: {rule}").into());

@@ -89,6 +89,10 @@ pub struct Engine<S: Read + Write> {
     last: Option<Reason>,
     /// The answer that ended the dial, for whoever tells of it.
     response: Option<Arc<Response>>,
+    /// The last answer that refused a dial, until one is accepted.
+    refused: Option<Arc<Response>>,
+    /// Where the present dial has been, if it may be led elsewhere.
+    trail: Vec<String>,
     /// The ready connection that was lost, until another one is ready.
     lost: Option<Box<Lost>>,
     /// When the first of the messages that are held expires.
@@ -115,6 +119,12 @@ enum Link<S: Read + Write> {
         begun: Begun,
         making: Making,
         prod: Arc<Prod>,
+    },
+    /// The server leads elsewhere, and it is not yet time to go there.
+    Redirected {
+        begun: Begun,
+        request: Box<Request>,
+        at: Instant,
     },
     /// The adapter dials, or has been told to.
     Dialing {
@@ -188,7 +198,10 @@ impl<S: Read + Write> Engine<S> {
                 attempt: 0,
                 refresh: false,
                 last: None,
+                refused: None,
             },
+            refused: None,
+            trail: Vec::new(),
             last: None,
             response: None,
             lost: None,
@@ -220,7 +233,12 @@ impl<S: Read + Write> Engine<S> {
         } else {
             self.expires
         };
-        let wake = self.step_at().min(expires);
+        let dial = match &self.link {
+            Link::Redirected { at, .. } => *at,
+            Link::Upgrading { upgrade, .. } => upgrade.wake(),
+            _ => Instant::NEVER,
+        };
+        let wake = self.step_at().min(expires).min(dial);
         (wake != Instant::NEVER).then_some(wake)
     }
 
@@ -242,14 +260,21 @@ impl<S: Read + Write> Engine<S> {
     pub fn dialing(&self) -> Option<ConnId> {
         match &self.link {
             Link::Dialing { begun, .. } => Some(begun.conn),
-            Link::Down | Link::Preparing { .. } | Link::Upgrading { .. } | Link::Open(_) => None,
+            Link::Down
+            | Link::Preparing { .. }
+            | Link::Redirected { .. }
+            | Link::Upgrading { .. }
+            | Link::Open(_) => None,
         }
     }
 
     /// The byte stream in use, to wait for.
     pub fn socket(&self) -> Option<&S> {
         match &self.link {
-            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } => None,
+            Link::Down
+            | Link::Preparing { .. }
+            | Link::Redirected { .. }
+            | Link::Dialing { .. } => None,
             Link::Upgrading { upgrade, .. } => upgrade.socket(),
             Link::Open(session) => Some(session.socket()),
         }
@@ -258,16 +283,20 @@ impl<S: Read + Write> Engine<S> {
     /// The same, to be changed (registered with a poller, say).
     pub fn socket_mut(&mut self) -> Option<&mut S> {
         match &mut self.link {
-            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } => None,
+            Link::Down
+            | Link::Preparing { .. }
+            | Link::Redirected { .. }
+            | Link::Dialing { .. } => None,
             Link::Upgrading { upgrade, .. } => upgrade.socket_mut(),
             Link::Open(session) => Some(session.socket_mut()),
         }
     }
 
-    /// The byte stream, if a deadline has come, on which the next turn will judge after it has read what there is.
+    /// The byte stream, if a deadline has come or a write has failed, on which the next turn will judge after it has
+    /// read what there is.
     /// For adapters whose streams remember what they know of their readiness: that may be older.
     pub fn due_socket(&mut self, now: Instant) -> Option<&mut S> {
-        if !self.is_due(now) {
+        if !self.is_due(now) && !self.is_doubtful() {
             return None;
         }
         match &mut self.link {
@@ -276,16 +305,22 @@ impl<S: Read + Write> Engine<S> {
                 Some(session.socket_mut())
             }
             Link::Upgrading { upgrade, .. } => upgrade.socket_mut(),
-            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } => None,
+            Link::Down
+            | Link::Preparing { .. }
+            | Link::Redirected { .. }
+            | Link::Dialing { .. } => None,
         }
     }
 
     /// True if it helps to turn when the socket becomes readable.
     pub fn wants_read(&self) -> bool {
         match &self.link {
-            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } => false,
-            // One direction at a time: a peer that speaks before it was asked must not wake us for nothing.
-            Link::Upgrading { upgrade, .. } => !upgrade.wants_write(),
+            Link::Down
+            | Link::Preparing { .. }
+            | Link::Redirected { .. }
+            | Link::Dialing { .. } => false,
+            // Also while the request is stuck: it may be refused before it is read to its end.
+            Link::Upgrading { .. } => true,
             Link::Open(_) => self.reads(),
         }
     }
@@ -312,16 +347,21 @@ impl<S: Read + Write> Engine<S> {
                     || ((!self.paused || self.machine.phase() == Phase::Closing)
                         && !session.holds_reading())
             }
-            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } | Link::Upgrading { .. } => {
-                true
-            }
+            Link::Down
+            | Link::Preparing { .. }
+            | Link::Redirected { .. }
+            | Link::Dialing { .. }
+            | Link::Upgrading { .. } => true,
         }
     }
 
     /// True if it helps to turn when the socket becomes writable.
     pub fn wants_write(&self) -> bool {
         match &self.link {
-            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } => false,
+            Link::Down
+            | Link::Preparing { .. }
+            | Link::Redirected { .. }
+            | Link::Dialing { .. } => false,
             Link::Upgrading { upgrade, .. } => upgrade.wants_write(),
             Link::Open(session) => session.wants_write(),
         }
@@ -428,7 +468,7 @@ impl<S: Read + Write> Engine<S> {
             }
             self.publish_news();
             if self.events.is_empty() && self.dial.is_none() && !self.ended {
-                return if self.is_prodded() || self.can_write_on() {
+                return if self.is_prodded() || self.can_write_on() || self.is_doubtful() {
                     Turn::Again
                 } else {
                     Turn::Idle
@@ -487,10 +527,16 @@ impl<S: Read + Write> Engine<S> {
         self.machine.phase() != Phase::Waiting || (!self.withheld && self.gate.is_open(now))
     }
 
+    /// A write of the upgrade has failed, and what the stream says of having nothing to read is in doubt.
+    fn is_doubtful(&self) -> bool {
+        matches!(&self.link, Link::Upgrading { upgrade, .. } if upgrade.is_doubtful())
+    }
+
     fn current(&self) -> Option<ConnId> {
         match &self.link {
             Link::Down => None,
             Link::Preparing { begun, .. }
+            | Link::Redirected { begun, .. }
             | Link::Dialing { begun, .. }
             | Link::Upgrading { begun, .. } => Some(begun.conn),
             Link::Open(session) => Some(session.conn),

@@ -34,7 +34,7 @@ impl<S: Read + Write> Engine<S> {
         };
         let mut messages = Vec::new();
         let mut opening = Opening {
-            attempt: self.attempt,
+            attempt: self.attempt.clone(),
             messages: &mut messages,
         };
         // A panic of the application's must not take with it what waits to be handed back.

@@ -310,9 +310,11 @@ impl<S: Read + Write> Engine<S> {
         self.board.connection_ended();
         let (cut, in_flight) = match std::mem::replace(&mut self.link, Link::Down) {
             Link::Open(session) => session.into_unsent(),
-            Link::Down | Link::Preparing { .. } | Link::Dialing { .. } | Link::Upgrading { .. } => {
-                Default::default()
-            }
+            Link::Down
+            | Link::Preparing { .. }
+            | Link::Redirected { .. }
+            | Link::Dialing { .. }
+            | Link::Upgrading { .. } => Default::default(),
         };
         let unsent = self.outbox.close(cut, in_flight, now);
         self.expire(now);
@@ -354,6 +356,7 @@ pub(super) fn session<S: Read + Write>(
         Link::Open(_)
         | Link::Down
         | Link::Preparing { .. }
+        | Link::Redirected { .. }
         | Link::Dialing { .. }
         | Link::Upgrading { .. } => None,
     }

@@ -61,6 +61,7 @@ impl<S: Read + Write> Engine<S> {
             Link::Open(session) if reads => session,
             Link::Upgrading { .. } => return self.upgrade(clock),
             Link::Preparing { .. } => return self.prepare(clock),
+            Link::Redirected { .. } => return self.follow(clock),
             Link::Open(_) | Link::Down | Link::Dialing { .. } => return ReadOn::Dry,
         };
         let conn = session.conn;

@@ -45,7 +45,7 @@ pub enum RequestError {
     /// A header name or value that HTTP does not allow, or one that the upgrade itself sets.
     #[error("the header `{name}` {rule}")]
     Header {
-        /// The name.
+        /// The name, as far as it can be one.
         name: String,
         /// What is wrong with it; never shows the value.
         rule: &'static str,

@@ -219,6 +219,14 @@ impl Request {
         &self.addresses
     }
 
+    /// What is asked for, and of whom.
+    pub(crate) fn target(&self) -> String {
+        let scheme = if self.tls { "wss" } else { "ws" };
+        let host = self.resolved.to_ascii_lowercase();
+        let path = self.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        format!("{scheme}://{host}:{} {path}", self.port)
+    }
+
     pub(crate) fn route(&self) -> &Route {
         &self.route
     }
@@ -372,14 +380,15 @@ mod tests {
                 "{error:?}"
             );
         }
-        let error = Request::new("ws://a")
-            .unwrap()
-            .header("X-Key", "SECRET\n")
-            .unwrap_err();
-        assert!(
-            !format!("{error:?} {error}").contains("SECRET"),
-            "{error:?}"
-        );
+        for (name, value) in [("X-Key", "SECRET\n"), ("X-Key: SECRET", "")] {
+            let request = Request::new("ws://a").unwrap();
+            let error = request.header(name, value).unwrap_err();
+            let shown = format!("{error:?} {error}");
+            assert!(
+                shown.contains("X-Key") && !shown.contains("SECRET"),
+                "{shown}"
+            );
+        }
     }
 
     #[test]

@@ -26,6 +26,9 @@ cases! {
         a_proxy_that_speaks_nonsense_is_final_and_bounded,
         a_proxy_that_is_not_there_is_named,
         no_credentials_are_logged_shown_or_sent_to_the_wrong_one,
+        a_proxys_challenge_is_answered,
+        what_a_proxy_says_beside_its_refusal_is_told,
+        a_proxy_that_has_spoken_and_gone_is_heard,
     ]
 }
 
@@ -485,4 +488,115 @@ fn no_credentials_are_logged_shown_or_sent_to_the_wrong_one(case: Case) {
             assert!(!shown.contains(secret), "{shown}");
         }
     });
+}
+
+/// D13: Digest asked by the proxy, found too old once.
+fn a_proxys_challenge_is_answered(case: Case) {
+    use crate::requests::{challenge, digest};
+    let (server, way) = (Server::start(), Server::start());
+    let authority = format!("server.test:{}", server.port());
+    let target = Request::new(&format!("ws://{authority}/")).expect("a URL");
+    let (asked, port) = (authority.clone(), way.port());
+    // What was answered is kept: the server behind it may refuse, too.
+    let mut for_proxy = None;
+    let factory = Options::from_factory(move |attempt| {
+        let refused = attempt.refused.as_ref();
+        if let Some(asks) = refused.and_then(|refused| refused.header("proxy-authenticate")) {
+            for_proxy = Some(digest("CONNECT", &asked, asks));
+        }
+        let mut proxy = Proxy::new(&format!("http://127.0.0.1:{port}"))?;
+        if let Some(said) = &for_proxy {
+            proxy = proxy.header("proxy-AUTHORIZATION", said)?;
+        }
+        Ok(target.clone().proxy(proxy))
+    });
+    let mut client = case.start(factory.config(Config::from_json(QUICK).expect("a configuration")));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut said: Option<String> = None;
+            for (nonce, more) in [("one", ""), ("two", ", STALE=\"TRUE\"")] {
+                let mut socket = way.accept();
+                let head = String::from_utf8(read_head(&mut socket)).expect("ASCII");
+                assert!(said.is_none_or(|said| head.contains(&said)), "{head}");
+                let challenge = challenge(nonce, more);
+                let lines =
+                    format!("407 Who\r\nProxy-Authenticate: {challenge}\r\nContent-Length: 0");
+                say(
+                    &mut socket,
+                    format!("HTTP/1.1 {lines}\r\n\r\n").as_bytes(),
+                    4096,
+                );
+                let answer = digest("CONNECT", &authority, &challenge);
+                said = Some(format!("\r\nproxy-AUTHORIZATION: {answer}\r\n"));
+            }
+            let mut socket = way.accept();
+            let head = String::from_utf8(read_head(&mut socket)).expect("ASCII");
+            assert!(
+                head.contains(said.as_deref().expect("a challenge")),
+                "{head}"
+            );
+            say(&mut socket, b"HTTP/1.1 200 OK\r\n\r\n", 4096);
+            carry(socket, &server);
+        });
+        scope.spawn(|| {
+            let mut ws = server.upgrade();
+            ws.send(Message::text("welcome")).expect("the client reads");
+            while ws.read().is_ok() {}
+        });
+        let message = client.until(|event| match event {
+            Event::Message { message, .. } => Some(message),
+            Event::GaveUp { reason } => panic!("{reason}"),
+            _ => None,
+        });
+        assert_eq!(message, "welcome".into());
+        drop(client);
+    });
+}
+
+/// D12 and D13: with its headers, and a body in a segment of its own.
+fn what_a_proxy_says_beside_its_refusal_is_told(case: Case) {
+    let (server, way) = (Server::start(), Server::start());
+    let mut client = case.start(options("ws", &server, http(&way)));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut socket = way.accept();
+            read_head(&mut socket);
+            say(
+                &mut socket,
+                b"HTTP/1.1 403 No\r\nX-Cache : a\r\n\tb\r\nContent-Length: 9\r\n\r\n",
+                4096,
+            );
+            thread::sleep(Duration::from_millis(50));
+            say(&mut socket, b"not today", 4096);
+            read_to_the_end(&mut socket);
+        });
+        let (detail, response) = client.until(|event| match event {
+            Event::Disconnected {
+                detail, response, ..
+            } => Some((detail.expect("words"), response.expect("an answer"))),
+            _ => None,
+        });
+        assert!(
+            detail.ends_with("refuses to open a way: status 403"),
+            "{detail}"
+        );
+        assert!(response.is_from_proxy());
+        assert_eq!(
+            (response.status(), response.header("x-cache")),
+            (403, Some("a b"))
+        );
+        assert_eq!(response.body(), b"not today");
+        drop(client);
+    });
+}
+
+/// A SOCKS5 proxy that refuses before it has heard everything, and hangs up.
+fn a_proxy_that_has_spoken_and_gone_is_heard(case: Case) {
+    let (reason, detail, _client) = ends(case, socks, |socket| {
+        say(socket, &[5, 0xff], 4096);
+        // Its receive buffer is empty: a FIN, and what the client writes then meets a reset.
+        exactly::<4>(socket);
+        let _ = socket.shutdown(Shutdown::Both);
+    });
+    assert_eq!(reason, "http 407", "{detail}");
 }

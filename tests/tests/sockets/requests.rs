@@ -1,12 +1,12 @@
 //! What is dialled: factories that wait, endpoints in turn, redirects, subprotocols, addresses.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ cases! {
         endpoints_take_turns,
         a_redirect_is_followed_and_takes_no_credentials_to_another_host,
         a_redirect_that_is_not_followed_is_judged_by_its_status,
-        redirects_in_a_circle_come_to_an_end,
+        redirects_without_end_come_to_one,
         the_subprotocol_that_the_server_chose_is_told,
         a_subprotocol_that_was_not_offered_is_final,
         an_address_that_swallows_packets_costs_a_quarter_of_a_second,
@@ -40,6 +40,16 @@ cases! {
         an_override_leaves_a_row_to_the_servers_time,
         header_names_arrive_in_the_case_in_which_they_were_given,
         a_scoped_address_is_dialled_through_its_interface,
+        a_lenient_head_is_understood,
+        a_refusal_is_heard_though_the_request_is_not_read_to_its_end,
+        two_answers_to_one_key_are_refused,
+        the_body_of_a_refusal_is_waited_for_however_it_ends,
+        a_body_that_does_not_come_is_not_waited_for_long,
+        a_body_is_not_waited_for_beyond_connect_timeout,
+        a_factory_answers_the_challenge_that_refused_it,
+        a_redirect_to_where_the_dial_has_been_ends_it_at_once,
+        hops_are_no_closer_together_than_dials,
+        a_redirect_is_followed_when_the_server_wants_it,
     ]
 }
 
@@ -96,7 +106,7 @@ fn a_factory_is_told_how_the_last_connection_ended(case: Case) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let notes = Arc::clone(&told);
     let options = Options::from_factory(move |attempt| {
-        notes.lock().expect("no panic").push(attempt);
+        notes.lock().expect("no panic").push(attempt.clone());
         match attempt.attempt {
             1 => Err(RequestError::failed(Cause::Io, "the token server is down")),
             2.. => target.clone().header("Authorization", "fresh"),
@@ -381,13 +391,13 @@ fn a_redirect_that_is_not_followed_is_judged_by_its_status(case: Case) {
     }
 }
 
-fn redirects_in_a_circle_come_to_an_end(case: Case) {
+fn redirects_without_end_come_to_one(case: Case) {
     let server = Server::start();
     let mut client = case.start(server.options(QUICK).max_redirects(4));
     thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..5 {
-                answer(&server, "302 Found\nLocation: /again");
+            for hop in 0..5 {
+                answer(&server, &format!("302 Found\nLocation: /{hop}"));
             }
         });
         assert_eq!(client.until_disconnected().reason, "http 302");
@@ -689,6 +699,355 @@ fn a_scoped_address_is_dialled_through_its_interface(case: Case) {
             });
             connected(&mut client);
             drop(client);
+        });
+    }
+}
+
+/// D6: what other user agents read.
+fn a_lenient_head_is_understood(case: Case) {
+    const SPACED: &str =
+        "101 Switching\nUpgrade : websocket\nConnection\t: Upgrade\nSec-WebSocket-Accept : KEY";
+    const FOLDED: &str = "101 Web Socket Protocol Handshake, \u{e9}!\nUpgrade:\n websocket\nConnection: keep-alive,\n\t Upgrade\nSec-WebSocket-Accept:\n KEY\nX: a\n b";
+    for (lines, more) in [
+        (SPACED, ""),
+        (FOLDED, ""),
+        (
+            SWITCH,
+            "\nSec-WebSocket-Protocol:\nSec-WebSocket-Extensions: ",
+        ),
+        (
+            SWITCH,
+            "\nSec-WebSocket-Protocol: ,\nSec-WebSocket-Extensions: , ,",
+        ),
+        (SWITCH, "\nX-Name: \u{e9}t\u{e9}"),
+    ] {
+        let server = Server::start();
+        let mut client = case.connect(&server, QUICK);
+        thread::scope(|scope| {
+            let answered = scope.spawn(|| answer(&server, &format!("{lines}{more}")));
+            let response = connected(&mut client);
+            assert_eq!(response.subprotocol(), None, "{lines}{more}");
+            drop(answered.join());
+        });
+    }
+    // Bare line feeds.
+    let server = Server::start();
+    let mut client = case.connect(&server, QUICK);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut socket = server.accept();
+            let head = String::from_utf8(read_head(&mut socket)).expect("ASCII");
+            let key = header(&head, "Sec-WebSocket-Key").unwrap_or_default();
+            let lines = SWITCH.replace("KEY", &derive_accept_key(key.as_bytes()));
+            let words = format!("HTTP/1.1 {lines}\n\n");
+            socket
+                .write_all(words.as_bytes())
+                .expect("the client reads");
+            read_to_the_end(&mut socket);
+        });
+        connected(&mut client);
+        drop(client);
+    });
+}
+
+/// Whoever adds a second one wants each of two readers to see another.
+fn two_answers_to_one_key_are_refused(case: Case) {
+    for more in [
+        "\nSec-WebSocket-Accept: another",
+        "\nsec-websocket-accept : another",
+        "\n another",
+        "\nSec-WebSocket-Accept: KEY",
+    ] {
+        let server = Server::start();
+        let mut client = case.connect(&server, QUICK);
+        thread::scope(|scope| {
+            scope.spawn(|| answer(&server, &format!("{SWITCH}{more}")));
+            let end = GiveUp::Cause(Cause::Close(1002));
+            assert_eq!(until_given_up(&mut client), end, "{more:?}");
+        });
+    }
+}
+
+/// How the first dial ends, with its body.
+fn refused(client: &mut Client) -> (String, Arc<Response>) {
+    client.until(|event| match event {
+        Event::Disconnected {
+            reason, response, ..
+        } => Some((reason.to_string(), response.expect("an answer"))),
+        _ => None,
+    })
+}
+
+/// D12: the body comes in a segment of its own.
+fn the_body_of_a_refusal_is_waited_for_however_it_ends(case: Case) {
+    for (framing, body, stays) in [
+        ("Content-Length: 12", "not\nfor\nyou!", true),
+        (
+            "Transfer-Encoding: chunked",
+            "5\r\nnot\nf\r\n7\r\nor\nyou!\r\n0\r\n\r\n",
+            true,
+        ),
+        ("X: y", "not\nfor\nyou!", false),
+        ("Content-Length: 99", "not\nfor\nyou!", false),
+    ] {
+        let server = Server::start();
+        let mut client = case.connect(&server, QUICK);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut socket, _) = answer(&server, &format!("403 No\n{framing}"));
+                for piece in body.as_bytes().chunks(5) {
+                    thread::sleep(Duration::from_millis(20));
+                    socket.write_all(piece).expect("the client reads");
+                }
+                if stays {
+                    read_to_the_end(&mut socket);
+                }
+            });
+            let begun = Instant::now();
+            let (reason, response) = refused(&mut client);
+            assert_eq!(reason, "http 403");
+            assert_eq!(response.body(), b"not\nfor\nyou!", "{framing}");
+            assert!(!response.is_from_proxy());
+            assert!(
+                !stays || begun.elapsed() < Duration::from_millis(900),
+                "{framing}"
+            );
+        });
+    }
+    // Not a moment where there is none.
+    for lines in ["403 No\nContent-Length: 0", "204 Nothing", "304 As before"] {
+        let server = Server::start();
+        let mut client = case.connect(&server, QUICK);
+        thread::scope(|scope| {
+            scope.spawn(|| read_to_the_end(&mut answer(&server, lines).0));
+            let begun = Instant::now();
+            assert!(refused(&mut client).1.body().is_empty());
+            assert!(begun.elapsed() < Duration::from_millis(900), "{lines}");
+            drop(client);
+        });
+    }
+}
+
+fn a_body_that_does_not_come_is_not_waited_for_long(case: Case) {
+    for lines in [
+        "403 No\nContent-Length: 12",
+        "403 No",
+        "403 No\nTransfer-Encoding: chunked",
+    ] {
+        let server = Server::start();
+        let mut client = case.connect(&server, QUICK);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut socket, _) = answer(&server, lines);
+                socket.write_all(b"2\r\n").expect("the client reads");
+                read_to_the_end(&mut socket);
+            });
+            let begun = Instant::now();
+            let (reason, response) = refused(&mut client);
+            assert_eq!(reason, "http 403");
+            assert!(!lines.ends_with('2') || response.body() == b"2\r\n");
+            let took = begun.elapsed();
+            let range = Duration::from_millis(900)..Duration::from_secs(5);
+            assert!(range.contains(&took), "{lines}: {took:?}");
+            drop(client);
+        });
+    }
+}
+
+fn a_body_is_not_waited_for_beyond_connect_timeout(case: Case) {
+    let server = Server::start();
+    let config = r#"{"connect_timeout": "300ms"}"#;
+    let mut client = case.connect(&server, config);
+    thread::scope(|scope| {
+        scope.spawn(|| read_to_the_end(&mut answer(&server, "403 No").0));
+        let begun = Instant::now();
+        // What is known is said.
+        assert_eq!(refused(&mut client).0, "http 403");
+        assert!(begun.elapsed() < Duration::from_millis(900));
+        drop(client);
+    });
+}
+
+/// SHA-256 in hexadecimal digits: what Digest is made of (RFC 7616).
+fn sha256(text: &str) -> String {
+    let suite = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+    let suite = suite.tls13().expect("a suite of TLS 1.3");
+    let hash = suite.common.hash_provider.hash(text.as_bytes());
+    hash.as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// What `me` with the password `secret` says to a challenge.
+pub(crate) fn digest(method: &str, uri: &str, challenge: &str) -> String {
+    let nonce = challenge
+        .split_once("nonce=\"")
+        .and_then(|(_, rest)| rest.split('"').next())
+        .expect("a nonce");
+    let one = sha256("me:here:secret");
+    let two = sha256(&format!("{method}:{uri}"));
+    let response = sha256(&format!("{one}:{nonce}:00000001:c:auth:{two}"));
+    format!(
+        "Digest username=\"me\", realm=\"here\", nonce=\"{nonce}\", uri=\"{uri}\", algorithm=SHA-256, \
+         qop=auth, nc=00000001, cnonce=\"c\", response=\"{response}\""
+    )
+}
+
+pub(crate) fn challenge(nonce: &str, more: &str) -> String {
+    format!("Digest realm=\"here\", nonce=\"{nonce}\", algorithm=SHA-256, qop=\"auth\"{more}")
+}
+
+/// D13: Digest, whose nonce is found too old when it is answered.
+fn a_factory_answers_the_challenge_that_refused_it(case: Case) {
+    let server = Server::start();
+    let target = request(&server);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&told);
+    let options = Options::from_factory(move |attempt| {
+        let refused = attempt.refused.as_ref();
+        let status = refused.map(|refused| refused.status());
+        let mut notes = notes.lock().expect("no panic");
+        notes.push((status, attempt.refresh));
+        match refused.and_then(|refused| refused.header("WWW-Authenticate")) {
+            Some(challenge) => {
+                let said = digest("GET", "/", challenge);
+                target.clone().header("Authorization", &said)
+            }
+            None => Ok(target.clone()),
+        }
+    });
+    let mut client = case.start(options.config(config(QUICK)));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let asks = |nonce, more| {
+                let challenge = challenge(nonce, more);
+                format!("401 Who\nContent-Length: 0\nWWW-Authenticate: {challenge}\nWWW-Authenticate: Basic")
+            };
+            let right = |head: &str, nonce| {
+                let expected = digest("GET", "/", &challenge(nonce, ""));
+                assert_eq!(header(head, "Authorization"), Some(expected.as_str()));
+            };
+            let (_, head) = answer(&server, &asks("one", ""));
+            assert_eq!(header(&head, "Authorization"), None);
+            let (_, head) = answer(&server, &asks("two", ", stale=true"));
+            right(&head, "one");
+            let (_, head) = answer(&server, SWITCH);
+            right(&head, "two");
+        });
+        assert_eq!(client.until_disconnected().reason, "http 401");
+        connected(&mut client);
+    });
+    let told = told.lock().expect("no panic").clone();
+    let asked = (Some(401), true);
+    assert_eq!(told[..3], [(None, false), asked, asked]);
+}
+
+fn a_redirect_to_where_the_dial_has_been_ends_it_at_once(case: Case) {
+    for circle in [&["/"][..], &["/a", "/"], &["/a", "/b?x", "/a"]] {
+        let server = Server::start();
+        let mut client = case.start(server.options(QUICK).max_redirects(u32::MAX));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for location in circle {
+                    answer(&server, &format!("302 Found\nLocation: {location}"));
+                }
+            });
+            let end = client.until_disconnected();
+            assert_eq!(end.reason, "http 302", "{circle:?}");
+            assert!(end.detail.contains("where this dial has been"), "{end:?}");
+        });
+    }
+}
+
+/// "Never two dials within 25 ms", wherever they lead.
+fn hops_are_no_closer_together_than_dials(case: Case) {
+    let server = Server::start();
+    let mut client = case.start(server.options(QUICK).max_redirects(u32::MAX));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut before: Option<Instant> = None;
+            for hop in 0..10 {
+                let mut socket = server.accept();
+                let accepted = Instant::now();
+                read_head(&mut socket);
+                if let Some(before) = before.replace(accepted) {
+                    // A moment passes between the dial and here.
+                    let apart = accepted.duration_since(before);
+                    assert!(apart >= Duration::from_millis(15), "{apart:?}");
+                }
+                let words = format!("HTTP/1.1 302 Found\r\nLocation: /{hop}\r\n\r\n");
+                socket
+                    .write_all(words.as_bytes())
+                    .expect("the client reads");
+            }
+            answer(&server, SWITCH);
+        });
+        let after = client.until(|event| match event {
+            Event::Connected { after, .. } => Some(after),
+            Event::Disconnected { reason, detail, .. } => panic!("{reason} {detail:?}"),
+            _ => None,
+        });
+        assert!(after >= Duration::from_millis(250), "{after:?}");
+    });
+}
+
+fn a_redirect_is_followed_when_the_server_wants_it(case: Case) {
+    let server = Server::start();
+    let mut client = case.start(server.options(QUICK).max_redirects(1));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            answer(&server, "307 Later\nLocation: /there\nRetry-After: 1");
+            answer(&server, SWITCH);
+        });
+        let after = client.until(|event| match event {
+            Event::Connected { after, .. } => Some(after),
+            _ => None,
+        });
+        assert!(after >= Duration::from_secs(1), "{after:?}");
+        drop(client);
+    });
+    // Not within `connect_timeout`: then it is a dial that has failed.
+    let server = Server::start();
+    thread::scope(|scope| {
+        let mut client = case.start(server.options(QUICK).max_redirects(1));
+        scope.spawn(|| answer(&server, "307 Later\nLocation: /there\nRetry-After: 99"));
+        let end = client.until_disconnected();
+        assert_eq!(end.reason, "http 307, retry after 99 s");
+        let delay = client.until(|event| match event {
+            Event::Reconnect { delay, .. } => Some(delay),
+            _ => None,
+        });
+        assert!(delay >= Duration::from_secs(99), "{delay:?}");
+    });
+}
+
+/// A request that is too large is refused before it is read; then the connection is reset, or stays as it is.
+fn a_refusal_is_heard_though_the_request_is_not_read_to_its_end(case: Case) {
+    for resets in [true, false] {
+        let server = Server::narrow();
+        let (large, waits) = ("x".repeat(8 << 20), Barrier::new(2));
+        let target = request(&server)
+            .header("X-Large", &large)
+            .expect("a header");
+        let mut client = case.start(Options::from_request(target).config(config(QUICK)));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut socket = server.accept();
+                socket.read_exact(&mut [0; 99]).expect("a request");
+                socket
+                    .write_all(b"HTTP/1.1 431 Too large\r\nContent-Length: 0\r\n\r\n")
+                    .expect("the client reads");
+                // What was not read makes the end a reset.
+                if !resets {
+                    waits.wait();
+                }
+            });
+            let end = client.until_disconnected();
+            if !resets {
+                waits.wait();
+            }
+            assert_eq!(end.reason, "http 431", "{resets} {}", end.detail);
         });
     }
 }
