@@ -6,6 +6,12 @@ use std::time::Duration;
 use heartbeat_core::{Config, ConnId};
 use socket2::{SockRef, TcpKeepalive};
 
+/// Bytes that the kernel takes before it has sent what it has (`TCP_NOTSENT_LOWAT`). What it holds goes out before any
+/// pong, and cannot be handed back; what it has sent and not had acknowledged is not limited by it, so that a fast
+/// connection stays fast.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MAX_UNSENT: u32 = 64 * 1024;
+
 /// As many addresses of one host are tried.
 const MAX_ADDRESSES: usize = 32;
 
@@ -48,7 +54,8 @@ impl Tcp {
         }
     }
 
-    /// Sets the options as far as the operating system has them, and `TCP_NODELAY`.
+    /// Sets the options as far as the operating system has them, and `TCP_NODELAY`. On Linux and Android also
+    /// `TCP_NOTSENT_LOWAT`, to 64 KiB: a pong waits behind what the kernel has not sent.
     ///
     /// # Errors
     /// What the operating system says when it does not take `TCP_NODELAY`. Without the others a
@@ -68,6 +75,8 @@ impl Tcp {
         let _ = socket.set_tcp_keepalive(&keepalive);
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = socket.set_tcp_user_timeout(self.user_timeout);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT);
         socket.set_tcp_nodelay(true)
     }
 }
@@ -118,6 +127,8 @@ mod tests {
         let socket = SockRef::from(&socket);
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), MAX_UNSENT);
         #[cfg(target_os = "linux")]
         {
             let timeout = socket.tcp_user_timeout().unwrap();

@@ -1,22 +1,25 @@
 //! Back-pressure in both directions: an application that does not take, a server that does not read.
 
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use heartbeat_tokio::core::{Class, Dialect};
-use heartbeat_tokio::{Message, Unsent};
+use heartbeat_tokio::{Event, Message, Unsent};
 
-use crate::harness::{BINARY, Case, Server, frame, read_to_the_end, write_until_full};
+use crate::harness::{
+    BINARY, Case, Client, PING, Server, TEXT, frame, read_to_the_end, write_until_full,
+};
 
 cases! {
     everywhere: [
         a_frozen_server_with_a_full_send_path_is_dead_at_idle_timeout,
         a_frozen_server_with_a_full_send_path_is_dead_at_a_shorter_write_timeout,
         a_connection_that_dies_in_a_send_burst_accounts_for_every_message,
+        a_ping_during_an_upload_is_answered_between_its_fragments,
     ],
     driven: [
         an_application_that_takes_nothing_for_three_idle_timeouts_loses_nothing,
@@ -77,6 +80,88 @@ fn an_application_that_takes_nothing_for_three_idle_timeouts_loses_nothing(case:
         }
         drop(client);
     });
+}
+
+/// The server is slow, so that only the order on the wire counts: the pong stands behind what the client's kernel and its
+/// own buffer held when it was made, a fragment each and some more, and not behind the rest of the upload.
+fn a_ping_during_an_upload_is_answered_between_its_fragments(case: Case) {
+    let server = Server::narrow();
+    let mut client = case.connect(&server, "{}");
+    thread::scope(|scope| {
+        let (tell, is_answered) = mpsc::channel();
+        scope.spawn(|| {
+            let mut ws = server.upgrade();
+            asks_amid_an_upload(ws.get_mut(), is_answered);
+        });
+        upload(&mut client, tell);
+    });
+}
+
+const UPLOAD: usize = 20 << 20;
+
+/// Sends a large message, and tells when a ping has been answered meanwhile.
+pub(crate) fn upload(client: &mut Client, tell: mpsc::Sender<()>) {
+    client.until_connected();
+    let message = client.sender().try_send(vec![7; UPLOAD]);
+    message.expect("connected");
+    client.until(|event| matches!(event, Event::PongSent { .. }).then_some(()));
+    tell.send(()).expect("the server waits for it");
+    assert_eq!(client.message(), "done".into());
+    assert_eq!(client.stats().messages_sent, 1);
+}
+
+/// Asks when 5 MiB of the upload have come, and reads on only when the client has answered.
+pub(crate) fn asks_amid_an_upload(stream: &mut (impl Read + Write), answered: mpsc::Receiver<()>) {
+    let (mut received, mut behind) = (0, None);
+    let mut fragments = 0;
+    while received < UPLOAD {
+        if received >= 5 << 20 && behind.is_none() {
+            stream.write_all(&frame(PING, b"?")).expect("it reads");
+            answered.recv().expect("it answers");
+            behind = Some(received);
+        }
+        let (first, len) = skip_frame(stream).expect("it goes on");
+        if first == 0x8a {
+            let bytes = received - behind.expect("it was asked for");
+            // Elsewhere the kernel takes as much as it likes.
+            let is_short = cfg!(any(target_os = "linux", target_os = "android"));
+            let most = if is_short { 400_000 } else { UPLOAD / 2 };
+            assert!(bytes < most, "{bytes} bytes stood before the pong");
+            behind = Some(UPLOAD);
+        } else {
+            let is_last = received + len == UPLOAD;
+            let expected = u8::from(is_last) << 7 | if received == 0 { 0x02 } else { 0x00 };
+            assert_eq!(first, expected);
+            received += len;
+            fragments += 1;
+        }
+    }
+    assert_eq!(
+        behind,
+        Some(UPLOAD),
+        "the pong came before the upload's end"
+    );
+    assert_eq!(fragments, UPLOAD.div_ceil(64 << 10));
+    stream.write_all(&frame(TEXT, b"done")).expect("it reads");
+}
+
+/// The first byte of the client's next frame, and the length of its payload.
+fn skip_frame(stream: &mut impl Read) -> io::Result<(u8, usize)> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head)?;
+    let mut long = [0; 8];
+    let extended = match head[1] & 0x7f {
+        126 => &mut long[6..],
+        127 => &mut long[..],
+        short => {
+            long[7] = short;
+            &mut []
+        }
+    };
+    stream.read_exact(extended)?;
+    let len = u64::from_be_bytes(long);
+    io::copy(&mut stream.take(4 + len), &mut io::sink())?;
+    Ok((head[0], usize::try_from(len).expect("it is read")))
 }
 
 /// The opcode of the client's next frame.

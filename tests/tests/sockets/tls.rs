@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -17,11 +17,13 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Message, WebSocket};
 
 use crate::harness::{Case, Server, read_to_the_end};
+use crate::pressure::{asks_amid_an_upload, upload};
 
 cases! {
     everywhere: [
         a_trusted_server_is_spoken_to_and_large_messages_pass,
         pings_and_pongs_pass_under_tls,
+        a_ping_during_an_upload_under_tls_is_answered_between_its_fragments,
         a_client_certificate_is_shown_and_without_one_it_is_final,
         a_certificate_that_is_not_to_be_trusted_is_final_and_nothing_is_said,
         plain_http_on_the_tls_port_is_final_and_nothing_is_said,
@@ -207,6 +209,19 @@ fn a_client_certificate_is_shown_and_without_one_it_is_final(case: Case) {
             }
         });
     }
+}
+
+fn a_ping_during_an_upload_under_tls_is_answered_between_its_fragments(case: Case) {
+    let (server, authority) = (Server::narrow(), Authority::new("ours"));
+    let mut client = case.start(options(&server, "127.0.0.1", "{}", authority.trusted()));
+    thread::scope(|scope| {
+        let (tell, is_answered) = mpsc::channel();
+        scope.spawn(|| {
+            let mut ws = upgrade(&server, authority.server("127.0.0.1", 4000));
+            asks_amid_an_upload(ws.get_mut(), is_answered);
+        });
+        upload(&mut client, tell);
+    });
 }
 
 fn pings_and_pongs_pass_under_tls(case: Case) {
