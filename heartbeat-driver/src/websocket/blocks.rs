@@ -1,120 +1,153 @@
-//! Memory for small messages: a few of them share an allocation.
+//! Memory for small messages: a few that lie next to each other are copied at once, and share an allocation.
 
-use bytes::{Bytes, BytesMut};
+use std::ops::Range;
+
+use bytes::Bytes;
 
 /// A message that is kept pins at most so many times its own size. Eight messages to an allocation cost nearly
 /// as little as eighty would.
 const SHARED: usize = 8;
 
-/// Messages below this count as that: what an allocation costs beside its bytes is about as much.
+/// What a header takes beside a small message; and messages with it below this count as that: what an allocation costs
+/// beside its bytes is about as much.
+const HEADER: usize = 4;
 const SMALLEST: usize = 32;
 
 /// Larger messages have an allocation of their own: next to them its price is small.
 const LARGEST: usize = 512;
 
-/// After so many messages in a row that were too small for the block, they get one that suits them.
-const MISFITS: u8 = 4;
-
-/// The block that small messages are cut from, if there is one.
+/// The piece of the reader's block that was copied last.
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
-    block: BytesMut,
-    /// Its size, with what was cut from it.
-    size: usize,
-    misfits: u8,
+    copy: Bytes,
+    /// Where it lies in the block; empty if the block has changed since.
+    from: usize,
+    to: usize,
 }
 
 impl Blocks {
-    /// The payload as bytes that can be kept.
+    /// The message that lies at `at` in the block, as bytes that can be kept.
     #[inline]
-    pub(super) fn cut(&mut self, payload: &[u8]) -> Bytes {
-        let len = payload.len();
-        let most = len.max(SMALLEST) * SHARED;
-        if len > LARGEST || self.size > most || self.block.capacity() < len {
-            return self.cut_elsewhere(payload, most);
+    pub(super) fn cut(&mut self, block: &[u8], at: Range<usize>) -> Bytes {
+        if at.end <= self.to && self.copy.len() <= most(at.len()) {
+            return self.copy.slice(at.start - self.from..at.end - self.from);
         }
-        self.misfits = 0;
-        self.block.extend_from_slice(payload);
-        self.block.split().freeze()
+        self.cut_elsewhere(block, at)
     }
 
     #[inline(never)]
-    fn cut_elsewhere(&mut self, payload: &[u8], most: usize) -> Bytes {
-        if payload.len() > LARGEST || payload.is_empty() {
-            return Bytes::copy_from_slice(payload);
+    fn cut_elsewhere(&mut self, block: &[u8], at: Range<usize>) -> Bytes {
+        let len = at.len();
+        let copied = block.len().min(at.start + most(len)) - at.start;
+        // On its own: where it is large, where nothing follows, and where it is a small one among larger ones.
+        if len > LARGEST || copied < 2 * len || at.end <= self.to {
+            return Bytes::copy_from_slice(&block[at]);
         }
-        if self.size > most && self.misfits < MISFITS {
-            self.misfits += 1;
-            return Bytes::copy_from_slice(payload);
-        }
-        if self.size > most || !self.block.try_reclaim(payload.len()) {
-            self.block = BytesMut::with_capacity(most);
-            self.size = most;
-        }
-        self.misfits = 0;
-        self.block.extend_from_slice(payload);
-        self.block.split().freeze()
+        let bytes = &block[at.start..at.start + copied];
+        self.copy = match std::mem::take(&mut self.copy).try_into_mut() {
+            Ok(mut copy) if copy.capacity() >= copied && copy.capacity() <= most(len) => {
+                copy.clear();
+                copy.extend_from_slice(bytes);
+                copy.freeze()
+            }
+            _ => Bytes::copy_from_slice(bytes),
+        };
+        (self.from, self.to) = (at.start, at.start + copied);
+        self.copy.slice(..len)
     }
 
-    /// Gives the block back.
+    /// Other bytes come into the block.
+    #[inline]
+    pub(super) fn forget(&mut self) {
+        (self.from, self.to) = (0, 0);
+    }
+
+    /// Gives the copy back.
     pub(super) fn relax(&mut self) {
         *self = Self::default();
     }
+}
+
+/// The most bytes that a message of this length may share.
+#[inline]
+fn most(len: usize) -> usize {
+    (len + HEADER).max(SMALLEST) * SHARED
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_message_is_its_own_bytes() {
+    /// Blocks of messages of these lengths, by turns.
+    fn messages(lengths: &[usize], count: usize, mut each: impl FnMut(usize, Bytes, &[u8])) {
         let mut blocks = Blocks::default();
-        let payloads: Vec<Vec<u8>> = (0..2000)
-            .map(|n: usize| vec![n as u8; n * 7 % 600])
-            .collect();
-        let cut: Vec<Bytes> = payloads.iter().map(|payload| blocks.cut(payload)).collect();
-        assert_eq!(cut, payloads);
+        let mut lengths = lengths.iter().cycle();
+        let mut number = 0;
+        while number < count {
+            let (mut block, mut ranges) = (Vec::new(), Vec::new());
+            while block.len() < 60_000 {
+                block.extend_from_slice(&[0xff; HEADER]);
+                let from = block.len();
+                block.resize(from + lengths.next().unwrap(), number as u8);
+                ranges.push(from..block.len());
+                number += 1;
+            }
+            blocks.forget();
+            for (at, range) in ranges.into_iter().enumerate() {
+                let message = blocks.cut(&block, range.clone());
+                each(at, message, &block[range]);
+            }
+        }
     }
 
-    /// Keeps one of so many messages of these lengths, by turns, and says how many allocated bytes were kept for
-    /// each byte of theirs.
-    fn pinned(lengths: &[usize], one_of: usize) -> f64 {
-        let mut kept = Vec::new();
-        let mut bytes = 0;
-        let held = allocation_counter::measure(|| {
-            let mut blocks = Blocks::default();
-            let payload = [b'x'; 4096];
-            for n in 0..8192 {
-                let message = blocks.cut(&payload[..lengths[n % lengths.len()]]);
-                if n % one_of == 0 {
-                    bytes += message.len().max(SMALLEST);
-                    kept.push(message);
-                }
-            }
+    #[test]
+    fn every_message_is_its_own_bytes() {
+        let lengths: Vec<usize> = (0..600).map(|n| n * 7 % 601).collect();
+        messages(&lengths, 3000, |_, message, payload| {
+            assert_eq!(message, payload);
         });
-        held.bytes_current as f64 / bytes as f64
     }
 
     #[test]
     fn a_message_that_is_kept_pins_a_few_times_its_own_size() {
-        for lengths in [&[23][..], &[150], &[23, 4000], &[500, 23, 23], &[512, 64]] {
+        for lengths in [
+            &[23][..],
+            &[150],
+            &[23, 4000],
+            &[500, 23, 23],
+            &[512, 64],
+            &[1],
+        ] {
             for one_of in [1, 7, 8, 64, 101] {
-                // The list of those that are kept, and the allocator's own words on each block, come on top.
-                let pinned = pinned(lengths, one_of);
+                let (mut kept, mut bytes) = (Vec::with_capacity(10_000), 0);
+                let held = allocation_counter::measure(|| {
+                    messages(lengths, 8192, |at, message, _| {
+                        if at % one_of == 0 && kept.len() < kept.capacity() {
+                            bytes += message.len().max(SMALLEST);
+                            kept.push(message);
+                        }
+                    });
+                });
+                let pinned = held.bytes_current as f64 / bytes as f64;
                 assert!(pinned < 12.0, "{lengths:?}, one of {one_of}: {pinned}");
             }
         }
     }
 
     #[test]
-    fn messages_that_are_dropped_at_once_share_one_block() {
-        let mut blocks = Blocks::default();
-        drop(blocks.cut(&[1; 150]));
-        let counted = allocation_counter::measure(|| {
-            for _ in 0..1000 {
-                drop(blocks.cut(&[1; 150]));
-            }
+    fn small_messages_share_allocations() {
+        let (mut count, mut kept) = (0_u64, Vec::with_capacity(10_000));
+        let kept_ones = allocation_counter::measure(|| {
+            messages(&[150], 4000, |_, message, _| kept.push(message));
         });
-        assert!(counted.count_total <= 1, "{counted:?}");
+        let dropped_ones = allocation_counter::measure(|| {
+            messages(&[150], 4000, |_, _, _| count += 1);
+        });
+        // Two to eight messages; and one where the copy is used again.
+        assert!(kept_ones.count_total < 2 * 4000 / 7 + 300, "{kept_ones:?}");
+        assert!(
+            dropped_ones.count_total < 4000 / 7 + 300,
+            "{dropped_ones:?}"
+        );
     }
 }

@@ -117,6 +117,7 @@ impl Reader {
     /// # Errors
     /// Those of `read`.
     pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+        self.blocks.forget();
         if self.start > 0 {
             // Nearly always nothing: see `LEAST`.
             self.block.copy_within(self.start..self.end, 0);
@@ -169,7 +170,7 @@ impl Reader {
     pub fn next_frame(&mut self) -> Result<Next, Violation> {
         match self.find()? {
             Found::Whole(Opcode::Text, at) => {
-                let bytes = self.blocks.cut(&self.block[at]);
+                let bytes = self.blocks.cut(&self.block[..self.end], at);
                 match Text::try_from(bytes) {
                     Ok(text) => Ok(Next::Frame(Incoming::Text(text))),
                     Err(_) => Err(Violation::NotUtf8),
@@ -183,14 +184,14 @@ impl Reader {
     fn rare(&mut self, found: Found) -> Result<Next, Violation> {
         Ok(Next::Frame(match found {
             Found::Whole(opcode, at) => {
-                let payload = &self.block[at];
+                let payload = &self.block[at.clone()];
                 match opcode {
                     Opcode::Close => Incoming::Close(Close::parse(payload)),
                     Opcode::Ping => Incoming::Ping(Bytes::copy_from_slice(payload)),
                     Opcode::Pong => Incoming::Pong(Bytes::copy_from_slice(payload)),
                     // A text was seen to before.
                     Opcode::Binary | Opcode::Continuation | Opcode::Text => {
-                        Incoming::Binary(self.blocks.cut(payload))
+                        Incoming::Binary(self.blocks.cut(&self.block[..self.end], at))
                     }
                 }
             }
