@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_driver::core::{Config, Heartbeat, Instant};
+use heartbeat_driver::core::{Config, ConnId, Heartbeat, Instant};
 use heartbeat_driver::{
-    Board, ClientStats, Engine, Event, Message, Options, Overflow, SendError, SharedDialect, Turn,
-    Unsent,
+    Board, ClientStats, Engine, Event, Message, MessageRef, Options, Overflow, SendError,
+    SharedDialect, Turn, Unsent,
 };
 
 use crate::error::{RecvTimeoutError, StartError};
@@ -91,6 +91,33 @@ impl<R: Reactor> InPlace<R> {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
         let deadline = self.reactor.now().saturating_add(timeout);
         self.recv_until(Some(deadline))
+    }
+
+    /// Waits for the next event that is no message; `None` after [`Event::Stopped`]. Each message that comes before is
+    /// lent to `look`: for those who parse and forget, it is the cheapest way to receive.
+    ///
+    /// ```no_run
+    /// use heartbeat_blocking::{Event, InPlace, MessageRef, Options};
+    ///
+    /// let mut client = InPlace::new(Options::new("wss://example.org/feed")?)?;
+    /// let mut bytes = 0;
+    /// while let Some(event) = client.recv_lent(|_conn, message| match message {
+    ///     MessageRef::Text(text) => bytes += text.len(),
+    ///     MessageRef::Binary(binary) => bytes += binary.len(),
+    /// }) {
+    ///     println!("{event:?}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn recv_lent(&mut self, mut look: impl FnMut(ConnId, MessageRef<'_>)) -> Option<Event> {
+        loop {
+            while self.engine.lend(&self.reactor, &mut look) {}
+            match self.recv_until(None).ok()? {
+                Event::Message { conn, message } => look(conn, message.lend()),
+                event => return Some(event),
+            }
+        }
     }
 
     /// Hands a message over and writes it at once, as far as the socket takes it; the rest goes out while the

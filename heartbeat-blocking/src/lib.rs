@@ -82,6 +82,7 @@ pub use heartbeat_driver::core::{Config, ConnId, Failure, Ping};
 pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
     Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, Message,
-    Observer, OnConnect, Opening, Options, Overflow, Progress, Proxy, Reason, Refusal, Request,
-    RequestError, Response, Returned, Seconds, SendError, SharedDialect, Text, Undecodable, Unsent,
+    MessageRef, Observer, OnConnect, Opening, Options, Overflow, Progress, Proxy, Reason, Refusal,
+    Request, RequestError, Response, Returned, Seconds, SendError, SharedDialect, Text,
+    Undecodable, Unsent,
 };

@@ -114,7 +114,7 @@ pub use handoff::{Handoff, Overflow, Room};
 #[cfg(feature = "inflate")]
 pub use inflate::Inflate;
 pub use limiter::{DialBudget, DialLimiter, Grant};
-pub use message::{Event, Message, Reason, Returned, Seconds, Unsent};
+pub use message::{Event, Message, MessageRef, Reason, Returned, Seconds, Unsent};
 pub use opening::{OnConnect, Opening, Progress};
 pub use options::{Observer, Options, SharedDialect};
 pub use outbox::{Notify, Outbox, Refusal, SendError};

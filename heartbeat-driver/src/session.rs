@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 
 use heartbeat_core::{Ask, Cause, ConnId, Outgoing, Reply};
 
@@ -11,8 +12,9 @@ use crate::message::Message;
 use crate::outbox::{Outbox, Waiting};
 use crate::stream::Stream;
 use crate::websocket::connection::{self, Connection, Pushed, Sizes};
+use crate::websocket::reader::Place;
 use crate::websocket::writer::{Carries, LOW_WATER};
-use crate::websocket::{Close, Goodbye, Incoming};
+use crate::websocket::{Close, Goodbye, Incoming, Violation};
 
 /// Pongs that wait to be written may take this many bytes before reading is held: over 400 of the
 /// largest. A peer that asks and does not listen must not make us hold more.
@@ -159,6 +161,31 @@ impl<S: Read + Write> Session<S> {
             connection::Heard::Frame(frame) if self.decoder.is_none() => Heard::Frame(frame),
             other => self.heard(other),
         }
+    }
+
+    /// As [`read`](Self::read), without a copy of a message that nobody decodes.
+    #[inline(always)]
+    pub(crate) fn next_place(&mut self) -> Place<Heard> {
+        if self.decoder.is_some() {
+            return Place::Other(self.read());
+        }
+        match self.ws.next_place() {
+            Place::Text(at) => Place::Text(at),
+            Place::Binary(at) => Place::Binary(at),
+            Place::Other(heard) => Place::Other(self.heard(heard)),
+        }
+    }
+
+    /// What lies there, until the next call.
+    #[inline(always)]
+    pub(crate) fn bytes(&self, at: Range<usize>) -> &[u8] {
+        self.ws.bytes(at)
+    }
+
+    /// A text turned out to be none.
+    #[cold]
+    pub(crate) fn not_utf8(&mut self) -> Heard {
+        self.heard(connection::Heard::Broken(Violation::NotUtf8))
     }
 
     #[inline(never)]

@@ -9,8 +9,8 @@ use atomic_waker::AtomicWaker;
 use futures_core::Stream;
 use heartbeat_driver::core::{Clock as _, Config, ConnId, Heartbeat};
 use heartbeat_driver::{
-    Board, ClientStats, Engine, Event, Message, Options, Overflow, RequestError, SendError,
-    SharedDialect, Turn, Unsent,
+    Board, ClientStats, Engine, Event, Message, MessageRef, Options, Overflow, RequestError,
+    SendError, SharedDialect, Turn, Unsent,
 };
 use tokio::sync::Notify;
 
@@ -101,6 +101,45 @@ impl InPlace {
     /// Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// The next event that is no message; `None` after [`Event::Stopped`]. Each message that comes before is lent to
+    /// `look`: for those who parse and forget, it is the cheapest way to receive.
+    ///
+    /// Cancel-safe: dropping the future loses nothing.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), heartbeat_tokio::RequestError> {
+    /// use heartbeat_tokio::{Event, InPlace, MessageRef, Options};
+    ///
+    /// let mut client = InPlace::new(Options::new("wss://example.org/feed")?)?;
+    /// let mut bytes = 0;
+    /// let mut look = |_conn, message: MessageRef<'_>| bytes += message.len();
+    /// while let Some(event) = client.next_lent(&mut look).await {
+    ///     println!("{event:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn next_lent(
+        &mut self,
+        mut look: impl FnMut(ConnId, MessageRef<'_>),
+    ) -> Option<Event> {
+        poll_fn(|cx| {
+            loop {
+                while self.events < EVENTS_PER_BUDGET
+                    && !self.waited
+                    && self.engine.lend(&self.clock, &mut look)
+                {
+                    self.events += 1;
+                }
+                match ready!(self.poll_turn(cx)) {
+                    Some(Event::Message { conn, message }) => look(conn, message.lend()),
+                    event => return Poll::Ready(event),
+                }
+            }
+        })
+        .await
     }
 
     /// Hands a message over and writes it at once, as far as the socket takes it; the rest goes out while the

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use heartbeat_core::{
     Cause, Class, Clock, Config, ConnId, Dialect as _, Event as Input, Heartbeat, Instant,
     Message as Received,
@@ -10,10 +11,11 @@ use heartbeat_core::{
 
 use super::{BURST, Engine, Link};
 use crate::handoff::Overflow;
-use crate::message::{Event, Message};
+use crate::message::{Event, Message, MessageRef};
 use crate::options::SharedDialect;
 use crate::session::Heard;
 use crate::websocket::Incoming;
+use crate::websocket::reader::Place;
 
 impl<S: Read + Write> Engine<S> {
     /// The next message, where it is there already and nothing else comes before it. `None` says only that
@@ -24,13 +26,11 @@ impl<S: Read + Write> Engine<S> {
     // Always: what is read is then made where it is wanted, not moved there.
     #[inline(always)]
     pub fn message(&mut self, clock: &impl Clock) -> Option<(ConnId, Message)> {
-        let is_busy = !self.events.is_empty() || self.dial.is_some() || self.outbox.is_pending();
-        let discards = self.discards();
+        let can_be_short = self.can_be_short();
         let Link::Open(session) = &mut self.link else {
             return None;
         };
-        let has_more_to_do = self.paused | self.opening | self.tracks | self.ended | discards;
-        if is_busy || has_more_to_do | session.ran_dry || session.holds_reading() {
+        if !can_be_short || session.ran_dry || session.holds_reading() {
             return None;
         }
         let conn = session.conn;
@@ -53,6 +53,70 @@ impl<S: Read + Write> Engine<S> {
                 None
             }
         }
+    }
+
+    /// As [`message`](Self::message), but lends the message to `look`, where it lies as it was received: no memory is
+    /// made for it. False says only that it is for `turn` to go on.
+    #[inline(always)]
+    pub fn lend(
+        &mut self,
+        clock: &impl Clock,
+        look: &mut impl FnMut(ConnId, MessageRef<'_>),
+    ) -> bool {
+        let can_be_short = self.can_be_short();
+        let Link::Open(session) = &mut self.link else {
+            return false;
+        };
+        if !can_be_short || session.ran_dry || session.holds_reading() {
+            return false;
+        }
+        let conn = session.conn;
+        let dialect = &self.options.dialect;
+        let heard = match session.next_place() {
+            Place::Text(at) => match std::str::from_utf8(session.bytes(at)) {
+                Ok(text) if matches!(dialect.classify_text(text), Class::Data) => {
+                    look(conn, MessageRef::Text(text));
+                    self.count_data(clock);
+                    return true;
+                }
+                Ok(text) => Heard::Frame(Incoming::Text(text.into())),
+                Err(_) => session.not_utf8(),
+            },
+            Place::Binary(at) => {
+                let bytes = session.bytes(at);
+                if matches!(dialect.classify_binary(bytes), Class::Data) {
+                    look(conn, MessageRef::Binary(bytes));
+                    self.count_data(clock);
+                    return true;
+                }
+                Heard::Frame(Incoming::Binary(Bytes::copy_from_slice(bytes)))
+            }
+            Place::Other(Heard::Dry) => {
+                session.ran_dry = true;
+                return false;
+            }
+            Place::Other(heard) => heard,
+        };
+        match self.heard(conn, heard, clock) {
+            // What it has brought about comes after it, as in a turn.
+            ReadOn::Message(Event::Message { conn, message }) => {
+                look(conn, message.lend());
+                true
+            }
+            ReadOn::Message(event) => {
+                self.events.push_front(event);
+                false
+            }
+            ReadOn::Again | ReadOn::Dry => false,
+        }
+    }
+
+    /// Nothing comes before the next message, and nothing is to be done with it but to hand it out.
+    #[inline(always)]
+    fn can_be_short(&self) -> bool {
+        let is_busy = !self.events.is_empty() || self.dial.is_some() || self.outbox.is_pending();
+        let has_more_to_do = self.paused | self.opening | self.tracks | self.ended;
+        !(is_busy || has_more_to_do || self.discards())
     }
 
     pub(super) fn read(&mut self, clock: &impl Clock) -> ReadOn {

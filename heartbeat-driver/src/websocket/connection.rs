@@ -1,8 +1,9 @@
 //! One open connection: a reader and a writer over one stream.
 
 use std::io::{self, Read, Write};
+use std::ops::Range;
 
-use super::reader::{Next, Reader};
+use super::reader::{Next, Place, Reader};
 use super::writer::{Carries, Writer};
 use super::{Incoming, Violation};
 use crate::stream::Stream;
@@ -79,6 +80,20 @@ impl<S: Read + Write, T: Carries> Connection<S, T> {
             Ok(Next::Frame(frame)) => Heard::Frame(frame),
             other => self.read_on(other),
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn next_place(&mut self) -> Place<Heard> {
+        match self.reader.next_place() {
+            Place::Text(at) => Place::Text(at),
+            Place::Binary(at) => Place::Binary(at),
+            Place::Other(next) => Place::Other(self.read_on(next)),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn bytes(&self, at: Range<usize>) -> &[u8] {
+        self.reader.bytes(at)
     }
 
     #[inline(never)]

@@ -41,6 +41,15 @@ pub enum Next {
     Hungry,
 }
 
+/// Where a message lies that is all there in one frame; or what else came.
+#[derive(Debug)]
+pub(crate) enum Place<T> {
+    /// A text: whether it is UTF-8 is still to be seen.
+    Text(Range<usize>),
+    Binary(Range<usize>),
+    Other(T),
+}
+
 /// The receiving half of a connection.
 #[derive(Debug)]
 pub struct Reader {
@@ -178,6 +187,23 @@ impl Reader {
             }
             found => self.rare(found),
         }
+    }
+
+    /// As [`next_frame`](Self::next_frame), without a copy of the message.
+    #[inline(always)]
+    pub(crate) fn next_place(&mut self) -> Place<Result<Next, Violation>> {
+        match self.find() {
+            Ok(Found::Whole(Opcode::Text, at)) => Place::Text(at),
+            Ok(Found::Whole(Opcode::Binary, at)) => Place::Binary(at),
+            Ok(found) => Place::Other(self.rare(found)),
+            Err(violation) => Place::Other(Err(violation)),
+        }
+    }
+
+    /// What lies there, until the next call.
+    #[inline(always)]
+    pub(crate) fn bytes(&self, at: Range<usize>) -> &[u8] {
+        &self.block[at]
     }
 
     #[inline(never)]

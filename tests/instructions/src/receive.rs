@@ -17,7 +17,9 @@ pub(crate) fn cases() -> Result<Vec<(String, Case)>> {
     Ok(vec![
         ("receive: tungstenite alone".into(), raw()),
         ("receive: blocking, in place".into(), blocking_in_place()?),
+        ("receive: blocking, lent".into(), blocking_lent()?),
         ("receive: tokio, in place".into(), tokio_in_place()?),
+        ("receive: tokio, lent".into(), tokio_lent()?),
         ("receive: tokio, task".into(), tokio_task()?),
     ])
 }
@@ -54,7 +56,26 @@ fn raw() -> Case {
 }
 
 /// A world in which no time passes and nothing has to be waited for.
-struct Still(Option<ConnId>);
+struct Still {
+    dialing: Option<ConnId>,
+    flood: fn() -> Flood,
+}
+
+impl Still {
+    fn new() -> Self {
+        Self {
+            dialing: None,
+            flood: Flood::new,
+        }
+    }
+
+    fn asking() -> Self {
+        Self {
+            flood: Flood::asking,
+            ..Self::new()
+        }
+    }
+}
 
 impl Clock for Still {
     fn now(&self) -> Instant {
@@ -66,15 +87,15 @@ impl Reactor for Still {
     type Socket = Flood;
 
     fn dial(&mut self, dial: &heartbeat_blocking::Dial) {
-        self.0 = Some(dial.conn);
+        self.dialing = Some(dial.conn);
     }
 
     fn cancel_dial(&mut self) {
-        self.0 = None;
+        self.dialing = None;
     }
 
     fn dialed(&mut self) -> Option<(ConnId, io::Result<Flood>)> {
-        self.0.take().map(|conn| (conn, Ok(Flood::new())))
+        self.dialing.take().map(|conn| (conn, Ok((self.flood)())))
     }
 
     fn wait(&mut self, _: Option<&mut Flood>, _: Option<Instant>) -> io::Result<()> {
@@ -87,8 +108,46 @@ impl Reactor for Still {
 }
 
 fn blocking_in_place() -> Result<Case> {
-    let mut client = heartbeat_blocking::InPlace::with_reactor(options()?, Still(None))?;
+    let mut client = heartbeat_blocking::InPlace::with_reactor(options()?, Still::new())?;
     Ok(Box::new(move |count| take(count, || client.recv())))
+}
+
+/// Lending ends with an event: a ping after each hundred messages.
+fn blocking_lent() -> Result<Case> {
+    let mut client = heartbeat_blocking::InPlace::with_reactor(options()?, Still::asking())?;
+    Ok(Box::new(move |count| {
+        let mut seen = 0;
+        while seen < count {
+            let event = client.recv_lent(|_, message| {
+                black_box(message.len());
+                seen += 1;
+            });
+            black_box(event);
+        }
+    }))
+}
+
+fn tokio_lent() -> Result<Case> {
+    let runtime = runtime()?;
+    let dial = |_: &Dial| -> Dialing {
+        Box::pin(async { Ok(Box::new(Flood::asking()) as Box<dyn Transport>) })
+    };
+    let mut client = {
+        let _entered = runtime.enter();
+        heartbeat_tokio::InPlace::with_dialer(options()?, dial)?
+    };
+    Ok(Box::new(move |count| {
+        runtime.block_on(async {
+            let mut seen = 0;
+            while seen < count {
+                let look = |_, message: heartbeat_tokio::MessageRef<'_>| {
+                    black_box(message.len());
+                    seen += 1;
+                };
+                black_box(client.next_lent(look).await);
+            }
+        });
+    }))
 }
 
 fn dial(_: &Dial) -> Dialing {

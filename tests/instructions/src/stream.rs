@@ -22,6 +22,8 @@ pub(crate) struct Flood {
     /// The answer, then frames without end.
     bytes: Vec<u8>,
     at: usize,
+    /// After each hundred messages it asks.
+    asks: bool,
 }
 
 impl Flood {
@@ -30,24 +32,36 @@ impl Flood {
             request: Vec::new(),
             bytes: Vec::new(),
             at: 0,
+            asks: false,
+        }
+    }
+
+    /// With a ping after each hundred messages.
+    pub(crate) fn asking() -> Self {
+        Self {
+            asks: true,
+            ..Self::new()
         }
     }
 
     /// Without the upgrade.
     pub(crate) fn upgraded() -> Self {
         Self {
-            bytes: frames(),
+            bytes: frames(false),
             ..Self::new()
         }
     }
 }
 
 /// About as much as one large read of a socket brings.
-fn frames() -> Vec<u8> {
+fn frames(asks: bool) -> Vec<u8> {
     let text = trade();
     // RFC 6455 §5.2: a final text frame, two bytes of length, no mask.
     let len = u16::try_from(text.len()).unwrap_or_default().to_be_bytes();
     let frame = [&[0x81, 126], &len[..], text.as_bytes()].concat();
+    if asks {
+        return [frame.repeat(100), b"\x89\x00".to_vec()].concat().repeat(4);
+    }
     frame.repeat(64 * 1024 / frame.len())
 }
 
@@ -59,7 +73,7 @@ impl Read for Flood {
             }
             if !self.request.is_empty() {
                 self.request.clear();
-                self.bytes = frames();
+                self.bytes = frames(self.asks);
             }
             self.at = 0;
         }
