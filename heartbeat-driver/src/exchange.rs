@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use heartbeat_core::Cause;
 use http::HeaderMap;
@@ -141,9 +141,12 @@ impl Response {
 
     /// Of several, the longest: a server's time is never undercut.
     fn retry_after(&self) -> Option<Duration> {
+        // A date is meant by the server's clock; ours may not even be set.
+        let date = self.header("date").map(httpdate::parse_http_date);
+        let now = date.and_then(Result::ok).unwrap_or_else(clock::wall);
         let values = self.headers.get_all(http::header::RETRY_AFTER).iter();
         values
-            .filter_map(|value| retry_after(value.to_str().ok()?))
+            .filter_map(|value| retry_after(value.to_str().ok()?, now))
             .max()
     }
 
@@ -430,13 +433,13 @@ fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
 ///
 /// Some services send a fraction of a second, which no RFC has; it is rounded up. More seconds than fit
 /// are as many as fit, as in RFC 9111 §1.2.2.
-fn retry_after(value: &str) -> Option<Duration> {
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Some(seconds) = seconds(value) {
         return Some(Duration::from_secs(seconds));
     }
     let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(clock::wall()).unwrap_or(Duration::ZERO))
+    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
 /// A decimal number, rounded up.
@@ -462,6 +465,7 @@ pub(crate) mod tests {
 
     #[test]
     fn retry_after_is_read_in_both_forms() {
+        let retry_after = |value: &str| retry_after(value, clock::wall());
         assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
         assert_eq!(
             retry_after("Fri, 01 Jan 2010 00:00:00 GMT"),
@@ -494,7 +498,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_date_is_meant_by_the_servers_clock() {
+        let head = b"HTTP/1.1 503 Busy\r\nDate: Fri, 01 Jan 2010 00:00:00 GMT\r\n\
+            Retry-After: Fri, 01 Jan 2010 00:01:00 GMT\r\n\r\n";
+        let (response, _) = answer(head, 999).unwrap().unwrap();
+        assert_eq!(
+            response.cause().retry_after(),
+            Some(Duration::from_secs(60))
+        );
+    }
+
+    #[test]
     fn a_fraction_of_retry_after_is_rounded_up_and_a_huge_one_is_no_less() {
+        let retry_after = |value: &str| retry_after(value, clock::wall());
         for (value, expected) in [
             ("0", 0),
             ("0.0", 0),

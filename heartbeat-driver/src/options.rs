@@ -642,3 +642,23 @@ impl fmt::Debug for Options {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_buffer_of_any_size_is_cut_to_its_range() {
+        for (bytes, expected) in [
+            (0, 512),
+            (512, 512),
+            (16 << 20, 16 << 20),
+            (usize::MAX, 16 << 20),
+        ] {
+            let options = Options::new("ws://example.org/")
+                .unwrap()
+                .read_buffer(bytes);
+            assert_eq!(options.read_buffer, expected);
+        }
+    }
+}

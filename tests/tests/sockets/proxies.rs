@@ -416,7 +416,7 @@ fn no_credentials_are_logged_shown_or_sent_to_the_wrong_one(case: Case) {
             .init();
         let (server, elsewhere, way) = (Server::start(), Server::start(), Server::start());
         let target = Request::new(&format!(
-            "ws://server.test:{}/SECRET?key=SECRET",
+            "ws://server.test:{}/SECRET@SECRET?key=SECRET@SECRET",
             server.port()
         ))
         .and_then(|request| request.header("Authorization", "Bearer SECRET"))
@@ -441,7 +441,7 @@ fn no_credentials_are_logged_shown_or_sent_to_the_wrong_one(case: Case) {
                 );
                 for answer in [
                     "500 SECRET\r\nSet-Cookie: SECRET\r\n",
-                    "302 SECRET\r\nLocation: /SECRET?SECRET\r\n",
+                    "302 SECRET\r\nLocation: /SECRET@SECRET?SECRET@SECRET#SECRET@SECRET\r\n",
                 ] {
                     let mut socket = way.accept();
                     let head = String::from_utf8(read_head(&mut socket)).expect("ASCII");

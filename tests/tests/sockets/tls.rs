@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use heartbeat_tokio::core::{Cause, Config, GiveUp};
-use heartbeat_tokio::{Event, Options};
+use heartbeat_tokio::{Event, Options, Request};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -29,6 +29,7 @@ cases! {
         plain_http_on_the_tls_port_is_final_and_nothing_is_said,
         a_tls_port_that_hangs_up_is_retried,
         http_1_1_alone_is_offered_to_a_server_that_prefers_h2,
+        a_refusal_under_tls_is_heard_to_its_end,
         a_stuck_write_under_tls_is_judged_and_accounted_for,
         a_stuck_write_under_tls_keeps_nobody_from_hearing,
     ]
@@ -407,6 +408,47 @@ fn http_1_1_alone_is_offered_to_a_server_that_prefers_h2(case: Case) {
                 assert_eq!(client.message(), "welcome".into());
             });
         }
+    }
+}
+
+/// D12: its body in a record of its own, and an end without a goodbye; or before the request is read to its end.
+fn a_refusal_under_tls_is_heard_to_its_end(case: Case) {
+    for (header, pieces, body) in [
+        (10, &["X: y\r\n\r\n", "not ", "you"][..], "not you"),
+        (10, &["Content-Length: 7\r\n\r\n", "not you"], "not you"),
+        (4 << 20, &["Content-Length: 0\r\n\r\n"], ""),
+    ] {
+        let (server, authority) = (Server::narrow(), Authority::new("ours"));
+        let target = Request::new(&format!("wss://127.0.0.1:{}/", server.port()))
+            .and_then(|request| request.header("X-Large", &"x".repeat(header)))
+            .expect("a request");
+        let options = Options::from_request(target).tls(authority.trusted());
+        let mut client = case.start(options);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let config = authority.server("127.0.0.1", 4000);
+                let session = ServerConnection::new(config).expect("a session");
+                let mut stream = StreamOwned::new(session, server.accept());
+                stream.read_exact(&mut [0; 99]).expect("a request");
+                stream
+                    .write_all(b"HTTP/1.1 403 No\r\n")
+                    .expect("the client reads");
+                for piece in pieces {
+                    thread::sleep(Duration::from_millis(30));
+                    stream
+                        .write_all(piece.as_bytes())
+                        .expect("the client reads");
+                }
+            });
+            let (reason, response) = client.until(|event| match event {
+                Event::Disconnected {
+                    reason, response, ..
+                } => Some((reason.to_string(), response)),
+                _ => None,
+            });
+            assert_eq!(reason, "http 403", "{header}");
+            assert_eq!(response.expect("an answer").body(), body.as_bytes());
+        });
     }
 }
 
