@@ -7,9 +7,10 @@
 //! Reads one message a line (`hex:029106` is a binary one) and prints for each `data`, `beat`, `pong`,
 //! `ping -> REPLY` or `hello` with the times that it announces. `NAME` may also be a file with a
 //! description. `--json` prints one object a line, `--set NAME=VALUE` sets a template's variable,
-//! `--list` shows the catalogue. `--lint` reads no messages: it says what speaks against the dialect's own
+//! `--list` shows the catalogue. `--lint` says what speaks against the dialect's own
 //! times, or against those of `--config FILE-or-JSON`, with the service and, with `--proxy 60s`, with
-//! something between that closes connections which are silent for so long. Exit status 2 for bad usage, a
+//! something between that closes connections which are silent for so long; what is missing in an entry (`NAME` may be a file
+//! with one of the catalogue's form); and, with `--messages FILE`, which of the lines in there look like heartbeats and are not told. Exit status 2 for bad usage, a
 //! bad description or a bad message; 1 if `--lint` has something to say.
 
 use std::io::{self, BufRead, Write};
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 
 const USAGE: &str = "\
 usage: dialect NAME-or-FILE [--json] [--set NAME=VALUE]… < messages
-       dialect NAME-or-FILE --lint [--config FILE-or-JSON] [--proxy DURATION]
+       dialect NAME-or-FILE --lint [--config FILE-or-JSON] [--proxy DURATION] [--messages FILE]
        dialect --list";
 
 fn main() -> ExitCode {
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
 fn run() -> io::Result<ExitCode> {
     let mut teller = Teller::default();
     let (mut dialect, mut config, mut proxy, mut lints) = (None, None, None, false);
+    let mut messages = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -52,6 +54,11 @@ fn run() -> io::Result<ExitCode> {
             "--json" => teller.json = true,
             "--lint" => lints = true,
             "--config" => config = Some(read_config(&arguments.next().unwrap_or_default())?),
+            "--messages" => {
+                let file = arguments.next().unwrap_or_default();
+                let text = std::fs::read_to_string(&file);
+                messages = Some(text.map_err(|error| bad(format!("--messages {file}: {error}")))?);
+            }
             "--proxy" => {
                 let text = arguments.next().unwrap_or_default();
                 let time = parse_duration(&text);
@@ -70,7 +77,7 @@ fn run() -> io::Result<ExitCode> {
     }
     let dialect = dialect.ok_or_else(|| bad(format!("no dialect is named\n{USAGE}")))?;
     if lints {
-        return lint(&dialect, config, proxy);
+        return lint(&dialect, config, proxy, messages.as_deref());
     }
     let mut output = io::stdout().lock();
     for (index, line) in io::stdin().lock().lines().enumerate() {
@@ -101,9 +108,22 @@ fn find(name: &str) -> io::Result<AnyDialect> {
             )),
         }
     })?;
+    if let Some(entry) = entry(&text) {
+        return Ok(AnyDialect::Named(Box::new(entry)));
+    }
     match Description::from_json(&text) {
         Ok(described) => Ok(AnyDialect::Described(Box::new(described))),
         Err(error) => Err(bad(format!("{name}: {error}"))),
+    }
+}
+
+/// The entry of a file that has the catalogue's form, alone or as the only one of a list.
+fn entry(text: &str) -> Option<CatalogueEntry> {
+    let entries = serde_json::from_str::<Vec<CatalogueEntry>>(text).ok();
+    match entries {
+        Some(mut entries) if entries.len() == 1 => entries.pop(),
+        Some(_) => None,
+        None => serde_json::from_str(text).ok(),
     }
 }
 
@@ -120,6 +140,7 @@ fn lint(
     dialect: &AnyDialect,
     config: Option<Config>,
     proxy: Option<Duration>,
+    messages: Option<&str>,
 ) -> io::Result<ExitCode> {
     let config = match config {
         Some(config) => config,
@@ -129,9 +150,13 @@ fn lint(
         }
     };
     let mut lints = match dialect {
-        AnyDialect::Named(entry) => entry.lint(&config),
+        AnyDialect::Named(entry) => [entry.lint_entry(), entry.lint(&config)].concat(),
+        AnyDialect::Described(described) => described.lint_rules().into_iter().collect(),
         _ => Vec::new(),
     };
+    let described = dialect.described();
+    let lines = messages.into_iter().flat_map(str::lines);
+    lints.extend(lines.filter_map(|line| described?.lint_message(line)));
     lints.extend(proxy.and_then(|limit| lint_limit(&config, "the proxy", limit)));
     let mut output = io::stdout().lock();
     for lint in &lints {

@@ -22,8 +22,12 @@ pub struct CatalogueEntry {
     pub aliases: Vec<String>,
     /// The service, as it calls itself.
     pub service: String,
-    /// Where the facts come from.
+    /// Where the facts come from: pages of the vendor's, or files of a client's, each by its URL.
+    #[serde(default)]
     pub source: Vec<String>,
+    /// The day on which the facts were last held against the sources, as `2026-11-29`.
+    #[serde(default)]
+    pub checked: String,
     /// How good those sources are (`official-doc`, `vendor-sdk`, `third-party-code`, …).
     pub evidence: String,
     /// How often the service sends a heartbeat, or wants one.
@@ -38,6 +42,13 @@ pub struct CatalogueEntry {
     /// Whether any message of the client's keeps the connection, or heartbeats alone; `None`: not known.
     #[serde(default)]
     pub any_message_counts: Option<bool>,
+    /// Whether the service never answers a ping of the client's, or nobody knows in which words: what it says to
+    /// that, if anything, is the application's.
+    #[serde(default)]
+    pub unanswered: bool,
+    /// How what comes in is compressed, if it is: an application inflates it before a dialect sees it.
+    #[serde(default)]
+    pub compression: Option<String>,
     /// What else one should know.
     #[serde(default)]
     pub notes: Vec<String>,
@@ -50,7 +61,7 @@ pub struct CatalogueEntry {
 /// ```
 /// let entry = heartbeat_core::catalogue().find(|entry| entry.name == "okx").unwrap();
 /// assert_eq!(entry.server_timeout.unwrap().as_secs(), 30);
-/// assert!(heartbeat_core::catalogue().count() > 85);
+/// assert!(heartbeat_core::catalogue().count() > 150);
 /// ```
 pub fn catalogue() -> impl Iterator<Item = CatalogueEntry> {
     FILES.iter().flat_map(|text| {
@@ -146,8 +157,15 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
 const FILES: &[&str] = &[
     include_str!("../../dialects/ably.json"),
     include_str!("../../dialects/actioncable.json"),
+    include_str!("../../dialects/aliceblue.json"),
+    include_str!("../../dialects/alltick.json"),
+    include_str!("../../dialects/alphapoint.json"),
+    include_str!("../../dialects/angel-one.json"),
     include_str!("../../dialects/apex.json"),
+    include_str!("../../dialects/arrow-trade.json"),
     include_str!("../../dialects/ascendex.json"),
+    include_str!("../../dialects/aster.json"),
+    include_str!("../../dialects/bilibili.json"),
     include_str!("../../dialects/binance.json"),
     include_str!("../../dialects/bingx.json"),
     include_str!("../../dialects/bitfinex.json"),
@@ -156,49 +174,74 @@ const FILES: &[&str] = &[
     include_str!("../../dialects/bitmart.json"),
     include_str!("../../dialects/bitmex.json"),
     include_str!("../../dialects/bitstamp.json"),
+    include_str!("../../dialects/bitunix.json"),
+    include_str!("../../dialects/blockchain-com.json"),
     include_str!("../../dialects/blofin.json"),
+    include_str!("../../dialects/btc-markets.json"),
     include_str!("../../dialects/bullish.json"),
     include_str!("../../dialects/bybit.json"),
     include_str!("../../dialects/bydfi.json"),
+    include_str!("../../dialects/capital-com.json"),
     include_str!("../../dialects/centrifugo.json"),
     include_str!("../../dialects/coinbase.json"),
     include_str!("../../dialects/coinone.json"),
+    include_str!("../../dialects/convex.json"),
     include_str!("../../dialects/crypto-com.json"),
     include_str!("../../dialects/ddp.json"),
     include_str!("../../dialects/deepcoin.json"),
+    include_str!("../../dialects/deepgram.json"),
+    include_str!("../../dialects/delta.json"),
     include_str!("../../dialects/deribit.json"),
     include_str!("../../dialects/deriv.json"),
     include_str!("../../dialects/derive.json"),
     include_str!("../../dialects/dingtalk.json"),
     include_str!("../../dialects/discord.json"),
+    include_str!("../../dialects/dxlink.json"),
+    include_str!("../../dialects/dydx.json"),
+    include_str!("../../dialects/electrum.json"),
     include_str!("../../dialects/elevenlabs.json"),
     include_str!("../../dialects/engine-io.json"),
     include_str!("../../dialects/firebase.json"),
+    include_str!("../../dialects/fyers.json"),
     include_str!("../../dialects/gains.json"),
     include_str!("../../dialects/gate.json"),
+    include_str!("../../dialects/gemini-live.json"),
     include_str!("../../dialects/gemini.json"),
     include_str!("../../dialects/generic.json"),
     include_str!("../../dialects/graphql.json"),
+    include_str!("../../dialects/helius.json"),
     include_str!("../../dialects/hollaex.json"),
     include_str!("../../dialects/home-assistant.json"),
     include_str!("../../dialects/hotstuff.json"),
     include_str!("../../dialects/htx.json"),
     include_str!("../../dialects/hyperliquid.json"),
     include_str!("../../dialects/ibkr.json"),
+    include_str!("../../dialects/independent-reserve.json"),
     include_str!("../../dialects/infoway.json"),
     include_str!("../../dialects/janus.json"),
     include_str!("../../dialects/jellyfin.json"),
+    include_str!("../../dialects/kalshi.json"),
+    include_str!("../../dialects/kook.json"),
     include_str!("../../dialects/kraken.json"),
     include_str!("../../dialects/kucoin.json"),
+    include_str!("../../dialects/lark.json"),
     include_str!("../../dialects/lbank.json"),
     include_str!("../../dialects/lighter.json"),
+    include_str!("../../dialects/liveblocks.json"),
     include_str!("../../dialects/mattermost.json"),
     include_str!("../../dialects/mexc.json"),
+    include_str!("../../dialects/mqtt.json"),
+    include_str!("../../dialects/mudrex.json"),
     include_str!("../../dialects/nado.json"),
+    include_str!("../../dialects/nakama.json"),
     include_str!("../../dialects/nats.json"),
+    include_str!("../../dialects/noren.json"),
     include_str!("../../dialects/ocpp.json"),
     include_str!("../../dialects/okx.json"),
+    include_str!("../../dialects/onebot.json"),
     include_str!("../../dialects/onetrading.json"),
+    include_str!("../../dialects/openai-realtime.json"),
+    include_str!("../../dialects/openhab.json"),
     include_str!("../../dialects/pacifica.json"),
     include_str!("../../dialects/phemex.json"),
     include_str!("../../dialects/phoenix.json"),
@@ -206,20 +249,31 @@ const FILES: &[&str] = &[
     include_str!("../../dialects/polymarket.json"),
     include_str!("../../dialects/predict-fun.json"),
     include_str!("../../dialects/pusher.json"),
+    include_str!("../../dialects/qq-bot.json"),
+    include_str!("../../dialects/revolt.json"),
+    include_str!("../../dialects/satori.json"),
+    include_str!("../../dialects/schwab.json"),
     include_str!("../../dialects/signalr.json"),
     include_str!("../../dialects/slack.json"),
     include_str!("../../dialects/socketcluster.json"),
     include_str!("../../dialects/sockjs.json"),
     include_str!("../../dialects/solana.json"),
+    include_str!("../../dialects/speechmatics.json"),
     include_str!("../../dialects/stomp.json"),
+    include_str!("../../dialects/surrealdb.json"),
     include_str!("../../dialects/tiingo.json"),
     include_str!("../../dialects/toobit.json"),
     include_str!("../../dialects/tradingview.json"),
+    include_str!("../../dialects/trpc.json"),
+    include_str!("../../dialects/twelve-data.json"),
     include_str!("../../dialects/twitch.json"),
     include_str!("../../dialects/upbit.json"),
     include_str!("../../dialects/valr.json"),
+    include_str!("../../dialects/wecom.json"),
     include_str!("../../dialects/weex.json"),
     include_str!("../../dialects/whitebit.json"),
     include_str!("../../dialects/woo.json"),
+    include_str!("../../dialects/xrpl.json"),
     include_str!("../../dialects/xt.json"),
+    include_str!("../../dialects/zerodha.json"),
 ];

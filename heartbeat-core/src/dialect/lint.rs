@@ -4,9 +4,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use serde_json::Value;
+
 use super::catalogue::CatalogueEntry;
-use super::description::Schedule;
+use super::description::{Description, Schedule};
 use super::rule::Outcome;
+use super::{Class, Dialect};
 use crate::config::{Config, Ping};
 use crate::duration_text::DurationText;
 
@@ -53,6 +56,58 @@ pub enum Lint {
         limit: Duration,
         /// The time between pings.
         period: Duration,
+    },
+    /// Pings come less often than the service documents.
+    #[error(
+        "a ping is sent every {}, and {who} wants one every {}",
+        DurationText(*period), DurationText(*wanted)
+    )]
+    TooRare {
+        /// The service.
+        who: String,
+        /// How often it wants one.
+        wanted: Duration,
+        /// The time between pings.
+        period: Duration,
+    },
+    /// No rule tells the answer to a ping of ours.
+    #[error(
+        "{who} is asked by a message, and no rule tells its answer: every pong reaches the application; add a rule with \
+         \"pong\", or say \"unanswered\" in its entry"
+    )]
+    PongIsData {
+        /// The service, or "the service" if it has no name.
+        who: String,
+    },
+    /// A message looks like the answer to a ping, and is taken for data.
+    #[error("{message} looks like a pong, and reaches the application; add a rule with \"pong\"")]
+    LooksLikePong {
+        /// The message, or its beginning.
+        message: String,
+    },
+    /// A message looks like a heartbeat of the service's, and is taken for data.
+    #[error(
+        "{message} looks like a ping or a heartbeat, and nobody answers it; add a rule with \"reply\" or \"beat\""
+    )]
+    LooksLikePing {
+        /// The message, or its beginning.
+        message: String,
+    },
+    /// Nobody knows where the facts of an entry come from.
+    #[error("{who} names no source, or one that is no URL: {source_text}")]
+    NoSource {
+        /// The service.
+        who: String,
+        /// What stands there.
+        source_text: String,
+    },
+    /// Nobody knows how old the facts of an entry are.
+    #[error("{who} does not say when it was checked, as \"2026-11-29\": \"{checked}\"")]
+    NoDate {
+        /// The service.
+        who: String,
+        /// What stands there.
+        checked: String,
     },
     /// Pings wait for inbound silence, and the service waits for pings.
     #[error(
@@ -126,6 +181,167 @@ impl CatalogueEntry {
             let who = self.name.clone();
             lints.push(Lint::OnlyAfterSilence { who, wanted });
         }
+        if let (true, Some(wanted), Some("documented"), Some((_, period))) = (
+            is_asked && lints.is_empty(),
+            self.interval,
+            self.interval_basis.as_deref(),
+            question.schedule.asks(),
+        ) && period > wanted
+        {
+            let who = self.name.clone();
+            lints.push(Lint::TooRare {
+                who,
+                wanted,
+                period,
+            });
+        }
         lints
+    }
+
+    /// What speaks against the entry itself, whatever the configuration: no source, no date, pongs that no rule tells.
+    ///
+    /// ```
+    /// use heartbeat_core::CatalogueEntry;
+    /// let mut okx = CatalogueEntry::named("okx").unwrap();
+    /// assert_eq!(okx.lint_entry(), []);
+    /// okx.checked = "lately".into();
+    /// assert_eq!(
+    ///     okx.lint_entry()[0].to_string(),
+    ///     "okx does not say when it was checked, as \"2026-11-29\": \"lately\"",
+    /// );
+    /// ```
+    #[must_use]
+    pub fn lint_entry(&self) -> Vec<Lint> {
+        let mut lints = Vec::new();
+        let who = || self.name.clone();
+        let wrong = self.source.iter().find(|source| !is_url(source));
+        if self.source.is_empty() || wrong.is_some() {
+            lints.push(Lint::NoSource {
+                who: who(),
+                source_text: wrong.cloned().unwrap_or_default(),
+            });
+        }
+        if !is_date(&self.checked) {
+            lints.push(Lint::NoDate {
+                who: who(),
+                checked: self.checked.clone(),
+            });
+        }
+        if !self.unanswered && self.dialect.leaves_pongs() {
+            lints.push(Lint::PongIsData { who: who() });
+        }
+        lints
+    }
+}
+
+fn is_url(source: &str) -> bool {
+    let host = source.strip_prefix("https://").unwrap_or_default();
+    host.split(['/', ' ', '#'])
+        .next()
+        .is_some_and(|host| host.contains('.'))
+}
+
+/// A day as ISO 8601 has it.
+fn is_date(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let mut number = |len: usize, most: u32| {
+        let part = parts.next().filter(|part| part.len() == len);
+        let digits = part.filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = digits.and_then(|digits| digits.parse::<u32>().ok());
+        number.is_some_and(|number| (1..=most).contains(&number))
+    };
+    number(4, 9999) && number(2, 12) && number(2, 31) && parts.next().is_none()
+}
+
+/// The longest message that is taken for a heartbeat by its looks, in bytes.
+const LOOKS: usize = 256;
+
+impl Description {
+    /// Whether the service is asked by a message, and no rule tells an answer or a beat: its pongs reach the application.
+    fn leaves_pongs(&self) -> bool {
+        let tells = |rule: &super::rule::Rule| {
+            matches!(
+                rule.outcome,
+                Outcome::Pong | Outcome::Response(_) | Outcome::Beat
+            )
+        };
+        self.question.template.is_some() && !self.rules.iter().any(tells)
+    }
+
+    /// What speaks against the description by itself: [`Lint::PongIsData`].
+    #[must_use]
+    pub fn lint_rules(&self) -> Option<Lint> {
+        let who = "the service".into();
+        self.leaves_pongs().then_some(Lint::PongIsData { who })
+    }
+
+    /// Whether a text message of the service's looks like a heartbeat, by its words, and is data to this dialect. A guess: a chat
+    /// may say ping, too.
+    ///
+    /// ```
+    /// use heartbeat_core::{Description, Lint};
+    /// let dialect = Description::from_json(r#"{"rules": [{"json": {"/channel": "spot.pong"}, "pong": true}]}"#)?;
+    /// assert_eq!(dialect.lint_message(r#"{"time":1,"channel":"spot.pong"}"#), None);
+    /// let told = dialect.lint_message(r#"{"time":1,"channel":"futures.pong"}"#);
+    /// assert!(matches!(told, Some(Lint::LooksLikePong { .. })), "{told:?}");
+    /// # Ok::<(), heartbeat_core::DescriptionError>(())
+    /// ```
+    #[must_use]
+    pub fn lint_message(&self, text: &str) -> Option<Lint> {
+        if text.len() > LOOKS || !matches!(self.classify_text(text), Class::Data) {
+            return None;
+        }
+        let message = || String::from(text.trim());
+        match looks(text)? {
+            Looks::Pong => Some(Lint::LooksLikePong { message: message() }),
+            Looks::Ping => Some(Lint::LooksLikePing { message: message() }),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    Ping,
+    Pong,
+}
+
+/// What a message looks like: it is a word, or JSON of which a key or a text near the top is one.
+fn looks(text: &str) -> Option<Looks> {
+    let word = |text: &str| {
+        let text = text.trim().trim_matches('"').to_ascii_lowercase();
+        // Services put their own name in front: `futures.pong`, `pusher:ping`, `public/heartbeat`.
+        match text.rsplit(['.', ':', '/', '_']).next()? {
+            "pong" => Some(Looks::Pong),
+            "ping" | "hb" | "heartbeat" | "keepalive" | "alive" => Some(Looks::Ping),
+            _ => None,
+        }
+    };
+    let Ok(value) = serde_json::from_str::<Value>(text) else {
+        return word(text);
+    };
+    let of_value = |value: &Value| value.as_str().and_then(word);
+    let of_object = |object: &serde_json::Map<String, Value>| {
+        let mut found = None;
+        for (key, value) in object {
+            // What a subscription or an error says of a heartbeat is none.
+            let is_about_one = match &**key {
+                "error" | "errors" | "args" | "params" => true,
+                "message" => object.len() > 1,
+                _ => false,
+            };
+            if is_about_one {
+                continue;
+            }
+            match word(key).or_else(|| of_value(value)) {
+                Some(Looks::Pong) => return Some(Looks::Pong),
+                other => found = found.or(other),
+            }
+        }
+        found
+    };
+    match &value {
+        Value::Object(object) => of_object(object),
+        Value::Array(items) if items.len() <= 4 => items.iter().find_map(of_value),
+        other => of_value(other),
     }
 }

@@ -8,5 +8,6 @@ mod description;
 mod differential;
 mod edges;
 mod lent;
+mod page;
 #[path = "../plain/mod.rs"]
 mod plain;
