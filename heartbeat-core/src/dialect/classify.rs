@@ -2,6 +2,7 @@
 
 use super::description::{Description, Schedule, Verdicts};
 use super::json::Walk;
+use super::raw::unquoted;
 use super::rule::{Matcher, Outcome, Rule};
 use super::scan::{MAX_PATHS, Slots};
 use super::template::{Buffer, Outgoing, Source, Template, Values, Variables};
@@ -206,6 +207,10 @@ impl Description {
         for (source, range) in sources.iter().zip(&mut draft.origin.captures) {
             let slice = match source {
                 Source::Slot(slot) => slots[*slot].unwrap_or_default(),
+                Source::Bare(slot) => {
+                    let raw = slots[*slot].unwrap_or_default();
+                    unquoted(raw).unwrap_or(raw)
+                }
                 Source::Rest => rest,
                 Source::Message => text,
                 Source::Range(..) => "",

@@ -56,7 +56,7 @@ use crate::json_text::Unique;
 /// | `"prefix": "PING :"` | a text message that begins so; with `"rest": "digits"` only digits may follow |
 /// | `"json": {"/op": "ping", …}` | a JSON object or array of which each condition is true; after a `prefix`, the text behind it |
 ///
-/// A condition is a path (a JSON Pointer of at most three steps) and a value that must stand there:
+/// A condition is a path (a JSON Pointer of at most five steps) and a value that must stand there:
 /// a string, a whole number, `true`, `false` or `null`; or `{"exists": true}`, `{"exists": false}`,
 /// `{"is": "number"}`. A value that a reply repeats must exist for the rule to match.
 ///
@@ -65,15 +65,15 @@ use crate::json_text::Unique;
 /// responses by its id), `"data": true` (the application's, whatever later rules say). Next to any
 /// of them, or alone, `"hello"` says where the service announces its own times:
 /// `"hello": {"ping": {"ms": "/d/heartbeat_interval"}, "idle_timeout": {"ms": ["/a", "/b"], "plus": "10s"}}`,
-/// unit `ms` or `s`; `"inside": "/data"` where they stand in JSON that is a string. And `"ending": true`, alone or
+/// unit `ms` or `s`, numbers or strings of digits; `"inside": "/data"` where they stand in JSON that is a string. And `"ending": true`, alone or
 /// next to any of them: the service announces that this connection is about to end.
 ///
 /// # Templates
 ///
 /// A text with placeholders: `${/data/ts}` is the value at that path exactly as it came, quotes and
-/// digits included; `${rest}` what follows the rule's prefix; `${message}` the whole message; `${id}` a
+/// digits included, `${/data/ts:bare}` without the quotes; `${rest}` what follows the rule's prefix; `${message}` the whole message; `${id}` a
 /// running number; `${now_s}`, `${now_ms}`, `${now_us}`, `${now_ns}` the time since 1970, `${now_iso}` the same as
-/// `2023-11-14T22:13:20.123Z`; `${uuid}` a UUID of its own; any other name a value that is listed in `variables` or
+/// `2023-11-14T22:13:20.123Z` (`${now_iso_s}` and `${now_iso_us}` with none or six digits behind the second); `${uuid}` a UUID of its own; any other name a value that is listed in `variables` or
 /// `computed`, or tracked. `$${` is a literal `${`.
 ///
 /// A binary message is written `{"bytes": "029106"}`. In there `${2..10}` and `${4..}` are bytes of the binary message

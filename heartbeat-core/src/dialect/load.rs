@@ -312,7 +312,7 @@ impl Loader {
                         .captures()
                         .iter()
                         .filter_map(|source| match source {
-                            Source::Slot(slot) => Some(*slot),
+                            Source::Slot(slot) | Source::Bare(slot) => Some(*slot),
                             Source::Rest | Source::Message | Source::Range(..) => None,
                         }),
                 );

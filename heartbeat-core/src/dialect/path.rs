@@ -1,4 +1,4 @@
-//! Where in a JSON text a value stands: a JSON Pointer (RFC 6901) of at most three steps.
+//! Where in a JSON text a value stands: a JSON Pointer (RFC 6901) of at most five steps.
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// The most steps that a path may have. What heartbeats say stands near the top.
-pub(super) const MAX_DEPTH: usize = 3;
+pub(super) const MAX_DEPTH: usize = 5;
 
 /// One step: a key of an object, or, where it is a number, also an index of an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Path {
         let tokens = steps.split('/').map(token).collect::<Option<Vec<_>>>();
         let tokens = tokens.ok_or("in a JSON Pointer ~0 stands for ~ and ~1 for /")?;
         if tokens.len() > MAX_DEPTH {
-            return Err("a path has at most three steps");
+            return Err("a path has at most five steps");
         }
         Ok(Self(tokens.into()))
     }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_a_json_pointer_of_at_most_three_steps() {
+    fn a_path_is_a_json_pointer_of_at_most_five_steps() {
         let keys = |text| {
             let path = Path::parse(text).unwrap();
             path.0
@@ -76,7 +76,8 @@ mod tests {
         assert_eq!(keys("/a~1b~0c"), [("a/b~c".into(), None)]);
         assert_eq!(keys("/"), [("".into(), None)], "the empty key");
         assert_eq!(keys("/01"), [("01".into(), None)], "no index");
-        for bad in ["", "data", "/a/b/c/d", "/~", "/~2"] {
+        assert_eq!(keys("/a/b/c/d/e").len(), 5);
+        for bad in ["", "data", "/a/b/c/d/e/f", "/~", "/~2"] {
             assert!(Path::parse(bad).is_err(), "{bad}");
         }
     }

@@ -177,7 +177,9 @@ impl TimeRule {
     fn sum(&self, slots: &Slots<'_>) -> Option<Duration> {
         let mut sum = Duration::ZERO;
         for slot in &self.slots {
-            let raw = slots[*slot].filter(|raw| Kind::of(raw) == Kind::Number)?;
+            // Some write numbers as strings.
+            let raw = slots[*slot].map(|raw| unquoted(raw).unwrap_or(raw))?;
+            let raw = Some(raw).filter(|raw| Kind::of(raw) == Kind::Number)?;
             let number = raw.parse::<f64>().ok()?;
             let time = Duration::try_from_secs_f64(number * self.unit.as_secs_f64()).ok()?;
             sum = sum.checked_add(time)?;

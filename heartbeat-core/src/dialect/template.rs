@@ -78,14 +78,25 @@ pub(super) enum Part {
     Millis,
     Micros,
     Nanos,
-    Iso,
+    /// With so many digits behind the second.
+    Iso(usize),
     Uuid,
     Variable(Box<str>),
 }
 
 /// Names that stand for something in every template.
-const BUILT_IN: [&str; 9] = [
-    "id", "now_s", "now_ms", "now_us", "now_ns", "now_iso", "uuid", "message", "rest",
+const BUILT_IN: [&str; 11] = [
+    "id",
+    "now_s",
+    "now_ms",
+    "now_us",
+    "now_ns",
+    "now_iso",
+    "now_iso_s",
+    "now_iso_us",
+    "uuid",
+    "message",
+    "rest",
 ];
 
 pub(super) const NOT_KNOWN: &str = "is nothing that could be filled in: it is none of id, now_s, now_ms, now_us, now_ns, now_iso \
@@ -99,6 +110,8 @@ pub(super) type FindPath<'f> = &'f mut dyn FnMut(&At, &str) -> Result<usize>;
 pub(super) enum Source {
     /// The value at the path of this number.
     Slot(usize),
+    /// The same, without the quotes if it is a string.
+    Bare(usize),
     /// What follows the rule's prefix.
     Rest,
     /// The whole message.
@@ -150,7 +163,9 @@ impl Template {
                 ("now_s", _) => Part::Seconds,
                 ("now_us", _) => Part::Micros,
                 ("now_ns", _) => Part::Nanos,
-                ("now_iso", _) => Part::Iso,
+                ("now_iso", _) => Part::Iso(3),
+                ("now_iso_s", _) => Part::Iso(0),
+                ("now_iso_us", _) => Part::Iso(6),
                 ("uuid", _) => Part::Uuid,
                 ("message", Some(_)) => Part::Capture(capture(Source::Message)),
                 ("rest", Some(_)) if has_prefix => Part::Capture(capture(Source::Rest)),
@@ -158,7 +173,10 @@ impl Template {
                     return Err(at.placeholder(name, "needs a rule with a prefix"));
                 }
                 (path, Some(slot)) if path.starts_with('/') => {
-                    Part::Capture(capture(Source::Slot(slot(at, path)?)))
+                    Part::Capture(capture(match path.strip_suffix(":bare") {
+                        Some(path) => Source::Bare(slot(at, path)?),
+                        None => Source::Slot(slot(at, path)?),
+                    }))
                 }
                 ("message" | "rest", None) => {
                     return Err(at.placeholder(name, "needs a message to take it from"));
@@ -240,7 +258,7 @@ impl Template {
                 Part::Millis => write!(buffer, "{now}"),
                 Part::Micros => write!(buffer, "{}", u128::from(now) * 1_000),
                 Part::Nanos => write!(buffer, "{}", u128::from(now) * 1_000_000),
-                Part::Iso => write_iso(buffer, now),
+                Part::Iso(digits) => write_iso(buffer, now, *digits),
                 Part::Uuid => write_uuid(buffer, now, draft.id),
                 Part::Variable(name) => buffer.write_str(variable(name, values, tracks)?),
             };
@@ -249,8 +267,8 @@ impl Template {
     }
 }
 
-/// A moment as RFC 3339 has it, in UTC, with milliseconds.
-fn write_iso(out: &mut String, unix_ms: u64) -> fmt::Result {
+/// A moment as RFC 3339 has it, in UTC, with so many digits behind the second: none, three or six.
+fn write_iso(out: &mut String, unix_ms: u64, digits: usize) -> fmt::Result {
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
     // Days since March 1st of the year 0, in eras of 400 years: leap days come last in such a year.
     let days = days + 719_468;
@@ -266,9 +284,13 @@ fn write_iso(out: &mut String, unix_ms: u64) -> fmt::Result {
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
     write!(
         out,
-        "{year:04}-{month:02}-{of_month:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-        ms % 1_000
-    )
+        "{year:04}-{month:02}-{of_month:02}T{hour:02}:{minute:02}:{second:02}"
+    )?;
+    match digits {
+        0 => out.write_str("Z"),
+        3 => write!(out, ".{:03}Z", ms % 1_000),
+        _ => write!(out, ".{:03}000Z", ms % 1_000),
+    }
 }
 
 /// A UUID of version 8 (RFC 9562 §5.8): the time and the running number, so that no two of a client's are the same.

@@ -169,6 +169,10 @@ fn a_moment_is_written_as_rfc_3339_has_it() {
     ] {
         assert_eq!(asked(r#"{"text": "${now_iso}"}"#, unix_ms, 0), expected);
     }
+    assert_eq!(
+        asked(r#"{"text": "${now_iso_s} ${now_iso_us}"}"#, UNIX_MS, 0),
+        "2023-11-14T22:13:20Z 2023-11-14T22:13:20.123000Z"
+    );
     // Whatever the clock says, no panic.
     let _ = asked(r#"{"text": "${now_iso} ${now_ns}"}"#, u64::MAX, u64::MAX);
 }
@@ -234,6 +238,54 @@ fn a_binary_message_is_made_of_constants_numbers_and_variables() {
         asked(r#"{"bytes": "${now_us:u64be}${now_ns:u64be}"}"#, 1, 0),
         "00000000000003e800000000000f4240"
     );
+}
+
+#[test]
+fn a_value_is_repeated_with_its_quotes_or_without_them_and_from_five_steps_below() {
+    let dialect = load(
+        r#"{"rules": [{"json": {"/op": "ping"}, "reply": "pong ${/ts:bare} ${/ts} ${/a/b/c/d/e:bare}"}]}"#,
+    );
+    let told = |text: &str| match dialect.classify_text(text) {
+        Class::Ping(Reply::Draft(draft)) => written(&dialect, draft, 0, 0),
+        other => format!("{other:?}"),
+    };
+    for (text, expected) in [
+        (
+            r#"{"op":"ping","ts":"17","a":{"b":{"c":{"d":{"e":1}}}}}"#,
+            r#"pong 17 "17" 1"#,
+        ),
+        (
+            r#"{"op":"ping","ts":17,"a":{"b":{"c":{"d":{"e":"x\"y"}}}}}"#,
+            r#"pong 17 17 x\"y"#,
+        ),
+        (
+            r#"{"op":"ping","ts":"","a":{"b":{"c":{"d":{"e":[]}}}}}"#,
+            r#"pong  "" []"#,
+        ),
+        (r#"{"op":"ping","ts":17,"a":{"b":{"c":{"d":{}}}}}"#, "Data"),
+    ] {
+        assert_eq!(told(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn an_announced_time_may_be_a_number_in_quotes() {
+    let dialect =
+        load(r#"{"rules": [{"json": {"/v": 1}, "hello": {"idle_timeout": {"s": "/s"}}}]}"#);
+    for (text, expected) in [
+        (r#"{"v":1,"s":"30"}"#, Some(30)),
+        (r#"{"v":1,"s":30}"#, Some(30)),
+        (r#"{"v":1,"s":"30s"}"#, None),
+        (r#"{"v":1,"s":""}"#, None),
+        (r#"{"v":1,"s":true}"#, None),
+    ] {
+        let told = match dialect.classify_text(text) {
+            Class::Carrier(carried) => carried.hello.idle_timeout.map(|time| time.as_secs()),
+            Class::Data => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told, expected, "{text}");
+    }
 }
 
 // ---- binary messages that come in -------------------------------------------------------------

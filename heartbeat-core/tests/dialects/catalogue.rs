@@ -66,7 +66,7 @@ fn filled(vector: &str) -> String {
         .replace("${now_ms}", "1700000000123");
     let text = text
         .replace("${now_s}", "1700000000")
-        .replace("${now_iso}", "2023-11-14T22:13:20.123Z")
+        .replace("${now_iso_us}", "2023-11-14T22:13:20.123000Z")
         .replace("${session}", "777");
     // Any trace id will do; a dialect's own is its counter.
     text.replace("${seq}", "251").replace("${uuid}", UUID)

@@ -299,8 +299,8 @@ const REFUSALS: &[(&str, &str)] = &[
         "`rules[0].json.type`: \"type\" is no path: a path is a JSON Pointer",
     ),
     (
-        r#"{"rules": [{"json": {"/a/b/c/d": 1}, "beat": true}]}"#,
-        "at most three steps",
+        r#"{"rules": [{"json": {"/a/b/c/d/e/f": 1}, "beat": true}]}"#,
+        "at most five steps",
     ),
     (
         r#"{"rules": [{"json": {"/a": 1.5}, "beat": true}]}"#,

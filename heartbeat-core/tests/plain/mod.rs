@@ -143,7 +143,16 @@ fn plain_reply(template: &str, text: &str, rest: &str) -> Option<String> {
             "uuid" => "018bcfe5-687b-8000-8000-000000000000".to_owned(),
             "rest" => rest.to_owned(),
             "message" => text.to_owned(),
-            path if path.starts_with('/') => raw_at(rest, path)?.to_owned(),
+            "now_iso_s" => "2023-11-14T22:13:20Z".to_owned(),
+            "now_iso_us" => "2023-11-14T22:13:20.123000Z".to_owned(),
+            path if path.starts_with('/') => match path.strip_suffix(":bare") {
+                None => raw_at(rest, path)?.to_owned(),
+                Some(path) => {
+                    let raw = raw_at(rest, path)?;
+                    let inside = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
+                    inside.unwrap_or(raw).to_owned()
+                }
+            },
             _ => VARIABLE.to_owned(),
         };
         left = after;
