@@ -53,6 +53,7 @@
 //! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots. Without
 //!   it, a `wss://` URL is refused when it is parsed.
 //! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
+//! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
 //! - `inflate`: `Inflate`, for services that compress their messages.
 //! - `serde`: [`ClientStats`] to serde formats.
 //! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).
@@ -74,6 +75,8 @@ pub use net::Net;
 pub use reactor::Reactor;
 pub use sender::Sender;
 
+#[cfg(feature = "deflate")]
+pub use heartbeat_driver::Deflate;
 #[cfg(feature = "inflate")]
 pub use heartbeat_driver::Inflate;
 pub use heartbeat_driver::core;

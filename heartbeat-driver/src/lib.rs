@@ -65,6 +65,7 @@
 //!   it, a `wss://` URL is refused when it is parsed.
 //! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
 //! - `inflate`: `Inflate`, for services that compress their messages.
+//! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
 //! - `serde`: [`ClientStats`] to serde formats.
 //! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).
 #![forbid(unsafe_code)]
@@ -123,10 +124,14 @@ pub use request::{Request, RequestError};
 pub use session::io_cause;
 pub use tcp::{Dial, Tcp, interleave};
 pub use text::Text;
+#[cfg(feature = "deflate")]
+pub use websocket::deflate::Deflate;
 
 /// The frames' reader alone, for tests and fuzz targets: no part of the interface.
 #[doc(hidden)]
 pub mod frames {
+    #[cfg(feature = "deflate")]
+    pub use crate::websocket::deflate::Agreed;
     pub use crate::websocket::{Close, Incoming, Next, Reader, Violation};
 }
 

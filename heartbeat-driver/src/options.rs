@@ -23,6 +23,8 @@ use crate::proxy::Proxy;
 use crate::request::{Request, RequestError, Route};
 use crate::stream::Security;
 use crate::websocket::connection::Sizes;
+#[cfg(feature = "deflate")]
+use crate::websocket::deflate::Deflate;
 
 /// A dialect that many clients share.
 pub type SharedDialect = Arc<dyn Dialect + Send + Sync>;
@@ -52,6 +54,8 @@ pub struct Options {
     pub(crate) read_buffer: usize,
     pub(crate) max_message_size: usize,
     pub(crate) fragment_size: Option<usize>,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<Deflate>,
     pub(crate) queue: usize,
     pub(crate) overflow: Overflow,
     pub(crate) heartbeat_events: bool,
@@ -201,6 +205,8 @@ impl Options {
             read_buffer: 1024,
             max_message_size: 64 << 20,
             fragment_size: Some(64 * 1024),
+            #[cfg(feature = "deflate")]
+            deflate: None,
             queue: 1024,
             overflow: Overflow::default(),
             heartbeat_events: true,
@@ -341,6 +347,15 @@ impl Options {
     #[must_use]
     pub fn fragment_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.fragment_size = bytes.into().map(|bytes| bytes.max(1024));
+        self
+    }
+
+    /// Offers to compress messages (permessage-deflate, RFC 7692). Default: not offered. What a message may be
+    /// ([`max_message_size`](Self::max_message_size)) holds for what it is when inflated.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        self.deflate = Some(deflate);
         self
     }
 
@@ -551,6 +566,8 @@ impl Options {
             read_buffer: self.read_buffer,
             max_message: self.max_message_size,
             fragment: self.fragment_size,
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
     }
 

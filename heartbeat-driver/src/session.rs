@@ -10,8 +10,8 @@ use heartbeat_core::{Ask, Cause, ConnId, Outgoing, Reply};
 use crate::decode::Decode;
 use crate::message::Message;
 use crate::outbox::{Outbox, Waiting};
-use crate::stream::Stream;
-use crate::websocket::connection::{self, Connection, Pushed, Sizes};
+use crate::upgrade::Opened;
+use crate::websocket::connection::{self, Connection, Pushed};
 use crate::websocket::reader::Place;
 use crate::websocket::writer::{Carries, LOW_WATER};
 use crate::websocket::{Close, Goodbye, Incoming, Violation};
@@ -92,18 +92,17 @@ pub(crate) struct Traffic {
 }
 
 impl<S: Read + Write> Session<S> {
-    /// A session over a stream whose upgrade is done. `rest` has come after it already.
-    pub(crate) fn new(
-        conn: ConnId,
-        stream: Stream<S>,
-        rest: &[u8],
-        decoder: Option<Box<dyn Decode>>,
-        sizes: Sizes,
-    ) -> Self {
+    /// A session over a stream whose upgrade is done.
+    pub(crate) fn new(conn: ConnId, opened: Opened<S>, decoder: Option<Box<dyn Decode>>) -> Self {
+        let Opened {
+            stream,
+            rest,
+            sizes,
+        } = opened;
         let (written, read) = (stream.wire().written, stream.wire().read);
         Self {
             conn,
-            ws: Connection::new(stream, rest, sizes),
+            ws: Connection::new(stream, &rest, sizes),
             unreported: 0,
             ran_dry: false,
             reported: read,

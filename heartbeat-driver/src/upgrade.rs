@@ -13,6 +13,9 @@ use crate::options::Options;
 use crate::proxy::{Proxy, Tunnel, Way};
 use crate::request::Request;
 use crate::stream::{Security, Stream};
+use crate::websocket::connection::Sizes;
+#[cfg(feature = "deflate")]
+use crate::websocket::deflate::{Agreed, Deflate};
 use crate::websocket::handshake;
 
 pub(crate) struct Upgrade<S: Read + Write> {
@@ -23,6 +26,7 @@ pub(crate) struct Upgrade<S: Read + Write> {
     exchange: Exchange,
     /// What the server's `Sec-WebSocket-Accept` must be.
     accept: String,
+    is_deflate_offered: bool,
     /// When the dial began.
     since: Instant,
     /// Redirects may be followed.
@@ -39,10 +43,18 @@ struct Refused {
     detail: Option<Box<str>>,
 }
 
+/// A stream whose upgrade is done.
+pub(crate) struct Opened<S: Read + Write> {
+    pub(crate) stream: Stream<S>,
+    /// What has come after the answer.
+    pub(crate) rest: Vec<u8>,
+    /// As the options and the server want it.
+    pub(crate) sizes: Sizes,
+}
+
 pub(crate) enum Progress<S: Read + Write> {
     Waits,
-    /// The stream, and what has come after the answer.
-    Done(Box<Stream<S>>, Vec<u8>, Arc<Response>),
+    Done(Box<Opened<S>>, Arc<Response>),
     /// The server leads elsewhere.
     Redirect(Box<str>, Refusal),
     Failed(Refusal),
@@ -67,9 +79,14 @@ impl<S: Read + Write> Upgrade<S> {
             None => (Stream::new(io, security), None),
         };
         let key = handshake::key();
+        #[cfg(feature = "deflate")]
+        let offer = options.deflate.as_ref().map(Deflate::offer);
+        #[cfg(not(feature = "deflate"))]
+        let offer: Option<String> = None;
         Ok(Self {
-            exchange: Exchange::new(request.head(&key)),
+            exchange: Exchange::new(request.head(&key, offer.as_deref())),
             accept: handshake::accept(&key),
+            is_deflate_offered: offer.is_some(),
             request,
             stream: Some(stream),
             tunnel,
@@ -185,10 +202,43 @@ impl<S: Read + Write> Upgrade<S> {
             ));
         }
         self.verify(&response)?;
+        #[cfg(feature = "deflate")]
+        let agreed = self.agreed(&response, options)?;
+        #[cfg(feature = "deflate")]
+        let sizes = Sizes {
+            deflate: agreed,
+            ..options.sizes()
+        };
+        #[cfg(not(feature = "deflate"))]
+        let sizes = options.sizes();
         let Some(stream) = self.stream.take() else {
             return Ok(Progress::Waits);
         };
-        Ok(Progress::Done(Box::new(stream), rest, response.for_users()))
+        let opened = Opened {
+            stream,
+            rest,
+            sizes,
+        };
+        Ok(Progress::Done(Box::new(opened), response.for_users()))
+    }
+
+    /// What the server has agreed to of the compression that was offered.
+    #[cfg(feature = "deflate")]
+    fn agreed(&self, response: &Response, options: &Options) -> Result<Option<Agreed>, Refusal> {
+        let Some(offered) = &options.deflate else {
+            return Ok(None);
+        };
+        let mut list = response.list("sec-websocket-extensions");
+        match (list.next(), list.next()) {
+            (None, _) => Ok(None),
+            (Some(answer), None) => {
+                let answer = std::str::from_utf8(answer).unwrap_or_default();
+                offered.agree(answer).map(Some).map_err(Refusal::broken)
+            }
+            (Some(_), Some(_)) => Err(Refusal::broken(
+                "it chose an extension that was not offered",
+            )),
+        }
     }
 
     /// This answer ends the dial once its body has been heard.
@@ -251,7 +301,9 @@ impl<S: Read + Write> Upgrade<S> {
         } else if response.has_twice("sec-websocket-accept") || another.is_some() {
             // RFC 6455 §11.3.3, §11.3.4.
             "it says Sec-WebSocket-Accept or -Protocol twice"
-        } else if response.list("sec-websocket-extensions").next().is_some() {
+        } else if !self.is_deflate_offered
+            && response.list("sec-websocket-extensions").next().is_some()
+        {
             "it chose an extension that was not offered"
         } else if chosen.is_none() && !offered.is_empty() {
             "it chose none of the subprotocols that were offered"

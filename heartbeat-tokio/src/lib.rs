@@ -155,6 +155,7 @@
 //! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots. Without
 //!   it, a `wss://` URL is refused when it is parsed.
 //! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
+//! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
 //! - `inflate`: `Inflate`, for services that compress their messages.
 //! - `serde`: [`ClientStats`] to serde formats.
 //! - `tokio-websockets`: [`messages`] over another library than tungstenite.
@@ -181,6 +182,8 @@ pub use rotating::{Rotating, RotatingEvent, RotatingSender};
 pub use sender::Sender;
 pub use transport::{Compat, Tcp, Transport};
 
+#[cfg(feature = "deflate")]
+pub use heartbeat_driver::Deflate;
 #[cfg(feature = "inflate")]
 pub use heartbeat_driver::Inflate;
 pub use heartbeat_driver::core;

@@ -6,6 +6,7 @@ import json
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 
 import services
@@ -28,7 +29,24 @@ class Connection(ServerConnection):
         super().process_event(event)
 
 
+def deflate(path):
+    """`/deflate/none`, or no context takeover of the server's and the client's, bits of both windows; 0 says nothing."""
+    if path == "none":
+        return []
+    server_alone, client_alone, server_bits, client_bits = (int(part) for part in path.split("/"))
+    return [
+        ServerPerMessageDeflateFactory(
+            server_no_context_takeover=bool(server_alone),
+            client_no_context_takeover=bool(client_alone),
+            server_max_window_bits=server_bits or None,
+            client_max_window_bits=client_bits or None,
+        )
+    ]
+
+
 def refuse(connection, request):
+    if request.path.startswith("/deflate/"):
+        connection.protocol.available_extensions = deflate(request.path.removeprefix("/deflate/"))
     if request.path.startswith("/status/"):
         status = int(request.path.removeprefix("/status/"))
         shared.say("refused", status=status)
@@ -49,6 +67,9 @@ async def behave(connection, path):
     elif path == "/echo":
         async for message in connection:
             shared.say("message", text=message)
+            await connection.send(message)
+    elif path.startswith("/deflate/"):
+        async for message in connection:
             await connection.send(message)
     elif path.startswith("/services/"):
         name = path.removeprefix("/services/")

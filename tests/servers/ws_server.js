@@ -2,6 +2,7 @@
 'use strict';
 
 const fs = require('node:fs');
+const http = require('node:http');
 const path = require('node:path');
 const { performance } = require('node:perf_hooks');
 // The tests install the library beside their other output, not beside this file.
@@ -86,13 +87,36 @@ function behave(ws, request) {
   }
 }
 
-const server = new WebSocketServer({
-  host: '127.0.0.1',
-  port: Number(process.argv[2] ?? 0),
-  verifyClient: refuse,
-});
+// `/deflate/none`, or no context takeover of the server's and the client's, bits of both windows; 0 says nothing.
+function deflate(path) {
+  if (path === 'none') return false;
+  const [serverAlone, clientAlone, serverBits, clientBits] = path.split('/').map(Number);
+  return {
+    threshold: 0,
+    ...(serverAlone && { serverNoContextTakeover: true }),
+    ...(clientAlone && { clientNoContextTakeover: true }),
+    ...(serverBits && { serverMaxWindowBits: serverBits }),
+    ...(clientBits && { clientMaxWindowBits: clientBits }),
+  };
+}
+
+const server = new WebSocketServer({ noServer: true, verifyClient: refuse });
 server.on('connection', behave);
-server.on('listening', () => say('listening', { port: server.address().port }));
+
+const upgrades = http.createServer((_, response) => response.writeHead(426).end());
+upgrades.on('upgrade', (request, socket, head) => {
+  if (!request.url.startsWith('/deflate/')) {
+    server.handleUpgrade(request, socket, head, (ws) => server.emit('connection', ws, request));
+    return;
+  }
+  const perMessageDeflate = deflate(request.url.slice('/deflate/'.length));
+  const echoes = new WebSocketServer({ noServer: true, perMessageDeflate });
+  echoes.handleUpgrade(request, socket, head, (ws) => {
+    ws.on('error', () => {});
+    ws.on('message', (data, isBinary) => ws.send(data, { binary: isBinary }));
+  });
+});
+upgrades.listen(Number(process.argv[2] ?? 0), '127.0.0.1', () => say('listening', { port: upgrades.address().port }));
 
 // A server whose tests are gone ends too: its stdin has no other end any more.
 process.stdin.resume();

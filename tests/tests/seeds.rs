@@ -162,6 +162,16 @@ fn reader_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("close", said(&[1], &[frame(CLOSE, b"\x03\xf6bye")])),
         ("half_a_close", said(&[], &[frame(CLOSE, b"\x03")])),
         (
+            "deflated",
+            said(
+                &[2],
+                &[
+                    frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\x00"),
+                    frame(0xc1, b"\xf2\x00\x11\x00\x00"),
+                ],
+            ),
+        ),
+        (
             "masked",
             said(&[], &[b"\x81\x81\x01\x02\x03\x04a".to_vec()]),
         ),

@@ -251,12 +251,11 @@ impl<S: Read + Write> Engine<S> {
                 let again = true;
                 self.ask_factory(Begun { again, ..begun }, clock.now());
             }
-            Progress::Done(stream, rest, response) => {
+            Progress::Done(opened, response) => {
                 let now = clock.now();
                 (self.refused, self.trail) = (None, Vec::new());
                 let decoder = self.options.decoders.as_mut().map(|make| make());
-                let sizes = self.options.sizes();
-                let session = Session::new(conn, *stream, &rest, decoder, sizes);
+                let session = Session::new(conn, *opened, decoder);
                 self.link = Link::Open(Box::new(session));
                 let ready = self.machine.config().session_timeout().is_none();
                 self.outbox.open(conn, ready);

@@ -236,7 +236,8 @@ impl Request {
     }
 
     /// The head of the upgrade request (RFC 6455 §4.1).
-    pub(crate) fn head(&self, key: &str) -> Vec<u8> {
+    /// `extensions` are offered.
+    pub(crate) fn head(&self, key: &str, extensions: Option<&str>) -> Vec<u8> {
         let mut authority = self.host.bracketed();
         if let Some(port) = self.uri.port() {
             authority.push_str(&format!(":{port}"));
@@ -250,6 +251,9 @@ impl Request {
         if !self.subprotocols.is_empty() {
             let offered = self.subprotocols.join(", ");
             head.push_str(&format!("Sec-WebSocket-Protocol: {offered}\r\n"));
+        }
+        if let Some(extensions) = extensions {
+            head.push_str(&format!("Sec-WebSocket-Extensions: {extensions}\r\n"));
         }
         let mut head = head.into_bytes();
         self.headers.write(&mut head);
@@ -396,7 +400,7 @@ mod tests {
         let request = Request::new("ws://example.org/ws/btcusdt@trade?x@y").unwrap();
         assert_eq!(request.host(), "example.org");
         assert_eq!(request.to_string(), "ws://example.org/…");
-        let head = String::from_utf8(request.head("KEY")).unwrap();
+        let head = String::from_utf8(request.head("KEY", None)).unwrap();
         let start = "GET /ws/btcusdt@trade?x@y HTTP/1.1\r\nHost: example.org\r\n";
         assert!(head.starts_with(start), "{head}");
     }
@@ -411,7 +415,7 @@ mod tests {
             .unwrap();
         let words = "X-MBX-APIKEY: 1\r\napiKey: 2\r\ncookie: 3\r\nCookie: 4\r\n\r\n";
         for request in [request.redirected("/there").unwrap(), request] {
-            let head = String::from_utf8(request.head("KEY")).unwrap();
+            let head = String::from_utf8(request.head("KEY", None)).unwrap();
             assert!(head.ends_with(words), "{head}");
         }
         let request = Request::new("ws://example.org/").unwrap();
@@ -428,7 +432,7 @@ mod tests {
             (request.name(), request.authority().as_str()),
             ("fe80::1", "[fe80::1]:81")
         );
-        let head = String::from_utf8(request.head("KEY")).unwrap();
+        let head = String::from_utf8(request.head("KEY", None)).unwrap();
         assert!(head.contains("\r\nHost: [fe80::1]:81\r\n"), "{head}");
         let elsewhere = request.redirected("/y").unwrap();
         assert_eq!(elsewhere.host(), "fe80::1%lo");
@@ -456,7 +460,7 @@ mod tests {
             .unwrap();
         assert_eq!(two.subprotocols(), ["v2.chat", "v1.chat"]);
         assert!(two.clone().subprotocol("v1.chat").is_err());
-        let head = String::from_utf8(two.head("KEY")).unwrap();
+        let head = String::from_utf8(two.head("KEY", None)).unwrap();
         assert!(
             head.contains("\r\nSec-WebSocket-Protocol: v2.chat, v1.chat\r\n"),
             "{head}"

@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
+#[cfg(feature = "deflate")]
+use super::deflate::Agreed;
 use super::reader::{Next, Place, Reader};
 use super::writer::{Carries, Writer};
 use super::{Incoming, Violation};
@@ -54,15 +56,25 @@ pub(crate) struct Sizes {
     pub(crate) max_message: usize,
     /// Larger messages go out in fragments of this size.
     pub(crate) fragment: Option<usize>,
+    /// Messages may be compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<Agreed>,
 }
 
 impl<S: Read + Write, T: Carries> Connection<S, T> {
     /// A connection over a stream whose upgrade is done. `bytes` have come after it already.
     pub(crate) fn new(stream: Stream<S>, bytes: &[u8], sizes: Sizes) -> Self {
+        let reader = Reader::new(sizes.read_buffer, sizes.max_message, bytes);
+        let writer = Writer::new(stream.taken(), sizes.fragment);
+        #[cfg(feature = "deflate")]
+        let (reader, writer) = match sizes.deflate {
+            Some(agreed) => (reader.inflating(agreed), writer.deflating(agreed)),
+            None => (reader, writer),
+        };
         Self {
-            reader: Reader::new(sizes.read_buffer, sizes.max_message, bytes),
-            writer: Writer::new(stream.taken(), sizes.fragment),
             stream,
+            reader,
+            writer,
         }
     }
 

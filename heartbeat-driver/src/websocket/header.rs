@@ -21,6 +21,9 @@ impl Opcode {
 
 pub(super) const FIN: u8 = 0x80;
 pub(super) const RSV: u8 = 0x70;
+/// The message is compressed (RFC 7692 §6).
+#[cfg(feature = "deflate")]
+pub(super) const RSV1: u8 = 0x40;
 pub(super) const MASKED: u8 = 0x80;
 
 /// The longest payload of a control frame (RFC 6455 §5.5).

@@ -8,11 +8,16 @@
 //! - [`connection::Connection`] is both of them over one stream. Read that file first; then `reader.rs`,
 //!   `writer.rs`.
 //!
+//! With the feature `deflate`, `deflate.rs` is permessage-deflate (RFC 7692): its offer, its answer, and what stands
+//! between a frame's payload and the message on each side.
+//!
 //! Nothing in here knows the time, a heartbeat, a queue or a log.
 
 mod blocks;
 mod close;
 pub(crate) mod connection;
+#[cfg(feature = "deflate")]
+pub(crate) mod deflate;
 pub(crate) mod handshake;
 mod header;
 mod mask;
@@ -70,6 +75,9 @@ pub enum Violation {
     /// RFC 6455 §8.1.
     #[error("a text is not UTF-8")]
     NotUtf8,
+    /// RFC 7692 §7.2.2.
+    #[error("a compressed message cannot be inflated")]
+    NotDeflated,
     /// The message is larger than the limit.
     #[error("a message has at least {len} bytes, at most {max} are allowed")]
     TooLarge {
@@ -92,7 +100,7 @@ impl Violation {
             | Self::LongControl(_)
             | Self::NothingToContinue
             | Self::Interleaved => 1002,
-            Self::NotUtf8 => 1007,
+            Self::NotUtf8 | Self::NotDeflated => 1007,
             Self::TooLarge { .. } => 1009,
         }
     }

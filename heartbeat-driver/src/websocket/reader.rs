@@ -10,6 +10,8 @@ use bytes::Bytes;
 
 use super::blocks::Blocks;
 use super::close::Close;
+#[cfg(feature = "deflate")]
+use super::deflate::{Agreed, Inflater};
 use super::header::{self, Header, MAX_CONTROL, MAX_HEADER, Opcode};
 use super::utf8::TextPieces;
 use super::{Incoming, Violation};
@@ -71,6 +73,9 @@ pub struct Reader {
     blocks: Blocks,
     /// The largest message.
     max: usize,
+    /// Messages may come compressed.
+    #[cfg(feature = "deflate")]
+    inflater: Option<Box<Inflater>>,
 }
 
 /// What is to come of a frame.
@@ -84,12 +89,20 @@ struct Rest {
 enum Joined {
     Text(TextPieces),
     Binary(Vec<u8>),
+    #[cfg(feature = "deflate")]
+    Deflated {
+        is_text: bool,
+        bytes: Vec<u8>,
+    },
 }
 
 /// What a look at the block came to.
 enum Found {
     /// A message in one frame, which lies there.
     Whole(Opcode, Range<usize>),
+    /// A compressed one.
+    #[cfg(feature = "deflate")]
+    Deflated(Opcode, Range<usize>),
     /// The message that was joined is complete.
     Joined,
     Busy,
@@ -117,7 +130,17 @@ impl Reader {
             joined: None,
             blocks: Blocks::default(),
             max,
+            #[cfg(feature = "deflate")]
+            inflater: None,
         }
+    }
+
+    /// From here on messages may come compressed.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn inflating(mut self, agreed: Agreed) -> Self {
+        self.inflater = Some(Box::new(Inflater::new(agreed)));
+        self
     }
 
     /// Lends free memory to `read`, which says how many bytes it has put there. To be called when [`next_frame`](Self::next_frame)
@@ -158,6 +181,10 @@ impl Reader {
     /// Gives back memory that only a busy connection needs, unless it was needed since the last call.
     pub fn relax(&mut self) {
         self.blocks.relax();
+        #[cfg(feature = "deflate")]
+        if let Some(inflater) = &mut self.inflater {
+            inflater.relax();
+        }
         if !std::mem::take(&mut self.was_busy)
             && self.block.len() > self.at_rest
             && self.end - self.start < self.at_rest - LEAST
@@ -235,8 +262,18 @@ impl Reader {
                     }
                     Incoming::Binary(bytes.into())
                 }
+                #[cfg(feature = "deflate")]
+                Some(Joined::Deflated { is_text, bytes }) => {
+                    let inflated = inflate(&mut self.inflater, &bytes, self.max)?;
+                    message(is_text, inflated)?
+                }
                 None => return Ok(Next::Busy),
             },
+            #[cfg(feature = "deflate")]
+            Found::Deflated(opcode, at) => {
+                let inflated = inflate(&mut self.inflater, &self.block[at], self.max)?;
+                message(opcode == Opcode::Text, inflated)?
+            }
             Found::Busy => return Ok(Next::Busy),
             Found::Hungry => return Ok(Next::Hungry),
         }))
@@ -290,6 +327,10 @@ impl Reader {
             }
             if is_whole && header.fin && self.joined.is_none() {
                 self.start = from + len;
+                #[cfg(feature = "deflate")]
+                if header.reserved != 0 {
+                    return Ok(Found::Deflated(header.opcode, from..self.start));
+                }
                 return Ok(Found::Whole(header.opcode, from..self.start));
             }
             self.start = from;
@@ -301,15 +342,17 @@ impl Reader {
     /// RFC 6455 §5.1 to §5.5. Returns the length of the payload.
     fn check(&self, header: &Header) -> Result<usize, Violation> {
         let joined = self.joined.as_ref().map(Joined::len);
+        let max = self.max_on_the_wire(header);
         let too_large = |before: usize| {
             let len = header.len.saturating_add(before as u64);
-            (len > self.max as u64).then_some(Violation::TooLarge { len, max: self.max })
+            let max = max.max(self.max);
+            (len > max as u64).then_some(Violation::TooLarge { len, max })
         };
         let is_control = header.opcode.is_control();
         if let Some(too_large) = too_large(0).filter(|_| !is_control) {
             return Err(too_large);
         }
-        if header.reserved != 0 {
+        if header.reserved != 0 && !self.is_deflated(header) {
             return Err(Violation::ReservedBits);
         }
         if header.is_masked {
@@ -332,8 +375,42 @@ impl Reader {
         }
     }
 
+    /// RSV1, where it was agreed on, on the first frame of a message (RFC 7692 §6).
+    #[cfg(feature = "deflate")]
+    fn is_deflated(&self, header: &Header) -> bool {
+        self.inflater.is_some()
+            && header.reserved == header::RSV1
+            && matches!(header.opcode, Opcode::Text | Opcode::Binary)
+    }
+
+    #[cfg(not(feature = "deflate"))]
+    fn is_deflated(&self, _: &Header) -> bool {
+        false
+    }
+
+    /// The most bytes of payload that a message may have as it comes.
+    #[cfg(feature = "deflate")]
+    fn max_on_the_wire(&self, header: &Header) -> usize {
+        if self.is_deflated(header) || matches!(self.joined, Some(Joined::Deflated { .. })) {
+            return Inflater::max_deflated(self.max);
+        }
+        self.max
+    }
+
+    #[cfg(not(feature = "deflate"))]
+    fn max_on_the_wire(&self, _: &Header) -> usize {
+        self.max
+    }
+
     /// A data frame that has not come whole, or is a fragment.
     fn begin(&mut self, header: &Header, len: usize) {
+        #[cfg(feature = "deflate")]
+        if header.reserved != 0 {
+            self.joined = Some(Joined::Deflated {
+                is_text: header.opcode == Opcode::Text,
+                bytes: Vec::new(),
+            });
+        }
         let joined = self.joined.get_or_insert_with(|| match header.opcode {
             Opcode::Text => Joined::Text(TextPieces::default()),
             _ => Joined::Binary(Vec::new()),
@@ -363,6 +440,39 @@ impl Reader {
     }
 }
 
+/// In pieces, for the reason of `utf8::PIECE`.
+fn append(all: &mut Vec<u8>, bytes: &[u8]) {
+    for piece in bytes.chunks(2048) {
+        all.extend_from_slice(piece);
+    }
+}
+
+#[cfg(feature = "deflate")]
+fn inflate(
+    inflater: &mut Option<Box<Inflater>>,
+    deflated: &[u8],
+    max: usize,
+) -> Result<Vec<u8>, Violation> {
+    match inflater {
+        Some(inflater) => inflater.inflate(deflated, max),
+        None => Err(Violation::ReservedBits),
+    }
+}
+
+#[cfg(feature = "deflate")]
+fn message(is_text: bool, mut bytes: Vec<u8>) -> Result<Incoming, Violation> {
+    if is_loose(bytes.capacity(), bytes.len()) {
+        bytes.shrink_to_fit();
+    }
+    if !is_text {
+        return Ok(Incoming::Binary(bytes.into()));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Incoming::Text(text.into())),
+        Err(_) => Err(Violation::NotUtf8),
+    }
+}
+
 /// More is reserved than a message that is kept should hold.
 fn is_loose(capacity: usize, len: usize) -> bool {
     capacity - len > len / 4
@@ -373,6 +483,8 @@ impl Joined {
         match self {
             Self::Text(pieces) => pieces.len(),
             Self::Binary(bytes) => bytes.len(),
+            #[cfg(feature = "deflate")]
+            Self::Deflated { bytes, .. } => bytes.len(),
         }
     }
 
@@ -380,6 +492,8 @@ impl Joined {
         match self {
             Self::Text(pieces) => pieces.text.capacity() - pieces.text.len(),
             Self::Binary(bytes) => bytes.capacity() - bytes.len(),
+            #[cfg(feature = "deflate")]
+            Self::Deflated { bytes, .. } => bytes.capacity() - bytes.len(),
         }
     }
 
@@ -392,6 +506,8 @@ impl Joined {
             Self::Text(TextPieces { text, .. }) => text.reserve(len),
             Self::Binary(bytes) if is_last => bytes.reserve_exact(len),
             Self::Binary(bytes) => bytes.reserve(len),
+            #[cfg(feature = "deflate")]
+            Self::Deflated { bytes, .. } => bytes.reserve(len),
         }
     }
 
@@ -399,10 +515,12 @@ impl Joined {
         match self {
             Self::Text(pieces) => pieces.push(bytes),
             Self::Binary(all) => {
-                // In pieces, for the reason of `utf8::PIECE`.
-                for piece in bytes.chunks(2048) {
-                    all.extend_from_slice(piece);
-                }
+                append(all, bytes);
+                Ok(())
+            }
+            #[cfg(feature = "deflate")]
+            Self::Deflated { bytes: all, .. } => {
+                append(all, bytes);
                 Ok(())
             }
         }
@@ -550,6 +668,54 @@ mod tests {
                 let (all, seen) = read(&mut reader, &bytes, &[piece]);
                 assert_eq!((all.len(), seen), (0, Some(violation)), "{bytes:x?}");
                 assert_eq!(violation.code(), code);
+            }
+        }
+    }
+
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn compressed_messages_come_whole_in_any_pieces_and_only_where_that_was_agreed_on() {
+        // RFC 7692 §7.2.3.1: `Hello`, twice; in one frame and in two with a ping between them; then one that is plain.
+        let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+        let bytes = [
+            frame(0xc1, &hello),
+            frame(0x41, &hello[..3]),
+            frame(0x89, b"?"),
+            frame(0x80, &hello[3..]),
+            frame(0xc2, &hello),
+            frame(0x81, b"plain"),
+        ]
+        .concat();
+        let expected = vec![
+            text("Hello"),
+            Incoming::Ping("?".into()),
+            text("Hello"),
+            Incoming::Binary("Hello".into()),
+            text("plain"),
+        ];
+        let inflating = |max| Reader::new(1024, max, &[]).inflating(Agreed::default());
+        for piece in [1, 2, 5, 1000] {
+            let (all, violation) = read(&mut inflating(5), &bytes, &[piece]);
+            assert_eq!((all, violation), (expected.clone(), None));
+            let (all, violation) = read(&mut Reader::new(1024, 99, &[]), &bytes, &[piece]);
+            assert_eq!((all.len(), violation), (0, Some(Violation::ReservedBits)));
+        }
+        let bad_text = [0x00, 0x01, 0x00, 0xfe, 0xff, 0xff, 0x00];
+        let faults = [
+            (
+                [frame(0x41, &hello), frame(0xc0, b"")].concat(),
+                Violation::ReservedBits,
+            ),
+            (frame(0xc9, b""), Violation::ReservedBits),
+            (frame(0xe1, b"x"), Violation::ReservedBits),
+            (frame(0xc1, b"\xff\xff"), Violation::NotDeflated),
+            (frame(0xc1, &bad_text), Violation::NotUtf8),
+            (frame(0xc1, &hello), Violation::TooLarge { len: 5, max: 4 }),
+        ];
+        for (bytes, fault) in faults {
+            for piece in [1, 1000] {
+                let (all, violation) = read(&mut inflating(4), &bytes, &[piece]);
+                assert_eq!((all.len(), violation), (0, Some(fault)), "{bytes:x?}");
             }
         }
     }

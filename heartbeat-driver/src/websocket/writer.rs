@@ -11,6 +11,11 @@ use std::collections::VecDeque;
 
 use super::header::{self, FIN, Opcode};
 use super::{Goodbye, mask};
+#[cfg(feature = "deflate")]
+use super::{
+    deflate::{Agreed, Deflater},
+    header::RSV1,
+};
 use crate::message::Message;
 
 /// Messages are framed only while fewer bytes than this wait: what has not gone to the operating system can be
@@ -86,6 +91,18 @@ pub(crate) struct Writer<T> {
     answers: Backlog,
     /// The last ping of ours.
     ping: Option<End>,
+    #[cfg(feature = "deflate")]
+    deflater: Option<Box<Deflating>>,
+}
+
+#[cfg(feature = "deflate")]
+#[derive(Debug)]
+struct Deflating {
+    deflater: Deflater,
+    /// What came out of a piece.
+    piece: Vec<u8>,
+    /// A frame of the message that is being framed has been written.
+    has_begun: bool,
 }
 
 impl<T: Carries> Writer<T> {
@@ -106,7 +123,20 @@ impl<T: Carries> Writer<T> {
             fragment: fragment.unwrap_or(usize::MAX),
             answers: Backlog::default(),
             ping: None,
+            #[cfg(feature = "deflate")]
+            deflater: None,
         }
+    }
+
+    /// From here on messages go compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn deflating(mut self, agreed: Agreed) -> Self {
+        self.deflater = Some(Box::new(Deflating {
+            deflater: Deflater::new(agreed),
+            piece: Vec::new(),
+            has_begun: false,
+        }));
+        self
     }
 
     // ---- in ------------------------------------------------------------------------------------
@@ -296,6 +326,13 @@ impl<T: Carries> Writer<T> {
         if self.messages.is_empty() {
             self.messages = VecDeque::new();
         }
+        #[cfg(feature = "deflate")]
+        if let Some(deflating) = &mut self.deflater
+            && self.position == 0
+        {
+            deflating.piece = Vec::new();
+            deflating.deflater.relax();
+        }
     }
 
     // ---- framing -------------------------------------------------------------------------------
@@ -322,6 +359,12 @@ impl<T: Carries> Writer<T> {
             return false;
         };
         let (first, payload) = parts(next.item.message());
+        #[cfg(feature = "deflate")]
+        if let Some(deflating) = &mut self.deflater
+            && deflating.deflater.wants(payload.len())
+        {
+            return self.frame_deflated();
+        }
         let rest = payload.len() - self.position;
         let opcode = if self.position == 0 {
             next.start = self.taken + (self.buffer.len() - self.at) as u64;
@@ -351,10 +394,54 @@ impl<T: Carries> Writer<T> {
         self.position += len;
         self.frame_rest -= len;
         let message_ends = self.position == payload.len();
-        if self.frame_rest > 0 {
-            return;
+        if self.frame_rest == 0 {
+            self.frame_ends(message_ends);
         }
-        if message_ends {
+    }
+
+    /// Frames the next piece of a message, compressed: a fragment for each piece that something comes out of.
+    #[cfg(feature = "deflate")]
+    fn frame_deflated(&mut self) -> bool {
+        let (Some(deflating), Some(next)) =
+            (&mut self.deflater, self.messages.get_mut(self.framed))
+        else {
+            return false;
+        };
+        let (first, payload) = parts(next.item.message());
+        if self.position == 0 {
+            next.start = self.taken + (self.buffer.len() - self.at) as u64;
+            deflating.has_begun = false;
+        }
+        let len = (payload.len() - self.position).min(self.fragment);
+        let piece = &payload[self.position..self.position + len];
+        self.position += len;
+        let is_last = self.position == payload.len();
+        deflating.piece.clear();
+        deflating
+            .deflater
+            .deflate(piece, is_last, &mut deflating.piece);
+        if deflating.piece.is_empty() && !is_last {
+            return true;
+        }
+        let first = if std::mem::replace(&mut deflating.has_begun, true) {
+            Opcode::Continuation as u8
+        } else {
+            RSV1 | first as u8
+        };
+        let fin = if is_last { FIN } else { 0 };
+        let key = mask::key();
+        header::write(&mut self.buffer, fin | first, deflating.piece.len(), key);
+        mask::append(&mut self.buffer, &deflating.piece, key);
+        if deflating.piece.capacity() > SPARE {
+            deflating.piece = Vec::new();
+        }
+        self.frame_ends(is_last);
+        true
+    }
+
+    /// What goes behind the frame that has ended, and behind the message, if that has.
+    fn frame_ends(&mut self, message_ends: bool) {
+        if message_ends && let Some(next) = self.messages.get_mut(self.framed) {
             next.end = self.taken + (self.buffer.len() - self.at) as u64;
             self.framed += 1;
             self.position = 0;
@@ -596,6 +683,46 @@ mod tests {
                 .is_some_and(|(start, _)| *start < written);
             assert_eq!(cut, is_cut, "{taken}");
         }
+    }
+
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn compressed_messages_go_out_in_fragments_with_accounts_like_any() {
+        use super::super::deflate::{Agreed, Inflater};
+        let large: String = (0..30_000).map(|n| format!("{n},")).collect();
+        let mut writer = writer(Some(64 * 1024)).deflating(Agreed::default());
+        writer.queue("below the least size".into());
+        writer.queue(large.as_str().into());
+        let _ = writer.bytes();
+        writer.pong(b"pong");
+        let (all, rest) = frames(&drain(&mut writer, 999));
+        let firsts: Vec<u8> = all.iter().map(|(first, _)| *first).collect();
+        assert_eq!((firsts[..2].to_vec(), rest), (vec![0x81, 0x41], 0));
+        let pong = firsts.iter().position(|first| *first == 0x8a).unwrap();
+        assert!(pong < firsts.len() - 1, "between fragments: {firsts:x?}");
+        let end = writer.taken;
+        assert_eq!(settle(&mut writer, end), 2);
+
+        let mut writer = super::tests::writer(Some(64 * 1024)).deflating(Agreed::default());
+        writer.queue(large.as_str().into());
+        writer.queue("x".repeat(100).as_str().into());
+        let bytes = drain(&mut writer, 999);
+        assert!(bytes.len() < large.len() / 2);
+        let (all, rest) = frames(&bytes);
+        assert_eq!(rest, 0);
+        let firsts: Vec<u8> = all.iter().map(|(first, _)| *first).collect();
+        let (first, middle) = firsts[..firsts.len() - 1].split_first().unwrap();
+        let (last, middle) = middle.split_last().unwrap();
+        assert_eq!((*first, *last, firsts.last()), (0x41, 0x80, Some(&0xc1)));
+        assert!(middle.iter().all(|first| *first == 0x00));
+        let joined: Vec<u8> = all[..all.len() - 1]
+            .iter()
+            .flat_map(|(_, part)| part.clone())
+            .collect();
+        let mut inflater = Inflater::new(Agreed::default());
+        assert!(inflater.inflate(&joined, 1 << 20).unwrap() == large.as_bytes());
+        let second = inflater.inflate(&all.last().unwrap().1, 100);
+        assert_eq!(second.unwrap(), [b'x'; 100]);
     }
 
     #[test]

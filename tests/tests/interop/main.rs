@@ -14,6 +14,7 @@
 )]
 
 mod contract;
+mod deflate;
 mod process;
 mod scenarios;
 mod server;
