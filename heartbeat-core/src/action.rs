@@ -21,7 +21,7 @@ pub enum Action<'a> {
         conn: ConnId,
         /// Failures in a row before this dial: 0 for the first, n for retry n.
         attempt: u32,
-        /// The last end asked for fresh credentials.
+        /// The last credentials were refused, and no server has judged fresh ones yet.
         refresh: bool,
     },
     /// Answer a ping, before anything else is read.
@@ -60,6 +60,9 @@ pub enum Action<'a> {
         attempt: u32,
         /// How long until then.
         delay: Duration,
+        /// The end says that dialling again is hopeless, and is not believed
+        /// ([`PermanentErrors`](crate::PermanentErrors)).
+        tolerated: Option<Cause>,
     },
     /// A note, every `check_interval` while open.
     Check {

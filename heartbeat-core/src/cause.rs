@@ -22,9 +22,12 @@ pub enum Cause {
     Tls,
     /// Any other I/O error: DNS, unreachable network, a proxy's refusal.
     Io,
-    /// The peer sent a Close frame with this code, or broke the protocol in a way that RFC 6455
-    /// §7.4.1 has this code for (1002, 1007, 1009). A Close frame without a code is 1005.
+    /// The peer sent a Close frame with this code. A Close frame without a code is 1005. Of a dial: what
+    /// answered is no WebSocket server (1002).
     Close(u16),
+    /// What the peer sent on the open connection breaks the protocol or a limit of ours, in a way that RFC
+    /// 6455 §7.4.1 has this code for: 1002 (a bad frame), 1007 (bad UTF-8, a bad body), 1009 (too large).
+    Protocol(u16),
     /// The upgrade was answered with this HTTP status instead of 101.
     Http {
         /// The status code.
@@ -124,6 +127,9 @@ impl Cause {
                 1012 => RESTART_SPREAD,
                 _ => Verdict::Backoff,
             },
+            // Too large is a matter of settings; anything else is corruption, which passes.
+            Self::Protocol(1009) => Verdict::Never,
+            Self::Protocol(_) => Verdict::Backoff,
             Self::Http {
                 status,
                 retry_after,
@@ -165,7 +171,7 @@ impl Cause {
             Self::Eof => Signal::Eof,
             Self::Tls => Signal::Tls,
             Self::Io => Signal::Io,
-            Self::Close(code) => Signal::Close(code),
+            Self::Close(code) | Self::Protocol(code) => Signal::Close(code),
             Self::Http { status, .. } => Signal::Http(status),
             Self::Session(_) => Signal::Session,
         }
@@ -182,6 +188,7 @@ impl fmt::Display for Cause {
             Self::Tls => f.write_str("tls"),
             Self::Io => f.write_str("io"),
             Self::Close(code) => write!(f, "close {code}"),
+            Self::Protocol(code) => write!(f, "protocol error, close {code}"),
             Self::Http {
                 status,
                 retry_after,
@@ -213,7 +220,7 @@ pub enum Signal {
     Tls,
     /// See [`Cause::Io`].
     Io,
-    /// See [`Cause::Close`].
+    /// See [`Cause::Close`] and [`Cause::Protocol`].
     Close(u16),
     /// See [`Cause::Http`].
     Http(u16),

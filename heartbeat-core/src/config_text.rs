@@ -9,7 +9,7 @@ use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::cause::{Signal, Verdict};
-use crate::config::{Config, ConfigBuilder, ConfigError, Ping};
+use crate::config::{Config, ConfigBuilder, ConfigError, PermanentErrors, Ping};
 use crate::duration_text::{DurationError, DurationText, parse_duration};
 use crate::json_text::Unique;
 
@@ -135,6 +135,12 @@ impl Config {
             "max_attempts": self.max_attempts(),
             "session_timeout": self.session_timeout().map(text),
             "time_to_live": text(self.time_to_live()),
+            "permanent_errors": match self.permanent_errors() {
+                PermanentErrors::GiveUp => "give_up",
+                PermanentErrors::GiveUpUnlessStable => "give_up_unless_stable",
+                PermanentErrors::Retry => "retry",
+            },
+            "fixed_credentials": self.fixed_credentials(),
         });
         let causes: Map<String, Value> = self
             .overrides()
@@ -150,7 +156,7 @@ impl Config {
 
 const KEYS: &str = "idle_timeout, check_interval, ping, keepalive, pong_timeout, pong_timeout_floor, data_timeout, \
      connect_timeout, write_timeout, close_timeout, late_grace, backoff, stable_after, max_attempts, session_timeout, \
-     time_to_live, causes";
+     time_to_live, permanent_errors, fixed_credentials, causes";
 
 fn read_setting(builder: ConfigBuilder, key: &str, value: &Value) -> Result<ConfigBuilder> {
     Ok(match key {
@@ -170,6 +176,11 @@ fn read_setting(builder: ConfigBuilder, key: &str, value: &Value) -> Result<Conf
         "max_attempts" => builder.max_attempts(attempts(key, value)?),
         "session_timeout" => builder.session_timeout(optional_duration(key, value)?),
         "time_to_live" => builder.time_to_live(duration(key, value)?),
+        "permanent_errors" => builder.permanent_errors(permanent_errors(value)?),
+        "fixed_credentials" => {
+            let fixed = value.as_bool();
+            builder.fixed_credentials(fixed.ok_or_else(|| wrong_kind(key, value, "true or false"))?)
+        }
         "causes" => causes(builder, value)?,
         _ => return Err(unknown(key, KEYS)),
     })
@@ -215,6 +226,19 @@ fn backoff(builder: ConfigBuilder, value: &Value) -> Result<ConfigBuilder> {
         }
     }
     Ok(builder.backoff(base, cap, jitter_percent))
+}
+
+fn permanent_errors(value: &Value) -> Result<PermanentErrors> {
+    match value.as_str() {
+        Some("give_up") => Ok(PermanentErrors::GiveUp),
+        Some("give_up_unless_stable") => Ok(PermanentErrors::GiveUpUnlessStable),
+        Some("retry") => Ok(PermanentErrors::Retry),
+        _ => Err(wrong_kind(
+            "permanent_errors",
+            value,
+            "\"give_up\", \"give_up_unless_stable\" or \"retry\"",
+        )),
+    }
 }
 
 fn attempts(key: &str, value: &Value) -> Result<Option<u32>> {

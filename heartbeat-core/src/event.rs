@@ -51,8 +51,20 @@ pub enum Event<'a> {
     /// Bytes wait to be written and the transport takes none. Said again while it lasts, it changes
     /// nothing; where some bytes moved, say [`Event::Wrote`] in between.
     WriteBlocked(ConnId),
-    /// The transport took bytes, of the application's or of the machine's own.
+    /// The transport took bytes, of the application's or of the machine's own. After
+    /// [`WriteBlocked`](Event::WriteBlocked) this is progress: until then nothing that the peer does not say is
+    /// held against it.
     Wrote(ConnId),
+    /// The ping of the last [`SendPing`](crate::Action::SendPing) waits behind other bytes. It is no question
+    /// before [`PingWritten`](Event::PingWritten). A driver that cannot tell reports neither.
+    PingWaiting(ConnId),
+    /// Every ping so far has been handed to the transport.
+    PingWritten(ConnId),
+    /// The ping of the last [`SendPing`](crate::Action::SendPing) could not be sent at all (a variable of its
+    /// message is not set). It counts as never asked.
+    PingUnsent(ConnId),
+    /// Where the dial under way goes. A driver with one endpoint that has one address need not say so.
+    Routed(ConnId, Route),
     /// The driver stops reading because the application takes no messages.
     ReadPaused(ConnId),
     /// The driver reads again.
@@ -63,6 +75,32 @@ pub enum Event<'a> {
     Kick,
     /// The user wants no connection any more.
     Stop,
+}
+
+/// Where a dial goes, as far as the machine keeps a record of it: a client gives up only when each of its
+/// endpoints has said that dialling it is hopeless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
+pub struct Route {
+    /// The endpoint's place among all of them, from 0. From [`Route::MOST`] on they share the last record.
+    pub endpoint: u8,
+    /// How many endpoints there are.
+    pub endpoints: u8,
+    /// This endpoint has further addresses, which have not failed since the last one that served: an end
+    /// that says hopeless is not believed before they were tried.
+    pub more_addresses: bool,
+}
+
+impl Route {
+    /// Endpoints with a record of their own.
+    pub const MOST: u8 = 64;
+
+    /// One endpoint with one address, which is what a machine assumes until it is told otherwise.
+    pub const ONLY: Self = Self {
+        endpoint: 0,
+        endpoints: 1,
+        more_addresses: false,
+    };
 }
 
 /// A message that arrived.

@@ -55,7 +55,8 @@
 //!    [`Event::Connected`]. A [`Class::Response`] is the application's unless it
 //!    [answers](Heartbeat::is_answer) the machine.
 //! 4. Report what becomes of writes: [`Event::Wrote`] when the transport has taken what was there,
-//!    [`Event::WriteBlocked`] when it takes nothing more.
+//!    [`Event::WriteBlocked`] when it takes nothing more; [`Event::PingWaiting`] when a ping waits behind
+//!    other bytes, [`Event::PingWritten`] when it has left.
 //!
 //! [`Action::Connect`] is answered with [`Event::Connected`] or [`Event::Closed`], whenever that is
 //! known; dialling must not keep the driver from waiting. A superfluous tick does nothing.
@@ -99,6 +100,7 @@ mod config;
 mod config_text;
 mod dialect;
 mod duration_text;
+mod endpoints;
 mod event;
 #[cfg(feature = "serde")]
 mod json_text;
@@ -120,7 +122,7 @@ pub use backoff::DIAL_FLOOR;
 pub use cause::{Cause, Failure, MAX_RETRY_AFTER, Overrides, Signal, Verdict};
 pub use config::{
     Config, ConfigBuilder, ConfigError, DEFAULT_SESSION_TIMEOUT, MAX_DURATION, MIN_BACKOFF_BASE,
-    MIN_DURATION, Ping, REFUSAL_BODY_TIMEOUT,
+    MIN_DURATION, PermanentErrors, Ping, REFUSAL_BODY_TIMEOUT,
 };
 #[cfg(feature = "serde")]
 pub use config_text::ConfigTextError;
@@ -133,7 +135,7 @@ pub use dialect::{
 };
 pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello};
 pub use duration_text::{DurationError, DurationText, parse_duration};
-pub use event::{ConnId, Event, Message};
+pub use event::{ConnId, Event, Message, Route};
 pub use limiter::{Crowded, Limiter, LimiterError};
 #[cfg(feature = "trace")]
 pub use machine::Memory;

@@ -27,9 +27,10 @@ use core::borrow::Borrow;
 
 use crate::action::{AbortReason, Action, Actions, Ask, GiveUp, Reply, Step};
 use crate::backoff::{DIAL_FLOOR, Rng};
-use crate::cause::{Cause, MAX_RETRY_AFTER, Verdict};
-use crate::config::{Config, Ping};
+use crate::cause::{Cause, Failure, MAX_RETRY_AFTER, Verdict};
+use crate::config::{Config, PermanentErrors, Ping};
 use crate::dialect::{AskBy, Class, Dialect, Draft, First, Hello};
+use crate::endpoints::{Credentials, Endpoints};
 use crate::event::{ConnId, Event, Message};
 use crate::open::{Open, Session};
 use crate::stats::Stats;
@@ -56,10 +57,8 @@ pub struct Heartbeat<C, D> {
     state: State,
     /// Losses in a row without a stable connection between them.
     failures: u32,
-    /// Fresh credentials were asked for since the last stable connection.
-    refreshed: bool,
-    /// The last loss asked for fresh credentials, and no dial has been told yet.
-    refresh: bool,
+    endpoints: Endpoints,
+    credentials: Credentials,
     rng: Rng,
     /// Number of pings sent, the payload of the next one.
     ping_number: u64,
@@ -112,8 +111,10 @@ pub struct Memory {
     accepted: bool,
     state: State,
     failures: u32,
-    refreshed: bool,
-    refresh: bool,
+    #[serde(default)]
+    endpoints: Endpoints,
+    #[serde(default)]
+    credentials: Credentials,
     rng: Rng,
     ping_number: u64,
     next_id: u64,
@@ -164,8 +165,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                 earliest: start,
             },
             failures: 0,
-            refreshed: false,
-            refresh: false,
+            endpoints: Endpoints::default(),
+            credentials: Credentials::default(),
             rng: Rng::new(seed),
             ping_number: 0,
             // Some services (Home Assistant) refuse an id that is not above 0.
@@ -277,8 +278,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             accepted: self.accepted,
             state: self.state.clone(),
             failures: self.failures,
-            refreshed: self.refreshed,
-            refresh: self.refresh,
+            endpoints: self.endpoints.clone(),
+            credentials: self.credentials.clone(),
             rng: self.rng.clone(),
             ping_number: self.ping_number,
             next_id: self.next_id,
@@ -296,8 +297,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             accepted,
             state,
             failures,
-            refreshed,
-            refresh,
+            endpoints,
+            credentials,
             rng,
             ping_number,
             next_id,
@@ -308,8 +309,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             accepted,
             state,
             failures,
-            refreshed,
-            refresh,
+            endpoints,
+            credentials,
             rng,
             ping_number,
             next_id,
@@ -363,6 +364,12 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     pub fn is_ready(&self) -> bool {
         self.open()
             .is_some_and(|open| matches!(open.session, Session::Ready { .. }))
+    }
+
+    /// An endpoint that has said that dialling it is hopeless, without ever having had a stable connection: a
+    /// driver with others dials those. See [`Event::Routed`].
+    pub fn is_hopeless(&self, endpoint: u8) -> bool {
+        self.endpoints.is_hopeless(endpoint)
     }
 
     /// The figures as of the last step.
@@ -434,6 +441,10 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             | Event::Progress(conn)
             | Event::WriteBlocked(conn)
             | Event::Wrote(conn)
+            | Event::PingWaiting(conn)
+            | Event::PingWritten(conn)
+            | Event::PingUnsent(conn)
+            | Event::Routed(conn, _)
             | Event::ReadPaused(conn)
             | Event::ReadResumed(conn)
             | Event::Closed(conn, _)
@@ -459,8 +470,25 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             }
             Event::Wrote(_) => {
                 if let State::Open(open) = &mut self.state {
+                    open.moved(self.now);
                     open.blocked = None;
                     open.sent = self.now;
+                }
+            }
+            Event::PingWaiting(_) => {
+                if let State::Open(open) = &mut self.state {
+                    open.ping_waits(self.now);
+                }
+            }
+            Event::PingWritten(_) => {
+                if let State::Open(open) = &mut self.state {
+                    open.pings_written(self.now);
+                }
+            }
+            Event::PingUnsent(_) => self.ping_unsent(),
+            Event::Routed(_, route) => {
+                if let State::Connecting { .. } = self.state {
+                    self.endpoints.dial(route);
                 }
             }
             Event::ReadPaused(_) => {
@@ -501,6 +529,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
 
     fn begin_open(&mut self) {
         self.stats.connects = self.stats.connects.saturating_add(1);
+        self.credentials.upgraded();
         let ahead = self.first_ping_ahead(self.config().ping_every);
         let open = Open::new(self.now, self.config.borrow(), ahead);
         if let Session::Ready { .. } = open.session {
@@ -514,6 +543,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             && let Session::Opening { .. } = open.session
         {
             open.session = Session::Ready { since: self.now };
+            self.credentials.accepted();
             self.stats.sessions = self.stats.sessions.saturating_add(1);
         }
     }
@@ -574,6 +604,18 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             self.stats.rtt.measure(sample.duration());
             if let State::Open(open) = &mut self.state {
                 open.measure(sample);
+            }
+        }
+    }
+
+    /// The latest ping was none, after all.
+    fn ping_unsent(&mut self) {
+        if let State::Open(open) = &mut self.state
+            && let Some(was_probe) = open.ping_unsent(self.now)
+        {
+            self.stats.pings_sent = self.stats.pings_sent.saturating_sub(1);
+            if was_probe {
+                self.stats.probes_sent = self.stats.probes_sent.saturating_sub(1);
             }
         }
     }
@@ -688,13 +730,25 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                     _ => None,
                 };
                 let overridden = self.config().overrides().get(cause.signal());
-                let verdict = overridden
-                    .or(own)
-                    .unwrap_or_else(|| cause.default_verdict());
-                self.lose(verdict, Some(cause), actions);
+                let (verdict, from_table) = match overridden.or(own) {
+                    Some(verdict) => (verdict, false),
+                    None => (self.table_verdict(cause), true),
+                };
+                self.lose(verdict, from_table, Some(cause), actions);
             }
             State::Closing { .. } => self.state = State::Stopped,
             State::Waiting { .. } | State::Stopped => {}
+        }
+    }
+
+    /// The built-in table's verdict, for this connection.
+    fn table_verdict(&self, cause: Cause) -> Verdict {
+        match (cause, &self.state) {
+            // A connection that was open speaks TLS: a bad record, or plain text in its place, is corruption.
+            (Cause::Tls, State::Open(_)) => Verdict::Backoff,
+            // With nothing to refresh, a policy violation is one that passes, such as too many requests.
+            (Cause::Close(1008), _) if self.config().fixed_credentials => Verdict::Backoff,
+            _ => cause.default_verdict(),
         }
     }
 
@@ -713,7 +767,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                     AbortReason::ConnectTimeout,
                     actions,
                 );
-                self.lose(Verdict::Backoff, None, actions);
+                self.lose(Verdict::Backoff, true, None, actions);
             }
             State::Closing { since }
                 if since.after(self.config().close_timeout).is_due(self.now) =>
@@ -749,7 +803,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         let (deadline, reason) = open.first_verdict(config);
         if deadline.is_due(now) {
             self.abort(ConnId::new(self.last_id), reason, actions);
-            self.lose(Verdict::Backoff, None, actions);
+            self.lose(Verdict::Backoff, true, None, actions);
             return;
         }
         if open.next_check(config).is_due(now) {
@@ -813,20 +867,17 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             self.stats.reconnects = self.stats.reconnects.saturating_add(1);
         }
         self.state = State::Connecting { since: self.now };
+        self.endpoints.forget_route();
         actions.push(Action::Connect {
             conn: ConnId::new(self.last_id),
             attempt: self.failures,
-            refresh: core::mem::take(&mut self.refresh),
+            refresh: self.credentials.dial(),
         });
     }
 
     fn ping(&mut self, is_probe: bool, message: Option<Draft<'static>>, actions: &mut Actions<'_>) {
         self.note_sent(message.is_none());
-        let State::Open(open) = &mut self.state else {
-            return;
-        };
         if is_probe {
-            open.probe.get_or_insert(self.now);
             self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
         }
         self.stats.pings_sent = self.stats.pings_sent.saturating_add(1);
@@ -842,7 +893,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             }
         };
         if let State::Open(open) = &mut self.state {
-            open.asked = Some((number, self.now));
+            open.ask(number, is_probe, self.now);
         }
         actions.push(Action::SendPing {
             conn: ConnId::new(self.last_id),
@@ -856,24 +907,33 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     }
 
     /// The connection or the dial has ended, by `cause` or by a verdict of our own: plan the next
-    /// dial, or give up. An accepted connection is the peer's to dial again.
-    fn lose(&mut self, verdict: Verdict, cause: Option<Cause>, actions: &mut Actions<'_>) {
+    /// dial, or give up. An accepted connection is the peer's to dial again. `from_table`: the verdict is the
+    /// built-in table's, and not one that the configuration or the dialect insists on.
+    fn lose(
+        &mut self,
+        verdict: Verdict,
+        from_table: bool,
+        cause: Option<Cause>,
+        actions: &mut Actions<'_>,
+    ) {
         self.stats.losses = self.stats.losses.saturating_add(1);
         if self.leave_open() {
             self.failures = 0;
-            self.refreshed = false;
+            self.endpoints.proved();
+            self.credentials.accepted();
         }
         if self.accepted {
             self.state = State::Stopped;
             return;
         }
+        let hopeless = self.hopeless(verdict, cause);
+        let tolerated = hopeless.is_some() && from_table && self.tolerates(verdict, cause);
         let exhausted = self
             .config()
             .max_attempts
             .is_some_and(|most| self.failures >= most);
-        let gives_up = match (verdict, cause) {
-            (Verdict::Never, Some(cause)) => Some(GiveUp::Cause(cause)),
-            (Verdict::Refresh, Some(cause)) if self.refreshed => Some(GiveUp::Credentials(cause)),
+        let gives_up = match hopeless {
+            Some(reason) if !tolerated && self.is_the_last_way(reason) => Some(reason),
             _ => exhausted.then_some(GiveUp::MaxAttempts),
         };
         if let Some(reason) = gives_up {
@@ -882,10 +942,10 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             return;
         }
 
-        if verdict == Verdict::Refresh {
-            self.refreshed = true;
-            self.refresh = true;
+        if let (Verdict::Refresh, None, Some(cause)) = (verdict, hopeless, cause) {
+            self.credentials.refused(cause);
         }
+        self.stats.tolerated = self.stats.tolerated.saturating_add(u32::from(tolerated));
         let named = cause.and_then(Cause::retry_after);
         let floor = match verdict {
             Verdict::After(least) => Span::new(least.min(MAX_RETRY_AFTER)),
@@ -916,7 +976,48 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             at,
             attempt: self.failures,
             delay: delay.duration(),
+            tolerated: cause.filter(|_| tolerated),
         });
+    }
+
+    /// The reason to give up that this end is, if it is believed.
+    fn hopeless(&self, verdict: Verdict, cause: Option<Cause>) -> Option<GiveUp> {
+        let cause = cause?;
+        match verdict {
+            Verdict::Never => Some(GiveUp::Cause(cause)),
+            Verdict::Refresh if self.credentials.were_fresh(cause) => {
+                Some(GiveUp::Credentials(cause))
+            }
+            _ => None,
+        }
+    }
+
+    /// An end that says "hopeless" is not believed: of an endpoint that was once well it tells of a deploy, a
+    /// captive portal, a restart.
+    fn tolerates(&self, verdict: Verdict, cause: Option<Cause>) -> bool {
+        if let Some(Cause::Session(Failure::GiveUp)) = cause {
+            // The application's own word.
+            return false;
+        }
+        if verdict == Verdict::Refresh && !self.config().fixed_credentials {
+            // Fresh ones were refused: those that come next would be, too.
+            return false;
+        }
+        match self.config().permanent_errors {
+            PermanentErrors::GiveUp => false,
+            PermanentErrors::GiveUpUnlessStable => self.endpoints.is_proven(),
+            PermanentErrors::Retry => true,
+        }
+    }
+
+    /// No address and no endpoint is left that could still be well.
+    fn is_the_last_way(&mut self, reason: GiveUp) -> bool {
+        match reason {
+            GiveUp::Cause(Cause::Session(_)) => true,
+            GiveUp::Cause(_) => self.endpoints.is_last_hope(),
+            // Addresses share their credentials.
+            GiveUp::Credentials(_) | GiveUp::MaxAttempts => self.endpoints.condemn(),
+        }
     }
 
     /// Books the time of an open connection. True if it was ready long enough to have proved itself.

@@ -30,6 +30,14 @@ pub(crate) struct Open {
     data_probe: Option<Instant>,
     /// The first unanswered probe; charged from here like silence.
     pub(crate) probe: Option<Instant>,
+    /// The probe waits behind bytes of ours: it is charged once it has left.
+    probe_waits: bool,
+    /// The latest ping is the probe.
+    latest_is_probe: bool,
+    /// The latest ping waits behind bytes of ours.
+    ping_waits: bool,
+    /// When a ping last turned out to be one that cannot be sent (or the start).
+    unsent: Instant,
     /// The last ping's payload and time, until its pong came.
     pub(crate) asked: Option<(u64, Instant)>,
     round_trip: RoundTrip,
@@ -127,6 +135,10 @@ impl Open {
             data_from: now,
             data_probe: None,
             probe: None,
+            probe_waits: false,
+            latest_is_probe: false,
+            ping_waits: false,
+            unsent: now,
             asked: None,
             round_trip: RoundTrip::UNKNOWN,
             on_last_probe: false,
@@ -163,6 +175,70 @@ impl Open {
         self.data_probe = None;
     }
 
+    /// Bytes that had to wait have moved: nothing that is missing is charged from before that.
+    pub(crate) fn moved(&mut self, now: Instant) {
+        if self.blocked.is_none() {
+            return;
+        }
+        self.idle_from = now;
+        self.data_from = now;
+        self.probe = self.probe.map(|_| now);
+        if let Session::Opening { from, .. } = &mut self.session {
+            *from = now;
+        }
+    }
+
+    /// A ping goes out now.
+    pub(crate) fn ask(&mut self, number: u64, is_probe: bool, now: Instant) {
+        self.asked = Some((number, now));
+        self.ping_waits = false;
+        self.latest_is_probe = is_probe && self.probe.is_none();
+        if self.latest_is_probe {
+            self.probe = Some(now);
+            self.probe_waits = false;
+        }
+    }
+
+    /// The latest ping has not left us: it asks nobody yet.
+    pub(crate) fn ping_waits(&mut self, now: Instant) {
+        self.ping_waits |= self.asked.is_some();
+        if self.latest_is_probe && self.probe.is_some() && !self.probe_waits {
+            self.probe_waits = true;
+            if self.on_last_probe {
+                // It alone was to decide, and cannot yet: silence does, from here on.
+                self.idle_from = now;
+            }
+        }
+    }
+
+    /// All pings have left us: those that waited ask from now on.
+    pub(crate) fn pings_written(&mut self, now: Instant) {
+        if core::mem::take(&mut self.ping_waits)
+            && let Some((_, at)) = &mut self.asked
+        {
+            *at = now;
+        }
+        if core::mem::take(&mut self.probe_waits) {
+            self.probe = self.probe.map(|_| now);
+        }
+    }
+
+    /// The latest ping will never leave us: nothing was asked, and after as long a silence as before another
+    /// one is tried. Tells what it had been: a probe, or any ping.
+    pub(crate) fn ping_unsent(&mut self, now: Instant) -> Option<bool> {
+        self.asked.take()?;
+        self.ping_waits = false;
+        self.unsent = now;
+        let was_probe = self.latest_is_probe && self.probe.is_some();
+        if was_probe {
+            self.probe = None;
+            if core::mem::take(&mut self.on_last_probe) {
+                self.idle_from = now;
+            }
+        }
+        Some(was_probe)
+    }
+
     /// A pong came so long after its ping.
     pub(crate) fn measure(&mut self, sample: Span) {
         self.round_trip.measure(sample);
@@ -186,7 +262,7 @@ impl Open {
     // ---- deadlines: anchors and configuration, nothing else -----------------------------------
 
     fn idle_deadline(&self) -> Instant {
-        if self.on_last_probe {
+        if self.on_last_probe && !self.probe_waits {
             Instant::NEVER
         } else {
             self.idle_from.after(self.told.idle_timeout)
@@ -199,8 +275,10 @@ impl Open {
         } else {
             self.round_trip.pong_timeout(config)
         };
-        self.probe
-            .map_or(Instant::NEVER, |probe| probe.after(timeout))
+        match self.probe {
+            Some(probe) if !self.probe_waits => probe.after(timeout),
+            _ => Instant::NEVER,
+        }
     }
 
     /// What a missing pong is called: after a late tick the last probe stands in for the silence
@@ -274,7 +352,9 @@ impl Open {
         if self.probe.is_some() {
             Instant::NEVER
         } else {
-            self.heard.after(self.told.ping_after_silence)
+            self.heard
+                .max(self.unsent)
+                .after(self.told.ping_after_silence)
         }
     }
 
@@ -328,7 +408,9 @@ impl Open {
 
     /// Whatever silence came before, this probe alone decides now.
     pub(crate) fn begin_last_probe(&mut self, now: Instant) {
-        self.probe = Some(now);
+        // A new one, in place of any before it.
+        self.probe = None;
+        self.probe_waits = false;
         self.on_last_probe = true;
         self.data_probe = Some(now);
         if let Session::Opening { probe, .. } = &mut self.session {

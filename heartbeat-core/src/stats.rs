@@ -19,6 +19,8 @@ pub struct Stats {
     pub reconnects: u32,
     /// Connections and dials that ended by the peer, the network or a verdict.
     pub losses: u32,
+    /// Losses that said "hopeless" and were not believed ([`PermanentErrors`](crate::PermanentErrors)).
+    pub tolerated: u32,
     /// Pings sent, probes among them.
     pub pings_sent: u32,
     /// Pings sent that ask for an answer: all but keepalives.

@@ -422,6 +422,7 @@ impl Reason {
                 Cause::Eof => "eof",
                 Cause::Tls => "tls",
                 Cause::Close(_) => "close",
+                Cause::Protocol(_) => "protocol",
                 Cause::Http { .. } => "http",
                 Cause::Session(_) => "session",
                 _ => "io",

@@ -26,6 +26,9 @@ use crate::websocket::connection::Sizes;
 #[cfg(feature = "deflate")]
 use crate::websocket::deflate::Deflate;
 
+/// Endpoints of which the machine keeps a record.
+const MAX_ENDPOINTS: u8 = heartbeat_core::Route::MOST;
+
 /// A dialect that many clients share.
 pub type SharedDialect = Arc<dyn Dialect + Send + Sync>;
 
@@ -43,6 +46,10 @@ pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>
 /// ```
 pub struct Options {
     pub(crate) factory: Factory,
+    /// Dialled in turn, those that are hopeless left out. Empty: the factory says where to.
+    pub(crate) endpoints: Vec<Request>,
+    /// No dial brings other credentials than the first.
+    fixed_credentials: bool,
     /// Known beforehand: these will be dialled. Dropped once they have been checked.
     pub(crate) known: Vec<Request>,
     pub(crate) proxies: Proxies,
@@ -89,13 +96,16 @@ impl Options {
     pub fn from_request(request: Request) -> Self {
         Self {
             known: vec![request.clone()],
+            fixed_credentials: true,
             ..Self::from_factory(move |_| Ok(request.clone()))
         }
     }
 
     /// A client of whichever of these endpoints answers: the first dial goes to the first one, each
     /// further dial to the next, and after the last one to the first again. The backoff is that of
-    /// any client: it counts the failures in a row, wherever they happen.
+    /// any client: it counts the failures in a row, wherever they happen. An endpoint that says that dialling
+    /// it is hopeless (a 404, a wrong certificate), and has never had a stable connection, is left out from then on;
+    /// the client gives up when all are. At most 64 ([`Route::MOST`](heartbeat_core::Route::MOST)).
     ///
     /// ```
     /// use heartbeat_driver::Options;
@@ -106,7 +116,7 @@ impl Options {
     /// ```
     ///
     /// # Errors
-    /// [`RequestError`] for the first URL that is none, or if there is no URL at all.
+    /// [`RequestError`] for the first URL that is none, if there is no URL at all, or for more than 64.
     pub fn endpoints<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Self, RequestError> {
         let requests: Vec<_> = urls
             .into_iter()
@@ -115,12 +125,14 @@ impl Options {
         if requests.is_empty() {
             return Err(RequestError::NoEndpoint);
         }
-        let known = requests.clone();
-        let mut turns = requests.into_iter().cycle();
-        let factory = move |_: Attempt| turns.next().ok_or(RequestError::NoEndpoint);
+        if requests.len() > usize::from(MAX_ENDPOINTS) {
+            return Err(RequestError::TooManyEndpoints(requests.len()));
+        }
         Ok(Self {
-            known,
-            ..Self::from_factory(factory)
+            known: requests.clone(),
+            endpoints: requests,
+            fixed_credentials: true,
+            ..Self::from_factory(|_| Err(RequestError::NoEndpoint))
         })
     }
 
@@ -193,6 +205,8 @@ impl Options {
     fn make(factory: Factory) -> Self {
         Self {
             factory,
+            endpoints: Vec::new(),
+            fixed_credentials: false,
             known: Vec::new(),
             proxies: Proxies::default(),
             max_redirects: 0,
@@ -571,8 +585,15 @@ impl Options {
         }
     }
 
-    /// Gives a session that is wanted its time.
-    pub(crate) fn prepare_session(&mut self) {
+    /// Completes the configuration: a session that is wanted has its time, and credentials are fixed where
+    /// neither a factory nor a session could bring others.
+    pub(crate) fn complete_config(&mut self) {
+        if self.fixed_credentials && !self.wants_session && !self.config.fixed_credentials() {
+            let builder = self.config.to_builder().fixed_credentials(true);
+            if let Ok(config) = builder.build() {
+                self.config = Arc::new(config);
+            }
+        }
         if self.wants_session && self.config.session_timeout().is_none() {
             let builder = self.config.to_builder();
             // A configuration that was consistent stays so.

@@ -73,6 +73,8 @@ pub(crate) struct Session<S: Read + Write> {
     blocked: bool,
     /// An application message was given since the machine was last told of writing.
     wrote: bool,
+    /// The last ping waits to be written, and the machine knows.
+    ping_waits: bool,
     /// `Wire::written` at the last look.
     written: u64,
     /// Application messages received, and wholly written.
@@ -110,6 +112,7 @@ impl<S: Read + Write> Session<S> {
             can_go_on: false,
             blocked: false,
             wrote: false,
+            ping_waits: false,
             written,
             messages: (0, 0),
             decoder,
@@ -203,7 +206,7 @@ impl<S: Read + Write> Session<S> {
                 // RFC 6455 §7.1.7: say why, if it can be said without waiting.
                 self.say_close(violation.code().into());
                 let detail = violation.to_string();
-                Heard::Ended(Cause::Close(violation.code()), Some(detail.into()))
+                Heard::Ended(Cause::Protocol(violation.code()), Some(detail.into()))
             }
         }
     }
@@ -238,7 +241,7 @@ impl<S: Read + Write> Session<S> {
             Ok(Message::Binary(bytes)) => Heard::Frame(Incoming::Binary(bytes)),
             Err(error) => {
                 self.say_close(error.code().into());
-                Heard::Ended(Cause::Close(error.code()), Some(error.to_string().into()))
+                Heard::Ended(Cause::Protocol(error.code()), Some(error.to_string().into()))
             }
         }
     }
@@ -272,6 +275,24 @@ impl<S: Read + Write> Session<S> {
         let Ask::Frame(payload) = ping else { return };
         self.ws.writer.ping(&payload);
         self.push();
+    }
+
+    /// A ping, of either kind, was given just now. True if it waits behind other bytes.
+    pub(crate) fn ping_waits(&mut self) -> bool {
+        let written = self.ws.written();
+        self.ping_waits = self.ws.writer.ping_has_left(written) == Some(false);
+        self.ping_waits
+    }
+
+    /// True once when the last ping that waited has gone to the operating system.
+    pub(crate) fn ping_has_left(&mut self) -> bool {
+        if !self.ping_waits {
+            return false;
+        }
+        let written = self.ws.written();
+        let left = self.ws.writer.ping_has_left(written) != Some(false);
+        self.ping_waits = !left;
+        left
     }
 
     /// The same in the dialect's own words.

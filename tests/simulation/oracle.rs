@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use heartbeat_core::{AbortReason, Cause, Ping, Verdict};
+use heartbeat_core::{AbortReason, Cause, PermanentErrors, Ping, Verdict};
 
 use super::figures::Figures;
 use super::link::{Link, Reception};
@@ -63,6 +63,10 @@ pub(crate) struct Oracle {
     last_conn: u64,
     failures: u32,
     refreshed: bool,
+    /// A connection has been stable.
+    was_well: bool,
+    /// Bytes of the client's wait, as it says itself.
+    stuck: bool,
     opened: Option<u64>,
     dialed: u64,
     planned: Option<Planned>,
@@ -108,6 +112,8 @@ impl Oracle {
             last_conn: 0,
             failures: 0,
             refreshed: false,
+            was_well: false,
+            stuck: false,
             opened: None,
             dialed: 0,
             planned: None,
@@ -208,10 +214,8 @@ impl Oracle {
             Cause::Refused => truth.refused,
             Cause::Eof => truth.eof,
             Cause::Reset => truth.reset,
-            Cause::Close(code) => {
-                truth.closes.contains(&code)
-                    || (truth.garbage && matches!(code, 1002 | 1007 | 1009))
-            }
+            Cause::Close(code) => truth.closes.contains(&code),
+            Cause::Protocol(code) => truth.garbage && matches!(code, 1002 | 1007 | 1009),
             Cause::Http { status, .. } => truth.http == Some(status),
             _ => false,
         };
@@ -232,6 +236,7 @@ impl Oracle {
             if self.clock - opened >= nanos(config.stable_after()) {
                 self.failures = 0;
                 self.refreshed = false;
+                self.was_well = true;
             }
         }
         self.die_by = u64::MAX;
@@ -290,7 +295,12 @@ impl Oracle {
         self.figures.gave_up += 1;
         self.gave_up = true;
         let verdict = cause.map(|cause| row(&self.plan, cause));
-        let may = matches!(verdict, Some(Verdict::Never | Verdict::Refresh))
+        let believes = match self.plan.config.permanent_errors() {
+            PermanentErrors::GiveUp => true,
+            PermanentErrors::Retry => false,
+            _ => !self.was_well,
+        };
+        let may = (matches!(verdict, Some(Verdict::Never | Verdict::Refresh)) && believes)
             || self
                 .plan
                 .config
@@ -403,6 +413,36 @@ impl Oracle {
 
     fn lost_since(&self, since: u64) -> bool {
         self.lost_time.iter().any(|(end, _)| *end >= since)
+    }
+
+    /// Bytes of the client's have to wait.
+    pub(crate) fn is_stuck(&mut self) {
+        self.stuck = true;
+    }
+
+    /// Bytes of the client's have moved. Those that had to wait are a sign of life.
+    pub(crate) fn moves(&mut self) {
+        if std::mem::take(&mut self.stuck) {
+            self.excused_since_heard = true;
+            self.dies_later(self.plan.detection());
+        }
+    }
+
+    /// A question has not left yet: silence alone counts until then.
+    pub(crate) fn ping_waits(&mut self) {
+        self.excused_since_heard = true;
+        self.dies_later(nanos(self.plan.config.idle_timeout()));
+    }
+
+    pub(crate) fn ping_leaves(&mut self) {
+        self.dies_later(self.plan.detection());
+    }
+
+    fn dies_later(&mut self, reach: u64) {
+        if self.die_by != u64::MAX {
+            let anew = self.clock.saturating_add(reach + 2 * self.plan.slack());
+            self.die_by = self.die_by.max(anew);
+        }
     }
 
     /// The client has read a byte.
@@ -732,9 +772,12 @@ impl Oracle {
 /// The table of causes, a third time (DESIGN, "causes and verdicts").
 fn row(plan: &Plan, cause: Cause) -> Verdict {
     match cause {
-        Cause::Close(1002 | 1007 | 1009) if !plan.fatal => Verdict::Backoff,
+        Cause::Close(1002 | 1007 | 1009) | Cause::Protocol(1009) if !plan.fatal => Verdict::Backoff,
+        Cause::Protocol(1009) => Verdict::Never,
+        // Nothing can be refreshed: a client of a fixed URL.
+        Cause::Close(1008) => Verdict::Backoff,
         Cause::Close(1002 | 1003 | 1007 | 1009 | 1010 | 1015) | Cause::Tls => Verdict::Never,
-        Cause::Close(1008 | 3000 | 4401) | Cause::Http { status: 401, .. } => Verdict::Refresh,
+        Cause::Close(3000 | 4401) | Cause::Http { status: 401, .. } => Verdict::Refresh,
         Cause::Close(1012) => Verdict::Spread(
             std::time::Duration::from_secs(5),
             std::time::Duration::from_secs(30),
@@ -758,6 +801,7 @@ fn row(plan: &Plan, cause: Cause) -> Verdict {
 fn cause_name(cause: Cause) -> String {
     match cause {
         Cause::Close(code) => format!("close {code}"),
+        Cause::Protocol(code) => format!("protocol {code}"),
         Cause::Http { status, .. } => format!("http {status}"),
         other => format!("{other:?}").to_lowercase(),
     }

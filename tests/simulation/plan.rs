@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heartbeat_core::{Config, Ping, Signal, Verdict};
+use heartbeat_core::{Config, PermanentErrors, Ping, Signal, Verdict};
 
 use super::dice::Dice;
 
@@ -191,6 +191,15 @@ impl Plan {
             }
             config = builder.build().expect("consistent before");
         }
+        let policy = match dice.below(if fatal { 4 } else { 1 }) {
+            1 => PermanentErrors::GiveUp,
+            2 => PermanentErrors::Retry,
+            _ => PermanentErrors::GiveUpUnlessStable,
+        };
+        // As a client of a fixed URL is.
+        let builder = config.to_builder().fixed_credentials(true);
+        let builder = builder.permanent_errors(policy);
+        config = builder.build().expect("consistent before");
         let idle = nanos(config.idle_timeout());
         let pong = config.pong_timeout().map_or(idle, nanos);
         let first_ask = match config.ping() {

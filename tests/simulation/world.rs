@@ -503,6 +503,10 @@ impl World {
             Input::Connected(_) if !step.stale => self.oracle.opens(),
             Input::ReadPaused(_) if !step.stale => self.oracle.pauses(),
             Input::ReadResumed(_) if !step.stale => self.oracle.resumes(now),
+            Input::WriteBlocked(_) if !step.stale => self.oracle.is_stuck(),
+            Input::Wrote(_) if !step.stale => self.oracle.moves(),
+            Input::PingWaiting(_) if !step.stale => self.oracle.ping_waits(),
+            Input::PingWritten(_) if !step.stale => self.oracle.ping_leaves(),
             Input::Closed(conn, why) if !step.stale => {
                 cause = Some(*why);
                 if let Some(link) = self.link.as_ref().filter(|link| link.conn == conn.get()) {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Config, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, Ping};
+use super::{Config, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, PermanentErrors, Ping};
 use crate::backoff::{Backoff, DIAL_FLOOR};
 use crate::cause::{Overrides, Signal, Verdict};
 use crate::duration_text::DurationText;
@@ -41,6 +41,8 @@ impl Default for ConfigBuilder {
             session_timeout: Span::OFF,
             time_to_live: seconds(60),
             overrides: Overrides::default(),
+            permanent_errors: PermanentErrors::default(),
+            fixed_credentials: false,
         };
         Self {
             config,
@@ -192,6 +194,21 @@ impl ConfigBuilder {
     #[must_use]
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.config.time_to_live = self.time("time_to_live", time);
+        self
+    }
+
+    /// What to make of an end that says "hopeless". Default: [`PermanentErrors::GiveUpUnlessStable`].
+    #[must_use]
+    pub fn permanent_errors(mut self, policy: PermanentErrors) -> Self {
+        self.config.permanent_errors = policy;
+        self
+    }
+
+    /// Each dial brings the same credentials, or none: there are no fresh ones to ask for. Close code 1008 is
+    /// backoff then. The adapters say so by themselves for a client of a fixed URL.
+    #[must_use]
+    pub fn fixed_credentials(mut self, fixed: bool) -> Self {
+        self.config.fixed_credentials = fixed;
         self
     }
 

@@ -39,6 +39,25 @@ pub enum Ping {
     Every(Duration),
 }
 
+/// What to make of an end that says "hopeless": a TLS error, a wrong certificate, HTTP 301, 308 and 4xx, close
+/// codes 1002, 1003, 1007, 1009 and 1010.
+///
+/// Rows that a configuration replaces ([`ConfigBuilder::on`]) and a service's own close codes are always
+/// believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PermanentErrors {
+    /// Give up at once.
+    GiveUp,
+    /// Give up, unless the endpoint has had a stable connection: a URL that never worked is wrong, one that
+    /// worked for hours meets a deploy, a captive portal or a restart, and dialling goes on after the backoff.
+    #[default]
+    GiveUpUnlessStable,
+    /// Dial again after the backoff, always: a device's clock may not be set when it starts, so that every
+    /// certificate is not valid yet.
+    Retry,
+}
+
 /// The timing rules of a client, checked for consistency when built.
 ///
 /// ```
@@ -71,6 +90,8 @@ pub enum Ping {
 /// | [`stable_after`](ConfigBuilder::stable_after) | 30 s | one heartbeat interval survived |
 /// | [`max_attempts`](ConfigBuilder::max_attempts) | no limit | |
 /// | [`session_timeout`](ConfigBuilder::session_timeout) | off: a connection is ready as soon as it is open | |
+/// | [`permanent_errors`](ConfigBuilder::permanent_errors) | give up, unless the endpoint was once stable | reports of clients that one bad moment of a deploy had ended for good (`docs/field.md`) |
+/// | [`fixed_credentials`](ConfigBuilder::fixed_credentials) | no | |
 /// | [`time_to_live`](ConfigBuilder::time_to_live) | 60 s | the backoff's cap: one attempt at the least falls into it |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -92,6 +113,8 @@ pub struct Config {
     pub(crate) session_timeout: Span,
     pub(crate) time_to_live: Span,
     pub(crate) overrides: Overrides,
+    pub(crate) permanent_errors: PermanentErrors,
+    pub(crate) fixed_credentials: bool,
 }
 
 impl Default for Config {
@@ -138,7 +161,8 @@ impl Config {
 
     /// A preset for devices that pay for each packet: asks after 4 minutes of silence (under the
     /// shortest idle limit of the large clouds' load balancers that is longer than a minute, Azure's
-    /// 4 minutes less a margin of 10 s), dead a minute later, comes back from 5 s up to 5 minutes.
+    /// 4 minutes less a margin of 10 s), dead a minute later, comes back from 5 s up to 5 minutes, and never
+    /// gives up for a [permanent error](PermanentErrors).
     #[must_use]
     pub fn thrifty() -> Self {
         let seconds = |seconds| Span::new(Duration::from_secs(seconds));
@@ -154,11 +178,17 @@ impl Config {
                 jitter_percent: 50,
             },
             stable_after: seconds(300),
+            permanent_errors: PermanentErrors::Retry,
             ..Self::default()
         }
     }
 
-    /// The longest time from the last byte heard to the verdict, if ticks come when they are asked for.
+    /// The longest time from the last byte heard to the verdict, if ticks come when they are asked for and none
+    /// of our own bytes wait to be written.
+    ///
+    /// While bytes wait, the time counts from the last one of them that moved, too, and a ping that waits among
+    /// them is no question: a peer that reads nothing any more is dead within the shorter one of `idle_timeout`
+    /// and `write_timeout`.
     ///
     /// A tick that is late by at most `late_grace` adds its lateness; a later one adds its lateness
     /// and one probe. Time in which the application kept the driver from reading is not counted.
@@ -293,6 +323,18 @@ impl Config {
     #[must_use]
     pub fn time_to_live(&self) -> Duration {
         self.time_to_live.duration()
+    }
+
+    /// See [`ConfigBuilder::permanent_errors`].
+    #[must_use]
+    pub fn permanent_errors(&self) -> PermanentErrors {
+        self.permanent_errors
+    }
+
+    /// See [`ConfigBuilder::fixed_credentials`].
+    #[must_use]
+    pub fn fixed_credentials(&self) -> bool {
+        self.fixed_credentials
     }
 
     /// When a message expires that is held since `since`.

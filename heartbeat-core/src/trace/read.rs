@@ -10,7 +10,7 @@ use super::{Result, TraceError, event_line_with, object, variables, whole, wrong
 use crate::cause::{Cause, Failure};
 use crate::config_text::duration;
 use crate::dialect::Variables;
-use crate::event::{ConnId, Event, Message};
+use crate::event::{ConnId, Event, Message, Route};
 use crate::time::Instant;
 
 /// An event that was read, with its time. Owns its payload; [`RecordedEvent::event`] lends it.
@@ -57,6 +57,10 @@ impl RecordedEvent {
             Event::Progress(conn) => Kind::Plain(Event::Progress(conn)),
             Event::WriteBlocked(conn) => Kind::Plain(Event::WriteBlocked(conn)),
             Event::Wrote(conn) => Kind::Plain(Event::Wrote(conn)),
+            Event::PingWaiting(conn) => Kind::Plain(Event::PingWaiting(conn)),
+            Event::PingWritten(conn) => Kind::Plain(Event::PingWritten(conn)),
+            Event::PingUnsent(conn) => Kind::Plain(Event::PingUnsent(conn)),
+            Event::Routed(conn, route) => Kind::Plain(Event::Routed(conn, route)),
             Event::ReadPaused(conn) => Kind::Plain(Event::ReadPaused(conn)),
             Event::ReadResumed(conn) => Kind::Plain(Event::ReadResumed(conn)),
             Event::Closed(conn, cause) => Kind::Plain(Event::Closed(conn, cause)),
@@ -94,10 +98,10 @@ impl RecordedEvent {
     }
 }
 
-const EVENTS: &str = "tick, connected, ready, received, progress, write_blocked, wrote, read_paused, read_resumed, closed, \
-     kick or stop";
+const EVENTS: &str = "tick, connected, ready, received, progress, write_blocked, wrote, ping_waiting, ping_written, \
+     ping_unsent, routed, read_paused, read_resumed, closed, kick or stop";
 const PAYLOADS: &str = "one of text, binary, ping, pong (the last three as hex) or \"data\": true";
-const CAUSES: &str = r#"{"close": 1012}, {"http": 429, "retry_after": "7s"}, "refused", "reset", "eof", "tls", "io" or {"session": "retry"}"#;
+const CAUSES: &str = r#"{"close": 1012}, {"protocol": 1002}, {"http": 429, "retry_after": "7s"}, "refused", "reset", "eof", "tls", "io" or {"session": "retry"}"#;
 
 /// Reads one event line.
 ///
@@ -128,6 +132,13 @@ pub fn read_event(line: &str) -> Result<RecordedEvent> {
         "progress" => Kind::Plain(Event::Progress(conn()?)),
         "write_blocked" => Kind::Plain(Event::WriteBlocked(conn()?)),
         "wrote" => Kind::Plain(Event::Wrote(conn()?)),
+        "ping_waiting" => Kind::Plain(Event::PingWaiting(conn()?)),
+        "ping_written" => Kind::Plain(Event::PingWritten(conn()?)),
+        "ping_unsent" => Kind::Plain(Event::PingUnsent(conn()?)),
+        "routed" => {
+            let conn = conn()?;
+            Kind::Plain(Event::Routed(conn, read_route(&mut fields)?))
+        }
         "read_paused" => Kind::Plain(Event::ReadPaused(conn()?)),
         "read_resumed" => Kind::Plain(Event::ReadResumed(conn()?)),
         "closed" => Kind::Plain(Event::Closed(
@@ -194,6 +205,27 @@ fn read_payload(conn: ConnId, fields: &mut Map<String, Value>) -> Result<Kind> {
     Ok(Kind::Received(conn, payload))
 }
 
+fn read_route(fields: &mut Map<String, Value>) -> Result<Route> {
+    let mut number = |key: &'static str, default: u8| match fields.remove(key) {
+        None => Ok(default),
+        Some(value) => value
+            .as_u64()
+            .and_then(|number| u8::try_from(number).ok())
+            .ok_or_else(|| wrong(key, Some(&value), "a whole number from 0 to 255")),
+    };
+    let (endpoint, endpoints) = (number("endpoint", 0)?, number("endpoints", 1)?);
+    let more_addresses = match fields.remove("more_addresses") {
+        None => false,
+        Some(Value::Bool(more)) => more,
+        Some(value) => return Err(wrong("more_addresses", Some(&value), "true or false")),
+    };
+    Ok(Route {
+        endpoint,
+        endpoints,
+        more_addresses,
+    })
+}
+
 fn read_cause(value: Option<&Value>) -> Result<Cause> {
     let refuse = || wrong("cause", value, CAUSES);
     let code = |value: &Value| {
@@ -232,6 +264,9 @@ fn read_cause(value: Option<&Value>) -> Result<Cause> {
             fields.get("http"),
             fields.get("retry_after"),
         ) {
+            (None, None, None) if fields.len() == 1 && fields.contains_key("protocol") => {
+                Ok(Cause::Protocol(code(&fields["protocol"])?))
+            }
             (Some(close), None, None) if fields.len() == 1 => Ok(Cause::Close(code(close)?)),
             (None, Some(http), None) if fields.len() == 1 => Ok(Cause::Http {
                 status: code(http)?,

@@ -32,6 +32,10 @@ pub fn event_line_with(at: Instant, event: &Event<'_>, variables: &Variables) ->
         | Event::Progress(conn)
         | Event::WriteBlocked(conn)
         | Event::Wrote(conn)
+        | Event::PingWaiting(conn)
+        | Event::PingWritten(conn)
+        | Event::PingUnsent(conn)
+        | Event::Routed(conn, _)
         | Event::ReadPaused(conn)
         | Event::ReadResumed(conn)
         | Event::Closed(conn, _) => Some(conn.get()),
@@ -49,6 +53,11 @@ pub fn event_line_with(at: Instant, event: &Event<'_>, variables: &Variables) ->
         Event::Received(_, Message::Binary(bytes)) => line["binary"] = to_hex(bytes).into(),
         Event::Received(_, Message::Text(text)) => line["text"] = (*text).into(),
         Event::Closed(_, cause) => line["cause"] = cause_value(*cause),
+        Event::Routed(_, route) => {
+            line["endpoint"] = route.endpoint.into();
+            line["endpoints"] = route.endpoints.into();
+            line["more_addresses"] = route.more_addresses.into();
+        }
         _ => {}
     }
     line.to_string()
@@ -63,6 +72,10 @@ const fn event_name(event: &Event<'_>) -> &'static str {
         Event::Progress(_) => "progress",
         Event::WriteBlocked(_) => "write_blocked",
         Event::Wrote(_) => "wrote",
+        Event::PingWaiting(_) => "ping_waiting",
+        Event::PingWritten(_) => "ping_written",
+        Event::PingUnsent(_) => "ping_unsent",
+        Event::Routed(..) => "routed",
         Event::ReadPaused(_) => "read_paused",
         Event::ReadResumed(_) => "read_resumed",
         Event::Closed(..) => "closed",
@@ -81,6 +94,7 @@ pub fn cause_value(cause: Cause) -> Value {
         Cause::Tls => json!("tls"),
         Cause::Io => json!("io"),
         Cause::Close(code) => json!({"close": code}),
+        Cause::Protocol(code) => json!({"protocol": code}),
         Cause::Http {
             status,
             retry_after: None,
@@ -211,12 +225,21 @@ fn write_action(
             line,
             r#"{{"action":"abort","conn":{conn},"reason":"{reason}"}}"#
         ),
-        Action::ReconnectAt { at, attempt, delay } => {
+        Action::ReconnectAt {
+            at,
+            attempt,
+            delay,
+            tolerated,
+        } => {
             let (at, delay) = (at.as_nanos(), delay.as_nanos());
             write!(
                 line,
-                r#"{{"action":"reconnect_at","at":{at},"attempt":{attempt},"delay":{delay}}}"#
+                r#"{{"action":"reconnect_at","at":{at},"attempt":{attempt},"delay":{delay}"#
             )
+            .and_then(|()| match tolerated {
+                Some(cause) => write!(line, r#","tolerated":{}}}"#, cause_value(*cause)),
+                None => line.write_char('}'),
+            })
         }
         Action::Check { conn, idle } => {
             write!(

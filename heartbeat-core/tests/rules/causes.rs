@@ -7,7 +7,7 @@ use crate::support::*;
 use heartbeat_core::trace::Header;
 use heartbeat_core::{
     AbortReason, Cause, Class, Config, ConfigError, Dialect, Failure, GiveUp, Heartbeat, Instant,
-    MAX_RETRY_AFTER, Overrides, Phase, Signal, Verdict,
+    MAX_RETRY_AFTER, Overrides, PermanentErrors, Phase, Route, Signal, Verdict,
 };
 
 const SPREAD: Verdict = Verdict::Spread(secs(5), secs(30));
@@ -122,6 +122,11 @@ fn the_machine_acts_on_each_row_of_the_table() {
                 let dids = rig.step(S, closed(1, cause));
                 let [did] = &dids[..] else {
                     panic!("{cause:?}: {dids:?}");
+                };
+                // A bad record on an open connection is corruption.
+                let verdict = match cause {
+                    Cause::Tls if open => Verdict::Backoff,
+                    _ => verdict,
                 };
                 let (least, most, afresh) = match verdict {
                     Verdict::Never => {
@@ -465,8 +470,8 @@ fn credentials_are_refreshed_once_and_then_given_up() {
     }
 }
 
-/// A dial that fails for another reason in between proves nothing about the credentials, and is
-/// not told to fetch them again.
+/// A dial that fails for another reason in between proves nothing about the credentials: no server has judged
+/// the fresh ones, so that the next dial is told to bring some, too.
 #[test]
 fn a_failure_between_two_refusals_does_not_start_the_count_anew() {
     let mut rig = Rig::new(Config::default());
@@ -474,7 +479,7 @@ fn a_failure_between_two_refusals_does_not_start_the_count_anew() {
     let mut now = delay_of(&rig.step(0, closed(1, http(401))));
     assert_eq!(rig.step(now, TICK), [Did::ConnectAfresh(2, 1)]);
     now += delay_of(&rig.step(now, closed(2, Cause::Refused)));
-    assert_eq!(rig.step(now, TICK), [Did::Connect(3, 2)]);
+    assert_eq!(rig.step(now, TICK), [Did::ConnectAfresh(3, 2)]);
     assert_eq!(
         rig.step(now, closed(3, http(401))),
         [Did::GaveUp(GiveUp::Credentials(http(401)))]
@@ -486,7 +491,7 @@ fn a_stable_connection_earns_a_new_refresh() {
     for (open_for, stable) in [(30 * S, true), (30 * S - 1, false)] {
         let mut rig = Rig::new(Config::default());
         rig.step(0, TICK);
-        rig.step(0, closed(1, http(401)));
+        rig.step(0, closed(1, Cause::Close(4401)));
         let now = rig.reconnect();
         let dids = rig.step(now + open_for, closed(2, Cause::Close(1008)));
         if stable {
@@ -505,6 +510,271 @@ fn a_kick_does_not_lose_the_call_for_fresh_credentials() {
     rig.step(0, TICK);
     rig.step(0, closed(1, http(401)));
     assert_eq!(rig.step(S / 2, KICK), [Did::ConnectAfresh(2, 1)]);
+}
+
+/// An accepted dial ends the row: what is refused later was not what had been fresh.
+#[test]
+fn an_upgrade_accepts_what_http_had_refused_but_not_what_the_service_had() {
+    let mut rig = Rig::new(Config::default());
+    rig.step(0, TICK);
+    rig.step(0, closed(1, http(401)));
+    let now = rig.reconnect();
+    // The next token is wanted a moment later.
+    let dids = rig.step(now + S, closed(2, Cause::Eof));
+    let now = now + S + delay_of(&dids);
+    assert_eq!(rig.step(now, TICK), [Did::Connect(3, 2)]);
+    let now = now + delay_of(&rig.step(now, closed(3, http(401))));
+    assert_eq!(rig.step(now, TICK), [Did::ConnectAfresh(4, 3)]);
+
+    let mut rig = Rig::new(Config::default());
+    rig.step(0, TICK);
+    rig.step(0, closed(1, Cause::Close(4401)));
+    let now = rig.reconnect();
+    rig.step(now + S, closed(2, Cause::Eof));
+    let now = rig.wake().unwrap();
+    // Nobody has judged the fresh ones yet.
+    assert!(matches!(
+        rig.step(now, TICK)[..],
+        [Did::ConnectAfresh(3, 2)]
+    ));
+}
+
+#[test]
+fn a_session_that_is_ready_accepts_what_the_service_had_refused() {
+    let config = Config::builder().session_timeout(secs(15)).build().unwrap();
+    let mut rig = Rig::new(config);
+    rig.step(0, TICK);
+    rig.step(0, connected(1));
+    rig.step(0, closed(1, Cause::Close(4401)));
+    let now = rig.reconnect();
+    rig.step(now, ready(2));
+    let dids = rig.step(now + S, closed(2, Cause::Close(4401)));
+    let at = now + S + delay_of(&dids);
+    assert_eq!(rig.step(at, TICK), [Did::ConnectAfresh(3, 2)]);
+}
+
+/// A proxy's refusal and the server's beyond it are about two passwords.
+#[test]
+fn a_proxy_and_the_server_beyond_it_are_each_answered_once() {
+    let mut rig = Rig::new(Config::default());
+    rig.step(0, TICK);
+    let mut now = delay_of(&rig.step(0, closed(1, http(407))));
+    assert_eq!(rig.step(now, TICK), [Did::ConnectAfresh(2, 1)]);
+    now += delay_of(&rig.step(now, closed(2, http(401))));
+    assert_eq!(rig.step(now, TICK), [Did::ConnectAfresh(3, 2)]);
+    assert_eq!(
+        rig.step(now, closed(3, http(401))),
+        [Did::GaveUp(GiveUp::Credentials(http(401)))]
+    );
+}
+
+#[test]
+fn where_nothing_can_be_refreshed_1008_is_backoff_and_401_gives_up_at_the_second() {
+    let config = || Config::builder().fixed_credentials(true).build().unwrap();
+    let mut rig = Rig::new(config());
+    for conn in 1..20 {
+        rig.step(rig.wake().unwrap(), TICK);
+        let now = rig.machine.wake().unwrap().as_nanos() - 10 * S;
+        rig.step(now, connected(conn));
+        let dids = rig.step(now + S, closed(conn, Cause::Close(1008)));
+        assert!(matches!(dids[..], [Did::Reconnect { .. }]), "{dids:?}");
+    }
+    let mut rig = Rig::new(config());
+    rig.step(0, TICK);
+    let now = delay_of(&rig.step(0, closed(1, http(401))));
+    rig.step(now, TICK);
+    assert_eq!(
+        rig.step(now, closed(2, http(401))),
+        [Did::GaveUp(GiveUp::Credentials(http(401)))]
+    );
+}
+
+// ---- whoever was once well ----------------------------------------------------------------------
+
+const HOPELESS: [Cause; 10] = [
+    Cause::Tls,
+    Cause::Close(1002),
+    Cause::Close(1003),
+    Cause::Close(1007),
+    Cause::Close(1009),
+    Cause::Close(1010),
+    Cause::Protocol(1009),
+    http(301),
+    http(308),
+    http(404),
+];
+
+/// A machine whose first connection was stable and has just been lost, and whose next dial has begun.
+fn once_well(config: Config) -> (Rig, u64) {
+    let mut rig = Rig::open_at(config, 0);
+    rig.step(30 * S, data(1));
+    let now = 30 * S + delay_of(&rig.step(30 * S, closed(1, Cause::Eof)));
+    rig.step(now, TICK);
+    (rig, now)
+}
+
+fn policy(policy: PermanentErrors) -> Config {
+    let config = Config::builder().permanent_errors(policy);
+    config.build().unwrap()
+}
+
+#[test]
+fn whoever_was_once_well_is_waited_for_with_growing_delays() {
+    for cause in HOPELESS {
+        let (mut rig, mut now) = once_well(Config::default());
+        for (attempt, longest) in [(2, 4), (3, 8), (4, 16), (5, 32), (6, 60)] {
+            let conn = rig.conn();
+            let dids = rig.step(now, closed(conn, cause));
+            let [
+                Did::Reconnect {
+                    attempt: told,
+                    delay,
+                    ..
+                },
+            ] = dids[..]
+            else {
+                panic!("{cause}: {dids:?}");
+            };
+            assert_eq!(told, attempt);
+            assert!(delay >= longest * S / 2 && delay <= longest * S, "{dids:?}");
+            now += delay;
+            rig.step(now, TICK);
+        }
+        assert_eq!(rig.machine.stats().tolerated, 5);
+    }
+}
+
+#[test]
+fn whoever_was_never_well_is_given_up_at_once() {
+    for cause in HOPELESS {
+        let mut rig = Rig::new(Config::default());
+        rig.step(0, TICK);
+        let reason = GiveUp::Cause(cause);
+        assert_eq!(rig.step(0, closed(1, cause)), [Did::GaveUp(reason)]);
+    }
+    // A connection that was open, and not for long enough, proves nothing.
+    let mut rig = Rig::open_at(Config::default(), 0);
+    rig.step(29 * S, data(1));
+    let now = 29 * S + delay_of(&rig.step(29 * S, closed(1, Cause::Eof)));
+    rig.step(now, TICK);
+    let reason = GiveUp::Cause(http(404));
+    assert_eq!(rig.step(now, closed(2, http(404))), [Did::GaveUp(reason)]);
+}
+
+#[test]
+fn the_setting_says_otherwise_both_ways() {
+    for cause in HOPELESS {
+        let (mut rig, now) = once_well(policy(PermanentErrors::GiveUp));
+        let reason = GiveUp::Cause(cause);
+        assert_eq!(rig.step(now, closed(2, cause)), [Did::GaveUp(reason)]);
+
+        let mut rig = Rig::new(policy(PermanentErrors::Retry));
+        rig.step(0, TICK);
+        delay_of(&rig.step(0, closed(1, cause)));
+    }
+}
+
+#[test]
+fn what_the_configuration_or_the_application_insists_on_is_believed_of_everyone() {
+    let insists = Config::builder()
+        .permanent_errors(PermanentErrors::Retry)
+        .on(Signal::Http(404), Verdict::Never);
+    let (mut rig, now) = once_well(insists.build().unwrap());
+    let reason = GiveUp::Cause(http(404));
+    assert_eq!(rig.step(now, closed(2, http(404))), [Did::GaveUp(reason)]);
+
+    let (mut rig, now) = once_well(policy(PermanentErrors::Retry));
+    rig.step(now, connected(2));
+    let refused = Cause::Session(Failure::GiveUp);
+    let reason = GiveUp::Cause(refused);
+    assert_eq!(rig.step(now, closed(2, refused)), [Did::GaveUp(reason)]);
+}
+
+#[test]
+fn corruption_of_an_open_connection_is_backoff_whoever_it_is() {
+    for cause in [Cause::Tls, Cause::Protocol(1002), Cause::Protocol(1007)] {
+        for policy in [PermanentErrors::GiveUp, PermanentErrors::GiveUpUnlessStable] {
+            let config = Config::builder().permanent_errors(policy).build().unwrap();
+            let mut rig = Rig::open_at(config, 0);
+            delay_of(&rig.step(0, closed(1, cause)));
+        }
+    }
+}
+
+/// Fresh credentials that are refused would be refused again, however well it went before.
+#[test]
+fn fresh_credentials_that_were_refused_end_also_whoever_was_well() {
+    let (mut rig, now) = once_well(Config::default());
+    let at = now + delay_of(&rig.step(now, closed(2, http(401))));
+    assert_eq!(rig.step(at, TICK), [Did::ConnectAfresh(3, 2)]);
+    let reason = GiveUp::Credentials(http(401));
+    assert_eq!(rig.step(at, closed(3, http(401))), [Did::GaveUp(reason)]);
+    // Where there are none to be had, it is whoever checks them that is not well.
+    let fixed = Config::builder().fixed_credentials(true).build().unwrap();
+    let (mut rig, mut now) = once_well(fixed);
+    for conn in 2..9 {
+        now += delay_of(&rig.step(now, closed(conn, http(401))));
+        rig.step(now, TICK);
+    }
+}
+
+// ---- several endpoints and addresses ------------------------------------------------------------
+
+const fn of_two(endpoint: u8) -> Route {
+    Route {
+        endpoint,
+        endpoints: 2,
+        more_addresses: false,
+    }
+}
+
+#[test]
+fn a_client_gives_up_when_all_its_endpoints_are_hopeless_and_not_before() {
+    let mut rig = Rig::new(Config::default());
+    rig.step(0, TICK);
+    rig.step(0, routed(1, of_two(0)));
+    let now = delay_of(&rig.step(0, closed(1, http(404))));
+    assert!(rig.machine.is_hopeless(0) && !rig.machine.is_hopeless(1));
+    rig.step(now, TICK);
+    rig.step(now, routed(2, of_two(1)));
+    let reason = GiveUp::Cause(Cause::Tls);
+    assert_eq!(rig.step(now, closed(2, Cause::Tls)), [Did::GaveUp(reason)]);
+}
+
+#[test]
+fn each_endpoint_has_its_own_record() {
+    let mut rig = Rig::new(Config::default());
+    rig.step(0, TICK);
+    rig.step(0, routed(1, of_two(0)));
+    rig.step(0, connected(1));
+    rig.step(30 * S, data(1));
+    let now = 30 * S + delay_of(&rig.step(30 * S, closed(1, Cause::Eof)));
+    // The other one was never well: it is given up, the first is not.
+    rig.step(now, TICK);
+    rig.step(now, routed(2, of_two(1)));
+    let mut now = now + delay_of(&rig.step(now, closed(2, http(404))));
+    assert!(rig.machine.is_hopeless(1));
+    for conn in 3..9 {
+        rig.step(now, TICK);
+        rig.step(now, routed(conn, of_two(0)));
+        now += delay_of(&rig.step(now, closed(conn, http(404))));
+    }
+}
+
+#[test]
+fn an_address_that_is_hopeless_is_no_reason_while_others_were_not_tried() {
+    let route = |more_addresses| Route {
+        more_addresses,
+        ..Route::ONLY
+    };
+    let mut rig = Rig::new(Config::default());
+    rig.step(0, TICK);
+    rig.step(0, routed(1, route(true)));
+    let now = delay_of(&rig.step(0, closed(1, Cause::Tls)));
+    rig.step(now, TICK);
+    rig.step(now, routed(2, route(false)));
+    let reason = GiveUp::Cause(Cause::Tls);
+    assert_eq!(rig.step(now, closed(2, Cause::Tls)), [Did::GaveUp(reason)]);
 }
 
 // ---- giving up ---------------------------------------------------------------------------------

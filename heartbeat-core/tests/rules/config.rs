@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use heartbeat_core::{
-    Config, ConfigBuilder, ConfigError, Instant, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, Ping,
+    Config, ConfigBuilder, ConfigError, Instant, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION,
+    PermanentErrors, Ping,
 };
 
 use crate::support::{millis, secs};
@@ -143,7 +144,8 @@ fn the_presets_are_what_their_documentation_says_and_else_the_default() {
         .pong_timeout(secs(60))
         .connect_timeout(secs(30))
         .backoff(secs(5), secs(300), 50)
-        .stable_after(secs(300));
+        .stable_after(secs(300))
+        .permanent_errors(PermanentErrors::Retry);
     assert_eq!(Ok(Config::thrifty()), thrifty.build());
     assert_eq!(Config::thrifty().worst_case_detection(), secs(290));
 }

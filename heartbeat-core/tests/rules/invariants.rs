@@ -4,7 +4,8 @@
 
 use crate::support::*;
 use heartbeat_core::{
-    AbortReason, Action, Actions, Cause, Config, DIAL_FLOOR, GiveUp, Instant, Phase, Ping,
+    AbortReason, Action, Actions, Cause, Config, ConfigBuilder, DIAL_FLOOR, GiveUp, Instant, Phase,
+    Ping,
 };
 
 const GRACE: u64 = S;
@@ -1261,7 +1262,8 @@ fn a_write_that_moves_starts_anew() {
     let mut rig = Rig::open_at(config, 0);
     rig.step(5 * S, write_blocked(1));
     rig.step(64 * S, wrote(1));
-    assert_eq!(rig.wake(), Some(1000 * S));
+    // Silence is charged from the byte that moved.
+    assert_eq!(rig.wake(), Some(1064 * S));
     rig.step(64 * S, write_blocked(1));
     assert_eq!(rig.run_to_abort(), (124 * S, AbortReason::WriteTimeout));
 }
@@ -1297,6 +1299,191 @@ fn neither_a_pause_nor_a_late_tick_suspends_the_write_timeout() {
         rig.step(3600 * S, TICK)[0],
         Did::Abort(1, AbortReason::WriteTimeout)
     );
+}
+
+// ---- 24: an upload that moves ------------------------------------------------------------------
+
+/// Idle 60 s, a ping after 2 s of silence, its pong within 4 s: nothing is heard while an upload of 20 MB moves.
+fn uploading() -> Rig {
+    let config = quiet()
+        .idle_timeout(secs(60))
+        .ping(Ping::AfterSilence(secs(2)))
+        .pong_timeout(secs(4))
+        .data_timeout(secs(30))
+        .write_timeout(secs(20));
+    let mut rig = Rig::open_at(config.build().unwrap(), 0);
+    rig.step(0, write_blocked(1));
+    rig
+}
+
+/// Bytes move, and others still wait.
+fn moves(rig: &mut Rig, at: u64) {
+    assert_eq!(rig.step(at, wrote(1)), []);
+    assert_eq!(rig.step(at, write_blocked(1)), []);
+}
+
+#[test]
+fn as_long_as_bytes_that_had_to_wait_move_nothing_is_missing() {
+    let mut rig = uploading();
+    for second in 1..=1000 {
+        let now = second * S;
+        let mut dids = rig.step(now, wrote(1));
+        dids.extend(rig.step(now, write_blocked(1)));
+        dids.extend(rig.run(now + S / 2).into_iter().map(|(_, did)| did));
+        assert!(
+            dids.iter().all(|did| matches!(did, Did::Ping(..))),
+            "{dids:?}"
+        );
+    }
+    assert_eq!(rig.phase(), Phase::Open);
+}
+
+#[test]
+fn once_they_stop_each_verdict_comes_exactly_its_time_after_the_last_one() {
+    // The question had left before: it is charged from the byte that moved last.
+    let mut rig = uploading();
+    assert_eq!(rig.run(2 * S), [(2 * S, Did::Ping(1, 0))]);
+    for second in 3..=100 {
+        moves(&mut rig, second * S);
+    }
+    assert_eq!(rig.run_to_abort(), (104 * S, AbortReason::PongTimeout));
+
+    // Each of the others, alone.
+    let alone = |build: fn(ConfigBuilder) -> ConfigBuilder| build(quiet()).build().unwrap();
+    for (config, reason) in [
+        (
+            alone(|it| it.idle_timeout(secs(5))),
+            AbortReason::IdleTimeout,
+        ),
+        (
+            alone(|it| it.data_timeout(secs(5))),
+            AbortReason::DataTimeout,
+        ),
+        (
+            alone(|it| it.write_timeout(secs(5))),
+            AbortReason::WriteTimeout,
+        ),
+        (
+            alone(|it| it.session_timeout(secs(5))),
+            AbortReason::SessionTimeout,
+        ),
+    ] {
+        let mut rig = Rig::open_at(config, 0);
+        rig.step(0, write_blocked(1));
+        for second in 1..=100 {
+            moves(&mut rig, second * S);
+        }
+        assert_eq!(rig.run_to_abort(), (105 * S, reason));
+    }
+}
+
+#[test]
+fn a_write_that_did_not_have_to_wait_proves_nothing() {
+    let mut rig = Rig::open_at(Config::default(), 0);
+    for second in 1..90 {
+        rig.step(second * S, wrote(1));
+    }
+    assert_eq!(rig.run_to_abort(), (90 * S, AbortReason::IdleTimeout));
+}
+
+/// The first bytes after a stall, too; and what moves last need not leave anything waiting.
+#[test]
+fn bytes_that_move_after_a_stall_are_progress_once() {
+    let mut rig = Rig::open_at(quiet().idle_timeout(secs(10)).build().unwrap(), 0);
+    rig.step(S, write_blocked(1));
+    rig.step(9 * S, wrote(1));
+    rig.step(10 * S, wrote(1));
+    assert_eq!(rig.run_to_abort(), (19 * S, AbortReason::IdleTimeout));
+}
+
+// ---- 25: a question counts from when it left ----------------------------------------------------
+
+#[test]
+fn a_ping_that_waits_asks_nobody_and_counts_from_when_it_left() {
+    let mut rig = uploading();
+    assert_eq!(rig.run(2 * S), [(2 * S, Did::Ping(1, 0))]);
+    rig.step(2 * S, ping_waiting(1));
+    assert_eq!(rig.run(12 * S), []);
+    rig.step(12 * S, ping_written(1));
+    assert_eq!(rig.run_to_abort(), (16 * S, AbortReason::PongTimeout));
+}
+
+#[test]
+fn a_peer_that_stops_reading_before_the_ping_has_left_is_dead_by_silence_or_the_stuck_write() {
+    for (write_timeout, at, reason) in [
+        (Some(secs(20)), 21 * S, AbortReason::WriteTimeout),
+        (Some(secs(80)), 61 * S, AbortReason::IdleTimeout),
+        (None, 61 * S, AbortReason::IdleTimeout),
+    ] {
+        let config = quiet()
+            .idle_timeout(secs(60))
+            .ping(Ping::AfterSilence(secs(2)))
+            .pong_timeout(secs(4))
+            .write_timeout(write_timeout);
+        let mut rig = Rig::open_at(config.build().unwrap(), 0);
+        rig.step(0, write_blocked(1));
+        moves(&mut rig, S);
+        assert_eq!(rig.run(2 * S), [(2 * S, Did::Ping(1, 0))]);
+        rig.step(2 * S, ping_waiting(1));
+        assert_eq!(rig.run_to_abort(), (at, reason));
+    }
+}
+
+#[test]
+fn a_round_trip_is_measured_from_when_the_ping_left() {
+    let mut rig = uploading();
+    rig.run(2 * S);
+    rig.step(2 * S, ping_waiting(1));
+    rig.step(12 * S, ping_written(1));
+    rig.step(13 * S, pong(1, &[0; 8]));
+    assert_eq!(rig.machine.stats().rtt.last, secs(1));
+}
+
+/// The first question has left long ago; a further ping that waits changes nothing about it.
+#[test]
+fn a_further_ping_that_waits_does_not_postpone_the_verdict_on_the_first() {
+    let config = quiet()
+        .ping(Ping::Every(secs(3)))
+        .pong_timeout(secs(4))
+        .build()
+        .unwrap();
+    let mut rig = Rig::open_at(config, 0);
+    assert_eq!(rig.run(6 * S).len(), 2);
+    rig.step(6 * S, ping_waiting(1));
+    assert_eq!(rig.run_to_abort(), (7 * S, AbortReason::PongTimeout));
+}
+
+#[test]
+fn a_ping_that_cannot_be_sent_is_no_question_and_is_tried_again_after_as_long_a_silence() {
+    let config = quiet()
+        .idle_timeout(secs(60))
+        .ping(Ping::AfterSilence(secs(20)))
+        .pong_timeout(secs(4))
+        .build()
+        .unwrap();
+    let mut rig = Rig::open_at(config, 0);
+    assert_eq!(rig.run(20 * S), [(20 * S, Did::Ping(1, 0))]);
+    rig.step(20 * S, ping_unsent(1));
+    assert_eq!(rig.machine.stats().pings_sent, 0);
+    assert_eq!(rig.run(40 * S), [(40 * S, Did::Ping(1, 1))]);
+    rig.step(40 * S, ping_unsent(1));
+    assert_eq!(rig.run_to_abort(), (60 * S, AbortReason::IdleTimeout));
+}
+
+/// A late step asks once more; where that cannot be sent, or not yet, silence alone decides, from then on.
+#[test]
+fn a_late_probe_that_cannot_leave_leaves_the_verdict_to_silence() {
+    for stuck in [ping_waiting(1), ping_unsent(1)] {
+        let mut rig = Rig::open_at(Config::default(), 0);
+        let late = 3600 * S;
+        assert!(matches!(
+            rig.step(late, TICK)[..],
+            [Did::Check(..), Did::Ping(..)]
+        ));
+        rig.step(late, stuck);
+        let (at, reason) = rig.run_to_abort();
+        assert_eq!((at, reason), (late + 90 * S, AbortReason::IdleTimeout));
+    }
 }
 
 // ---- 19: bounded and repeatable (allocations: `allocations.rs`) --------------------------------

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use heartbeat_core::{Action, Cause, Config, Event, Failure, Instant, Phase, Step};
+use heartbeat_core::{Action, Cause, Config, Event, Failure, Instant, Phase, Route, Step};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -133,6 +133,10 @@ fn events(wake: Option<u64>, now: u64) -> Vec<(&'static str, u64, Event<'static>
         ("progress", now, progress(1)),
         ("write_blocked", now, write_blocked(1)),
         ("wrote", now, wrote(1)),
+        ("ping_waiting", now, ping_waiting(1)),
+        ("ping_written", now, ping_written(1)),
+        ("ping_unsent", now, ping_unsent(1)),
+        ("routed", now, routed(1, Route::ONLY)),
         ("read_paused", now, read_paused(1)),
         ("read_resumed", now, read_resumed(1)),
         ("closed, end of stream", now, cause(Cause::Eof)),
@@ -160,6 +164,10 @@ fn kind(event: &Event<'_>) -> &'static str {
         Event::Progress(_) => "progress",
         Event::WriteBlocked(_) => "write_blocked",
         Event::Wrote(_) => "wrote",
+        Event::PingWaiting(_) => "ping_waiting",
+        Event::PingWritten(_) => "ping_written",
+        Event::PingUnsent(_) => "ping_unsent",
+        Event::Routed(..) => "routed",
         Event::ReadPaused(_) => "read_paused",
         Event::ReadResumed(_) => "read_resumed",
         Event::Closed(..) => "closed",
@@ -172,13 +180,17 @@ fn kind(event: &Event<'_>) -> &'static str {
 const ANOTHER: u64 = 9;
 
 /// What the table calls "anything else, another".
-const ANOTHERS: [Event<'static>; 9] = [
+const ANOTHERS: [Event<'static>; 13] = [
     ready(ANOTHER),
     data(ANOTHER),
     ping(ANOTHER, b"!"),
     progress(ANOTHER),
     write_blocked(ANOTHER),
     wrote(ANOTHER),
+    ping_waiting(ANOTHER),
+    ping_written(ANOTHER),
+    ping_unsent(ANOTHER),
+    routed(ANOTHER, Route::ONLY),
     read_paused(ANOTHER),
     read_resumed(ANOTHER),
     closed(ANOTHER, Cause::Close(1002)),
@@ -209,7 +221,7 @@ fn compare(path: &str, text: &str) {
 #[test]
 fn the_table_has_each_event_and_each_phase() {
     let events: BTreeSet<_> = events(None, 0).iter().map(|row| kind(&row.2)).collect();
-    assert_eq!(events.len(), 12, "{events:?}");
+    assert_eq!(events.len(), 16, "{events:?}");
     let phases: BTreeSet<_> = situations()
         .iter()
         .map(|row| row.2.phase().as_str())

@@ -164,6 +164,10 @@ impl Audit {
             | Event::Progress(conn)
             | Event::WriteBlocked(conn)
             | Event::Wrote(conn)
+            | Event::PingWaiting(conn)
+            | Event::PingWritten(conn)
+            | Event::PingUnsent(conn)
+            | Event::Routed(conn, _)
             | Event::ReadPaused(conn)
             | Event::ReadResumed(conn)
             | Event::Closed(conn, _) => {
@@ -228,7 +232,9 @@ impl Audit {
         let mut planned = 0;
         for action in step.actions.iter() {
             match action {
-                Action::ReconnectAt { at, attempt, delay } => {
+                Action::ReconnectAt {
+                    at, attempt, delay, ..
+                } => {
                     planned += 1;
                     ensure(
                         *at == self.now.saturating_add(*delay),

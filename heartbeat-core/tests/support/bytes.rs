@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use heartbeat_core::{Cause, Config, Failure, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, Ping};
-use heartbeat_core::{Signal, Verdict, trace::Header};
+use heartbeat_core::{PermanentErrors, Route, Signal, Verdict, trace::Header};
 
 use super::compare::{compare, header};
 use super::generate::{Content, Op, Resolver, TEXTS, What, When, Which, shorter_than};
@@ -91,7 +91,13 @@ fn machine(head: &[u8; HEAD]) -> Header {
         .late_grace(time(grace))
         .backoff(base, time(cap).max(base), more % 101)
         .stable_after(time(stable))
-        .max_attempts((more > 202).then(|| u32::from(more - 202)));
+        .max_attempts((more > 202).then(|| u32::from(more - 202)))
+        .fixed_credentials(seed % 2 == 1)
+        .permanent_errors(match seed % 8 / 2 {
+            0 => PermanentErrors::GiveUp,
+            1 => PermanentErrors::Retry,
+            _ => PermanentErrors::GiveUpUnlessStable,
+        });
     if more % 4 == 3 {
         builder = builder
             .on(Signal::Reset, Verdict::After(time(cap)))
@@ -141,13 +147,29 @@ fn op(bytes: &[u8; EACH]) -> Op {
         20 => What::Wrote(which),
         21 => What::ReadPaused(which),
         22 => What::ReadResumed(which),
-        23..30 => What::Closed(which, cause(what % 32 - 23, more, amount)),
+        23..29 => What::Closed(which, cause(what % 32 - 23, more, amount)),
+        29 => match more % 4 {
+            0 => What::PingWaiting(which),
+            1 => What::PingWritten(which),
+            2 => What::PingUnsent(which),
+            _ => What::Routed(which, route(amount)),
+        },
         30 => What::Kick,
         // To stop ends the story: only one byte in 32 times 8 does.
         _ if more == 0 => What::Stop,
         _ => What::Kick,
     };
     Op { when, what }
+}
+
+/// Two bits for the endpoint, two for how many there are, one for further addresses; the rest makes both large.
+fn route(byte: u8) -> Route {
+    let large = (byte / 32) * 32;
+    Route {
+        endpoint: byte % 4 + large,
+        endpoints: byte / 4 % 4 + large,
+        more_addresses: byte / 16 % 2 == 1,
+    }
 }
 
 fn content(kind: u8, more: u8) -> Content {
@@ -178,17 +200,15 @@ fn cause(kind: u8, more: u8, amount: u8) -> Cause {
         ][usize::from(more % 8)],
         1 => Cause::Close(1000 + more),
         2 => Cause::Close([1008, 3000, 4401, 4000][usize::from(more % 4)]),
+        3 if more == 0 => Cause::Protocol(1002),
+        3 if more == 1 => Cause::Protocol(1009),
         3 => Cause::Close(more << 12),
         4 => Cause::Http {
             status: 400 + more,
             retry_after,
         },
-        5 => Cause::Http {
-            status: [401, 408, 425, 429][usize::from(more % 4)],
-            retry_after,
-        },
         _ => Cause::Http {
-            status: [503, 500, 301, 200][usize::from(more % 4)],
+            status: [401, 408, 425, 429, 503, 500, 301, 407][usize::from(more % 8)],
             retry_after,
         },
     }

@@ -81,6 +81,7 @@ fn counts(machine: &Machine) -> Counts {
         connects: stats.connects,
         sessions: stats.sessions,
         losses: stats.losses,
+        tolerated: stats.tolerated,
         pings_sent: stats.pings_sent,
         probes_sent: stats.probes_sent,
         pongs_sent: stats.pongs_sent,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use heartbeat_core::trace::Header;
 use heartbeat_core::{
-    Cause, Config, ConnId, Event, Failure, Instant, Message, Ping, Signal, Verdict,
+    Cause, Config, ConnId, Event, Failure, Instant, Message, PermanentErrors, Ping, Route, Signal,
+    Verdict,
 };
 use proptest::prelude::*;
 
@@ -45,6 +46,10 @@ pub(crate) enum What {
     Progress(Which),
     WriteBlocked(Which),
     Wrote(Which),
+    PingWaiting(Which),
+    PingWritten(Which),
+    PingUnsent(Which),
+    Routed(Which, Route),
     ReadPaused(Which),
     ReadResumed(Which),
     Closed(Which, Cause),
@@ -156,6 +161,10 @@ fn event(machine: &Machine, what: What) -> Event<'static> {
         What::Progress(which) => Event::Progress(conn(which)),
         What::WriteBlocked(which) => Event::WriteBlocked(conn(which)),
         What::Wrote(which) => Event::Wrote(conn(which)),
+        What::PingWaiting(which) => Event::PingWaiting(conn(which)),
+        What::PingWritten(which) => Event::PingWritten(conn(which)),
+        What::PingUnsent(which) => Event::PingUnsent(conn(which)),
+        What::Routed(which, route) => Event::Routed(conn(which), route),
         What::ReadPaused(which) => Event::ReadPaused(conn(which)),
         What::ReadResumed(which) => Event::ReadResumed(conn(which)),
         What::Closed(which, cause) => Event::Closed(conn(which), cause),
@@ -196,7 +205,11 @@ fn op() -> BoxedStrategy<Op> {
         4 => which().prop_map(What::Ready),
         4 => which().prop_map(What::Progress),
         4 => which().prop_map(What::WriteBlocked),
-        3 => which().prop_map(What::Wrote),
+        4 => which().prop_map(What::Wrote),
+        3 => which().prop_map(What::PingWaiting),
+        3 => which().prop_map(What::PingWritten),
+        1 => which().prop_map(What::PingUnsent),
+        3 => (which(), route()).prop_map(|(which, route)| What::Routed(which, route)),
         4 => which().prop_map(What::ReadPaused),
         4 => which().prop_map(What::ReadResumed),
         4 => (which(), cause()).prop_map(|(which, cause)| What::Closed(which, cause)),
@@ -241,6 +254,19 @@ fn which() -> BoxedStrategy<Which> {
     .boxed()
 }
 
+/// Mostly few endpoints; seldom numbers beyond those that have a record.
+fn route() -> BoxedStrategy<Route> {
+    let number = prop_oneof![12 => 0..4u8, 1 => any::<u8>()];
+    let count = prop_oneof![12 => 1..4u8, 1 => any::<u8>()];
+    (number, count, prop::bool::weighted(0.2))
+        .prop_map(|(endpoint, endpoints, more_addresses)| Route {
+            endpoint,
+            endpoints,
+            more_addresses,
+        })
+        .boxed()
+}
+
 fn content() -> BoxedStrategy<Content> {
     prop_oneof![
         4 => Just(Content::Data),
@@ -273,12 +299,14 @@ pub(crate) fn cause() -> BoxedStrategy<Cause> {
         2 => Just(Cause::Close(1012)),
         2 => prop::sample::select(&[1008, 3000, 4401][..]).prop_map(Cause::Close),
         1 => any::<u16>().prop_map(Cause::Close),
+        1 => prop::sample::select(&[1002, 1007, 1009][..]).prop_map(Cause::Protocol),
         1 => Just(Cause::Session(Failure::Retry)),
         1 => Just(Cause::Session(Failure::Refresh)),
         1 => (0..40u64).prop_map(|seconds| Cause::Session(Failure::RetryAfter(secs(seconds)))),
         3 => (prop::sample::select(&[429, 503][..]), retry_after.clone())
             .prop_map(|(status, retry_after)| Cause::Http { status, retry_after }),
-        1 => Just(Cause::Http { status: 401, retry_after: None }),
+        2 => prop::sample::select(&[401, 407][..])
+            .prop_map(|status| Cause::Http { status, retry_after: None }),
         1 => (200..600u16, retry_after)
             .prop_map(|(status, retry_after)| Cause::Http { status, retry_after }),
     ]
@@ -338,8 +366,17 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
     let percent = prop_oneof![Just(0u8), Just(1), Just(50), Just(100), 0..=100u8];
     let backoff = (time(), time(), percent);
     let most = prop::option::weighted(0.3, 1..4u32);
-    (waits, limits, backoff, most, overrides())
-        .prop_map(|(waits, limits, backoff, most, overrides)| {
+    let policy = prop::sample::select(
+        &[
+            PermanentErrors::GiveUp,
+            PermanentErrors::GiveUpUnlessStable,
+            PermanentErrors::Retry,
+        ][..],
+    );
+    let ends = (overrides(), policy, any::<bool>());
+    (waits, limits, backoff, most, ends)
+        .prop_map(|(waits, limits, backoff, most, ends)| {
+            let (overrides, policy, fixed) = ends;
             let (idle, check, ping, keepalive, (pong, floor), data) = waits;
             let (connect, write, session, close, grace, stable) = limits;
             let (base, cap, percent) = backoff;
@@ -359,7 +396,9 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
                 .late_grace(grace)
                 .backoff(base, cap.max(base), percent)
                 .stable_after(stable)
-                .max_attempts(most);
+                .max_attempts(most)
+                .permanent_errors(policy)
+                .fixed_credentials(fixed);
             let builder = overrides
                 .into_iter()
                 .fold(builder, |builder, (signal, verdict)| {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use heartbeat_core::trace::{Header, answer, event_line};
 use heartbeat_core::{
     AbortReason, Action, AnyDialect, Ask, Cause, Config, ConfigBuilder, ConnId, Event, GiveUp,
-    Heartbeat, Instant, Message, Phase, Ping, Reply, Step,
+    Heartbeat, Instant, Message, Phase, Ping, Reply, Route, Step,
 };
 
 /// Nanoseconds in a microsecond, a millisecond, a second.
@@ -98,6 +98,22 @@ pub(crate) const fn wrote(conn: u64) -> Event<'static> {
     Event::Wrote(id(conn))
 }
 
+pub(crate) const fn ping_waiting(conn: u64) -> Event<'static> {
+    Event::PingWaiting(id(conn))
+}
+
+pub(crate) const fn ping_written(conn: u64) -> Event<'static> {
+    Event::PingWritten(id(conn))
+}
+
+pub(crate) const fn ping_unsent(conn: u64) -> Event<'static> {
+    Event::PingUnsent(id(conn))
+}
+
+pub(crate) const fn routed(conn: u64, route: Route) -> Event<'static> {
+    Event::Routed(id(conn), route)
+}
+
 pub(crate) const fn read_paused(conn: u64) -> Event<'static> {
     Event::ReadPaused(id(conn))
 }
@@ -156,7 +172,9 @@ impl From<&Action<'_>> for Did {
             Action::SendPing { ping, .. } => panic!("a ping that the tests do not know: {ping:?}"),
             Action::Close { conn, code } => Self::Close(conn.get(), code),
             Action::Abort { conn, reason } => Self::Abort(conn.get(), reason),
-            Action::ReconnectAt { at, attempt, delay } => Self::Reconnect {
+            Action::ReconnectAt {
+                at, attempt, delay, ..
+            } => Self::Reconnect {
                 at: at.as_nanos(),
                 attempt,
                 delay: nanos(delay),

@@ -9,10 +9,12 @@
 //! moment from which a kick may dial. It takes these from the machine's own answer and checks that
 //! they lie where they may.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use heartbeat_core::{
-    AbortReason, Cause, Config, Event, Failure, GiveUp, Message, Phase, Ping, Signal, Verdict,
+    AbortReason, Cause, Config, Event, Failure, GiveUp, Message, PermanentErrors, Phase, Ping,
+    Route, Signal, Verdict,
 };
 
 use super::{Did, JSON_PONG, nanos};
@@ -45,10 +47,15 @@ pub(crate) struct Model {
     dials: u64,
     /// Losses since the last connection that was stable.
     failures: u32,
-    /// A loss since the last stable connection asked for fresh credentials.
-    asked_for_credentials: bool,
-    /// The next dial must be told to fetch them.
-    tell_the_dial: bool,
+    /// The end that asked for fresh credentials, until some are accepted.
+    refused: Option<Cause>,
+    /// The latest dial was told to fetch them.
+    told_the_dial: bool,
+    /// Where the latest dial went.
+    route: Route,
+    /// Endpoints that have had a stable connection, and those that are given up.
+    proven: BTreeSet<u8>,
+    given_up: BTreeSet<u8>,
     pings: u64,
     pub(crate) counts: Counts,
 }
@@ -73,6 +80,7 @@ pub(crate) struct Counts {
     pub(crate) connects: u32,
     pub(crate) sessions: u32,
     pub(crate) losses: u32,
+    pub(crate) tolerated: u32,
     pub(crate) pings_sent: u32,
     pub(crate) probes_sent: u32,
     pub(crate) pongs_sent: u32,
@@ -113,8 +121,8 @@ enum Fact {
     Sent,
     /// A ping with this number was sent.
     Asked(u64),
-    /// The pong for it arrived.
-    Answered(u64),
+    /// The pong for it arrived, this long after the ping had left.
+    Answered(u64, Time),
     /// A ping that wants an answer was sent.
     Probed,
     /// A ping was sent because a step came late; only it decides until a byte is heard.
@@ -123,6 +131,14 @@ enum Fact {
     Checked,
     Blocked,
     Moved,
+    /// What moved had had to wait.
+    Progressed,
+    /// The latest ping waits to be written, all pings are written, the latest one cannot be.
+    PingWaits,
+    PingsWritten,
+    PingUnsent,
+    /// The probe of a late step turned out to wait, or to be none: silence is charged anew.
+    Excused,
     Paused,
     Resumed,
 }
@@ -212,7 +228,8 @@ impl History {
     fn forget(&mut self) {
         const ENOUGH: usize = 96;
         let stuck = self.first_since(|fact| fact == Fact::Blocked, |fact| fact == Fact::Moved);
-        if self.0.len() < ENOUGH || self.is_paused() || stuck.is_some() {
+        let is_quiet = !self.is_paused() && stuck.is_none() && self.question().is_none();
+        if self.0.len() < ENOUGH || !is_quiet {
             return;
         }
         let heard = self.heard();
@@ -244,21 +261,79 @@ impl History {
             .collect();
     }
 
-    /// The probe on which everything depends since a late step, until a byte is heard.
-    fn late_probe(&self) -> Option<Time> {
-        self.first_since(
-            |fact| fact == Fact::ProbedLate,
-            |fact| matches!(fact, Fact::Opened | Fact::Heard),
-        )
+    /// The question that has no answer yet. Any byte is an answer.
+    fn question(&self) -> Option<Question> {
+        let mut question: Option<Question> = None;
+        for (time, fact) in self.since(|fact| matches!(fact, Fact::Opened | Fact::Heard)) {
+            match fact {
+                Fact::Asked(_) => {
+                    if let Some(question) = &mut question {
+                        question.is_latest_ping = false;
+                    }
+                }
+                Fact::Probed if question.is_some() => {}
+                Fact::Probed | Fact::ProbedLate => {
+                    question = Some(Question {
+                        since: *time,
+                        is_late: *fact == Fact::ProbedLate,
+                        is_latest_ping: true,
+                        waits: false,
+                    });
+                }
+                Fact::PingUnsent => question = question.filter(|question| !question.is_latest_ping),
+                _ => {
+                    if let Some(question) = &mut question {
+                        match fact {
+                            Fact::PingWaits => question.waits |= question.is_latest_ping,
+                            Fact::PingsWritten if question.waits => {
+                                question.waits = false;
+                                question.since = *time;
+                            }
+                            Fact::Progressed => question.since = *time,
+                            _ => {}
+                        }
+                    }
+                }
+            }
+        }
+        question
     }
 
-    /// The first question that has no answer yet. Any byte is an answer.
-    fn open_question(&self) -> Option<Time> {
-        self.first_since(
-            |fact| matches!(fact, Fact::Probed | Fact::ProbedLate),
-            |fact| matches!(fact, Fact::Opened | Fact::Heard),
-        )
+    /// The latest ping that is not answered: its number, and when it left.
+    fn latest_ping(&self) -> Option<(u64, Time)> {
+        let (mut ping, mut waits) = (None, false);
+        for (time, fact) in &self.0 {
+            match fact {
+                Fact::Asked(number) => (ping, waits) = (Some((*number, *time)), false),
+                Fact::Answered(..) | Fact::PingUnsent => ping = None,
+                Fact::PingWaits => waits |= ping.is_some(),
+                Fact::PingsWritten if waits => {
+                    waits = false;
+                    ping = ping.map(|(number, _)| (number, *time));
+                }
+                _ => {}
+            }
+        }
+        ping
     }
+
+    /// When silence of any kind is charged anew at the latest, because bytes moved that had had to wait.
+    fn progressed(&self) -> Time {
+        self.last(|fact| fact == Fact::Progressed).unwrap_or(0)
+    }
+}
+
+/// A probe without an answer.
+#[derive(Clone, Copy)]
+struct Question {
+    /// When it was asked: from here on a missing answer is charged.
+    since: Time,
+    /// A late step asked it, and only it decides.
+    is_late: bool,
+    /// No ping has been sent after it.
+    is_latest_ping: bool,
+    /// It has not left yet.
+    waits: bool,
 }
 
 impl Model {
@@ -275,8 +350,11 @@ impl Model {
             accepted: false,
             dials: 0,
             failures: 0,
-            asked_for_credentials: false,
-            tell_the_dial: false,
+            refused: None,
+            told_the_dial: false,
+            route: Route::ONLY,
+            proven: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             pings: 0,
             counts: Counts::default(),
         }
@@ -294,6 +372,9 @@ impl Model {
 
     fn opened(&mut self) {
         self.counts.connects += 1;
+        if let Some(Cause::Http { .. }) = self.refused {
+            self.refused = None;
+        }
         let mut history = History::default();
         history.add(self.now, Fact::Opened);
         if self.config.session_timeout().is_none() {
@@ -394,6 +475,10 @@ impl Model {
             | Event::Progress(conn)
             | Event::WriteBlocked(conn)
             | Event::Wrote(conn)
+            | Event::PingWaiting(conn)
+            | Event::PingWritten(conn)
+            | Event::PingUnsent(conn)
+            | Event::Routed(conn, _)
             | Event::ReadPaused(conn)
             | Event::ReadResumed(conn)
             | Event::Closed(conn, _) => conn.get(),
@@ -415,10 +500,18 @@ impl Model {
             (State::Open(history), Event::Ready(_)) if history.ready().is_none() => {
                 history.add(now, Fact::Ready);
                 self.counts.sessions += 1;
+                self.refused = None;
             }
+            (State::Connecting { .. }, Event::Routed(_, route)) => self.route = route,
             (State::Connecting { .. } | State::Open(_), Event::Closed(_, cause)) => {
-                let verdict = verdict(&self.config, cause);
-                self.lose(verdict, Some(cause), answer, dids)?;
+                let is_open = matches!(self.state, State::Open(_));
+                let replaced = replaced(&self.config, cause);
+                let verdict = match (replaced, cause) {
+                    (Some(verdict), _) => verdict,
+                    (None, Cause::Tls) if is_open => Verdict::Backoff,
+                    _ => verdict(&self.config, cause),
+                };
+                self.lose(verdict, replaced.is_none(), Some(cause), answer, dids)?;
             }
             (State::Closing { .. }, Event::Closed(..)) => self.state = State::Stopped,
             (State::Open(history), Event::Received(_, message)) => {
@@ -432,17 +525,10 @@ impl Model {
                     }
                     Message::Pong(payload) => {
                         self.counts.pongs_received += 1;
-                        let latest = history.0.iter().rev().find_map(|(time, fact)| match fact {
-                            Fact::Asked(number) => Some((*time, *number)),
-                            _ => None,
-                        });
-                        if let Some((asked_at, number)) = latest
+                        if let Some((number, asked_at)) = history.latest_ping()
                             && payload == number.to_be_bytes()
-                            && history
-                                .last(|fact| fact == Fact::Answered(number))
-                                .is_none()
                         {
-                            history.add(now, Fact::Answered(number));
+                            history.add(now, Fact::Answered(number, now - asked_at));
                             self.counts.rtt_samples += 1;
                             self.counts.rtt_last = duration(now - asked_at);
                         }
@@ -462,8 +548,34 @@ impl Model {
             }
             (State::Open(history), Event::WriteBlocked(_)) => history.add(now, Fact::Blocked),
             (State::Open(history), Event::Wrote(_)) => {
+                let waited = history.first_since(
+                    |fact| fact == Fact::Blocked,
+                    |fact| matches!(fact, Fact::Opened | Fact::Moved),
+                );
+                if waited.is_some() {
+                    history.add(now, Fact::Progressed);
+                }
                 history.add(now, Fact::Moved);
                 history.add(now, Fact::Sent);
+            }
+            (State::Open(history), Event::PingWaiting(_)) => {
+                let decides_late = history
+                    .question()
+                    .is_some_and(|it| it.is_late && it.is_latest_ping && !it.waits);
+                if decides_late {
+                    history.add(now, Fact::Excused);
+                }
+                history.add(now, Fact::PingWaits);
+            }
+            (State::Open(history), Event::PingWritten(_)) => history.add(now, Fact::PingsWritten),
+            (State::Open(history), Event::PingUnsent(_)) if history.latest_ping().is_some() => {
+                let question = history.question().filter(|it| it.is_latest_ping);
+                if question.is_some_and(|it| it.is_late) {
+                    history.add(now, Fact::Excused);
+                }
+                self.counts.pings_sent -= 1;
+                self.counts.probes_sent -= u32::from(question.is_some());
+                history.add(now, Fact::PingUnsent);
             }
             (State::Open(history), Event::ReadPaused(_)) => history.add(now, Fact::Paused),
             (State::Open(history), Event::ReadResumed(_)) => history.add(now, Fact::Resumed),
@@ -541,17 +653,18 @@ impl Model {
                 self.counts.dials += 1;
                 self.counts.reconnects = self.counts.dials - 1;
                 let attempt = self.failures;
-                dids.push(if self.tell_the_dial {
+                self.told_the_dial = self.refused.is_some();
+                dids.push(if self.told_the_dial {
                     Did::ConnectAfresh(self.dials, attempt)
                 } else {
                     Did::Connect(self.dials, attempt)
                 });
-                self.tell_the_dial = false;
+                self.route.more_addresses = false;
                 self.state = State::Connecting { since: now };
             }
             State::Connecting { since } if self.has_come(since, self.config.connect_timeout()) => {
                 dids.push(Did::Abort(self.dials, AbortReason::ConnectTimeout));
-                self.lose(Verdict::Backoff, None, answer, dids)?;
+                self.lose(Verdict::Backoff, true, None, answer, dids)?;
             }
             State::Closing { since } if self.has_come(since, self.config.close_timeout()) => {
                 dids.push(Did::Abort(self.dials, AbortReason::CloseTimeout));
@@ -588,7 +701,7 @@ impl Model {
             .min_by_key(|(deadline, _)| *deadline);
         if let Some((_, reason)) = first {
             dids.push(Did::Abort(conn, reason));
-            return self.lose(Verdict::Backoff, None, answer, dids);
+            return self.lose(Verdict::Backoff, true, None, answer, dids);
         }
 
         let check = self.next_check();
@@ -604,7 +717,7 @@ impl Model {
             dids.push(Did::Check(conn, (now - history.heard()) as u64));
             history.add(now, Fact::Checked);
         }
-        let kick_asks = kicked && history.open_question().is_none();
+        let kick_asks = kicked && history.question().is_none();
         let asks = kick_asks || late_probe || is_due(periodic) || is_due(after_silence);
         if is_due(periodic) {
             history.add(now, Fact::PeriodicPing);
@@ -636,7 +749,7 @@ impl Model {
         let State::Open(history) = &self.state else {
             return false;
         };
-        if history.is_paused() || history.late_probe().is_some() {
+        if history.is_paused() || history.question().is_some_and(|it| it.is_late) {
             return false;
         }
         let verdicts = self.verdicts();
@@ -644,7 +757,7 @@ impl Model {
             *reason != AbortReason::WriteTimeout && *deadline <= self.now
         });
         let least = TEN_SECONDS.min(self.late_probe_timeout());
-        let hardly_time = history.open_question().is_none()
+        let hardly_time = history.question().is_none()
             && verdicts.iter().any(|(deadline, reason)| {
                 *reason == AbortReason::IdleTimeout && *deadline < self.now + least
             });
@@ -658,12 +771,10 @@ impl Model {
             return ceiling;
         };
         let mut estimate: Option<(Time, Time)> = None;
-        for (answered_at, fact) in &history.0 {
-            let Fact::Answered(number) = fact else {
+        for (_, fact) in &history.0 {
+            let Fact::Answered(_, took) = *fact else {
                 continue;
             };
-            let asked_at = history.last(|fact| fact == Fact::Asked(*number));
-            let took = answered_at - asked_at.expect("asked");
             estimate = Some(match estimate {
                 None => (took, took / 2),
                 Some((mean, variation)) => {
@@ -701,13 +812,20 @@ impl Model {
             // Silence is charged from a fact on, except for the time in which nothing was read.
             let charged =
                 |from: Time, limit: Time| Some(from + limit + history.paused_since(from, self.now));
-            let late_probe = history.late_probe();
+            let question = history.question();
+            // One that waits to be written asks nobody yet.
+            let asked = question.filter(|question| !question.waits);
+            let late_probe = asked.filter(|question| question.is_late);
             let idle = match late_probe {
                 Some(_) => None,
-                None => charged(history.heard(), span(config.idle_timeout())),
+                None => {
+                    let excused = history.last(|fact| fact == Fact::Excused).unwrap_or(0);
+                    let from = history.heard().max(history.progressed()).max(excused);
+                    charged(from, span(config.idle_timeout()))
+                }
             };
             let (pong, pong_reason) = match late_probe {
-                Some(at) => {
+                Some(Question { since: at, .. }) => {
                     let reason = match config.pong_timeout() {
                         Some(timeout) if span(timeout) <= self.late_probe_timeout() => {
                             AbortReason::PongTimeout
@@ -718,14 +836,15 @@ impl Model {
                 }
                 None => {
                     let deadline = self.pong_timeout(history).and_then(|timeout| {
-                        history.open_question().and_then(|at| charged(at, timeout))
+                        asked.and_then(|question| charged(question.since, timeout))
                     });
                     (deadline, AbortReason::PongTimeout)
                 }
             };
             let data = config.data_timeout().and_then(|timeout| {
                 let is_data = |fact| matches!(fact, Fact::Opened | Fact::Data);
-                let deadline = charged(history.last(is_data)?, span(timeout));
+                let from = history.last(is_data)?.max(history.progressed());
+                let deadline = charged(from, span(timeout));
                 // The peer has the time of a late probe for its data, too.
                 let late = history
                     .last_since(|fact| fact == Fact::ProbedLate, is_data)
@@ -748,7 +867,8 @@ impl Model {
                 let late = history
                     .last(|fact| fact == Fact::ProbedLate)
                     .map_or(0, |at| charged(at, self.late_probe_timeout()));
-                Some(charged(history.opened(), span(timeout)).max(late))
+                let from = history.opened().max(history.progressed());
+                Some(charged(from, span(timeout)).max(late))
             }
             _ => None,
         };
@@ -786,8 +906,9 @@ impl Model {
 
     fn next_silence_ping(&self) -> Option<Time> {
         match self.config.ping() {
-            Ping::AfterSilence(silence) if self.open().open_question().is_none() => {
-                later(self.open().heard(), silence)
+            Ping::AfterSilence(silence) if self.open().question().is_none() => {
+                let unsent = self.open().last(|fact| fact == Fact::PingUnsent);
+                later(self.open().heard().max(unsent.unwrap_or(0)), silence)
             }
             Ping::Never | Ping::AfterSilence(_) | Ping::Every(_) => None,
         }
@@ -823,6 +944,7 @@ impl Model {
     fn lose(
         &mut self,
         verdict: Verdict,
+        by_the_table: bool,
         cause: Option<Cause>,
         answer: &Answer,
         dids: &mut Vec<Did>,
@@ -836,29 +958,59 @@ impl Model {
                 .is_some_and(|ready| self.now - ready >= stable)
             {
                 self.failures = 0;
-                self.asked_for_credentials = false;
+                self.refused = None;
+                self.proven.insert(record(self.route.endpoint));
             }
         }
         if self.accepted {
             self.state = State::Stopped;
             return Ok(());
         }
-        let gives_up = match (verdict, cause) {
+        let fresh_refused = self.told_the_dial
+            && match (self.refused, cause) {
+                (Some(before), Some(now)) => is_proxy(before) == is_proxy(now),
+                _ => false,
+            };
+        let hopeless = match (verdict, cause) {
             (Verdict::Never, Some(cause)) => Some(GiveUp::Cause(cause)),
-            (Verdict::Refresh, Some(cause)) if self.asked_for_credentials => {
-                Some(GiveUp::Credentials(cause))
-            }
-            _ if self.config.max_attempts() == Some(self.failures) => Some(GiveUp::MaxAttempts),
+            (Verdict::Refresh, Some(cause)) if fresh_refused => Some(GiveUp::Credentials(cause)),
             _ => None,
         };
+        let insists = matches!(cause, Some(Cause::Session(Failure::GiveUp)))
+            || (verdict == Verdict::Refresh && !self.config.fixed_credentials());
+        let doubts = match self.config.permanent_errors() {
+            PermanentErrors::GiveUp => false,
+            PermanentErrors::GiveUpUnlessStable => {
+                self.proven.contains(&record(self.route.endpoint))
+            }
+            PermanentErrors::Retry => true,
+            other => return Err(format!("a policy that the model does not know: {other:?}")),
+        };
+        let tolerated = hopeless.is_some() && by_the_table && doubts && !insists;
+        let mut gives_up = None;
+        if let (Some(reason), false) = (hopeless, tolerated) {
+            gives_up = match reason {
+                GiveUp::Cause(Cause::Session(_)) => Some(reason),
+                GiveUp::Cause(_) if self.route.more_addresses => None,
+                _ => {
+                    self.given_up.insert(record(self.route.endpoint));
+                    let all = 0..self.route.endpoints.clamp(1, 64);
+                    let none_left = all.into_iter().all(|it| self.given_up.contains(&it));
+                    none_left.then_some(reason)
+                }
+            };
+        }
+        if gives_up.is_none() && self.config.max_attempts() == Some(self.failures) {
+            gives_up = Some(GiveUp::MaxAttempts);
+        }
         if let Some(reason) = gives_up {
             dids.push(Did::GaveUp(reason));
             self.state = State::Stopped;
             return Ok(());
         }
-        if verdict == Verdict::Refresh {
-            self.asked_for_credentials = true;
-            self.tell_the_dial = true;
+        self.counts.tolerated += u32::from(tolerated);
+        if verdict == Verdict::Refresh && hopeless.is_none() {
+            self.refused = cause;
         }
 
         let (shortest, longest) = self.ordinary_delay();
@@ -931,13 +1083,22 @@ impl Model {
     }
 }
 
-/// The table of causes of DESIGN, row by row, and what a configuration replaces in it.
-fn verdict(config: &Config, cause: Cause) -> Verdict {
-    let replaced = config
+/// Endpoints beyond the last record share it.
+fn record(endpoint: u8) -> u8 {
+    endpoint.min(63)
+}
+
+fn is_proxy(cause: Cause) -> bool {
+    matches!(cause, Cause::Http { status: 407, .. })
+}
+
+/// What a configuration puts in place of a row of the table.
+fn replaced(config: &Config, cause: Cause) -> Option<Verdict> {
+    config
         .overrides()
         .iter()
         .find(|(signal, _)| match (*signal, cause) {
-            (Signal::Close(wanted), Cause::Close(code)) => wanted == code,
+            (Signal::Close(wanted), Cause::Close(code) | Cause::Protocol(code)) => wanted == code,
             (Signal::Http(wanted), Cause::Http { status, .. }) => wanted == status,
             (Signal::Refused, Cause::Refused)
             | (Signal::Reset, Cause::Reset)
@@ -946,11 +1107,15 @@ fn verdict(config: &Config, cause: Cause) -> Verdict {
             | (Signal::Io, Cause::Io)
             | (Signal::Session, Cause::Session(_)) => true,
             _ => false,
-        });
-    if let Some((_, verdict)) = replaced {
-        return verdict;
-    }
+        })
+        .map(|(_, verdict)| verdict)
+}
+
+/// The table of causes of DESIGN, row by row.
+fn verdict(config: &Config, cause: Cause) -> Verdict {
     match cause {
+        Cause::Close(1008) if config.fixed_credentials() => Verdict::Backoff,
+        Cause::Protocol(1009) => Verdict::Never,
         Cause::Tls | Cause::Close(1002 | 1003 | 1007 | 1009 | 1010 | 1015) => Verdict::Never,
         Cause::Close(1008 | 3000 | 4401)
         | Cause::Http {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use heartbeat_core::{
-    Cause, Clock, ConnId, DIAL_FLOOR, Dialect as _, Event as Input, Instant, Ping,
+    Cause, Clock, ConnId, DIAL_FLOOR, Dialect as _, Event as Input, Instant, Ping, Route,
 };
 use tracing::{debug, field, info, info_span};
 
@@ -86,6 +86,10 @@ impl<S: Read + Write> Engine<S> {
             dialed: None,
             again: false,
         };
+        if let Some(request) = self.next_endpoint(conn, now) {
+            self.trail.clear();
+            return self.made(begun, Ok(request), now);
+        }
         self.ask_factory(begun, now);
     }
 
@@ -101,6 +105,23 @@ impl<S: Read + Write> Engine<S> {
                 }
             }
         }
+    }
+
+    /// The next one of several endpoints, without those that are hopeless.
+    fn next_endpoint(&mut self, conn: ConnId, now: Instant) -> Option<Request> {
+        let count = self.options.endpoints.len() as u8;
+        let turns = (self.endpoint..count).chain(0..self.endpoint);
+        let endpoint = turns
+            .into_iter()
+            .find(|endpoint| !self.machine.is_hopeless(*endpoint))?;
+        self.endpoint = (endpoint + 1) % count;
+        let route = Route {
+            endpoint,
+            endpoints: count,
+            more_addresses: false,
+        };
+        self.step(now, Input::Routed(conn, route));
+        self.options.endpoints.get(usize::from(endpoint)).cloned()
     }
 
     /// Goes on with the making of a request, if its future has something to say.

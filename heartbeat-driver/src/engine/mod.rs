@@ -85,6 +85,8 @@ pub struct Engine<S: Read + Write> {
     opening: bool,
     /// What the latest dial was told.
     attempt: Attempt,
+    /// The endpoint that is dialled next, where there are several.
+    endpoint: u8,
     /// How the last connection or dial ended.
     last: Option<Reason>,
     /// The answer that ended the dial, for whoever tells of it.
@@ -153,7 +155,7 @@ impl<S: Read + Write> Engine<S> {
         on_room: Notify,
     ) -> Result<Self, RequestError> {
         options.check()?;
-        options.prepare_session();
+        options.complete_config();
         #[cfg(feature = "metrics")]
         let meter = options
             .metrics
@@ -202,6 +204,7 @@ impl<S: Read + Write> Engine<S> {
             },
             refused: None,
             trail: Vec::new(),
+            endpoint: 0,
             last: None,
             response: None,
             lost: None,

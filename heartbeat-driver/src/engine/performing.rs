@@ -135,6 +135,11 @@ impl<S: Read + Write> Engine<S> {
                 if self.ask(conn, ping) {
                     debug!(parent: &self.span, %conn, "ping sent");
                     self.note(Event::PingSent { conn });
+                    if session(&mut self.link, conn).is_some_and(Session::ping_waits) {
+                        self.step(now, Input::PingWaiting(conn));
+                    }
+                } else {
+                    self.step(now, Input::PingUnsent(conn));
                 }
             }
             Action::Close { conn, code } => {
@@ -145,8 +150,21 @@ impl<S: Read + Write> Engine<S> {
                 }
             }
             Action::Abort { conn, reason } => self.abort(conn, reason, before, now),
-            Action::ReconnectAt { attempt, delay, .. } => {
-                info!("retry {attempt} in {}", Seconds(delay));
+            Action::ReconnectAt {
+                attempt,
+                delay,
+                tolerated,
+                ..
+            } => {
+                match tolerated {
+                    Some(cause) => {
+                        let delay = Seconds(delay);
+                        warn!(
+                            "{cause} is a permanent error, not believed of this endpoint: retry {attempt} in {delay}"
+                        );
+                    }
+                    None => info!("retry {attempt} in {}", Seconds(delay)),
+                }
                 self.events.push_back(Event::Reconnect { attempt, delay });
             }
             Action::Check { conn, idle } => {

@@ -13,7 +13,7 @@ use super::{BURST, Engine, Link};
 use crate::handoff::Overflow;
 use crate::message::{Event, Message, MessageRef};
 use crate::options::SharedDialect;
-use crate::session::Heard;
+use crate::session::{Heard, Session};
 use crate::websocket::Incoming;
 use crate::websocket::reader::Place;
 
@@ -288,6 +288,10 @@ impl<S: Read + Write> Engine<S> {
             }
             if flushed.blocked {
                 self.step(now, Input::WriteBlocked(conn));
+            }
+            if super::performing::session(&mut self.link, conn).is_some_and(Session::ping_has_left)
+            {
+                self.step(now, Input::PingWritten(conn));
             }
         }
         if self.is_due(now) && self.may_dial(now) {

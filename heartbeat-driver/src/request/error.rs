@@ -69,6 +69,9 @@ pub enum RequestError {
     /// [`Options::endpoints`](crate::Options::endpoints) was given none.
     #[error("no endpoint is given: there must be at least one URL")]
     NoEndpoint,
+    /// [`Options::endpoints`](crate::Options::endpoints) was given more than the machine keeps records of.
+    #[error("{0} endpoints are given: there may be at most 64")]
+    TooManyEndpoints(usize),
     /// No trusted root certificates were found on this machine.
     #[error("no trusted root certificates: {0}")]
     Roots(String),

@@ -301,7 +301,6 @@ impl<T: Carries> Writer<T> {
     }
 
     /// The last ping of ours has been written. `None` if there was none.
-    #[allow(dead_code, reason = "for the rule of when a question begins to count")]
     pub(crate) fn ping_has_left(&self, written: u64) -> Option<bool> {
         self.ping.map(|end| match end {
             End::At(end) => end <= written,

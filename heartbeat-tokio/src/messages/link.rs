@@ -78,6 +78,10 @@ pub(super) struct Written {
     pub(super) blocked: bool,
     /// There is more, for after the next read.
     pub(super) more: bool,
+    /// A ping stands behind bytes that wait, and did not before.
+    pub(super) ping_waits: bool,
+    /// The pings that had to wait are written.
+    pub(super) ping_left: bool,
 }
 
 pub(super) struct Open<S, C: Codec> {
@@ -89,6 +93,9 @@ pub(super) struct Open<S, C: Codec> {
     backlog: usize,
     /// Goes out after everything else.
     closing: Option<C::Message>,
+    /// A ping was given since the last look, and whether one waits of which the machine knows.
+    pinged: bool,
+    ping_waits: bool,
     /// Application messages since the last flush that went through.
     given: usize,
     unflushed: bool,
@@ -109,6 +116,8 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
             own: VecDeque::new(),
             backlog: 0,
             closing: None,
+            pinged: false,
+            ping_waits: false,
             given: 0,
             unflushed: false,
             blocked: false,
@@ -121,6 +130,11 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
     pub(super) fn give_own(&mut self, message: C::Message, bytes: usize) {
         self.own.push_back(message);
         self.backlog += bytes;
+    }
+
+    /// What was given last is a ping.
+    pub(super) fn pinged(&mut self) {
+        self.pinged = true;
     }
 
     /// The library has queued an answer of so many bytes.
@@ -171,6 +185,10 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
             self.backlog = 0;
             self.given = 0;
         }
+        let waits = self.unflushed || !self.own.is_empty();
+        written.ping_waits = std::mem::take(&mut self.pinged) && waits;
+        self.ping_waits |= written.ping_waits;
+        written.ping_left = !waits && std::mem::take(&mut self.ping_waits);
         written.more = !self.blocked && (self.unflushed || !queue.is_empty());
         Ok(written)
     }

@@ -35,11 +35,18 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
                     }
                 }
                 Action::SendPong { reply, .. } => self.reply(reply),
-                Action::SendPing { ping, .. } => match ping {
-                    Ask::Frame(payload) => self.own(Frame::Ping(&payload)),
-                    Ask::Draft(draft) => self.put(draft),
-                    _ => {}
-                },
+                Action::SendPing { conn, ping } => {
+                    let given = match ping {
+                        Ask::Frame(payload) => self.own(Frame::Ping(&payload)),
+                        Ask::Draft(draft) => self.put(draft),
+                        _ => false,
+                    };
+                    if !given {
+                        self.step(now, Input::PingUnsent(conn));
+                    } else if let Link::Open(open) = &mut self.link {
+                        open.pinged();
+                    }
+                }
                 Action::Close { code, .. } => {
                     if let Link::Open(open) = &mut self.link {
                         open.close(C::message(Frame::Close(Some(code))));
@@ -53,8 +60,21 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
                     }
                     // Otherwise its user's own wish: only the end is told.
                 }
-                Action::ReconnectAt { attempt, delay, .. } => {
-                    info!("retry {attempt} in {}", Seconds(delay));
+                Action::ReconnectAt {
+                    attempt,
+                    delay,
+                    tolerated,
+                    ..
+                } => {
+                    match tolerated {
+                        Some(cause) => {
+                            let delay = Seconds(delay);
+                            warn!(
+                                "{cause} is a permanent error, not believed of this endpoint: retry {attempt} in {delay}"
+                            );
+                        }
+                        None => info!("retry {attempt} in {}", Seconds(delay)),
+                    }
                     self.events.push_back(Event::Reconnect { attempt, delay });
                 }
                 Action::Check { conn, idle } => info!(%conn, "idle for {}", Seconds(idle)),
@@ -133,14 +153,17 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             Reply::Frame(payload) => Frame::Pong(payload),
             Reply::Text(text) => Frame::Text(text),
             Reply::Binary(bytes) => Frame::Binary(bytes),
-            Reply::Draft(draft) => return self.put(draft),
+            Reply::Draft(draft) => {
+                self.put(draft);
+                return;
+            }
             _ => return,
         };
         self.own(message);
     }
 
-    /// Writes what the dialect makes of a draft.
-    pub(super) fn put(&mut self, draft: Draft<'_>) {
+    /// Writes what the dialect makes of a draft. False if it can make nothing of it.
+    pub(super) fn put(&mut self, draft: Draft<'_>) -> bool {
         let values = Values {
             unix_ms: unix_ms(),
             variables: &self.tracked,
@@ -148,19 +171,25 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         // Taken out, so that what is written into it can be given to the socket.
         let mut buffer = std::mem::take(&mut self.buffer);
         let dialect = Arc::clone(&self.dialect);
-        match dialect.render(&draft, &values, &mut buffer) {
+        let given = match dialect.render(&draft, &values, &mut buffer) {
             Some(Outgoing::Text(text)) => self.own(Frame::Text(text)),
             Some(Outgoing::Binary(bytes)) => self.own(Frame::Binary(bytes)),
-            None => warn!("not sent: a variable of the message is not set"),
-        }
+            None => {
+                warn!("not sent: a variable of the message is not set");
+                false
+            }
+        };
         self.buffer = buffer;
+        given
     }
 
-    pub(super) fn own(&mut self, frame: Frame<'_>) {
-        if let Link::Open(open) = &mut self.link {
-            open.give_own(C::message(frame), frame.len());
-            self.dirty = true;
-        }
+    pub(super) fn own(&mut self, frame: Frame<'_>) -> bool {
+        let Link::Open(open) = &mut self.link else {
+            return false;
+        };
+        open.give_own(C::message(frame), frame.len());
+        self.dirty = true;
+        true
     }
 }
 

@@ -58,6 +58,12 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
                 if written.blocked {
                     self.step(self.clock.now(), Input::WriteBlocked(conn));
                 }
+                if written.ping_waits {
+                    self.step(self.clock.now(), Input::PingWaiting(conn));
+                }
+                if written.ping_left {
+                    self.step(self.clock.now(), Input::PingWritten(conn));
+                }
             }
             // What the peer said before it went away is still there to be read, and says more.
             Err(error) => {

@@ -80,8 +80,8 @@ impl Codec for TokioWebsockets {
             Error::AlreadyClosed => Cause::Eof,
             Error::Io(error) => heartbeat_driver::io_cause(error).0,
             // RFC 6455 §7.4.1: a broken protocol, and a message that is too large.
-            Error::Protocol(_) => Cause::Close(1002),
-            Error::PayloadTooLong { .. } => Cause::Close(1009),
+            Error::Protocol(_) => Cause::Protocol(1002),
+            Error::PayloadTooLong { .. } => Cause::Protocol(1009),
             Error::Upgrade(UpgradeError::DidNotSwitchProtocols(status)) => Cause::Http {
                 status: *status,
                 retry_after: None,

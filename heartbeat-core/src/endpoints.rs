@@ -1,0 +1,138 @@
+//! A client's record of its endpoints: which have ever been well, which are hopeless, and how it stands with its
+//! credentials. The machine tells what happened and asks what follows.
+
+use crate::cause::Cause;
+use crate::event::Route;
+
+/// Which endpoints were ever well, and which have said that dialling them is hopeless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "trace", serde(deny_unknown_fields))]
+pub(crate) struct Endpoints {
+    /// Where the latest dial went.
+    route: Route,
+    /// A bit for each endpoint that has had a stable connection.
+    proven: u64,
+    /// A bit for each endpoint that has none left to hope for.
+    hopeless: u64,
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self {
+            route: Route::ONLY,
+            proven: 0,
+            hopeless: 0,
+        }
+    }
+}
+
+impl Endpoints {
+    /// A dial begins, and it is not known yet where it goes.
+    pub(crate) fn forget_route(&mut self) {
+        self.route.more_addresses = false;
+    }
+
+    pub(crate) fn dial(&mut self, route: Route) {
+        self.route = route;
+    }
+
+    /// The present endpoint has had a stable connection.
+    pub(crate) fn proved(&mut self) {
+        self.proven |= bit(self.route.endpoint);
+    }
+
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven & bit(self.route.endpoint) != 0
+    }
+
+    pub(crate) fn is_hopeless(&self, endpoint: u8) -> bool {
+        self.hopeless & bit(endpoint) != 0
+    }
+
+    /// The address that was dialled is hopeless. True if that was the last one of the last endpoint.
+    pub(crate) fn is_last_hope(&mut self) -> bool {
+        !self.route.more_addresses && self.condemn()
+    }
+
+    /// The present endpoint is hopeless. True if all are.
+    pub(crate) fn condemn(&mut self) -> bool {
+        self.hopeless |= bit(self.route.endpoint);
+        let count = u32::from(self.route.endpoints.clamp(1, Route::MOST));
+        let all = u64::MAX >> (u64::BITS - count);
+        self.hopeless & all == all
+    }
+}
+
+fn bit(endpoint: u8) -> u64 {
+    1 << endpoint.min(Route::MOST - 1)
+}
+
+/// Whether fresh credentials are asked for, and whether a server has judged any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "trace", serde(deny_unknown_fields))]
+pub(crate) struct Credentials {
+    /// Asked for since this refused the last ones, until fresh ones are accepted.
+    refused_by: Option<Judge>,
+    /// The latest dial was told to bring fresh ones.
+    fresh: bool,
+}
+
+/// Who refuses credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "trace", serde(rename_all = "snake_case"))]
+enum Judge {
+    /// A proxy (407): whatever answers beyond it shows that it was content.
+    Proxy,
+    /// The server's answer to the upgrade: 101 accepts.
+    Upgrade,
+    /// The service behind it, by a close code or in the session: only a session that is ready, or without one a
+    /// stable connection, accepts.
+    Service,
+}
+
+impl Judge {
+    fn of(cause: Cause) -> Self {
+        match cause {
+            Cause::Http { status: 407, .. } => Self::Proxy,
+            Cause::Http { .. } => Self::Upgrade,
+            _ => Self::Service,
+        }
+    }
+}
+
+impl Credentials {
+    /// A dial begins. True if it is to bring fresh ones.
+    pub(crate) fn dial(&mut self) -> bool {
+        self.fresh = self.refused_by.is_some();
+        self.fresh
+    }
+
+    /// The upgrade is done.
+    pub(crate) fn upgraded(&mut self) {
+        if let Some(Judge::Proxy | Judge::Upgrade) = self.refused_by {
+            self.refused_by = None;
+        }
+    }
+
+    /// The session is ready, or the connection stable.
+    pub(crate) fn accepted(&mut self) {
+        self.refused_by = None;
+    }
+
+    /// The request that was refused now had brought fresh ones, for whoever refuses them.
+    pub(crate) fn were_fresh(&self, cause: Cause) -> bool {
+        let is_proxy = |judge| judge == Judge::Proxy;
+        self.fresh
+            && self
+                .refused_by
+                .is_some_and(|judge| is_proxy(judge) == is_proxy(Judge::of(cause)))
+    }
+
+    /// Fresh ones are asked for.
+    pub(crate) fn refused(&mut self, cause: Cause) {
+        self.refused_by = Some(Judge::of(cause));
+    }
+}
