@@ -6,7 +6,7 @@ mod world;
 use std::time::Duration;
 
 use heartbeat_tests::sim::{Act, Reception};
-use heartbeat_tokio::core::Config;
+use heartbeat_tokio::core::{Config, PermanentErrors};
 use tungstenite::Message;
 use world::{Script, User, replay, run_on_blocking, run_on_tokio, seconds, turned_away, visit};
 
@@ -22,8 +22,11 @@ const SCRIPTS: [NamedScript; 7] = [
     ("a host that stalls", a_host_that_stalls),
 ];
 
+/// A configuration as the adapters complete it for a client of a fixed URL.
 fn config(text: &str) -> Config {
-    Config::from_json(text).expect("a configuration")
+    let config = Config::from_json(text).expect("a configuration");
+    let builder = config.to_builder().fixed_credentials(true);
+    builder.build().expect("consistent before")
 }
 
 fn brisk() -> Config {
@@ -37,7 +40,7 @@ fn brisk() -> Config {
 fn pings_then_silence() -> Script {
     let ping = || Act::Send(Message::text(r#"{"type":"ping"}"#));
     Script {
-        config: Config::default(),
+        config: config("{}"),
         visits: vec![
             visit([
                 (1.0, Act::Send(Message::Ping(vec![1, 2, 3].into()))),
@@ -56,8 +59,11 @@ fn pings_then_silence() -> Script {
 }
 
 fn failing_dials() -> Script {
+    let believes = brisk()
+        .to_builder()
+        .permanent_errors(PermanentErrors::GiveUp);
     Script {
-        config: brisk(),
+        config: believes.build().expect("consistent before"),
         visits: vec![
             turned_away(Reception::Refused),
             turned_away(Reception::Silence),
