@@ -241,7 +241,10 @@ impl<S: Read + Write> Session<S> {
             Ok(Message::Binary(bytes)) => Heard::Frame(Incoming::Binary(bytes)),
             Err(error) => {
                 self.say_close(error.code().into());
-                Heard::Ended(Cause::Protocol(error.code()), Some(error.to_string().into()))
+                Heard::Ended(
+                    Cause::Protocol(error.code()),
+                    Some(error.to_string().into()),
+                )
             }
         }
     }
