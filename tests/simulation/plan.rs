@@ -192,8 +192,8 @@ impl Plan {
             config = builder.build().expect("consistent before");
         }
         let policy = match dice.below(if fatal { 4 } else { 1 }) {
-            1 => PermanentErrors::GiveUp,
-            2 => PermanentErrors::Retry,
+            1 | 2 => PermanentErrors::GiveUp,
+            3 => PermanentErrors::Retry,
             _ => PermanentErrors::GiveUpUnlessStable,
         };
         // As a client of a fixed URL is.
