@@ -118,7 +118,7 @@ impl World {
                 "hang-up"
             }
             Fault::Close => {
-                let code = if self.plan.fatal && self.dice.below(4) == 0 {
+                let code = if self.plan.fatal && self.dice.below(2) == 0 {
                     self.dice.pick(&[1003, 1008, 4401, 1010])
                 } else {
                     self.dice
@@ -308,7 +308,7 @@ impl World {
     }
 
     fn bad_reception(&mut self) -> Reception {
-        let status = if self.plan.fatal && self.dice.below(4) == 0 {
+        let status = if self.plan.fatal && self.dice.below(2) == 0 {
             self.dice.pick(&[400, 401, 403, 404, 301])
         } else {
             self.dice.pick(&[408, 425, 429, 500, 502, 503, 504])

@@ -183,7 +183,7 @@ impl Plan {
 
     /// A world for this client.
     pub(crate) fn of(seed: u64, mut dice: Dice, host: Host, mut config: Config, life: u64) -> Self {
-        let fatal = dice.below(12) == 0;
+        let fatal = dice.below(8) == 0;
         if !fatal {
             let mut builder = config.to_builder();
             for code in [1002, 1007, 1009] {
