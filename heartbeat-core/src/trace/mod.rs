@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::config_text::ConfigTextError;
 use crate::dialect::{AnyDialect, DescriptionError, Dialect, Variables};
 use crate::event::{Event, Message};
+use crate::json_text::Unique;
 use crate::machine::{Heartbeat, Memory};
 use crate::time::Instant;
 
@@ -40,6 +41,12 @@ pub enum TraceError {
     /// Not JSON.
     #[error("not JSON: {0}")]
     Json(String),
+    /// A key that stands there twice: which of the two is meant?
+    #[error("`{key}` is there twice")]
+    Twice {
+        /// Where.
+        key: String,
+    },
     /// JSON, but something is missing, unknown or of the wrong kind.
     #[error("`{key}` is {found}: expected {expected}")]
     Expected {
@@ -219,7 +226,9 @@ impl Replay {
 }
 
 fn object(key: &'static str, line: &str, expected: &'static str) -> Result<Map<String, Value>> {
-    match serde_json::from_str(line).map_err(|error| TraceError::Json(error.to_string()))? {
+    let value: Unique =
+        serde_json::from_str(line).map_err(|error| TraceError::Json(error.to_string()))?;
+    match value.value().map_err(|key| TraceError::Twice { key })? {
         Value::Object(fields) => Ok(fields),
         other => Err(wrong(key, Some(&other), expected)),
     }
@@ -383,5 +392,26 @@ mod tests {
         assert!(Header::read(r#"{"accepted":1}"#).is_err());
         assert!(Header::read(r#"{"seeds":7}"#).is_err());
         assert!(Header::read(r#"{"dialect":"klingon"}"#).is_err());
+    }
+
+    #[test]
+    fn a_header_in_which_a_key_stands_twice_is_refused_by_its_place() {
+        for (line, key) in [
+            (r#"{"seed":1,"seed":2}"#, "seed"),
+            (
+                r#"{"config":{"idle_timeout":"9s","idle_timeout":"1m"}}"#,
+                "config.idle_timeout",
+            ),
+            (
+                r#"{"dialect":{"rules":[{"text":"a","text":"b","beat":true}]}}"#,
+                "dialect.rules[0].text",
+            ),
+        ] {
+            let refused = Header::read(line).expect_err(line);
+            let TraceError::Twice { key: found } = refused else {
+                panic!("{refused}");
+            };
+            assert_eq!(found, key);
+        }
     }
 }

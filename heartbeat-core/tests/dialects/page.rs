@@ -207,6 +207,19 @@ fn page() -> String {
 }
 
 #[test]
+fn the_readme_counts_what_is_there() {
+    let count = catalogue().count();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    for (file, words) in [
+        ("README.md", format!("[{count} products")),
+        ("README.zh-CN.md", format!("[其中 {count} 个产品]")),
+    ] {
+        let text = std::fs::read_to_string(format!("{root}/{file}")).expect(file);
+        assert!(text.contains(&words), "{file}: {words}");
+    }
+}
+
+#[test]
 fn the_page_says_what_the_data_say() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/CATALOGUE.md");
     let page = page();
