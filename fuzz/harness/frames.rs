@@ -97,7 +97,7 @@ fn live(
         .max_message_size(largest)
         .seed(7);
     let mut engine: Engine<End> =
-        Engine::new(options, Still.now(), Box::new(|| {}), Box::new(|| {})).expect("no TLS");
+        Engine::new(options, Still.now(), Box::new(|| {})).expect("no TLS");
     let (ours, theirs) = pipe(PIPE);
     let (mut stream, mut theirs) = (Some(ours), Some(theirs));
     let mut at = 0;

@@ -64,12 +64,7 @@ impl<R: Reactor> InPlace<R> {
     /// [`StartError`] if TLS is needed and no trusted roots are found.
     pub fn with_reactor(options: Options, reactor: R) -> Result<Self, StartError> {
         let waker = reactor.waker();
-        let engine = Engine::new(
-            options,
-            reactor.now(),
-            Box::new(move || waker()),
-            Box::new(|| {}),
-        )?;
+        let engine = Engine::new(options, reactor.now(), Box::new(move || waker()))?;
         let sender = Sender::new(Arc::clone(engine.outbox()));
         Ok(Self {
             engine,

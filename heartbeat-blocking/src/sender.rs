@@ -22,7 +22,8 @@ impl Sender {
         Self { outbox }
     }
 
-    /// Hands a message over; waits while too much waits already, as long as the connection lasts.
+    /// Hands a message over; waits while too much waits already, as long as the connection lasts. Of many who wait
+    /// each gets its turn, in the order in which they came.
     ///
     /// # Errors
     /// [`SendError`] hands the message back if there is no ready connection and none is waited for

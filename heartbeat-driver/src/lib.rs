@@ -30,8 +30,7 @@
 //! let url = "ws://example.org/feed";
 //! # let url = &*echo_server()?; // what is run here
 //! let clock = HostClock::start();
-//! let nobody_waits = || Box::new(|| {});
-//! let mut engine = Engine::new(Options::new(url)?, clock.now(), nobody_waits(), nobody_waits())?;
+//! let mut engine = Engine::new(Options::new(url)?, clock.now(), Box::new(|| {}))?;
 //! # let mut received = 0;
 //! loop {
 //!     match engine.turn(&clock) {
@@ -91,6 +90,7 @@ mod options;
 mod outbox;
 mod proxy;
 mod recorder;
+pub mod records;
 mod request;
 mod session;
 mod stream;
@@ -118,7 +118,7 @@ pub use limiter::{DialBudget, DialLimiter, Grant};
 pub use message::{Event, Message, MessageRef, Reason, Returned, Seconds, Unsent};
 pub use opening::{OnConnect, Opening, Progress};
 pub use options::{Observer, Options, SharedDialect};
-pub use outbox::{Notify, Outbox, Refusal, SendError};
+pub use outbox::{Notify, Outbox, Refusal, SendError, Sending};
 pub use proxy::Proxy;
 pub use request::{Request, RequestError};
 pub use session::io_cause;

@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::PoisonError;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use heartbeat_core::{ConnId, Failure, Instant, Values, Variables};
@@ -37,11 +40,8 @@ pub struct Outbox {
     ready_to_go: AtomicBool,
     /// The engine is woken only while this is set: where it runs anyway, waking it is a system call in vain.
     resting: AtomicBool,
-    /// For threads that wait for room.
-    room: Condvar,
     limits: Limits,
     wake_engine: Notify,
-    on_room: Notify,
     /// What the application has set for the dialect's templates.
     variables: Mutex<Variables>,
     pub(crate) ids: Ids,
@@ -56,8 +56,59 @@ struct State {
     opening: Lane,
     queue: Lane,
     commands: Commands,
-    /// Threads that wait for room: to tell none of them is a system call, too.
-    senders: usize,
+    /// Those who wait for room, in the order in which they came, and how many bytes wait with them.
+    line: VecDeque<Arc<Ticket>>,
+    line_bytes: usize,
+    /// Messages and bytes of those who have been called and have not come yet.
+    reserved: (usize, usize),
+}
+
+/// So many of those who wait are called at a time: a hundred threads that are woken together keep the engine from the
+/// processor. Each that comes makes room for the next call.
+const CALLED: usize = 8;
+
+/// The place in line of one who waits for room.
+struct Ticket {
+    /// Length of the message that waits with it.
+    len: usize,
+    /// There is room, or there will be none: it is to try again. Changed only under the lock of [`State`].
+    is_called: AtomicBool,
+    /// A thread waits here,
+    thread: Condvar,
+    /// or this task.
+    task: std::sync::Mutex<Option<Waker>>,
+}
+
+impl Ticket {
+    fn new(len: usize) -> Self {
+        Self {
+            len,
+            is_called: AtomicBool::new(false),
+            thread: Condvar::new(),
+            task: std::sync::Mutex::default(),
+        }
+    }
+
+    fn is_called(&self) -> bool {
+        self.is_called.load(Ordering::Relaxed)
+    }
+
+    /// Whom to wake.
+    fn is_of(&self, waker: &Waker) {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if !task.as_ref().is_some_and(|task| task.will_wake(waker)) {
+            *task = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        match task.take() {
+            Some(task) => task.wake(),
+            // To notify nobody is a system call, too.
+            None => self.thread.notify_all(),
+        }
+    }
 }
 
 /// Which messages have somewhere to go.
@@ -155,16 +206,14 @@ pub enum Refusal {
 }
 
 impl Outbox {
-    pub(crate) fn new(limits: Limits, ids: Ids, wake_engine: Notify, on_room: Notify) -> Self {
+    pub(crate) fn new(limits: Limits, ids: Ids, wake_engine: Notify) -> Self {
         Self {
             state: Mutex::default(),
             pending: AtomicBool::new(false),
             ready_to_go: AtomicBool::new(false),
             resting: AtomicBool::new(true),
-            room: Condvar::new(),
             limits,
             wake_engine,
-            on_room,
             variables: Mutex::default(),
             ids,
         }
@@ -193,7 +242,7 @@ impl Outbox {
     pub fn try_send(&self, message: Message) -> Result<(), SendError> {
         {
             let mut state = self.lock();
-            state.accept(message, &self.limits)?;
+            state.accept(message, &self.limits, false)?;
             self.note(&state);
         }
         self.notify_engine();
@@ -231,47 +280,119 @@ impl Outbox {
         self.notify_engine();
     }
 
-    /// The same, but waits for room, at most for `timeout`.
+    /// Like [`try_send`](Self::try_send), but blocks up to `timeout` for space. Those who wait get it in the order in
+    /// which they came, and nobody overtakes them.
     ///
     /// # Errors
     /// [`SendError`] holds the message and the reason; [`Refusal::Full`] after `timeout`.
     pub fn send_timeout(&self, message: Message, timeout: Duration) -> Result<(), SendError> {
-        let mut rejected = None;
-        let mut message = Some(message);
+        let deadline = crate::clock::instant().checked_add(timeout);
+        let (mut message, mut ticket) = (Some(message), None);
         let mut state = self.lock();
-        state.senders += 1;
-        let offer = |state: &mut State| match message.take().map(|message| {
-            let accepted = state.accept(message, &self.limits);
-            self.note(state);
-            accepted
-        }) {
-            Some(Err(SendError {
-                reason: Refusal::Full,
-                message: back,
-            })) => {
-                message = Some(back);
+        let sent = loop {
+            if let Some(sent) = self.attempt(&mut state, &mut message, &mut ticket) {
+                break sent;
+            }
+            let Some(waiting) = ticket.clone() else {
+                break Ok(());
+            };
+            let left = deadline.map_or(Duration::MAX, |deadline| {
+                deadline.saturating_duration_since(crate::clock::instant())
+            });
+            let not_called = |_: &mut State| !waiting.is_called();
+            let waited = waiting.thread.wait_timeout_while(state, left, not_called);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if !waiting.is_called()
+                && let Some(message) = message.take()
+            {
+                // There may be room for it that nobody was called for yet.
+                let sent = state.accept(message, &self.limits, true);
+                self.note(&state);
+                break sent;
+            }
+        };
+        self.leave_line(state, ticket);
+        if sent.is_ok() {
+            self.notify_engine();
+        }
+        sent
+    }
+
+    /// Like [`send_timeout`](Self::send_timeout), for tasks. Cancel-safe: the message is accepted when the future is
+    /// ready, or not at all.
+    pub fn send(&self, message: Message) -> Sending<'_> {
+        Sending {
+            outbox: self,
+            message: Some(message),
+            ticket: None,
+        }
+    }
+
+    /// One try of one who would wait. `None`: it waits on, with a ticket.
+    fn attempt(
+        &self,
+        state: &mut State,
+        message: &mut Option<Message>,
+        ticket: &mut Option<Arc<Ticket>>,
+    ) -> Option<Result<(), SendError>> {
+        let was_called = match ticket {
+            Some(ticket) if !ticket.is_called() => return None,
+            Some(ticket) => {
+                state.give_up_room(ticket.len);
                 true
             }
-            Some(Err(error)) => {
-                rejected = Some(error);
-                false
-            }
-            Some(Ok(())) | None => false,
+            None => false,
         };
-        let waited = self.room.wait_timeout_while(state, timeout, offer);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.senders -= 1;
-        drop(state);
-        match (rejected, message) {
-            (Some(error), _) => Err(error),
-            (None, Some(message)) => Err(SendError {
+        let waits = message.take()?;
+        let len = waits.len();
+        let sent = state.accept(waits, &self.limits, was_called);
+        self.note(state);
+        match sent {
+            Err(SendError {
                 reason: Refusal::Full,
-                message,
-            }),
-            (None, None) => {
-                self.notify_engine();
-                Ok(())
+                message: back,
+            }) => {
+                *message = Some(back);
+                let new = Arc::new(Ticket::new(len));
+                state.line_bytes += len;
+                if was_called {
+                    // What was kept for it is not enough any more: it is still the first.
+                    state.line.push_front(Arc::clone(&new));
+                } else {
+                    state.line.push_back(Arc::clone(&new));
+                }
+                *ticket = Some(new);
+                None
             }
+            sent => {
+                *ticket = None;
+                Some(sent)
+            }
+        }
+    }
+
+    /// One who waited goes, with what it came for or without.
+    fn leave_line(&self, mut state: MutexGuard<'_, State>, ticket: Option<Arc<Ticket>>) {
+        if let Some(ticket) = ticket {
+            if ticket.is_called() {
+                state.give_up_room(ticket.len);
+            } else {
+                state.line.retain(|other| !Arc::ptr_eq(other, &ticket));
+                state.line_bytes -= ticket.len;
+            }
+        }
+        self.call_and_unlock(state);
+    }
+
+    /// Calls those for whom there is room now, or will be none.
+    fn call_and_unlock(&self, mut state: MutexGuard<'_, State>) {
+        if state.line.is_empty() {
+            return;
+        }
+        let called = state.call(&self.limits);
+        drop(state);
+        for ticket in called {
+            ticket.wake();
         }
     }
 
@@ -283,14 +404,13 @@ impl Outbox {
 
     /// No connection is wanted any more. What was accepted is still written.
     pub fn stop(&self) {
-        let waited_for = {
+        {
             let mut state = self.lock();
             state.commands.stop = true;
             state.ended = true;
-            state.senders > 0
-        };
+            self.call_and_unlock(state);
+        }
         self.notify_engine();
-        self.tell_room(waited_for);
     }
 
     pub(crate) fn notify_engine(&self) {
@@ -299,13 +419,6 @@ impl Outbox {
         if !self.pending.swap(true, Ordering::AcqRel) && self.resting.load(Ordering::Acquire) {
             (self.wake_engine)();
         }
-    }
-
-    fn tell_room(&self, waited_for: bool) {
-        if waited_for {
-            self.room.notify_all();
-        }
-        (self.on_room)();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -395,56 +508,47 @@ impl Outbox {
         std::mem::take(&mut state.commands)
     }
 
-    /// Moves messages that the connection may take to `take`, until these have `room` bytes. False if
-    /// there was none.
-    pub(crate) fn take(&self, room: u64, mut take: impl FnMut(Waiting)) -> bool {
+    /// Moves messages that the connection may take to `take`, until these have `room` bytes, each its length and
+    /// `overhead`. Returns how many bytes these are: 0 if there was none.
+    pub(crate) fn take(&self, room: u64, overhead: u64, mut take: impl FnMut(Waiting)) -> u64 {
         if !self.ready_to_go.load(Ordering::Acquire) {
-            return false;
+            return 0;
         }
         let mut taken = 0;
-        let waited_for = {
-            let mut state = self.lock();
-            while taken < room
-                && let Some(waiting) = state.next()
-            {
-                taken = taken.saturating_add(waiting.message.len().max(1) as u64);
-                take(waiting);
-            }
-            self.note(&state);
-            state.senders > 0
-        };
-        self.tell_room(waited_for);
-        taken > 0
+        let mut state = self.lock();
+        while taken < room
+            && let Some(waiting) = state.next()
+        {
+            taken = taken.saturating_add(waiting.message.len() as u64 + overhead);
+            take(waiting);
+        }
+        self.note(&state);
+        self.call_and_unlock(state);
+        taken
     }
 
     /// A connection is open, and its session ready or not.
     pub(crate) fn open(&self, conn: ConnId, ready: bool) {
-        let waited_for = {
-            let mut state = self.lock();
-            state.link = if ready {
-                Link::Ready(conn)
-            } else {
-                Link::Opening(conn)
-            };
-            self.note(&state);
-            state.senders > 0
+        let mut state = self.lock();
+        state.link = if ready {
+            Link::Ready(conn)
+        } else {
+            Link::Opening(conn)
         };
-        self.tell_room(waited_for);
+        self.note(&state);
+        self.call_and_unlock(state);
     }
 
     /// The connection is gone. `in_flight` is what it did not write, in order, the first of them `cut`
     /// perhaps. What is held stays; everything else comes back.
     pub(crate) fn close(&self, cut: bool, in_flight: VecDeque<Waiting>, now: Instant) -> Unsent {
-        let (unsent, waited_for) = {
-            let mut state = self.lock();
-            state.link = Link::Down;
-            let hold = self.limits.hold.filter(|_| !state.ended);
-            let unsent = state.close(cut, in_flight, hold);
-            state.queue.hold_since(now);
-            self.note(&state);
-            (unsent, state.senders > 0)
-        };
-        self.tell_room(waited_for);
+        let mut state = self.lock();
+        state.link = Link::Down;
+        let hold = self.limits.hold.filter(|_| !state.ended);
+        let unsent = state.close(cut, in_flight, hold);
+        state.queue.hold_since(now);
+        self.note(&state);
+        self.call_and_unlock(state);
         unsent
     }
 
@@ -460,11 +564,7 @@ impl Outbox {
         }
         let oldest = state.queue.messages.front().map(|first| first.held);
         self.note(&state);
-        let waited_for = state.senders > 0;
-        drop(state);
-        if !expired.is_empty() {
-            self.tell_room(waited_for);
-        }
+        self.call_and_unlock(state);
         let oldest = oldest.filter(|held| *held != Instant::NEVER);
         (Unsent::new(None, expired), oldest)
     }
@@ -480,12 +580,9 @@ impl Outbox {
 
     /// There will be no further connection.
     pub(crate) fn end(&self) {
-        let waited_for = {
-            let mut state = self.lock();
-            state.ended = true;
-            state.senders > 0
-        };
-        self.tell_room(waited_for);
+        let mut state = self.lock();
+        state.ended = true;
+        self.call_and_unlock(state);
     }
 
     /// Keeps the flag in step with the state, under its lock.
@@ -502,16 +599,71 @@ impl Outbox {
 }
 
 impl State {
-    fn accept(&mut self, message: Message, limits: &Limits) -> Result<(), SendError> {
-        let limit = match (self.link, limits.hold) {
-            _ if self.ended => Err(Refusal::Ended),
-            (Link::Ready(_), _) => Ok((limits.messages, limits.bytes)),
-            (Link::Down | Link::Opening(_), Some(held)) => Ok(held),
-            (Link::Down, None) => Err(Refusal::NotConnected),
-            (Link::Opening(_), None) => Err(Refusal::NotReady),
-        };
-        let room = limit.and_then(|limit| self.queue.room(&message, limit, limits.message_size));
+    /// Queues a message. One who was not called comes behind those who wait: where there is room for all of them, too.
+    fn accept(
+        &mut self,
+        message: Message,
+        limits: &Limits,
+        was_called: bool,
+    ) -> Result<(), SendError> {
+        let (mut messages, mut bytes) = self.reserved;
+        if !was_called {
+            messages += self.line.len();
+            bytes += self.line_bytes;
+        }
+        let room = self.room(message.len(), limits, (messages, bytes));
         self.queue.accept(message, room, false)
+    }
+
+    /// Whether there is room for one more message of this length beside what is `kept` for others.
+    fn room(&self, len: usize, limits: &Limits, kept: (usize, usize)) -> Result<(), Refusal> {
+        let limit = match (self.link, limits.hold) {
+            _ if self.ended => return Err(Refusal::Ended),
+            (Link::Ready(_), _) => (limits.messages, limits.bytes),
+            (Link::Down | Link::Opening(_), Some(held)) => held,
+            (Link::Down, None) => return Err(Refusal::NotConnected),
+            (Link::Opening(_), None) => return Err(Refusal::NotReady),
+        };
+        self.queue.room(len, limit, limits.message_size, kept)
+    }
+
+    /// Whether it is time to call those who wait. Where messages flow, not for each one that was taken: who is called
+    /// then finds room for many.
+    fn is_time_to_call(&self, limits: &Limits) -> bool {
+        self.ended
+            || !matches!(self.link, Link::Ready(_))
+            || (self.queue.messages.len() <= limits.messages / 4 * 3
+                && self.queue.bytes <= limits.bytes / 4 * 3)
+    }
+
+    /// Takes those out of the line who are to try again: there is room, or they are refused for another reason.
+    fn call(&mut self, limits: &Limits) -> Vec<Arc<Ticket>> {
+        let mut called = Vec::new();
+        if !self.is_time_to_call(limits) {
+            return called;
+        }
+        while let Some(first) = self.line.front() {
+            match self.room(first.len, limits, self.reserved) {
+                Ok(()) if self.reserved.0 < CALLED => {}
+                Ok(()) | Err(Refusal::Full) => break,
+                Err(_) => {}
+            }
+            let Some(first) = self.line.pop_front() else {
+                break;
+            };
+            first.is_called.store(true, Ordering::Relaxed);
+            self.line_bytes -= first.len;
+            self.reserved.0 += 1;
+            self.reserved.1 += first.len;
+            called.push(first);
+        }
+        called
+    }
+
+    /// What was kept for one who was called.
+    fn give_up_room(&mut self, len: usize) {
+        self.reserved.0 -= 1;
+        self.reserved.1 -= len;
     }
 
     fn accept_opening(
@@ -527,7 +679,9 @@ impl State {
             }
             Link::Opening(_) | Link::Ready(_) | Link::Down => Err(Refusal::NotConnected),
         };
-        let room = limit.and_then(|limit| self.opening.room(&message, limit, limits.message_size));
+        let len = message.len();
+        let max = limits.message_size;
+        let room = limit.and_then(|limit| self.opening.room(len, limit, max, (0, 0)));
         self.opening.accept(message, room, true)
     }
 
@@ -552,7 +706,8 @@ impl State {
         let opening = std::mem::take(&mut self.opening).messages;
         let queue = std::mem::take(&mut self.queue).messages;
         for waiting in in_flight.into_iter().chain(opening).chain(queue) {
-            let room = |limit| held.room(&waiting.message, limit, usize::MAX).is_ok();
+            let len = waiting.message.len();
+            let room = |limit| held.room(len, limit, usize::MAX, (0, 0)).is_ok();
             if waiting.for_session {
                 unsent.push(waiting);
             } else if !full && hold.is_some_and(room) {
@@ -570,19 +725,22 @@ impl State {
 }
 
 impl Lane {
-    /// Whether there is room for one more. A message larger than the whole limit may still wait alone.
+    /// Whether there is room for one more, beside what is `reserved`. A message larger than the whole limit may still
+    /// wait alone.
     fn room(
         &self,
-        message: &Message,
+        len: usize,
         (messages, bytes): (usize, usize),
         max: usize,
+        reserved: (usize, usize),
     ) -> Result<(), Refusal> {
-        let len = message.len();
         if len > max {
             return Err(Refusal::TooLarge { len, max });
         }
-        let full = self.messages.len() >= messages || self.bytes.saturating_add(len) > bytes;
-        if full && !self.messages.is_empty() {
+        let waiting = self.messages.len() + reserved.0;
+        let full = waiting >= messages
+            || self.bytes.saturating_add(reserved.1).saturating_add(len) > bytes;
+        if full && waiting > 0 {
             return Err(Refusal::Full);
         }
         Ok(())
@@ -625,6 +783,57 @@ impl Lane {
     }
 }
 
+/// A task that hands a message over: see [`Outbox::send`].
+#[must_use = "a message is handed over when this is polled"]
+pub struct Sending<'a> {
+    outbox: &'a Outbox,
+    message: Option<Message>,
+    ticket: Option<Arc<Ticket>>,
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<(), SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            outbox,
+            message,
+            ticket,
+        } = &mut *self;
+        let mut state = outbox.lock();
+        match outbox.attempt(&mut state, message, ticket) {
+            Some(sent) => {
+                // It may have been the one in the way of others.
+                outbox.call_and_unlock(state);
+                if sent.is_ok() {
+                    outbox.notify_engine();
+                }
+                Poll::Ready(sent)
+            }
+            None => {
+                if let Some(ticket) = ticket {
+                    ticket.is_of(cx.waker());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.outbox.leave_line(self.outbox.lock(), Some(ticket));
+        }
+    }
+}
+
+impl fmt::Debug for Sending<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").finish_non_exhaustive()
+    }
+}
+
 /// Without the messages: they may hold credentials.
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -653,7 +862,7 @@ mod tests {
             message_size: 100,
             hold,
         };
-        Outbox::new(limits, Ids::from(1), Box::new(|| {}), Box::new(|| {}))
+        Outbox::new(limits, Ids::from(1), Box::new(|| {}))
     }
 
     fn refusal(outbox: &Outbox, text: &str) -> Option<Refusal> {
@@ -674,7 +883,7 @@ mod tests {
 
     fn take(outbox: &Outbox, room: u64) -> VecDeque<Waiting> {
         let mut taken = VecDeque::new();
-        outbox.take(room, |waiting| taken.push_back(waiting));
+        outbox.take(room, 0, |waiting| taken.push_back(waiting));
         taken
     }
 

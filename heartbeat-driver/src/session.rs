@@ -10,19 +10,19 @@ use heartbeat_core::{Ask, Cause, ConnId, Outgoing, Reply};
 use crate::decode::Decode;
 use crate::message::Message;
 use crate::outbox::{Outbox, Waiting};
+use crate::records::ANSWERS;
 use crate::upgrade::Opened;
 use crate::websocket::connection::{self, Connection, Pushed};
 use crate::websocket::reader::Place;
 use crate::websocket::writer::{Carries, LOW_WATER};
 use crate::websocket::{Close, Goodbye, Incoming, Violation};
 
-/// Pongs that wait to be written may take this many bytes before reading is held: over 400 of the
-/// largest. A peer that asks and does not listen must not make us hold more.
-const PONG_BACKLOG: u64 = 64 * 1024;
+/// Bytes of the application's that are written before reading gets its turn: one that never stops sending must not
+/// keep us from hearing. A message counts as its length and [`OVERHEAD`].
+const FLUSH: u64 = 128 * 1024;
 
-/// Flushes in a row before reading gets its turn: an application that never stops sending must not
-/// keep us from hearing.
-const FLUSH_ROUNDS: u32 = 16;
+/// What a message costs beside its bytes.
+const OVERHEAD: u64 = 128;
 
 /// What a flush came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub(crate) struct Flushed {
     pub(crate) moved: bool,
     /// Bytes wait since before, or since now.
     pub(crate) blocked: bool,
+    /// There may be more to write, after reading had its turn.
+    pub(crate) more: bool,
+    /// Bytes of the application's that were looked at.
+    pub(crate) work: u64,
 }
 
 /// What a read came to.
@@ -145,7 +149,7 @@ impl<S: Read + Write> Session<S> {
 
     /// Reading waits until the pongs are written.
     pub(crate) fn holds_reading(&self) -> bool {
-        self.ws.writer.answers() > PONG_BACKLOG
+        self.ws.writer.answers() > ANSWERS
     }
 
     pub(crate) fn wants_write(&self) -> bool {
@@ -321,18 +325,18 @@ impl<S: Read + Write> Session<S> {
 
     /// Writes what waits, as far as the operating system takes it.
     pub(crate) fn flush(&mut self, outbox: &Outbox) -> Flushed {
-        let mut rounds = 0;
+        let mut left = FLUSH;
         self.can_go_on = false;
         loop {
-            while self.has_room() && self.take_from(outbox, LOW_WATER - self.ws.writer.buffered()) {
+            while left > 0 && self.has_room() {
+                let room = LOW_WATER - self.ws.writer.buffered();
+                let taken = self.take_from(outbox, left.min(room));
+                if taken == 0 {
+                    break;
+                }
+                left = left.saturating_sub(taken);
             }
-            if !self.unflushed || !self.push() {
-                break;
-            }
-            rounds += 1;
-            if rounds == FLUSH_ROUNDS {
-                // There may be more: after the next read.
-                outbox.poke();
+            if !self.unflushed || !self.push() || left == 0 {
                 break;
             }
         }
@@ -347,6 +351,8 @@ impl<S: Read + Write> Session<S> {
         Flushed {
             moved,
             blocked: newly_blocked,
+            more: left == 0 && !self.unflushed,
+            work: FLUSH - left,
         }
     }
 
@@ -361,18 +367,18 @@ impl<S: Read + Write> Session<S> {
         (cut, unsent.map(|sent| sent.waiting).collect())
     }
 
-    /// Queues about so many bytes of what waits. False if nothing does.
-    fn take_from(&mut self, outbox: &Outbox, bytes: u64) -> bool {
+    /// Queues about so many bytes of what waits. Returns how many, [`OVERHEAD`] included: 0 if nothing waits.
+    fn take_from(&mut self, outbox: &Outbox, bytes: u64) -> u64 {
         let writer = &mut self.ws.writer;
-        let took = outbox.take(bytes, |waiting| {
+        let taken = outbox.take(bytes, OVERHEAD, |waiting| {
             writer.queue(Sent {
                 waiting,
                 is_own: false,
             });
         });
-        self.wrote |= took;
-        self.unflushed |= took;
-        took
+        self.wrote |= taken > 0;
+        self.unflushed |= taken > 0;
+        taken
     }
 
     /// Fewer bytes wait than may.

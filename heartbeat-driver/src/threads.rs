@@ -73,7 +73,7 @@ fn closed_outbox(messages: usize, hold: Option<(usize, usize)>) -> (Arc<Outbox>,
     let engine = Bell::new();
     let wake = Arc::clone(&engine);
     let wake = Box::new(move || wake.ring());
-    let outbox = Outbox::new(limits, Ids::from(1), wake, Box::new(|| {}));
+    let outbox = Outbox::new(limits, Ids::from(1), wake);
     (Arc::new(outbox), engine)
 }
 
@@ -87,7 +87,7 @@ fn outbox(messages: usize) -> (Arc<Outbox>, Arc<Bell>) {
 /// Takes messages until there are this many bytes, or none is left.
 fn take(outbox: &Outbox, room: u64) -> Vec<String> {
     let mut taken = Vec::new();
-    outbox.take(room, |waiting| taken.push(text(waiting.message)));
+    outbox.take(room, 0, |waiting| taken.push(text(waiting.message)));
     taken
 }
 

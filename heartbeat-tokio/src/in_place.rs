@@ -12,9 +12,8 @@ use heartbeat_driver::{
     Board, ClientStats, Engine, Event, Message, MessageRef, Options, Overflow, RequestError,
     SendError, SharedDialect, Turn, Unsent,
 };
-use tokio::sync::Notify;
 
-use crate::clock::{Alarm, TokioClock};
+use crate::clock::{Alarm, Look, TokioClock};
 use crate::dial::{Dialer, Dialing, TcpDialer};
 use crate::sender::Sender;
 use crate::transport::Transport;
@@ -52,6 +51,9 @@ pub struct InPlace {
     waker: Arc<AtomicWaker>,
     sender: Sender,
     events: u32,
+    /// Others are to have their turn.
+    yields: bool,
+    look: Look,
 }
 
 impl InPlace {
@@ -73,16 +75,10 @@ impl InPlace {
     ) -> Result<Self, RequestError> {
         let clock = TokioClock::start();
         let waker = Arc::new(AtomicWaker::new());
-        let room = Arc::new(Notify::new());
-        let (wake, notify) = (Arc::clone(&waker), Arc::clone(&room));
+        let wake = Arc::clone(&waker);
         let now = clock.now();
-        let engine = Engine::new(
-            options,
-            now,
-            Box::new(move || wake.wake()),
-            Box::new(move || notify.notify_waiters()),
-        )?;
-        let sender = Sender::new(Arc::clone(engine.outbox()), room);
+        let engine = Engine::new(options, now, Box::new(move || wake.wake()))?;
+        let sender = Sender::new(Arc::clone(engine.outbox()));
         Ok(Self {
             engine,
             dialer: Box::new(dialer),
@@ -93,6 +89,8 @@ impl InPlace {
             waker,
             sender,
             events: 0,
+            yields: false,
+            look: Look::default(),
         })
     }
 
@@ -221,6 +219,9 @@ impl InPlace {
     /// The next event. Registers the task for whatever comes first.
     #[inline]
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if self.engine.has_worked() | self.yields {
+            ready!(self.poll_others(cx));
+        }
         if self.events < EVENTS_PER_BUDGET
             && !self.waited
             && let Some((conn, message)) = self.engine.message(&self.clock)
@@ -252,14 +253,28 @@ impl InPlace {
                     return Poll::Ready(Some(event));
                 }
                 Turn::Dial(dial) => self.dialing = Some((dial.conn, self.dialer.dial(&dial))),
+                Turn::Again if self.engine.has_worked() => ready!(self.poll_others(cx)),
                 Turn::Again => ready!(tokio::task::coop::poll_proceed(cx)).made_progress(),
                 Turn::Ended => return Poll::Ready(None),
                 Turn::Idle => {
                     self.waited = true;
                     ready!(self.poll_readiness(cx));
+                    if self.engine.has_worked() {
+                        ready!(self.poll_others(cx));
+                    }
                 }
             }
         }
+    }
+
+    /// Ready when other tasks had their turn and tokio has looked at its poller: who sends without pause wakes this task
+    /// before that.
+    #[inline(never)]
+    fn poll_others(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.yields = true;
+        ready!(self.look.poll(cx));
+        self.yields = false;
+        Poll::Ready(())
     }
 
     /// Before the turn, for a dial that has succeeded beats its deadline.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use heartbeat_driver::core::{ConnId, Failure};
-use heartbeat_driver::{Board, ClientStats, Message, Outbox, Refusal, SendError};
-use tokio::sync::Notify;
+use heartbeat_driver::{Board, ClientStats, Message, Outbox, SendError};
 
 /// Hands messages and commands to a client. Cheap to clone.
 ///
@@ -15,15 +14,15 @@ use tokio::sync::Notify;
 #[derive(Clone, Debug)]
 pub struct Sender {
     outbox: Arc<Outbox>,
-    room: Arc<Notify>,
 }
 
 impl Sender {
-    pub(crate) fn new(outbox: Arc<Outbox>, room: Arc<Notify>) -> Self {
-        Self { outbox, room }
+    pub(crate) fn new(outbox: Arc<Outbox>) -> Self {
+        Self { outbox }
     }
 
-    /// Hands a message over; waits while too much waits already.
+    /// Hands a message over; waits while too much waits already. Of many who wait each gets its turn, in the order
+    /// in which they came.
     ///
     /// Cancel-safe: a message is accepted when this returns, or not at all.
     ///
@@ -31,27 +30,13 @@ impl Sender {
     /// [`SendError`] hands the message back if there is no ready connection and none is waited for
     /// ([`Options::hold`](crate::Options::hold)), if it is too large, or if the client has ended.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let mut message = message.into();
-        loop {
-            // Mostly there is room, and nothing to be woken for.
-            message = match full(self.outbox.try_send(message)) {
-                Ok(result) => return result,
-                Err(back) => back,
-            };
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
-            message = match full(self.outbox.try_send(message)) {
-                Ok(result) => return result,
-                Err(back) => back,
-            };
-            room.await;
-        }
+        self.outbox.send(message.into()).await
     }
 
     /// Hands a message over without waiting.
     ///
     /// # Errors
-    /// [`SendError`] hands the message back; [`Refusal::Full`] if too much waits already.
+    /// [`SendError`] hands the message back; [`Refusal::Full`](crate::Refusal::Full) if too much waits already.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.outbox.try_send(message.into())
     }
@@ -112,16 +97,5 @@ impl Sender {
     /// `close_timeout`, and [`Event::Stopped`](crate::Event::Stopped) comes last.
     pub fn stop(&self) {
         self.outbox.stop();
-    }
-}
-
-/// The message back if there was no room for it, else what became of it.
-fn full(sent: Result<(), SendError>) -> Result<Result<(), SendError>, Message> {
-    match sent {
-        Err(SendError {
-            reason: Refusal::Full,
-            message,
-        }) => Err(message),
-        result => Ok(result),
     }
 }

@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_core::Stream;
 use futures_sink::Sink;
-use heartbeat_tokio::core::{AbortReason, Cause, FramesOnly, GiveUp, JsonType, Phase};
+use heartbeat_tokio::core::{AbortReason, AnyDialect, Cause, FramesOnly, GiveUp, JsonType, Phase};
 use heartbeat_tokio::messages::{Codec, Connecting, Event, Frame, Messages, Refused, Traffic};
 use heartbeat_tokio::{Attempt, Config, Ping, Reason};
 use tokio::time::{Instant, sleep, timeout};
@@ -502,4 +503,113 @@ async fn a_client_gives_up_on_what_no_retry_can_mend() {
         panic!("{events:?}");
     };
     assert_eq!(*reason, GiveUp::Cause(cause));
+}
+
+// ---- what both drivers do alike ------------------------------------------------------------------
+
+/// A dialect whose records are joined by line ends: `{}` is a ping.
+fn joined() -> (Driver, Socket) {
+    let socket = Socket::default();
+    let dialect = AnyDialect::named("centrifugo").expect("in the catalogue");
+    let driver = Messages::accepted(
+        Ours(socket.clone()),
+        quiet().build().unwrap(),
+        Arc::new(dialect),
+    );
+    (driver, socket)
+}
+
+fn texts(events: Vec<Event<Message>>) -> Vec<String> {
+    let text = |event: Event<Message>| match event {
+        Event::Message { message, .. } => message.to_string(),
+        other => panic!("{other:?}"),
+    };
+    events.into_iter().map(text).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_70_joined_records_each_is_read_and_the_bound_counts_heartbeats() {
+    for (pings_before, data_before, answered) in [(0, 64, 6), (0, 70, 1), (69, 0, 64), (64, 1, 64)]
+    {
+        let (mut driver, socket) = joined();
+        let text = [
+            "{}\n".repeat(pings_before),
+            "{\"push\":{}}\n".repeat(data_before),
+            "{}\n".repeat(6_usize.min(71 - pings_before - data_before)),
+            "{\"push\":1}".into(),
+        ]
+        .concat();
+        socket.says(Message::text(text.as_str()));
+        assert_eq!(
+            texts(run(&mut driver, secs(1)).await),
+            [text],
+            "delivered once"
+        );
+        assert_eq!(socket.written(), vec![Message::text("{}"); answered]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_without_data_are_not_delivered_and_a_connection_that_ends_meanwhile_ends_them() {
+    let (mut driver, socket) = joined();
+    socket.says(Message::text("{}\n{}\n"));
+    assert_eq!(run(&mut driver, secs(1)).await, []);
+    assert_eq!(socket.written(), [Message::text("{}"), Message::text("{}")]);
+}
+
+/// Also where they are empty, a ping is a frame, and so is what waits to answer it.
+#[tokio::test(start_paused = true)]
+async fn empty_pings_of_a_peer_that_does_not_read_are_bounded() {
+    let (mut driver, socket) = accepted(quiet().build().unwrap());
+    socket.with(|state| state.stuck = true);
+    for _ in 0..50_000 {
+        socket.says(Message::Ping(Vec::new().into()));
+    }
+    assert_eq!(run(&mut driver, secs(1)).await, []);
+    let unread = socket.with(|state| state.incoming.len());
+    let answered = 50_000 - unread;
+    // Six bytes each (RFC 6455 §5.2), 64 KiB in all, and what one look at the clock lets through.
+    assert!(
+        (10_922..11_000).contains(&answered),
+        "{answered} were taken"
+    );
+    socket.with(|state| state.stuck = false);
+    assert_eq!(run(&mut driver, secs(1)).await, []);
+    assert_eq!(
+        socket.written().len(),
+        50_000,
+        "each is answered once it reads"
+    );
+}
+
+/// What one message brings, and no more, may pass before another task has its turn.
+#[tokio::test(start_paused = true)]
+async fn others_have_their_turn_between_large_messages_and_between_records() {
+    for (text, count) in [("x".repeat(1 << 20), 30), ("\n".repeat(1 << 20), 2)] {
+        let (mut driver, socket) = joined();
+        for _ in 0..count {
+            socket.says(Message::text(text.as_str()));
+        }
+        let turns = Arc::new(AtomicU32::new(0));
+        let others = {
+            let turns = Arc::clone(&turns);
+            tokio::spawn(async move {
+                loop {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            })
+        };
+        for _ in 0..count {
+            let Some(Event::Message { message, .. }) = driver.next().await else {
+                panic!("no message");
+            };
+            assert_eq!(message.len(), 1 << 20);
+        }
+        let turns = turns.load(Ordering::Relaxed);
+        // Of a message 1 MiB long, or of 2^20 records at 33 bytes of work each: 256 KiB at a time.
+        let least = if count == 2 { 2 * 128 } else { count - 1 };
+        assert!(turns >= least, "{turns} turns, {least} are due");
+        others.abort();
+    }
 }

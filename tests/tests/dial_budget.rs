@@ -53,7 +53,7 @@ fn engine(budget: &Arc<impl DialBudget + 'static>, seed: u64, clock: &Hands) -> 
         .seed(seed)
         .dial_budget(Arc::clone(budget));
     let silent = || Box::new(|| ());
-    Engine::new(options, clock.now(), silent(), silent()).expect("no TLS")
+    Engine::new(options, clock.now(), silent()).expect("no TLS")
 }
 
 /// What happens until there is nothing to do at this moment. True if a dial began.

@@ -40,7 +40,7 @@ struct Rig {
 impl Rig {
     fn new(options: Options) -> Self {
         let nobody = || Box::new(|| {});
-        let engine = Engine::new(options, At(0).now(), nobody(), nobody());
+        let engine = Engine::new(options, At(0).now(), nobody());
         Self {
             engine: engine.expect("no TLS, no error"),
             dial: None,
@@ -522,4 +522,96 @@ fn a_pause_is_told_by_one_warning_a_connection() {
     });
     let log = lines.text();
     assert_eq!(log.matches("reading is paused").count(), 2, "{log}");
+}
+
+/// The same bounds as those of `Messages` in heartbeat-tokio, whose tests are the same.
+#[test]
+fn of_70_joined_records_each_is_read_and_the_bound_counts_heartbeats() {
+    let data = "{\"push\":{}}\n";
+    for (records, answered) in [
+        (data.repeat(64) + &"{}\n".repeat(6), 6),
+        (data.repeat(70) + "{}\n", 1),
+        ("{}\n".repeat(70) + data, 64),
+    ] {
+        let dialect = AnyDialect::named("centrifugo").expect("in the catalogue");
+        let mut rig = Rig::new(options("").dialect(dialect));
+        rig.turn(0);
+        let (mut ws, _) = rig.connect(0, 1 << 16);
+        ws.send(Message::text(records.as_str())).expect("room");
+        let told = rig.turn(S);
+        let delivered: Vec<_> = told
+            .iter()
+            .filter(|word| !word.starts_with("PongSent"))
+            .collect();
+        assert_eq!(delivered, [&records], "delivered once");
+        assert_eq!(texts(&mut ws), vec!["{}"; answered]);
+        assert_eq!(rig.engine.stats().messages_received, 1);
+    }
+}
+
+/// An adapter that shares its thread learns when others are due: after large messages, and within one of many records.
+#[test]
+fn work_is_counted_in_bytes_and_a_message_of_records_is_read_in_pieces() {
+    let dialect = AnyDialect::named("centrifugo").expect("in the catalogue");
+    let mut rig = Rig::new(options("").dialect(dialect));
+    rig.turn(0);
+    let (mut ws, _) = rig.connect(0, 8 << 20);
+    for _ in 0..3 {
+        ws.send(Message::text("x".repeat(1 << 20))).expect("room");
+    }
+    for _ in 0..3 {
+        assert!(!rig.engine.has_worked());
+        let taken = rig.engine.message(&At(S)).is_some()
+            || matches!(rig.engine.turn(&At(S)), Turn::Event(Event::Message { .. }));
+        assert!(taken && rig.engine.has_worked());
+    }
+    ws.send(Message::text("\n".repeat(1 << 20))).expect("room");
+    let mut pieces = 0;
+    loop {
+        match rig.engine.turn(&At(S)) {
+            Turn::Again => {
+                assert!(rig.engine.has_worked());
+                pieces += 1;
+            }
+            Turn::Event(Event::Message { message, .. }) => {
+                break assert_eq!(message.len(), 1 << 20);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // 33 bytes of work each, 256 KiB at a time.
+    assert!((128..=140).contains(&pieces), "{pieces}");
+}
+
+/// Whoever never stops sending does not keep the client from hearing, nor does hearing keep it from the rest.
+#[test]
+fn much_that_waits_to_be_sent_is_written_in_pieces_between_which_the_peer_is_heard() {
+    const MESSAGES: usize = 20_000;
+    let mut rig = Rig::new(options("").send_queue(MESSAGES, 64 << 20));
+    rig.turn(0);
+    let (mut ws, _) = rig.connect(0, 64 << 20);
+    for _ in 0..MESSAGES {
+        rig.send("0123456789");
+    }
+    ws.send(Message::text("heard")).expect("room");
+    let Turn::Event(Event::Message { .. }) = rig.engine.turn(&At(S)) else {
+        panic!("not heard");
+    };
+    let before = texts(&mut ws).len();
+    // 256 KiB, each counted as its length and 128 bytes.
+    assert!(
+        (1800..=2500).contains(&before),
+        "{before} were written first"
+    );
+    // Nobody tells the engine again: it has to remember that there is more.
+    let mut all = before;
+    while all < MESSAGES {
+        let outbox = std::sync::Arc::clone(rig.engine.outbox());
+        assert!(outbox.is_pending(), "the rest is forgotten");
+        assert!(rig.turn(S).is_empty());
+        all += texts(&mut ws).len();
+    }
+    assert_eq!(all, MESSAGES);
+    rig.turn(S);
+    assert!(!rig.engine.outbox().is_pending());
 }

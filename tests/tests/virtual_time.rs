@@ -373,8 +373,7 @@ fn turn_until_idle(engine: &mut Engine<End>, seconds: u64) -> Vec<Event> {
 fn narrow() -> (Engine<End>, WebSocket<End>) {
     let options = Options::new("ws://server.test/").expect("a URL");
     let nobody = || Box::new(|| {});
-    let mut engine =
-        Engine::new(options, Still(0).now(), nobody(), nobody()).expect("no TLS, no error");
+    let mut engine = Engine::new(options, Still(0).now(), nobody()).expect("no TLS, no error");
     let (ours, theirs) = pipe(4096);
     let conn = loop {
         if let Turn::Dial(dial) = engine.turn(&Still(0)) {

@@ -5,6 +5,7 @@
 //! told to. Nothing here blocks, and no rule of time is decided here.
 
 mod dialing;
+mod joined;
 mod opening;
 mod performing;
 mod reading;
@@ -19,6 +20,7 @@ use heartbeat_core::{
 use tracing::{Span, debug, warn};
 
 use self::dialing::Begun;
+use self::joined::Joined;
 use self::opening::Lost;
 use self::reading::ReadOn;
 use crate::board::{Board, ClientStats};
@@ -33,6 +35,7 @@ use crate::options::{Options, SharedDialect};
 use crate::outbox::{Notify, Outbox};
 use crate::proxy::Proxy;
 use crate::recorder::Recorder;
+use crate::records::WORK;
 use crate::request::{Request, RequestError};
 use crate::session::Session;
 use crate::tcp::Dial;
@@ -81,6 +84,17 @@ pub struct Engine<S: Read + Write> {
     /// No dial begins and no message expires: there is no room for what these hand back.
     withheld: bool,
     ended: bool,
+    /// Bytes that were looked at since others had their turn.
+    work: usize,
+    /// That was much, and the adapter does not know yet.
+    has_worked: bool,
+    /// The dialect knows of joined records.
+    joins: bool,
+    /// A text of joined records that is being read.
+    joined: Option<Box<Joined>>,
+    /// So many messages are read before the outbox is looked at again: it was just now, or much was written and there
+    /// is more.
+    reads_first: u32,
     /// The application's `on_connect` has yet to say that the session is ready.
     opening: bool,
     /// What the latest dial was told.
@@ -142,8 +156,7 @@ enum Link<S: Read + Write> {
 }
 
 impl<S: Read + Write> Engine<S> {
-    /// An engine at rest. `wake_engine` is called, from any thread, when the outbox has something for
-    /// it; `on_room` when there is room in the outbox again.
+    /// An engine at rest. `wake_engine` is called, from any thread, when the outbox has something for it.
     ///
     /// # Errors
     /// [`RequestError`] if TLS is needed and no trusted roots are found, or a proxy that the
@@ -152,7 +165,6 @@ impl<S: Read + Write> Engine<S> {
         mut options: Options,
         now: Instant,
         wake_engine: Notify,
-        on_room: Notify,
     ) -> Result<Self, RequestError> {
         options.check()?;
         options.complete_config();
@@ -180,9 +192,9 @@ impl<S: Read + Write> Engine<S> {
                 options.outbox,
                 Ids::from(options.first_id),
                 wake_engine,
-                on_room,
             )),
             tracks: options.dialect.tracks(),
+            joins: options.dialect.separator().is_some(),
             options,
             link: Link::Down,
             events: VecDeque::new(),
@@ -194,6 +206,10 @@ impl<S: Read + Write> Engine<S> {
             hung_up: false,
             withheld: false,
             ended: false,
+            work: 0,
+            has_worked: false,
+            joined: None,
+            reads_first: 0,
             opening: false,
             attempt: Attempt {
                 conn: ConnId::new(0),
@@ -416,8 +432,23 @@ impl<S: Read + Write> Engine<S> {
         self.options.overflow
     }
 
+    /// True once after a millisecond or two of work (256 KiB that were read, decoded or written): an adapter that
+    /// shares its thread lets others have their turn, between two messages or in the midst of one.
+    pub fn has_worked(&mut self) -> bool {
+        self.count_work();
+        std::mem::take(&mut self.has_worked)
+    }
+
+    fn count_work(&mut self) {
+        if self.work >= WORK {
+            self.work = 0;
+            self.has_worked = true;
+        }
+    }
+
     /// Goes on until something is to be told, dialled or waited for.
     pub fn turn(&mut self, clock: &impl Clock) -> Turn {
+        self.count_work();
         let mut unheard = 0;
         // Good for this turn alone: who takes an event first may come back much later.
         let mut ran_dry = match &mut self.link {
@@ -436,10 +467,12 @@ impl<S: Read + Write> Engine<S> {
             }
             // At once, unless a deadline has come: then what has arrived is read first, for any step
             // judges.
-            if self.outbox.is_pending() {
+            if self.outbox.is_pending() && self.reads_first == 0 {
                 let now = clock.now();
                 if !self.is_due(now) {
                     self.obey(now);
+                    // Whoever sends without pause has something pending again by now.
+                    self.reads_first = self.reads_first.max(1);
                     continue;
                 }
             }
@@ -448,9 +481,13 @@ impl<S: Read + Write> Engine<S> {
             } else {
                 self.read(clock)
             };
+            self.reads_first = match read {
+                ReadOn::Message(_) | ReadOn::Again => self.reads_first.saturating_sub(1),
+                ReadOn::Dry => 0,
+            };
             match read {
                 ReadOn::Message(event) => return Turn::Event(event),
-                ReadOn::Again if unheard < BURST => {
+                ReadOn::Again if unheard < BURST && self.work < WORK => {
                     unheard += 1;
                     continue;
                 }

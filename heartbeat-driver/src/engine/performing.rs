@@ -321,6 +321,7 @@ impl<S: Read + Write> Engine<S> {
         self.opening = false;
         (self.ending, self.hung_up) = (false, false);
         self.pause_is_told = false;
+        self.joined = None;
         if let Link::Open(session) = &mut self.link {
             session.settle();
             self.board.traffic(session.traffic());

@@ -1,18 +1,17 @@
 //! What a connection brings: heartbeats for the machine, messages for the application.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use heartbeat_core::{
-    Cause, Class, Clock, Config, ConnId, Dialect as _, Event as Input, Heartbeat, Instant,
-    Message as Received,
+    Cause, Class, Clock, ConnId, Dialect as _, Event as Input, Instant, Message as Received,
 };
 
+use super::joined::Joined;
 use super::{BURST, Engine, Link};
 use crate::handoff::Overflow;
 use crate::message::{Event, Message, MessageRef};
-use crate::options::SharedDialect;
+use crate::records::{Sort, WORK, is_joined, is_long};
 use crate::session::{Heard, Session};
 use crate::websocket::Incoming;
 use crate::websocket::reader::Place;
@@ -36,8 +35,10 @@ impl<S: Read + Write> Engine<S> {
         let conn = session.conn;
         match session.read() {
             Heard::Frame(Incoming::Text(text))
-                if matches!(self.options.dialect.classify_text(&text), Class::Data) =>
+                if !(self.joins && is_long(&text))
+                    && matches!(self.options.dialect.classify_text(&text), Class::Data) =>
             {
+                self.work = self.work.saturating_add(text.len());
                 self.count_data(clock);
                 Some((conn, Message::Text(text)))
             }
@@ -74,8 +75,12 @@ impl<S: Read + Write> Engine<S> {
         let dialect = &self.options.dialect;
         let heard = match session.next_place() {
             Place::Text(at) => match std::str::from_utf8(session.bytes(at)) {
-                Ok(text) if matches!(dialect.classify_text(text), Class::Data) => {
+                Ok(text)
+                    if !(self.joins && is_long(text))
+                        && matches!(dialect.classify_text(text), Class::Data) =>
+                {
                     look(conn, MessageRef::Text(text));
+                    self.work = self.work.saturating_add(text.len());
                     self.count_data(clock);
                     return true;
                 }
@@ -86,6 +91,7 @@ impl<S: Read + Write> Engine<S> {
                 let bytes = session.bytes(at);
                 if matches!(dialect.classify_binary(bytes), Class::Data) {
                     look(conn, MessageRef::Binary(bytes));
+                    self.work = self.work.saturating_add(bytes.len());
                     self.count_data(clock);
                     return true;
                 }
@@ -116,10 +122,13 @@ impl<S: Read + Write> Engine<S> {
     fn can_be_short(&self) -> bool {
         let is_busy = !self.events.is_empty() || self.dial.is_some() || self.outbox.is_pending();
         let has_more_to_do = self.paused | self.opening | self.tracks | self.ended;
-        !(is_busy || has_more_to_do || self.discards())
+        !(is_busy || has_more_to_do || self.joined.is_some() || self.discards())
     }
 
     pub(super) fn read(&mut self, clock: &impl Clock) -> ReadOn {
+        if self.joined.is_some() {
+            return self.read_joined(clock);
+        }
         let reads = self.reads();
         let session = match &mut self.link {
             Link::Open(session) if reads => session,
@@ -137,27 +146,35 @@ impl<S: Read + Write> Engine<S> {
     fn heard(&mut self, conn: ConnId, heard: Heard, clock: &impl Clock) -> ReadOn {
         let message = match heard {
             Heard::Frame(Incoming::Text(text)) => {
+                self.work = self.work.saturating_add(text.len());
                 if self.tracks {
                     self.options.dialect.track(&text, &mut self.tracked);
                 }
-                match sort(&self.machine, self.options.dialect.classify_text(&text)) {
+                if self.joins && is_joined(&self.options.dialect, &text) {
+                    self.joined = Some(Box::new(Joined::new(conn, text)));
+                    return self.read_joined(clock);
+                }
+                match Sort::of(&self.machine, self.options.dialect.classify_text(&text)) {
                     Sort::Data => Message::Text(text),
-                    Sort::Heartbeat => return self.records(conn, &text, clock),
+                    Sort::Heartbeat => {
+                        return self.heartbeat(conn, Received::Text(&text), clock);
+                    }
                     Sort::Both => {
-                        self.records(conn, &text, clock);
-                        return self.deliver(conn, Message::Text(text), clock);
+                        self.heartbeat(conn, Received::Text(&text), clock);
+                        Message::Text(text)
                     }
                 }
             }
             Heard::Frame(Incoming::Binary(bytes)) => {
-                match sort(&self.machine, self.options.dialect.classify_binary(&bytes)) {
+                self.work = self.work.saturating_add(bytes.len());
+                match Sort::of(&self.machine, self.options.dialect.classify_binary(&bytes)) {
                     Sort::Data => Message::Binary(bytes),
                     Sort::Heartbeat => {
                         return self.heartbeat(conn, Received::Binary(&bytes), clock);
                     }
                     Sort::Both => {
                         self.heartbeat(conn, Received::Binary(&bytes), clock);
-                        return self.deliver(conn, Message::Binary(bytes), clock);
+                        Message::Binary(bytes)
                     }
                 }
             }
@@ -166,7 +183,10 @@ impl<S: Read + Write> Engine<S> {
                 self.ending = false;
                 return ReadOn::Dry;
             }
-            Heard::Busy => return ReadOn::Again,
+            Heard::Busy => {
+                self.work = self.work.max(WORK);
+                return ReadOn::Again;
+            }
             rare => return self.rare(conn, rare, clock),
         };
         self.count_data(clock);
@@ -175,7 +195,7 @@ impl<S: Read + Write> Engine<S> {
 
     /// One more message of data: the machine is told of many at once.
     #[inline(always)]
-    fn count_data(&mut self, clock: &impl Clock) {
+    pub(super) fn count_data(&mut self, clock: &impl Clock) {
         if let Link::Open(session) = &mut self.link {
             session.unreported += 1;
             if session.unreported >= BURST {
@@ -205,7 +225,7 @@ impl<S: Read + Write> Engine<S> {
         ReadOn::Again
     }
 
-    fn deliver(&mut self, conn: ConnId, message: Message, clock: &impl Clock) -> ReadOn {
+    pub(super) fn deliver(&mut self, conn: ConnId, message: Message, clock: &impl Clock) -> ReadOn {
         if self.opening {
             let now = clock.now();
             // What has come is life, also if the session is given up because of it.
@@ -220,32 +240,6 @@ impl<S: Read + Write> Engine<S> {
 
     fn discards(&self) -> bool {
         self.options.overflow == Overflow::Discard
-    }
-
-    /// A text in which there is a heartbeat. Each of its records is a message to the machine, so that
-    /// each ping among them is answered, within reason.
-    fn records(&mut self, conn: ConnId, text: &str, clock: &impl Clock) -> ReadOn {
-        let dialect = Arc::clone(&self.options.dialect);
-        let Some(separator) = dialect.separator() else {
-            return self.heartbeat(conn, Received::Text(text), clock);
-        };
-        let records = text.strip_suffix(separator).unwrap_or(text);
-        let (mut heartbeats, mut has_data) = (0, false);
-        for record in records.split(separator) {
-            if matches!(
-                sort(&self.machine, dialect.classify_text(record)),
-                Sort::Data
-            ) {
-                has_data = true;
-            } else if heartbeats < BURST {
-                heartbeats += 1;
-                self.heartbeat(conn, Received::Text(record), clock);
-            }
-        }
-        if has_data {
-            self.heartbeat(conn, Received::Data, clock);
-        }
-        ReadOn::Again
     }
 
     pub(super) fn heartbeat(
@@ -280,6 +274,13 @@ impl<S: Read + Write> Engine<S> {
         if let Link::Open(session) = &mut self.link {
             let conn = session.conn;
             let flushed = session.flush(&self.outbox);
+            let work = usize::try_from(flushed.work).unwrap_or(WORK);
+            self.work = self.work.saturating_add(work);
+            if flushed.more {
+                // Reading has its turn; then the outbox is looked at again.
+                self.reads_first = BURST;
+                self.outbox.poke();
+            }
             self.board.traffic(session.traffic());
             // Nothing can be written any more: what the peer said last is read, and its end told.
             self.ending |= session.has_failed();
@@ -313,23 +314,6 @@ impl<S: Read + Write> Engine<S> {
                 None => {}
             }
         }
-    }
-}
-
-/// Whom a message is for.
-enum Sort {
-    Data,
-    Heartbeat,
-    Both,
-}
-
-#[inline]
-fn sort(machine: &Heartbeat<Arc<Config>, SharedDialect>, class: Class<'_>) -> Sort {
-    match class {
-        Class::Data => Sort::Data,
-        Class::Response(id) if !machine.is_answer(id) => Sort::Data,
-        Class::Carrier(carried) if carried.data => Sort::Both,
-        _ => Sort::Heartbeat,
     }
 }
 

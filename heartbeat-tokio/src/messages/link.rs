@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use heartbeat_driver::core::{Cause, ConnId};
+use heartbeat_driver::records::{ANSWERS, frame_len};
 
 use super::codec::{Codec, Socket, Traffic};
 
@@ -27,10 +28,6 @@ impl From<std::io::Error> for Refused {
         Self { cause, detail }
     }
 }
-
-/// Answers that wait to be written may take this many bytes before reading is held, as in the engine
-/// over tungstenite: a peer that asks and does not listen must not make us hold more.
-const PONG_BACKLOG: usize = 64 * 1024;
 
 /// Application messages given to the library between two flushes: only their number is known if the
 /// connection ends before the second.
@@ -90,7 +87,7 @@ pub(super) struct Open<S, C: Codec> {
     /// The machine's own messages. Few, for reading is held while their bytes are many.
     own: VecDeque<C::Message>,
     /// Bytes of answers since the last flush that went through.
-    backlog: usize,
+    backlog: u64,
     /// Goes out after everything else.
     closing: Option<C::Message>,
     /// A ping was given since the last look, and whether one waits of which the machine knows.
@@ -129,7 +126,7 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
 
     pub(super) fn give_own(&mut self, message: C::Message, bytes: usize) {
         self.own.push_back(message);
-        self.backlog += bytes;
+        self.backlog += frame_len(bytes);
     }
 
     /// What was given last is a ping.
@@ -139,7 +136,7 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
 
     /// The library has queued an answer of so many bytes.
     pub(super) fn answered(&mut self, bytes: usize) {
-        self.backlog += bytes;
+        self.backlog += frame_len(bytes);
         self.unflushed = true;
     }
 
@@ -236,7 +233,7 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<C::Message, (Cause, Option<Box<str>>)>> {
-        if self.backlog > PONG_BACKLOG && self.blocked && self.failed.is_none() {
+        if self.backlog > ANSWERS && self.blocked && self.failed.is_none() {
             return Poll::Pending;
         }
         let end = match Pin::new(&mut self.socket).poll_next(cx) {

@@ -28,6 +28,8 @@
 //! - It lives only while it is polled, as [`InPlace`](crate::InPlace) does.
 //! - A library that is given a message does not tell how much of it was written. So what was given and
 //!   not known to be flushed when the connection ended is only counted (`uncertain`), not handed back.
+//! - Heartbeats in joined records are answered up to 64 a message, and reading is held while 64 KiB of answers wait, frames
+//!   and all: the bounds of [`Client`](crate::Client). Data among the records is delivered in any case.
 //! - A library yields whole messages. One that takes longer to arrive than the machine waits counts as
 //!   silence, and one that takes longer to leave than `write_timeout` as stuck, unless [`Messages::traffic`]
 //!   tells of bytes.
@@ -51,8 +53,9 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use heartbeat_driver::core::{
-    Buffer, Clock as _, Config, Dialect as _, Event as Input, Heartbeat, Phase, Variables,
+    Buffer, Clock as _, Config, ConnId, Dialect as _, Event as Input, Heartbeat, Phase, Variables,
 };
+use heartbeat_driver::records::{Records, WORK};
 use heartbeat_driver::{Attempt, Reason, SharedDialect};
 
 pub use self::codec::{Codec, Counted, Frame, Socket, Traffic};
@@ -95,6 +98,10 @@ pub struct Messages<S, C: Codec> {
     dirty: bool,
     /// Messages since tokio's budget was asked.
     taken: u32,
+    /// Bytes that were looked at since others had their turn.
+    work: usize,
+    /// A text of joined records that is being read.
+    joined: Option<(ConnId, C::Message, Records)>,
     tracks: bool,
     tracked: Variables,
     buffer: Buffer,
@@ -149,6 +156,8 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             kicked: false,
             dirty: true,
             taken: 0,
+            work: 0,
+            joined: None,
             tracks: dialect.tracks(),
             dialect,
             tracked: Variables::new(),
@@ -228,6 +237,11 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             self.clock.refresh();
         }
         loop {
+            if self.work >= WORK {
+                self.settle();
+                ready!(self.look.poll(cx));
+                self.work = 0;
+            }
             if self.taken >= BURST {
                 self.settle();
                 ready!(tokio::task::coop::poll_proceed(cx)).made_progress();

@@ -126,6 +126,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         let uncertain = self.link.uncertain();
         // The socket is closed here and now.
         self.link = Link::Down;
+        self.joined = None;
         self.last = Some(reason);
         let unsent: Vec<_> = self.queue.drain(..).collect();
         let text = detail.as_deref().unwrap_or_default();

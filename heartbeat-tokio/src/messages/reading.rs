@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use heartbeat_driver::core::{
-    Cause, Class, Clock as _, ConnId, Dialect as _, Event as Input, Instant, Message as Received,
+    Cause, Clock as _, ConnId, Dialect as _, Event as Input, Instant, Message as Received,
 };
+use heartbeat_driver::records::{Record, Records, Sort, is_joined};
 use tracing::info;
 
 use super::link::{Link, Open, Read};
-use super::{BURST, Codec, Event, Frame, Messages, Socket};
+use super::{Codec, Event, Frame, Messages, Socket};
 
 impl<C: Codec, S: Socket<C>> Messages<S, C> {
     pub(super) fn opened(&mut self, socket: S) {
@@ -73,6 +74,9 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
     }
 
     pub(super) fn read(&mut self, cx: &mut Context<'_>) -> Option<Read<C::Message>> {
+        if self.joined.is_some() {
+            return Some(self.read_joined());
+        }
         let Link::Open(open) = &mut self.link else {
             return None;
         };
@@ -85,78 +89,90 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
                 return Some(Read::Again);
             }
         };
-        let data = match C::frame(&message) {
+        let frame = C::frame(&message);
+        self.work += frame.map_or(0, |frame| frame.len());
+        let sort = match frame {
             Some(Frame::Text(text)) => {
                 if self.tracks {
                     self.dialect.track(text, &mut self.tracked);
                 }
-                self.text(conn, text)
+                if is_joined(&self.dialect, text) {
+                    self.joined = Some((conn, message, Records::default()));
+                    return Some(self.read_joined());
+                }
+                let sort = Sort::of(&self.machine, self.dialect.classify_text(text));
+                if sort != Sort::Data {
+                    self.heartbeat(conn, Received::Text(text));
+                }
+                sort
             }
             Some(Frame::Binary(bytes)) => {
-                let class = self.dialect.classify_binary(bytes);
-                self.classified(conn, class, Received::Binary(bytes))
+                let sort = Sort::of(&self.machine, self.dialect.classify_binary(bytes));
+                if sort != Sort::Data {
+                    self.heartbeat(conn, Received::Binary(bytes));
+                }
+                sort
             }
             Some(Frame::Ping(payload)) => self.heartbeat(conn, Received::Ping(payload)),
             Some(Frame::Pong(payload)) => self.heartbeat(conn, Received::Pong(payload)),
             Some(Frame::Close(code)) => {
                 self.lost(conn, Cause::Close(code.unwrap_or(1005)), None, cx);
-                false
+                Sort::Heartbeat
             }
-            None => false,
+            None => Sort::Heartbeat,
         };
-        Some(if data {
-            Read::Message(conn, message)
-        } else {
+        Some(if sort == Sort::Heartbeat {
             Read::Again
+        } else {
+            self.data(conn, message)
         })
     }
 
-    /// True if the application gets it. Where a service joins messages, each is one to the machine.
-    pub(super) fn text(&mut self, conn: ConnId, text: &str) -> bool {
-        let class = self.dialect.classify_text(text);
-        if matches!(class, Class::Data) {
-            return self.classified(conn, class, Received::Data);
-        }
-        let dialect = Arc::clone(&self.dialect);
-        let Some(separator) = dialect.separator() else {
-            return self.classified(conn, class, Received::Text(text));
-        };
-        let records = text.strip_suffix(separator).unwrap_or(text);
-        let mut data = false;
-        for record in records.split(separator).take(BURST as usize) {
-            let class = dialect.classify_text(record);
-            data |= self.classified(conn, class, Received::Text(record));
-        }
-        data && class.is_for_application()
-    }
-
-    pub(super) fn classified(
-        &mut self,
-        conn: ConnId,
-        class: Class<'_>,
-        message: Received<'_>,
-    ) -> bool {
-        let is_data = match class {
-            Class::Data => true,
-            Class::Response(id) => !self.machine.is_answer(id),
-            _ => false,
-        };
-        if !is_data {
-            self.heartbeat(conn, message);
-        } else if let Link::Open(open) = &mut self.link {
+    fn data(&mut self, conn: ConnId, message: C::Message) -> Read<C::Message> {
+        if let Link::Open(open) = &mut self.link {
             open.unreported = true;
         }
-        is_data || class.is_for_application()
+        Read::Message(conn, message)
+    }
+
+    /// Tells the machine of each heartbeat, up to a bound; then the application gets the text, if there are data in it.
+    pub(super) fn read_joined(&mut self) -> Read<C::Message> {
+        let dialect = Arc::clone(&self.dialect);
+        while let Some((conn, message, mut records)) = self.joined.take() {
+            let (Some(Frame::Text(text)), Some(separator)) =
+                (C::frame(&message), dialect.separator())
+            else {
+                break;
+            };
+            let machine = &self.machine;
+            let sort = |record| Sort::of(machine, dialect.classify_text(record));
+            match records.next(text, separator, sort, &mut self.work) {
+                Record::Heartbeat(record) => {
+                    self.heartbeat(conn, Received::Text(record));
+                    if self.link.conn() != Some(conn) {
+                        break;
+                    }
+                }
+                Record::Pause => {
+                    self.joined = Some((conn, message, records));
+                    break;
+                }
+                Record::End { has_data: true } => return self.data(conn, message),
+                Record::End { has_data: false } => break,
+            }
+            self.joined = Some((conn, message, records));
+        }
+        Read::Again
     }
 
     /// Tells the machine at once. Never the application's.
-    pub(super) fn heartbeat(&mut self, conn: ConnId, message: Received<'_>) -> bool {
+    pub(super) fn heartbeat(&mut self, conn: ConnId, message: Received<'_>) -> Sort {
         if let Link::Open(open) = &mut self.link {
             // Its bytes are no data.
             open.take_progress(self.traffic);
         }
         self.step(self.clock.now(), Input::Received(conn, message));
-        false
+        Sort::Heartbeat
     }
 
     /// Nothing more is there, or enough was read: the machine is told, and its timers get their turn.
