@@ -84,8 +84,8 @@ pub use heartbeat_driver::core::{Config, ConnId, Failure, Ping};
 #[cfg(feature = "tls")]
 pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
-    Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, Message,
-    MessageRef, Observer, OnConnect, Opening, Options, Overflow, Progress, Proxy, Reason, Refusal,
-    Request, RequestError, Response, Returned, Seconds, SendError, SharedDialect, Text,
+    Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, InvalidClose,
+    Message, MessageRef, Observer, OnConnect, Opening, Options, Overflow, Progress, Proxy, Reason,
+    Refusal, Request, RequestError, Response, Returned, Seconds, SendError, SharedDialect, Text,
     Undecodable, Unsent,
 };

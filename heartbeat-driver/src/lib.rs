@@ -78,6 +78,7 @@ mod engine;
 mod environment;
 mod exchange;
 mod factory;
+mod farewell;
 mod handoff;
 mod ids;
 #[cfg(feature = "inflate")]
@@ -88,6 +89,7 @@ mod meter;
 mod opening;
 mod options;
 mod outbox;
+mod pace;
 mod proxy;
 mod recorder;
 pub mod records;
@@ -111,6 +113,7 @@ pub use decode::{Decode, Undecodable};
 pub use engine::{Engine, Turn};
 pub use exchange::Response;
 pub use factory::Attempt;
+pub use farewell::InvalidClose;
 pub use handoff::{Handoff, Overflow, Room};
 #[cfg(feature = "inflate")]
 pub use inflate::Inflate;

@@ -5,10 +5,11 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use heartbeat_core::{
     AnyDialect, Cause, Config, DEFAULT_SESSION_TIMEOUT, Description, Dialect, Event, FramesOnly,
-    Instant, JsonType, Phase, Step,
+    Instant, JsonType, Limiter, LimiterError, Phase, Step,
 };
 
 use crate::decode::{Decode, Decoders};
@@ -67,6 +68,7 @@ pub struct Options {
     pub(crate) overflow: Overflow,
     pub(crate) heartbeat_events: bool,
     pub(crate) outbox: Limits,
+    pub(crate) send_rate: Option<Limiter>,
     pub(crate) decoders: Option<Decoders>,
     pub(crate) observer: Option<Observer>,
     pub(crate) on_connect: Option<Box<dyn OnConnect>>,
@@ -230,6 +232,7 @@ impl Options {
                 message_size: 64 << 20,
                 hold: None,
             },
+            send_rate: None,
             decoders: None,
             observer: None,
             on_connect: None,
@@ -427,6 +430,29 @@ impl Options {
             ..self.outbox
         };
         self
+    }
+
+    /// Sends at most `count` of the application's messages in each `period`, evenly spread: for services that count
+    /// them (Binance: 5 a second on a connection) and end a connection that says more. Default: no limit.
+    ///
+    /// It holds over all of the client's connections, for what was held as well as for what is new. Messages that
+    /// `on_connect` sends go at once and count. Heartbeats and Close frames never wait and do not count: where a service
+    /// counts them, too, leave room for them. What waits for its turn waits in the [send queue](Self::send_queue), is in
+    /// the figures [`waiting`](crate::ClientStats::waiting), and expires where it was [held](Self::hold) for too
+    /// long. A stop sends what may go at once and hands back the rest.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use heartbeat_driver::Options;
+    /// let options = Options::new("ws://example.org/")?.send_rate(5, Duration::from_secs(1))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`LimiterError`] if `count` is 0, or two messages would lie less than 1 ns or more than a day apart.
+    pub fn send_rate(mut self, count: u32, period: Duration) -> Result<Self, LimiterError> {
+        self.send_rate = Some(Limiter::new(count, period, 1)?);
+        Ok(self)
     }
 
     /// Holds messages while there is no ready session, up to so many messages and bytes (one at the

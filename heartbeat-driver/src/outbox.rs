@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use heartbeat_core::{ConnId, Failure, Instant, Values, Variables};
 
+use crate::farewell::{CloseFrame, InvalidClose};
 use crate::ids::Ids;
 use crate::message::{Message, Unsent};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
@@ -123,12 +124,22 @@ enum Link {
 }
 
 /// What the application wants of the engine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Commands {
     pub(crate) kick: bool,
     pub(crate) stop: bool,
+    /// What a stop says to the peer; none: what the machine says.
+    pub(crate) goodbye: Option<CloseFrame>,
     /// What it says of a connection's session.
-    pub(crate) session: Option<(ConnId, Result<(), Failure>)>,
+    pub(crate) session: Option<(ConnId, Result<(), Failed>)>,
+}
+
+/// A session that is of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) failure: Failure,
+    /// What is said to the peer.
+    pub(crate) goodbye: CloseFrame,
 }
 
 /// Messages that wait, in order.
@@ -268,11 +279,37 @@ impl Outbox {
     /// The session of this connection is ready, or what is to become of it. Said of a connection that
     /// is not the present one, or where no session is asked for, it changes nothing.
     pub fn session(&self, conn: ConnId, outcome: Result<(), Failure>) {
+        let outcome = outcome.map_err(|failure| Failed {
+            failure,
+            goodbye: CloseFrame::of(failure),
+        });
+        self.say_of_session(conn, outcome);
+    }
+
+    /// Like [`session`](Self::session) with a failure, but with these words to the peer.
+    ///
+    /// # Errors
+    /// [`InvalidClose`] names the code or the length, and the rule; nothing happens then.
+    pub fn fail_session(
+        &self,
+        conn: ConnId,
+        failure: Failure,
+        code: u16,
+        reason: &str,
+    ) -> Result<(), InvalidClose> {
+        let goodbye = CloseFrame::new(code, reason)?;
+        self.say_of_session(conn, Err(Failed { failure, goodbye }));
+        Ok(())
+    }
+
+    fn say_of_session(&self, conn: ConnId, outcome: Result<(), Failed>) {
         {
             let said = &mut self.lock().commands.session;
             // A word on an older connection must not take the place of one that counts, nor `ready`
             // that of a failure.
-            let counts = said.is_none_or(|(of, said)| of < conn || (of == conn && said.is_ok()));
+            let counts = said
+                .as_ref()
+                .is_none_or(|(of, said)| *of < conn || (*of == conn && said.is_ok()));
             if counts {
                 *said = Some((conn, outcome));
             }
@@ -404,8 +441,24 @@ impl Outbox {
 
     /// No connection is wanted any more. What was accepted is still written.
     pub fn stop(&self) {
+        self.stop_saying(None);
+    }
+
+    /// Like [`stop`](Self::stop), but with these words to the peer. The first stop counts.
+    ///
+    /// # Errors
+    /// [`InvalidClose`] names the code or the length, and the rule; nothing happens then.
+    pub fn stop_with(&self, code: u16, reason: &str) -> Result<(), InvalidClose> {
+        self.stop_saying(Some(CloseFrame::new(code, reason)?));
+        Ok(())
+    }
+
+    fn stop_saying(&self, goodbye: Option<CloseFrame>) {
         {
             let mut state = self.lock();
+            if !state.ended {
+                state.commands.goodbye = goodbye;
+            }
             state.commands.stop = true;
             state.ended = true;
             self.call_and_unlock(state);
@@ -508,10 +561,15 @@ impl Outbox {
         std::mem::take(&mut state.commands)
     }
 
+    /// A message waits that the present connection may take.
+    pub(crate) fn is_ready_to_go(&self) -> bool {
+        self.ready_to_go.load(Ordering::Acquire)
+    }
+
     /// Moves messages that the connection may take to `take`, until these have `room` bytes, each its length and
     /// `overhead`. Returns how many bytes these are: 0 if there was none.
     pub(crate) fn take(&self, room: u64, overhead: u64, mut take: impl FnMut(Waiting)) -> u64 {
-        if !self.ready_to_go.load(Ordering::Acquire) {
+        if !self.is_ready_to_go() {
             return 0;
         }
         let mut taken = 0;
@@ -946,6 +1004,94 @@ mod tests {
     }
 
     #[test]
+    fn a_waiting_sender_is_told_of_room_that_an_expiry_makes() {
+        let outbox = outbox(1, 10, Some((1, 10)));
+        outbox.try_send("too old".into()).unwrap();
+        outbox.commands(at(0));
+        std::thread::scope(|scope| {
+            let waiting =
+                scope.spawn(|| outbox.send_timeout("second".into(), Duration::from_secs(60)));
+            let begun = crate::clock::instant();
+            while outbox.lock().line.is_empty() {
+                std::thread::yield_now();
+            }
+            assert_eq!(texts(outbox.expire(|_| true).0), ["too old"]);
+            assert_eq!(waiting.join().unwrap(), Ok(()));
+            assert!(begun.elapsed() < Duration::from_secs(30));
+        });
+    }
+
+    /// Polls a task that sends, once.
+    fn poll(sending: &mut Sending<'_>) -> Option<Result<(), Refusal>> {
+        match Pin::new(sending).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(sent) => Some(sent.map_err(|error| error.reason)),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn those_who_wait_have_their_turn_in_order_and_nobody_overtakes_them() {
+        let outbox = outbox(2, 100, None);
+        outbox.open(CONN, true);
+        outbox.try_send("a".into()).unwrap();
+        outbox.try_send("b".into()).unwrap();
+        let mut waiting = ["c", "d", "e"].map(|text| outbox.send(text.into()));
+        for sending in &mut waiting {
+            assert_eq!(poll(sending), None);
+        }
+        assert_eq!(take(&outbox, 2).len(), 2);
+        assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full), "theirs");
+        let [c, d, e] = &mut waiting;
+        assert_eq!(
+            (poll(e), poll(d), poll(c)),
+            (None, Some(Ok(())), Some(Ok(())))
+        );
+        assert_eq!(taken(&outbox), ["d", "c"], "both were called");
+        assert_eq!(poll(e), Some(Ok(())));
+        assert_eq!(refusal(&outbox, "x"), None);
+        assert_eq!(taken(&outbox), ["e", "x"]);
+    }
+
+    #[test]
+    fn who_goes_while_it_waits_gives_its_place_back() {
+        let outbox = outbox(1, 100, None);
+        outbox.open(CONN, true);
+        outbox.try_send("a".into()).unwrap();
+        let [mut b, mut c, mut d] = ["b", "c", "d"].map(|text| outbox.send(text.into()));
+        for sending in [&mut b, &mut c, &mut d] {
+            assert_eq!(poll(sending), None);
+        }
+        drop(c);
+        assert_eq!(taken(&outbox), ["a"]);
+        // Called, and gone before it came: the next one is called instead.
+        drop(b);
+        assert_eq!(poll(&mut d), Some(Ok(())));
+        assert_eq!(taken(&outbox), ["d"]);
+        assert_eq!(refusal(&outbox, "x"), None, "nothing is kept for anybody");
+    }
+
+    #[test]
+    fn all_who_wait_are_told_of_the_end_of_the_connection_and_of_the_client() {
+        let outbox = outbox(1, 100, None);
+        outbox.open(CONN, true);
+        for (end, reason) in [(false, Refusal::NotConnected), (true, Refusal::Ended)] {
+            outbox.open(CONN, true);
+            outbox.try_send("a".into()).unwrap();
+            let mut waiting: Vec<_> = (0..30).map(|_| outbox.send("b".into())).collect();
+            assert!(waiting.iter_mut().all(|sending| poll(sending).is_none()));
+            if end {
+                outbox.end();
+            } else {
+                close(&outbox);
+            }
+            for sending in &mut waiting {
+                assert_eq!(poll(sending), Some(Err(reason)));
+            }
+            assert_eq!(outbox.lock().reserved, (0, 0));
+        }
+    }
+
+    #[test]
     fn until_the_session_is_ready_only_its_own_messages_go() {
         for hold in [None, Some((2, 100))] {
             let outbox = outbox(8, 100, hold);
@@ -982,7 +1128,9 @@ mod tests {
             for (conn, outcome) in said {
                 outbox.session(conn, outcome);
             }
-            assert_eq!(outbox.commands(at(0)).session, Some(counts), "{said:?}");
+            let (conn, outcome) = outbox.commands(at(0)).session.expect("said");
+            let outcome = outcome.map_err(|failed| failed.failure);
+            assert_eq!((conn, outcome), counts, "{said:?}");
         }
     }
 

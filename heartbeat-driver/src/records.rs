@@ -109,7 +109,7 @@ impl Records {
     ) -> Record<'a> {
         let all = text.strip_suffix(separator).unwrap_or(text);
         // Nothing that follows can change what becomes of the text.
-        while !self.is_over && !(self.has_data && self.heartbeats >= HEARTBEATS) {
+        while !(self.is_over || (self.has_data && self.heartbeats >= HEARTBEATS)) {
             if *work >= WORK {
                 return Record::Pause;
             }

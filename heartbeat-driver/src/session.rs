@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
-use heartbeat_core::{Ask, Cause, ConnId, Outgoing, Reply};
+use heartbeat_core::{Ask, Cause, ConnId, Instant, Outgoing, Reply};
 
 use crate::decode::Decode;
+use crate::farewell::CloseFrame;
 use crate::message::Message;
 use crate::outbox::{Outbox, Waiting};
+use crate::pace::Pace;
 use crate::records::ANSWERS;
 use crate::upgrade::Opened;
 use crate::websocket::connection::{self, Connection, Pushed};
@@ -317,20 +319,41 @@ impl<S: Read + Write> Session<S> {
     }
 
     /// Queues everything that was accepted, then the Close frame.
-    pub(crate) fn close(&mut self, code: u16, outbox: &Outbox) {
-        self.take_from(outbox, u64::MAX);
-        self.ws.writer.close_after_all(code);
+    ///
+    /// At a pace: everything whose turn has come. Nobody waits for the rest.
+    pub(crate) fn close(
+        &mut self,
+        frame: CloseFrame,
+        outbox: &Outbox,
+        pace: Option<&mut Pace>,
+        now: Instant,
+    ) {
+        match pace {
+            None => {
+                self.take_from(outbox, u64::MAX);
+            }
+            Some(pace) => while self.take_at_pace(outbox, pace, now) > 0 {},
+        }
+        self.ws.writer.close_after_all(frame);
         self.push();
     }
 
     /// Writes what waits, as far as the operating system takes it.
-    pub(crate) fn flush(&mut self, outbox: &Outbox) -> Flushed {
+    pub(crate) fn flush(
+        &mut self,
+        outbox: &Outbox,
+        mut pace: Option<&mut Pace>,
+        now: Instant,
+    ) -> Flushed {
         let mut left = FLUSH;
         self.can_go_on = false;
         loop {
             while left > 0 && self.has_room() {
                 let room = LOW_WATER - self.ws.writer.buffered();
-                let taken = self.take_from(outbox, left.min(room));
+                let taken = match &mut pace {
+                    None => self.take_from(outbox, left.min(room)),
+                    Some(pace) => self.take_at_pace(outbox, pace, now),
+                };
                 if taken == 0 {
                     break;
                 }
@@ -381,6 +404,14 @@ impl<S: Read + Write> Session<S> {
         taken
     }
 
+    /// The same of one message, if its turn has come. After our Close nothing is taken any more.
+    fn take_at_pace(&mut self, outbox: &Outbox, pace: &mut Pace, now: Instant) -> u64 {
+        if !self.ws.writer.takes_more() || !outbox.is_ready_to_go() || !pace.takes_turn(now) {
+            return 0;
+        }
+        self.take_from(outbox, 1)
+    }
+
     /// Fewer bytes wait than may.
     pub(crate) fn has_room(&self) -> bool {
         self.ws.writer.has_room()
@@ -408,8 +439,8 @@ impl<S: Read + Write> Session<S> {
     }
 
     /// Says goodbye to a peer that is well, if it can be said without waiting.
-    pub(crate) fn leave(&mut self) {
-        self.say_close(1000.into());
+    pub(crate) fn leave(&mut self, frame: &CloseFrame) {
+        self.say_close(frame.goodbye());
     }
 
     fn say_close(&mut self, goodbye: Goodbye<'_>) {

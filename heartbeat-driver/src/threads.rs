@@ -8,6 +8,7 @@
 //! mistake it was seen to catch.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -297,6 +298,66 @@ fn a_waiting_sender_is_released_by_the_end_of_the_client() {
 #[test]
 fn a_waiting_sender_is_released_by_a_stop() {
     release(Outbox::stop);
+}
+
+/// Caught: the second not called when the first has come; room that is kept for one who has come already.
+#[test]
+fn two_who_wait_for_room_both_have_their_turn() {
+    every_interleaving(|| {
+        let (outbox, engine) = outbox(1);
+        outbox.try_send("first".into()).expect("room");
+        let senders = ["a", "b"].map(|name| {
+            let outbox = Arc::clone(&outbox);
+            thread::spawn(move || outbox.send_timeout(name.into(), EVER))
+        });
+        let mut taken = Vec::new();
+        while taken.len() < 3 {
+            if outbox.is_pending() {
+                commands(&outbox);
+                taken.extend(take_all(&outbox));
+            } else {
+                engine.wait();
+            }
+        }
+        for sender in senders {
+            assert_eq!(sender.join().expect("released"), Ok(()));
+        }
+        taken.sort();
+        assert_eq!(taken, ["a", "b", "first"]);
+    });
+}
+
+/// A task's turn comes, and it has gone: another one has it.
+///
+/// Caught: a place that is not given back.
+#[test]
+fn a_task_that_goes_while_it_is_called_leaves_its_turn_to_the_next() {
+    every_interleaving(|| {
+        let (outbox, _engine) = outbox(1);
+        outbox.try_send("first".into()).expect("room");
+        let goes = {
+            let outbox = Arc::clone(&outbox);
+            thread::spawn(move || {
+                let mut sending = std::pin::pin!(outbox.send("a".into()));
+                let waker = std::task::Waker::noop();
+                let polled = sending
+                    .as_mut()
+                    .poll(&mut std::task::Context::from_waker(waker));
+                polled.is_ready()
+            })
+        };
+        let stays = {
+            let outbox = Arc::clone(&outbox);
+            thread::spawn(move || outbox.send_timeout("b".into(), EVER))
+        };
+        let mut taken = take_all(&outbox);
+        let sent = goes.join().expect("gone");
+        taken.extend(take_all(&outbox));
+        assert_eq!(stays.join().expect("released"), Ok(()));
+        taken.extend(take_all(&outbox));
+        assert_eq!(taken.contains(&"a".to_owned()), sent);
+        assert!(taken.contains(&"b".to_owned()));
+    });
 }
 
 // ---- handoff -------------------------------------------------------------------------------------

@@ -78,7 +78,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     (Some(0), _) => counts.extend(data.as_u64()),
                     (Some(7), _) => {
                         println!("asked to reconnect ({conn})");
-                        sender.fail(conn, Failure::Retry);
+                        // Not 1000, which would end the session: what `fail` says by itself keeps it, too.
+                        sender.fail_with(conn, Failure::Retry, 4000, "resuming")?;
                     }
                     (Some(9), _) => {
                         println!("the session is invalid ({conn})");

@@ -121,8 +121,11 @@ impl Look {
         self.seen.task.register(cx.waker());
         if !std::mem::replace(&mut self.under_way, true) {
             self.seen.done.store(false, Ordering::Release);
+        }
+        if !self.seen.done.load(Ordering::Acquire) {
             let waker = Waker::from(Arc::clone(&self.seen));
-            // tokio wakes whoever yields after it has looked; without a scheduler of its, at once.
+            // tokio wakes whoever yields after it has looked; without a scheduler of its, at once. Asked each time: a
+            // `block_on` that ends meanwhile forgets whom it was to wake.
             let _ = pin!(yield_now()).poll(&mut Context::from_waker(&waker));
         }
         if self.seen.done.swap(false, Ordering::AcqRel) {

@@ -127,6 +127,7 @@ impl InPlace {
             loop {
                 while self.events < EVENTS_PER_BUDGET
                     && !self.waited
+                    && !self.has_to_yield()
                     && self.engine.lend(&self.clock, &mut look)
                 {
                     self.events += 1;
@@ -219,11 +220,9 @@ impl InPlace {
     /// The next event. Registers the task for whatever comes first.
     #[inline]
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        if self.engine.has_worked() | self.yields {
-            ready!(self.poll_others(cx));
-        }
         if self.events < EVENTS_PER_BUDGET
             && !self.waited
+            && !self.has_to_yield()
             && let Some((conn, message)) = self.engine.message(&self.clock)
         {
             self.events += 1;
@@ -235,6 +234,9 @@ impl InPlace {
     /// The same, where it is more than one message of many.
     #[inline(never)]
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if self.has_to_yield() {
+            ready!(self.poll_others(cx));
+        }
         if self.events >= EVENTS_PER_BUDGET {
             ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
             self.events = 0;
@@ -253,13 +255,13 @@ impl InPlace {
                     return Poll::Ready(Some(event));
                 }
                 Turn::Dial(dial) => self.dialing = Some((dial.conn, self.dialer.dial(&dial))),
-                Turn::Again if self.engine.has_worked() => ready!(self.poll_others(cx)),
+                Turn::Again if self.has_to_yield() => ready!(self.poll_others(cx)),
                 Turn::Again => ready!(tokio::task::coop::poll_proceed(cx)).made_progress(),
                 Turn::Ended => return Poll::Ready(None),
                 Turn::Idle => {
                     self.waited = true;
                     ready!(self.poll_readiness(cx));
-                    if self.engine.has_worked() {
+                    if self.has_to_yield() {
                         ready!(self.poll_others(cx));
                     }
                 }
@@ -267,11 +269,15 @@ impl InPlace {
         }
     }
 
+    fn has_to_yield(&mut self) -> bool {
+        self.yields |= self.engine.has_worked();
+        self.yields
+    }
+
     /// Ready when other tasks had their turn and tokio has looked at its poller: who sends without pause wakes this task
     /// before that.
     #[inline(never)]
     fn poll_others(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.yields = true;
         ready!(self.look.poll(cx));
         self.yields = false;
         Poll::Ready(())

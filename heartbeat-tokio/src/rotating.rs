@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use heartbeat_driver::core::{Clock, Generation, Instant, Rotation, RotationTimes, Turnover};
-use heartbeat_driver::{Event, Message, RequestError, SendError, Unsent};
+use heartbeat_driver::{Event, InvalidClose, Message, RequestError, SendError, Unsent};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::client::Client;
@@ -192,6 +192,18 @@ impl Rotating {
         for (_, client) in &self.clients {
             client.sender().stop();
         }
+    }
+
+    /// Like [`begin_stop`](Self::begin_stop), but tells the peers this code and reason instead of 1000.
+    ///
+    /// # Errors
+    /// [`InvalidClose`], as [`Sender::stop_with`]. The clients go on then.
+    pub fn begin_stop_with(&mut self, code: u16, reason: &str) -> Result<(), InvalidClose> {
+        for (_, client) in &self.clients {
+            client.sender().stop_with(code, reason)?;
+        }
+        self.stopping = true;
+        Ok(())
     }
 
     /// Ends all clients gracefully, as [`Client::stop`] does, and returns what was not sent.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use heartbeat_driver::core::{ConnId, Failure};
-use heartbeat_driver::{Board, ClientStats, Message, Outbox, SendError};
+use heartbeat_driver::{Board, ClientStats, InvalidClose, Message, Outbox, SendError};
 
 /// Hands messages and commands to a client. Cheap to clone.
 ///
@@ -61,8 +61,26 @@ impl Sender {
 
     /// This connection is of no use to the application, ready or not: it is closed, and `failure` says
     /// what is to become of the next one. Of an earlier connection it means nothing.
+    ///
+    /// The peer is told 4000 (private use) where the client comes back, 1000 with [`Failure::GiveUp`]: to a service
+    /// that can resume a session, 1000 says that the session is over. [`fail_with`](Self::fail_with) says another code.
     pub fn fail(&self, conn: ConnId, failure: Failure) {
         self.outbox.session(conn, Err(failure));
+    }
+
+    /// Like [`fail`](Self::fail), but tells the peer this code and reason.
+    ///
+    /// # Errors
+    /// [`InvalidClose`](crate::InvalidClose) if the code is not 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455
+    /// §7.4), or the reason longer than 123 bytes. Nothing happens then.
+    pub fn fail_with(
+        &self,
+        conn: ConnId,
+        failure: Failure,
+        code: u16,
+        reason: &str,
+    ) -> Result<(), InvalidClose> {
+        self.outbox.fail_session(conn, failure, code, reason)
     }
 
     /// Sets a variable of the dialect's templates (Janus' `session`, say), written as it is to be
@@ -97,5 +115,15 @@ impl Sender {
     /// `close_timeout`, and [`Event::Stopped`](crate::Event::Stopped) comes last.
     pub fn stop(&self) {
         self.outbox.stop();
+    }
+
+    /// Like [`stop`](Self::stop), but tells the peer this code and reason instead of 1000. The first stop counts:
+    /// `stop()` of the client may follow, to wait for the end.
+    ///
+    /// # Errors
+    /// [`InvalidClose`](crate::InvalidClose) if the code is not 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455
+    /// §7.4), or the reason longer than 123 bytes. The client goes on then.
+    pub fn stop_with(&self, code: u16, reason: &str) -> Result<(), InvalidClose> {
+        self.outbox.stop_with(code, reason)
     }
 }

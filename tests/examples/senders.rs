@@ -116,7 +116,7 @@ fn through_a_channel(senders: usize, span: Duration) -> f64 {
         let end = Instant::now() + span;
         while receiver.recv().is_ok() {
             moved += 1;
-            if moved % 256 == 0 && Instant::now() >= end {
+            if moved.is_multiple_of(256) && Instant::now() >= end {
                 stop.store(true, Ordering::Relaxed);
             }
         }

@@ -2,10 +2,11 @@
 //! is set by hand. The adapters add nothing but waiting.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use heartbeat_driver::core::trace::{Header, answer, read_event};
-use heartbeat_driver::core::{AnyDialect, Clock, Config, ConnId, Description, Instant};
-use heartbeat_driver::{Engine, Event, Opening, Options, Progress, Refusal, Turn};
+use heartbeat_driver::core::{AnyDialect, Clock, Config, ConnId, Description, Failure, Instant};
+use heartbeat_driver::{Engine, Event, InvalidClose, Opening, Options, Progress, Refusal, Turn};
 use heartbeat_tests::lines::Lines;
 use heartbeat_tests::sim::{End, pipe};
 use tungstenite::{HandshakeError, Message, WebSocket};
@@ -560,27 +561,31 @@ fn work_is_counted_in_bytes_and_a_message_of_records_is_read_in_pieces() {
         ws.send(Message::text("x".repeat(1 << 20))).expect("room");
     }
     for _ in 0..3 {
-        assert!(!rig.engine.has_worked());
-        let taken = rig.engine.message(&At(S)).is_some()
-            || matches!(rig.engine.turn(&At(S)), Turn::Event(Event::Message { .. }));
-        assert!(taken && rig.engine.has_worked());
+        let mut has_worked = false;
+        while rig.engine.message(&At(S)).is_none()
+            && !matches!(rig.engine.turn(&At(S)), Turn::Event(Event::Message { .. }))
+        {
+            has_worked |= rig.engine.has_worked();
+        }
+        assert!(has_worked | rig.engine.has_worked());
+        assert!(!rig.engine.has_worked(), "once");
     }
     ws.send(Message::text("\n".repeat(1 << 20))).expect("room");
+    ws.send(Message::text("behind it")).expect("room");
     let mut pieces = 0;
     loop {
+        // The short way does not overtake it.
+        assert!(pieces == 0 || rig.engine.message(&At(S)).is_none());
         match rig.engine.turn(&At(S)) {
-            Turn::Again => {
-                assert!(rig.engine.has_worked());
-                pieces += 1;
-            }
+            Turn::Again => pieces += u32::from(rig.engine.has_worked()),
             Turn::Event(Event::Message { message, .. }) => {
                 break assert_eq!(message.len(), 1 << 20);
             }
             other => panic!("{other:?}"),
         }
     }
-    // 33 bytes of work each, 256 KiB at a time.
-    assert!((128..=140).contains(&pieces), "{pieces}");
+    // 32 bytes of work each, 256 KiB at a time, and what it took to read it.
+    assert!((128..=160).contains(&pieces), "{pieces}");
 }
 
 /// Whoever never stops sending does not keep the client from hearing, nor does hearing keep it from the rest.
@@ -598,9 +603,9 @@ fn much_that_waits_to_be_sent_is_written_in_pieces_between_which_the_peer_is_hea
         panic!("not heard");
     };
     let before = texts(&mut ws).len();
-    // 256 KiB, each counted as its length and 128 bytes.
+    // 128 KiB, each counted as its length and 128 bytes.
     assert!(
-        (1800..=2500).contains(&before),
+        (900..=1100).contains(&before),
         "{before} were written first"
     );
     // Nobody tells the engine again: it has to remember that there is more.
@@ -614,4 +619,187 @@ fn much_that_waits_to_be_sent_is_written_in_pieces_between_which_the_peer_is_hea
     assert_eq!(all, MESSAGES);
     rig.turn(S);
     assert!(!rig.engine.outbox().is_pending());
+}
+
+/// The code and the reason of the Close frame that the peer gets next.
+fn goodbye(ws: &mut WebSocket<End>) -> Option<(u16, String)> {
+    loop {
+        match ws.read() {
+            Ok(Message::Close(frame)) => {
+                return frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+            }
+            Ok(_) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// To a service that can resume a session, 1000 says that it is over.
+#[test]
+fn who_comes_back_does_not_say_1000_and_whoever_wants_says_what_they_want() {
+    let comes_back = [
+        Failure::Retry,
+        Failure::RetryAfter(Duration::from_secs(1)),
+        Failure::Refresh,
+    ];
+    for (failure, code) in comes_back
+        .map(|failure| (failure, 4000))
+        .into_iter()
+        .chain([(Failure::GiveUp, 1000)])
+    {
+        let mut rig = Rig::new(options(""));
+        rig.turn(0);
+        let (mut ws, _) = rig.connect(0, 4096);
+        rig.engine.outbox().session(ConnId::new(1), Err(failure));
+        rig.turn(S);
+        assert_eq!(goodbye(&mut ws), Some((code, String::new())), "{failure:?}");
+
+        let mut rig = Rig::new(options(""));
+        rig.turn(0);
+        let (mut ws, _) = rig.connect(0, 4096);
+        let outbox = Arc::clone(rig.engine.outbox());
+        outbox
+            .fail_session(ConnId::new(1), failure, 4242, "resume")
+            .expect("valid");
+        rig.turn(S);
+        assert_eq!(
+            goodbye(&mut ws),
+            Some((4242, "resume".into())),
+            "{failure:?}"
+        );
+    }
+}
+
+#[test]
+fn a_stop_says_1000_or_what_it_is_told_after_all_that_was_accepted() {
+    for (with, said) in [(None, (1000, "")), (Some((3000, "later")), (3000, "later"))] {
+        let mut rig = Rig::new(options(""));
+        rig.turn(0);
+        let (mut ws, _) = rig.connect(0, 4096);
+        rig.send("accepted");
+        let outbox = Arc::clone(rig.engine.outbox());
+        for invalid in [1005, 1006, 2999, 5000] {
+            let refused = outbox.stop_with(invalid, "").expect_err("not to be sent");
+            assert_eq!(refused, InvalidClose::Code { code: invalid });
+        }
+        assert!(rig.turn(S).is_empty(), "it goes on");
+        match with {
+            None => outbox.stop(),
+            Some((code, reason)) => outbox.stop_with(code, reason).expect("valid"),
+        }
+        // To wait for the end.
+        outbox.stop();
+        outbox.stop_with(4000, "too late").expect("valid");
+        rig.turn(S);
+        assert_eq!(ws.read().expect("a message"), Message::text("accepted"));
+        assert_eq!(goodbye(&mut ws), Some((said.0, said.1.into())));
+    }
+}
+
+/// Binance: 5 a second, or the connection is ended.
+#[test]
+fn held_and_new_messages_go_out_at_the_rate_and_heartbeats_at_once() {
+    const MS: u64 = 1_000_000;
+    let rate = options(r#", "close_timeout": "5s""#).hold(100, 10_000);
+    let rate = rate.send_rate(5, Duration::from_secs(1)).expect("a rate");
+    let mut rig = Rig::new(rate);
+    rig.turn(0);
+    for n in 0..8 {
+        rig.send(&n.to_string());
+    }
+    let (mut ws, _) = rig.connect(0, 1 << 16);
+    assert_eq!(texts(&mut ws), ["0"]);
+    assert_eq!(rig.engine.stats().waiting, 7);
+    rig.send("8");
+    assert_eq!(rig.engine.try_send("9".into()), Ok(()), "behind them");
+    for n in 1..4 {
+        let at = n * 200 * MS;
+        rig.turn(at - 1);
+        assert_eq!(texts(&mut ws), [] as [&str; 0]);
+        assert_eq!(rig.wake(), Some(at));
+        ws.send(Message::text(r#"{"type":"ping"}"#)).expect("room");
+        rig.turn(at - 1);
+        assert_eq!(texts(&mut ws), [r#"{"type":"pong"}"#], "at once");
+        rig.turn(at);
+        assert_eq!(texts(&mut ws), [n.to_string()]);
+    }
+    // What was held for its time to live comes back, the rest goes on.
+    assert_eq!(rig.turn(5 * S), ["expired: 4, 5, 6, 7"]);
+    assert_eq!(texts(&mut ws), ["8"]);
+    rig.send("10");
+    rig.engine.outbox().stop();
+    let told = rig.turn(5 * S + 200 * MS);
+    assert_eq!(texts(&mut ws), ["9"]);
+    assert!(told.is_empty(), "{told:?}");
+    drop(ws);
+    assert_eq!(rig.turn(6 * S), ["stopped, 1 unsent"]);
+}
+
+#[test]
+fn a_rate_that_is_none_is_refused() {
+    let refused = options("")
+        .send_rate(0, Duration::from_secs(1))
+        .expect_err("never");
+    assert_eq!(refused.to_string(), "`count` is 0: it must be at least 1");
+}
+
+/// Each loss is a gap of its own, also where `on_connect` is done at once.
+#[test]
+fn three_losses_with_on_connect_are_three_gaps_of_the_same_length() {
+    const MS: u64 = 1_000_000;
+    let config = r#"{"idle_timeout": "900s", "ping": "never", "check_interval": null, "pong_timeout": null,
+        "backoff": {"base": "800ms", "cap": "60s", "jitter_percent": 0}, "stable_after": "30s"}"#;
+    let config = Config::from_json(config).expect("a configuration");
+    let options = Options::new("ws://server.test/")
+        .expect("a URL")
+        .config(config);
+    let mut rig = Rig::new(options.on_connect(|_: &mut Opening<'_>| Progress::Ready));
+    rig.turn(0);
+    let mut at = 0;
+    let (mut ws, words) = rig.connect(at, 4096);
+    assert_eq!(words, ["connected", "ready"]);
+    for _ in 0..3 {
+        at += 100 * S;
+        ws.send(Message::text("still here")).expect("room");
+        assert_eq!(rig.turn(at), ["still here"]);
+        drop(ws);
+        assert_eq!(rig.turn(at), ["eof", "retry in 800ms"]);
+        at += 800 * MS;
+        assert_eq!(rig.turn(at), ["connecting 1"]);
+        let (next, words) = rig.connect(at, 4096);
+        assert_eq!(
+            words,
+            [
+                "connected",
+                "gap of 800ms by eof, 1 dials, 0 unsent",
+                "ready"
+            ]
+        );
+        ws = next;
+    }
+}
+
+/// The way is full; the peer takes all of it, and then says what is no frame: what was written is not handed back.
+#[test]
+fn what_leaves_with_the_last_write_before_an_end_is_not_handed_back() {
+    let mut rig = Rig::new(options(""));
+    rig.turn(0);
+    let (mut ws, _) = rig.connect(0, 300);
+    let text = "x".repeat(400);
+    rig.engine.try_send(text.as_str().into()).expect("room");
+    assert!(rig.turn(S).is_empty());
+    let mut bytes = vec![0; 300];
+    let mut got = std::io::Read::read(ws.get_mut(), &mut bytes).expect("a part");
+    assert_eq!(got, 300, "the way was full");
+    std::io::Write::write_all(ws.get_mut(), &[0xff; 10]).expect("room");
+    let mut unsent = None;
+    while let Turn::Event(event) = rig.engine.turn(&At(2 * S)) {
+        if let Event::Disconnected { .. } = &event {
+            unsent = Some(event.into_unsent().len());
+        }
+    }
+    got += std::io::Read::read(ws.get_mut(), &mut bytes).expect("the rest");
+    assert!(got > 400, "{got}");
+    assert_eq!(unsent, Some(0));
+    assert_eq!(rig.engine.stats().messages_sent, 1);
 }

@@ -206,6 +206,8 @@ fn a_gateways_session_is_resumed_and_loses_nothing() {
             "gateway: connection 2 comes to /resume",
             r#"gateway: resumes "session 1" behind 5"#,
             "asked to reconnect (2)",
+            "gateway: closed with Some(4000)",
+            "gateway: connection 3 comes to /resume",
             "the session is invalid (3)",
             "gateway: connection 4 comes to /gateway",
         ],

@@ -26,6 +26,7 @@ use self::reading::ReadOn;
 use crate::board::{Board, ClientStats};
 use crate::exchange::Response;
 use crate::factory::{Attempt, Making, Prod};
+use crate::farewell::CloseFrame;
 use crate::handoff::Overflow;
 use crate::ids::Ids;
 use crate::limiter::Gate;
@@ -33,6 +34,7 @@ use crate::message::{Event, Reason, Unsent};
 use crate::meter::Meter;
 use crate::options::{Options, SharedDialect};
 use crate::outbox::{Notify, Outbox};
+use crate::pace::Pace;
 use crate::proxy::Proxy;
 use crate::recorder::Recorder;
 use crate::records::WORK;
@@ -95,6 +97,12 @@ pub struct Engine<S: Read + Write> {
     /// So many messages are read before the outbox is looked at again: it was just now, or much was written and there
     /// is more.
     reads_first: u32,
+    /// Where a service counts messages.
+    pace: Option<Pace>,
+    /// The next message may go then.
+    paced_until: Instant,
+    /// What a stop says to the peer.
+    goodbye: Option<CloseFrame>,
     /// The application's `on_connect` has yet to say that the session is ready.
     opening: bool,
     /// What the latest dial was told.
@@ -185,6 +193,7 @@ impl<S: Read + Write> Engine<S> {
             options.seed,
             now,
         );
+        let pace = options.send_rate.clone().map(Pace::new);
         let gate = Gate::new(options.dial_budget.clone());
         Ok(Self {
             machine,
@@ -210,6 +219,9 @@ impl<S: Read + Write> Engine<S> {
             has_worked: false,
             joined: None,
             reads_first: 0,
+            goodbye: None,
+            pace,
+            paced_until: Instant::NEVER,
             opening: false,
             attempt: Attempt {
                 conn: ConnId::new(0),
@@ -257,7 +269,7 @@ impl<S: Read + Write> Engine<S> {
             Link::Upgrading { upgrade, .. } => upgrade.wake(),
             _ => Instant::NEVER,
         };
-        let wake = self.step_at().min(expires).min(dial);
+        let wake = self.step_at().min(expires).min(dial).min(self.paced_until);
         (wake != Instant::NEVER).then_some(wake)
     }
 

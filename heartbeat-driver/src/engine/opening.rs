@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::performing::{Before, session};
 use super::{Engine, Link};
 use crate::clock;
+use crate::farewell::CloseFrame;
 use crate::message::{Event, Message, Reason, Seconds};
 use crate::opening::{Opening, Progress};
 
@@ -50,12 +51,17 @@ impl<S: Read + Write> Engine<S> {
         if let Some(session) = session(&mut self.link, conn) {
             for message in messages {
                 session.give_own(message);
+                if let Some(pace) = &mut self.pace {
+                    pace.spend(now);
+                }
             }
         }
         match progress {
             Progress::Pending => {}
             Progress::Ready => self.session_ready(conn, now),
-            Progress::Failed(failure) => self.session_failed(conn, failure, now),
+            Progress::Failed(failure) => {
+                self.session_failed(conn, failure, &CloseFrame::of(failure), now);
+            }
         }
     }
 
@@ -75,9 +81,15 @@ impl<S: Read + Write> Engine<S> {
     }
 
     /// The application does not want this connection, and says what is to become of it.
-    pub(super) fn session_failed(&mut self, conn: ConnId, failure: Failure, now: Instant) {
+    pub(super) fn session_failed(
+        &mut self,
+        conn: ConnId,
+        failure: Failure,
+        goodbye: &CloseFrame,
+        now: Instant,
+    ) {
         if let Some(session) = session(&mut self.link, conn) {
-            session.leave();
+            session.leave(goodbye);
             self.lost(conn, Cause::Session(failure), None, now);
         }
     }

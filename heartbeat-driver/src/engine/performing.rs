@@ -27,6 +27,7 @@ impl<S: Read + Write> Engine<S> {
     pub fn try_send(&mut self, message: Message) -> Result<(), SendError> {
         let may_send = self.machine.phase() == Phase::Open
             && self.machine.is_ready()
+            && self.pace.is_none()
             && message.len() <= self.options.outbox.message_size
             && self.outbox.is_quiet();
         match &mut self.link {
@@ -45,7 +46,7 @@ impl<S: Read + Write> Engine<S> {
         if let Some((conn, outcome)) = commands.session {
             match outcome {
                 Ok(()) => self.session_ready(conn, now),
-                Err(failure) => self.session_failed(conn, failure, now),
+                Err(failed) => self.session_failed(conn, failed.failure, &failed.goodbye, now),
             }
         }
         if commands.kick && self.may_dial(now) {
@@ -54,6 +55,7 @@ impl<S: Read + Write> Engine<S> {
             self.gate.hold_kick();
         }
         if commands.stop {
+            self.goodbye = commands.goodbye;
             self.outbox.end();
             self.step(now, Input::Stop);
         }
@@ -145,8 +147,9 @@ impl<S: Read + Write> Engine<S> {
             Action::Close { conn, code } => {
                 let (outbox, span) = (Arc::clone(&self.outbox), &self.span);
                 if let Some(session) = session(&mut self.link, conn) {
-                    info!(parent: span, %conn, code, "closing");
-                    session.close(code, &outbox);
+                    let goodbye = self.goodbye.take().unwrap_or_else(|| code.into());
+                    info!(parent: span, %conn, code = goodbye.code, "closing");
+                    session.close(goodbye, &outbox, self.pace.as_mut(), now);
                 }
             }
             Action::Abort { conn, reason } => self.abort(conn, reason, before, now),
@@ -320,6 +323,7 @@ impl<S: Read + Write> Engine<S> {
     fn drop_link(&mut self, now: Instant) -> Unsent {
         self.opening = false;
         (self.ending, self.hung_up) = (false, false);
+        self.paced_until = Instant::NEVER;
         self.pause_is_told = false;
         self.joined = None;
         if let Link::Open(session) = &mut self.link {

@@ -273,7 +273,10 @@ impl<S: Read + Write> Engine<S> {
         }
         if let Link::Open(session) = &mut self.link {
             let conn = session.conn;
-            let flushed = session.flush(&self.outbox);
+            let flushed = session.flush(&self.outbox, self.pace.as_mut(), now);
+            if let Some(pace) = &self.pace {
+                self.paced_until = pace.wake(now);
+            }
             let work = usize::try_from(flushed.work).unwrap_or(WORK);
             self.work = self.work.saturating_add(work);
             if flushed.more {

@@ -16,6 +16,7 @@ use super::{
     deflate::{Agreed, Deflater},
     header::RSV1,
 };
+use crate::farewell::CloseFrame;
 use crate::message::Message;
 
 /// Messages are framed only while fewer bytes than this wait: what has not gone to the operating system can be
@@ -55,11 +56,11 @@ enum End {
 }
 
 /// What may still be said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Closing {
     No,
-    /// Everything that is queued, and then Close with this code.
-    AfterAll(u16),
+    /// Everything that is queued, and then this Close.
+    AfterAll(CloseFrame),
     /// Nothing: Close is in the buffer.
     Said,
 }
@@ -177,10 +178,15 @@ impl<T: Carries> Writer<T> {
         }
     }
 
+    /// False from the moment on at which Close is to go out.
+    pub(crate) fn takes_more(&self) -> bool {
+        self.closing == Closing::No
+    }
+
     /// Close goes after everything that is queued.
-    pub(crate) fn close_after_all(&mut self, code: u16) {
+    pub(crate) fn close_after_all(&mut self, frame: CloseFrame) {
         if self.closing == Closing::No {
-            self.closing = Closing::AfterAll(code);
+            self.closing = Closing::AfterAll(frame);
         }
     }
 
@@ -345,10 +351,11 @@ impl<T: Carries> Writer<T> {
                 break;
             }
         }
-        if let Closing::AfterAll(code) = self.closing
-            && self.framed == self.messages.len()
+        if self.framed == self.messages.len()
+            && let Closing::AfterAll(frame) = &self.closing
         {
-            self.close_now(code.into());
+            let frame = frame.clone();
+            self.close_now(frame.goodbye());
         }
     }
 
@@ -729,7 +736,7 @@ mod tests {
         let mut last = writer(Some(1000));
         last.queue(vec![1; 20_000].into());
         last.queue("accepted".into());
-        last.close_after_all(1000);
+        last.close_after_all(1000.into());
         last.pong(b"still");
         let (all, _) = frames(&drain(&mut last, 777));
         assert_eq!(all.last().unwrap(), &(0x88, vec![0x03, 0xe8]));

@@ -101,7 +101,11 @@ async fn receive(socket: &mut WebSocket) -> Option<Value> {
     loop {
         match socket.recv().await?.ok()? {
             Message::Text(text) => return serde_json::from_str(&text).ok(),
-            Message::Close(_) => return None,
+            Message::Close(frame) => {
+                // Such a service forgets a session that is closed with 1000 or 1001.
+                println!("gateway: closed with {:?}", frame.map(|frame| frame.code));
+                return None;
+            }
             Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => {}
         }
     }

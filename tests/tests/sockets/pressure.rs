@@ -20,6 +20,7 @@ cases! {
         a_frozen_server_with_a_full_send_path_is_dead_at_a_shorter_write_timeout,
         a_connection_that_dies_in_a_send_burst_accounts_for_every_message,
         a_ping_during_an_upload_is_answered_between_its_fragments,
+        an_endless_row_of_empty_fragments_keeps_neither_a_timeout_nor_a_stop_from_its_time,
     ],
     driven: [
         an_application_that_takes_nothing_for_three_idle_timeouts_loses_nothing,
@@ -310,6 +311,38 @@ fn a_connection_that_dies_in_a_send_burst_accounts_for_every_message(case: Case)
             assert_accounts(accepted, received, end.unsent);
         });
     }
+}
+
+/// `01 00`, and then `00 00` without end: there is always more to read, and nothing to tell.
+fn an_endless_row_of_empty_fragments_keeps_neither_a_timeout_nor_a_stop_from_its_time(case: Case) {
+    let server = Server::start();
+    let config = r#"{"close_timeout": "300ms", "check_interval": null}"#;
+    let mut client = case.connect(&server, config);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut ws = server.upgrade();
+            let socket = ws.get_mut();
+            let more = [0x00, 0x00].repeat(32 << 10);
+            // Until the client is gone.
+            let _ = socket.write_all(&[0x01, 0x00]);
+            while socket.write_all(&more).is_ok() {}
+        });
+        client.until_connected();
+        let begun = std::time::Instant::now();
+        client.drive_for(Duration::from_millis(300));
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+        let begun = std::time::Instant::now();
+        client.stop();
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+    });
 }
 
 /// Counts what is read: every message is classified once.

@@ -1,0 +1,92 @@
+//! How fast the application's messages go out, where a service counts them.
+
+use heartbeat_core::{Instant, Limiter};
+
+/// Turns for messages, one after the other. The times are the limiter's.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    limiter: Limiter,
+    /// When it makes sense to ask for the next turn.
+    ask_at: Instant,
+}
+
+impl Pace {
+    pub(crate) const fn new(limiter: Limiter) -> Self {
+        Self {
+            limiter,
+            ask_at: Instant::NEVER,
+        }
+    }
+
+    /// True if a message may go now: then it is to go. A turn that has yet to come is given back, so that none is used
+    /// late, together with the next.
+    pub(crate) fn takes_turn(&mut self, now: Instant) -> bool {
+        self.ask_at = match self.limiter.reserve(now) {
+            Ok(turn) if turn <= now => return true,
+            Ok(turn) => {
+                self.limiter.give_back(turn);
+                turn
+            }
+            Err(crowded) => now.saturating_add(crowded.ask_again),
+        };
+        false
+    }
+
+    /// A message that waits for nothing goes, and the others after it.
+    pub(crate) fn spend(&mut self, now: Instant) {
+        // Where too many wait the next one asks again.
+        let _ = self.limiter.reserve(now);
+    }
+
+    /// When the next message may go, if that is later than now.
+    pub(crate) fn wake(&self, now: Instant) -> Instant {
+        if self.ask_at > now {
+            self.ask_at
+        } else {
+            Instant::NEVER
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    #[test]
+    fn a_message_goes_at_its_turn_and_none_is_saved_up() {
+        let mut pace = Pace::new(Limiter::new(5, Duration::from_secs(1), 1).unwrap());
+        assert_eq!(pace.wake(at(0)), Instant::NEVER);
+        assert!(pace.takes_turn(at(1000)));
+        assert!(!pace.takes_turn(at(1000)));
+        assert!(!pace.takes_turn(at(1199)));
+        assert_eq!(pace.wake(at(1199)), at(1200));
+        assert!(pace.takes_turn(at(1200)), "not a nanosecond later");
+        assert!(pace.takes_turn(at(9000)));
+        assert!(!pace.takes_turn(at(9000)), "no credit for a quiet time");
+    }
+
+    #[test]
+    fn what_waits_for_nothing_puts_the_others_off() {
+        let mut pace = Pace::new(Limiter::new(5, Duration::from_secs(1), 1).unwrap());
+        pace.spend(at(0));
+        pace.spend(at(0));
+        assert!(!pace.takes_turn(at(399)));
+        assert!(pace.takes_turn(at(400)));
+    }
+
+    #[test]
+    fn who_would_wait_for_too_long_asks_again() {
+        let mut pace = Pace::new(Limiter::new(1, Duration::from_secs(3600), 1).unwrap());
+        assert!(pace.takes_turn(at(0)));
+        assert!(!pace.takes_turn(at(0)));
+        assert_eq!(pace.wake(at(0)), at(3_000_000), "ten minutes before");
+        assert!(!pace.takes_turn(at(3_000_000)));
+        assert!(pace.takes_turn(at(3_600_000)));
+    }
+}
