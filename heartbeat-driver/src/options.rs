@@ -50,7 +50,7 @@ pub struct Options {
     /// Dialled in turn, those that are hopeless left out. Empty: the factory says where to.
     pub(crate) endpoints: Vec<Request>,
     /// No dial brings other credentials than the first.
-    fixed_credentials: bool,
+    pub(crate) fixed_credentials: bool,
     /// Known beforehand: these will be dialled. Dropped once they have been checked.
     pub(crate) known: Vec<Request>,
     pub(crate) proxies: Proxies,

@@ -259,7 +259,7 @@ impl<S: Read + Write> Engine<S> {
                 self.link = Link::Down;
                 self.redirect(begun, target, refusal, clock.now());
             }
-            Progress::Stale(refusal) if begun.again => {
+            Progress::Stale(refusal) if begun.again || self.options.fixed_credentials => {
                 self.link = Link::Down;
                 self.dial_refused(conn, refusal, clock.now());
             }

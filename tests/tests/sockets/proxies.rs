@@ -10,9 +10,10 @@ use heartbeat_tests::lines::Lines;
 use heartbeat_tokio::core::{Cause, Config, GiveUp};
 use heartbeat_tokio::{Event, Options, Proxy, Request};
 use tungstenite::Message;
+use tungstenite::handshake::derive_accept_key;
 
 use crate::garbage::read_head;
-use crate::harness::{Case, Client, Server, read_to_the_end};
+use crate::harness::{Case, Client, Server, TEXT, frame, read_to_the_end};
 
 cases! {
     everywhere: [
@@ -26,7 +27,7 @@ cases! {
         a_proxy_that_speaks_nonsense_is_final_and_bounded,
         a_proxy_that_is_not_there_is_named,
         no_credentials_are_logged_shown_or_sent_to_the_wrong_one,
-        a_proxys_challenge_is_answered,
+        a_proxys_challenge_is_answered_and_then_the_servers,
         what_a_proxy_says_beside_its_refusal_is_told,
         a_proxy_that_has_spoken_and_gone_is_heard,
     ]
@@ -490,25 +491,31 @@ fn no_credentials_are_logged_shown_or_sent_to_the_wrong_one(case: Case) {
     });
 }
 
-/// D13: Digest asked by the proxy, found too old once.
-fn a_proxys_challenge_is_answered(case: Case) {
+/// D13: Digest asked by the proxy, found too old once, and then asked by the server behind it.
+fn a_proxys_challenge_is_answered_and_then_the_servers(case: Case) {
     use crate::requests::{challenge, digest};
     let (server, way) = (Server::start(), Server::start());
     let authority = format!("server.test:{}", server.port());
     let target = Request::new(&format!("ws://{authority}/")).expect("a URL");
     let (asked, port) = (authority.clone(), way.port());
-    // What was answered is kept: the server behind it may refuse, too.
-    let mut for_proxy = None;
+    // What was answered is kept: each refusal shows but its own challenge.
+    let (mut for_proxy, mut for_server) = (None, None);
     let factory = Options::from_factory(move |attempt| {
-        let refused = attempt.refused.as_ref();
-        if let Some(asks) = refused.and_then(|refused| refused.header("proxy-authenticate")) {
-            for_proxy = Some(digest("CONNECT", &asked, asks));
-        }
+        let said = |method, uri: &str, header| {
+            let refused = attempt.refused.as_ref()?;
+            Some(digest(method, uri, refused.header(header)?))
+        };
+        for_proxy = said("CONNECT", &asked, "proxy-authenticate").or(for_proxy.take());
+        for_server = said("GET", "/", "www-authenticate").or(for_server.take());
         let mut proxy = Proxy::new(&format!("http://127.0.0.1:{port}"))?;
+        let mut target = target.clone();
         if let Some(said) = &for_proxy {
             proxy = proxy.header("proxy-AUTHORIZATION", said)?;
         }
-        Ok(target.clone().proxy(proxy))
+        if let Some(said) = &for_server {
+            target = target.header("Authorization", said)?;
+        }
+        Ok(target.proxy(proxy))
     });
     let mut client = case.start(factory.config(Config::from_json(QUICK).expect("a configuration")));
     thread::scope(|scope| {
@@ -529,19 +536,48 @@ fn a_proxys_challenge_is_answered(case: Case) {
                 let answer = digest("CONNECT", &authority, &challenge);
                 said = Some(format!("\r\nproxy-AUTHORIZATION: {answer}\r\n"));
             }
-            let mut socket = way.accept();
-            let head = String::from_utf8(read_head(&mut socket)).expect("ASCII");
-            assert!(
-                head.contains(said.as_deref().expect("a challenge")),
-                "{head}"
-            );
-            say(&mut socket, b"HTTP/1.1 200 OK\r\n\r\n", 4096);
-            carry(socket, &server);
+            for answer in ["401 Who", "101 Switching"] {
+                let mut socket = way.accept();
+                let head = String::from_utf8(read_head(&mut socket)).expect("ASCII");
+                assert!(
+                    head.contains(said.as_deref().expect("a challenge")),
+                    "{head}"
+                );
+                say(&mut socket, b"HTTP/1.1 200 OK\r\n\r\n", 4096);
+                if answer.starts_with("401") {
+                    read_head(&mut socket);
+                    let challenge = challenge("three", "");
+                    let lines =
+                        format!("401 Who\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 0");
+                    say(
+                        &mut socket,
+                        format!("HTTP/1.1 {lines}\r\n\r\n").as_bytes(),
+                        4096,
+                    );
+                } else {
+                    carry(socket, &server);
+                }
+            }
         });
         scope.spawn(|| {
-            let mut ws = server.upgrade();
-            ws.send(Message::text("welcome")).expect("the client reads");
-            while ws.read().is_ok() {}
+            let mut socket = server.accept();
+            let head = String::from_utf8(read_head(&mut socket)).expect("ASCII");
+            let expected = digest("GET", "/", &challenge("three", ""));
+            assert!(
+                head.contains(&format!("\r\nAuthorization: {expected}\r\n")),
+                "{head}"
+            );
+            let key = head
+                .lines()
+                .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+            let accept = derive_accept_key(key.expect("a key").as_bytes());
+            let words = format!(
+                "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
+            );
+            let welcome = frame(TEXT, b"welcome");
+            say(&mut socket, &[words.as_bytes(), &welcome].concat(), 4096);
+            read_to_the_end(&mut socket);
         });
         let message = client.until(|event| match event {
             Event::Message { message, .. } => Some(message),

@@ -898,7 +898,7 @@ pub(crate) fn challenge(nonce: &str, more: &str) -> String {
     format!("Digest realm=\"here\", nonce=\"{nonce}\", algorithm=SHA-256, qop=\"auth\"{more}")
 }
 
-/// D13: Digest, whose nonce is found too old when it is answered.
+/// D13: Digest, whose nonce is found too old when it is answered, and again after the connection was lost.
 fn a_factory_answers_the_challenge_that_refused_it(case: Case) {
     let server = Server::start();
     let target = request(&server);
@@ -934,13 +934,22 @@ fn a_factory_answers_the_challenge_that_refused_it(case: Case) {
             right(&head, "one");
             let (_, head) = answer(&server, SWITCH);
             right(&head, "two");
+            // It was accepted: what comes now is a new row.
+            let (_, head) = answer(&server, &asks("three", ""));
+            assert_eq!(header(&head, "Authorization"), None);
+            let (_socket, head) = answer(&server, SWITCH);
+            right(&head, "three");
         });
+        assert_eq!(client.until_disconnected().reason, "http 401");
+        connected(&mut client);
+        assert_eq!(client.until_disconnected().reason, "eof");
         assert_eq!(client.until_disconnected().reason, "http 401");
         connected(&mut client);
     });
     let told = told.lock().expect("no panic").clone();
     let asked = (Some(401), true);
     assert_eq!(told[..3], [(None, false), asked, asked]);
+    assert_eq!(told[3..], [(None, false), asked]);
 }
 
 fn a_redirect_to_where_the_dial_has_been_ends_it_at_once(case: Case) {
