@@ -5,13 +5,14 @@
 //! ```
 //!
 //! Reads one message a line (`hex:029106` is a binary one) and prints for each `data`, `beat`, `pong`,
-//! `ping -> REPLY` or `hello` with the times that it announces. `NAME` may also be a file with a
-//! description. `--json` prints one object a line, `--set NAME=VALUE` sets a template's variable,
-//! `--list` shows the catalogue. `--lint` says what speaks against the dialect's own
-//! times, or against those of `--config FILE-or-JSON`, with the service and, with `--proxy 60s`, with
-//! something between that closes connections which are silent for so long; what is missing in an entry (`NAME` may be a file
-//! with one of the catalogue's form); and, with `--messages FILE`, which of the lines in there look like heartbeats and are not told. Exit status 2 for bad usage, a
-//! bad description or a bad message; 1 if `--lint` has something to say.
+//! `ping -> REPLY` or `hello` with the times that it announces, and whether the connection is about to end. `NAME`
+//! may also be a file with a description, or with an entry of the catalogue's form. `--json` prints one object a
+//! line, `--set NAME=VALUE` sets a template's variable, `--list` shows the catalogue.
+//!
+//! `--lint` says what speaks against the dialect's own times, or against those of `--config FILE-or-JSON`, with the
+//! service and, with `--proxy 60s`, with something between that closes connections which are silent for so long;
+//! what an entry lacks; and, with `--messages FILE`, which of the lines in there look like heartbeats and are not
+//! told. Exit status 2 for bad usage, a bad description or a bad message; 1 if `--lint` has something to say.
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
@@ -282,6 +283,9 @@ fn words(word: &str, carried: &Carried<'_>, reply: Option<Value>) -> String {
     if words.is_empty() || (carried.data && carried.hello.is_none()) {
         words.push(word.to_owned());
     }
+    if carried.ending {
+        words.push("the connection is about to end".into());
+    }
     words.join(", ")
 }
 
@@ -293,6 +297,9 @@ fn object(word: &str, carried: &Carried<'_>, reply: Option<Value>) -> Value {
         None => word,
     };
     let mut object = json!({"class": class});
+    if carried.ending {
+        object["ending"] = true.into();
+    }
     if let Some(reply) = reply {
         object["reply"] = reply;
     }
