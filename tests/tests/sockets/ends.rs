@@ -99,7 +99,7 @@ fn set(case: Case, phase: Phase) -> Scene {
                     }
                     Phase::GivenUp => {
                         ws.get_mut()
-                            .write_all(&frame(0xf1, b""))
+                            .write_all(&frame(0x88, &1002_u16.to_be_bytes()))
                             .expect("the client reads");
                         client.until(|event| matches!(event, Event::GaveUp { .. }).then_some(()));
                     }

@@ -84,7 +84,7 @@ const TESTS: &[(u32, &str, &str)] = &[
     (
         16,
         "tests/sockets/garbage.rs",
-        "a_broken_protocol_ends_in_one_typed_give_up_and_the_server_is_told",
+        "a_broken_protocol_ends_in_one_typed_end_and_the_server_is_told",
     ),
     (
         16,

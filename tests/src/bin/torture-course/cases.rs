@@ -231,7 +231,7 @@ pub(crate) const CASES: &[Case] = &[
             plain("t10/1011", 5000, Judge::Backoff),
             plain("t10/1013", 5000, Judge::Backoff),
             plain("t10/1012", 34_000, Judge::NotBefore(5000.0)),
-            plain("t10/1008", 6000, Judge::GivesUp(2)),
+            plain("t10/1008", 5000, Judge::Backoff),
             plain("t10/4401", 6000, Judge::GivesUp(2)),
         ],
         repeats: 1,
