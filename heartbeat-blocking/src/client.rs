@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use heartbeat_driver::{Board, ClientStats, Event, Handoff, Options, Room, Unsent};
+use heartbeat_driver::{Board, ClientStats, Event, Handoff, Options, Room, StartError, Unsent};
 
 use crate::clock::std_deadline;
-use crate::error::{RecvTimeoutError, StartError};
+use crate::error::RecvTimeoutError;
 use crate::in_place::{InPlace, Polled};
 use crate::reactor::Reactor;
 use crate::sender::Sender;
@@ -67,7 +67,7 @@ impl Client {
     }
 
     /// Puts a client that was made otherwise, in another world say, into a thread. At most `capacity`
-    /// events wait for the application.
+    /// events (one at the least) wait for the application.
     ///
     /// # Errors
     /// [`StartError`] if the operating system has no room for a thread.
@@ -79,7 +79,7 @@ impl Client {
         let wake = driver.reactor().waker();
         let wake_driver = Arc::clone(&wake);
         let handoff = Arc::new(Handoff::new(
-            capacity,
+            capacity.max(1),
             driver.overflow(),
             Arc::clone(driver.board()),
             Box::new(move || wake_driver()),
@@ -104,7 +104,8 @@ impl Client {
         })
     }
 
-    /// Waits for the next event; `None` after [`Event::Stopped`].
+    /// Waits for the next event; `None` after [`Event::Stopped`], and where no event can come before the caller
+    /// returns ([`RecvTimeoutError::Inside`]).
     pub fn recv(&mut self) -> Option<Event> {
         self.recv_until(None).ok()
     }
@@ -112,17 +113,24 @@ impl Client {
     /// Waits for the next event, at most for `timeout`.
     ///
     /// # Errors
-    /// [`RecvTimeoutError::Timeout`] if there was none, [`RecvTimeoutError::Ended`] after [`Event::Stopped`].
+    /// [`RecvTimeoutError::Timeout`] if there was none, [`RecvTimeoutError::Ended`] after [`Event::Stopped`],
+    /// [`RecvTimeoutError::Inside`] at once if there is none and the client's own thread asks.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
         self.recv_until(std_deadline(timeout))
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Event, RecvTimeoutError> {
+        let inside = self.sender.is_inside();
         if self.taken.is_empty() && self.more {
-            self.more = self.handoff.take_until(&mut self.taken, deadline);
+            self.more = if inside {
+                self.handoff.take(&mut self.taken)
+            } else {
+                self.handoff.take_until(&mut self.taken, deadline)
+            };
         }
         match self.taken.pop_front() {
             Some(event) => Ok(event),
+            None if self.more && inside => Err(RecvTimeoutError::Inside),
             None if self.more => Err(RecvTimeoutError::Timeout),
             None => Err(RecvTimeoutError::Ended),
         }
@@ -152,6 +160,9 @@ impl Client {
     /// Ends the client gracefully: what was accepted is written, the connection is closed within
     /// `close_timeout`. Returns what was handed back and not taken as an event yet; messages that arrived
     /// and were not taken are dropped. Who wants those says [`Sender::stop`] and takes events to the end.
+    ///
+    /// Code that the client itself runs (`on_connect`, a factory, a decoder, an observer) cannot wait for that end:
+    /// there it tells the client to stop and returns at once, and what is not sent is lost.
     ///
     /// ```no_run
     /// # use heartbeat_blocking::{Client, Options};
@@ -183,7 +194,9 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.abandoned.store(true, Ordering::Release);
         (self.wake)();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.take()
+            && !self.sender.is_inside()
+        {
             // It waits for nothing but the waker; a panic of its own has been reported by then.
             let _ = thread.join();
         }

@@ -1,41 +1,6 @@
-//! What can go wrong before a client runs, and while one waits for an event.
+//! What can go wrong while one waits for an event.
 
-use std::{error, fmt, io};
-
-use heartbeat_driver::RequestError;
-
-/// Why a client could not be started.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The options need something that is not there.
-    Request(RequestError),
-    /// The operating system has no room for a poll or a thread.
-    Io(io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Request(error) => error.fmt(f),
-            Self::Io(error) => write!(f, "no room for a poll or a thread: {error}"),
-        }
-    }
-}
-
-impl error::Error for StartError {}
-
-impl From<RequestError> for StartError {
-    fn from(error: RequestError) -> Self {
-        Self::Request(error)
-    }
-}
-
-impl From<io::Error> for StartError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
+use std::{error, fmt};
 
 /// Why no event was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +10,9 @@ pub enum RecvTimeoutError {
     Timeout,
     /// There will be none any more.
     Ended,
+    /// There is none, and the call came from code that the client itself runs (`on_connect`, a factory, a decoder,
+    /// an observer): none can come before that returns.
+    Inside,
 }
 
 impl fmt::Display for RecvTimeoutError {
@@ -52,6 +20,7 @@ impl fmt::Display for RecvTimeoutError {
         f.write_str(match self {
             Self::Timeout => "no event in time",
             Self::Ended => "the client has ended",
+            Self::Inside => "the client's own code cannot wait for the client's events",
         })
     }
 }

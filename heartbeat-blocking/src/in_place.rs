@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use heartbeat_driver::core::{Config, ConnId, Heartbeat, Instant};
 use heartbeat_driver::{
-    Board, ClientStats, Engine, Event, Message, MessageRef, Options, Overflow, SendError,
-    SharedDialect, Turn, Unsent,
+    Board, ClientStats, Engine, Event, Message, MessageRef, Options, Overflow, Panicked, SendError,
+    SharedDialect, StartError, Turn, Unsent,
 };
 
-use crate::error::{RecvTimeoutError, StartError};
+use crate::error::RecvTimeoutError;
 use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::sender::Sender;
@@ -35,6 +35,9 @@ pub struct InPlace<R: Reactor = Net> {
     reactor: R,
     sender: Sender,
 }
+
+/// Its name where one of the application's panics.
+const REACTOR: &str = "the reactor";
 
 /// What can be had without waiting.
 #[derive(Debug)]
@@ -84,7 +87,7 @@ impl<R: Reactor> InPlace<R> {
     /// # Errors
     /// [`RecvTimeoutError::Timeout`] if there was none, [`RecvTimeoutError::Ended`] after [`Event::Stopped`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
-        let deadline = self.reactor.now().saturating_add(timeout);
+        let deadline = self.now().saturating_add(timeout);
         self.recv_until(Some(deadline))
     }
 
@@ -189,7 +192,7 @@ impl<R: Reactor> InPlace<R> {
                 Polled::Event(event) => return Ok(event),
                 Polled::Ended => return Err(RecvTimeoutError::Ended),
                 Polled::Busy | Polled::Nothing
-                    if deadline.is_some_and(|deadline| deadline <= self.reactor.now()) =>
+                    if deadline.is_some_and(|deadline| deadline <= self.now()) =>
                 {
                     return Err(RecvTimeoutError::Timeout);
                 }
@@ -207,19 +210,19 @@ impl<R: Reactor> InPlace<R> {
         loop {
             // Before the turn, for a dial that has succeeded beats its deadline.
             if self.engine.dialing().is_some()
-                && let Some((conn, result)) = self.reactor.dialed()
+                && let Some(Some((conn, result))) = self.guard(Reactor::dialed)
             {
                 self.engine.dialed(conn, result, &self.reactor);
             }
             match self.engine.turn(&self.reactor) {
                 Turn::Event(event) => return Polled::Event(event),
-                Turn::Dial(dial) => self.reactor.dial(&dial),
+                Turn::Dial(dial) => drop(self.guard(|reactor| reactor.dial(&dial))),
                 Turn::Again => return Polled::Busy,
                 Turn::Ended => return Polled::Ended,
                 Turn::Idle => {
                     if self.engine.dialing().is_none() {
                         // Given up, or come to its end.
-                        self.reactor.cancel_dial();
+                        self.guard(Reactor::cancel_dial);
                     }
                     return Polled::Nothing;
                 }
@@ -241,7 +244,8 @@ impl<R: Reactor> InPlace<R> {
 
     /// True if the connection's end has come while nothing is read from it.
     fn notices_hang_up(&mut self) -> bool {
-        let has_come = self.engine.watches_hang_up() && self.reactor.hung_up();
+        let has_come = self.engine.watches_hang_up()
+            && self.guard(|reactor| reactor.hung_up()).unwrap_or_default();
         if has_come {
             self.engine.hung_up();
         }
@@ -254,11 +258,29 @@ impl<R: Reactor> InPlace<R> {
             (Some(wake), Some(deadline)) => Some(wake.min(deadline)),
             (wake, deadline) => wake.or(deadline),
         };
-        if let Err(error) = self.reactor.wait(self.engine.socket_mut(), until) {
+        let (reactor, socket) = (&mut self.reactor, self.engine.socket_mut());
+        let waited = self.sender.guard(REACTOR, || reactor.wait(socket, until));
+        if let Some(Err(error)) = self.unless_panicked(waited) {
             // The poll itself is broken: it cannot be mended from here, but must not spin either.
             tracing::error!(%error, "cannot wait for the socket");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Lets the reactor do something. `None`: it has panicked, and the client has ended.
+    fn guard<T>(&mut self, f: impl FnOnce(&mut R) -> T) -> Option<T> {
+        let reactor = &mut self.reactor;
+        let done = self.sender.guard(REACTOR, || f(reactor));
+        self.unless_panicked(done)
+    }
+
+    fn unless_panicked<T>(&mut self, done: Result<T, Panicked>) -> Option<T> {
+        done.map_err(|panicked| self.engine.panicked(&panicked, &self.reactor))
+            .ok()
+    }
+
+    fn now(&mut self) -> Instant {
+        self.guard(|reactor| reactor.now()).unwrap_or_default()
     }
 
     /// From now on it is driven by `poll` and `wait` alone, without a pause.

@@ -69,7 +69,7 @@ mod reactor;
 mod sender;
 
 pub use client::Client;
-pub use error::{RecvTimeoutError, StartError};
+pub use error::RecvTimeoutError;
 pub use in_place::InPlace;
 pub use net::Net;
 pub use reactor::Reactor;
@@ -86,6 +86,6 @@ pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
     Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, InvalidClose,
     Message, MessageRef, Observer, OnConnect, Opening, Options, Overflow, Progress, Proxy, Reason,
-    Refusal, Request, RequestError, Response, Returned, Seconds, SendError, SharedDialect, Text,
-    Undecodable, Unsent,
+    Refusal, Request, RequestError, Resolver, Resolving, Response, Returned, Seconds, SendError,
+    SharedDialect, StartError, Text, Undecodable, Unsent,
 };

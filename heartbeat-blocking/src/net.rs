@@ -1,13 +1,13 @@
 //! The real world: mio's poll, TCP, and the system's resolver.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::thread;
+use std::task::{self, Context, Wake};
 
 use heartbeat_driver::core::{Clock, ConnId, Instant, Lap, Race};
-use heartbeat_driver::{Dial, HostClock, Tcp, interleave};
+use heartbeat_driver::{Dial, HostClock, Resolving};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -18,15 +18,14 @@ const WAKER: Token = Token(0);
 const SOCKET: Token = Token(1);
 
 /// TCP, trying a host's addresses as RFC 8305 ("Happy Eyeballs") has it: families in turn, the next
-/// one beside the last after 250 ms, the first to answer wins and the others are closed. Sets
-/// `TCP_NODELAY`, and the options of [`Dial::tcp`].
+/// one beside the last after 250 ms, the first to answer wins and the others are closed. Addresses that failed
+/// after they had answered are tried last. Sets `TCP_NODELAY`, and the options of [`Dial::tcp`].
 ///
-/// Names are resolved in a thread of their own, for the system's resolver cannot be interrupted: a
-/// dial that is given up meanwhile leaves that thread to end by itself when the resolver does.
+/// Names are resolved by [`Options::resolver`](crate::Options::resolver), in threads for which nobody waits.
 pub struct Net {
     poll: Poll,
     events: Events,
-    waker: Arc<Waker>,
+    waker: Arc<Wakes>,
     /// It counts the time for which the host is suspended; the operating system's waiting does not.
     clock: HostClock,
     dialing: Option<Dialing>,
@@ -34,36 +33,43 @@ pub struct Net {
     hung_up: bool,
 }
 
+/// Ends a wait, from any thread.
+struct Wakes(Waker);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        // Fails only when the eventfd is gone, and with it whoever waits.
+        let _ = self.0.wake();
+    }
+}
+
 struct Dialing {
-    conn: ConnId,
-    tcp: Tcp,
+    dial: Dial,
     stage: Stage,
     /// When the next address may begin beside the last.
     wake: Option<Instant>,
 }
 
 enum Stage {
-    Resolving(Receiver<io::Result<Vec<SocketAddr>>>),
+    Resolving(Resolving),
     Racing(Racing),
-    Failed(io::Error),
 }
 
 struct Racing {
     race: Race,
     addresses: Vec<SocketAddr>,
-    running: Vec<TcpStream>,
+    running: Vec<(SocketAddr, TcpStream)>,
     failure: io::Error,
 }
 
 impl Racing {
-    fn begin(addresses: impl IntoIterator<Item = SocketAddr>) -> Stage {
-        let addresses = interleave(addresses);
-        Stage::Racing(Self {
+    fn begin(addresses: Vec<SocketAddr>) -> Self {
+        Self {
             race: Race::new(addresses.len()),
             addresses,
             running: Vec::new(),
-            failure: io::Error::new(io::ErrorKind::NotFound, "no address for this name"),
-        })
+            failure: io::ErrorKind::NotFound.into(),
+        }
     }
 
     fn failed(&mut self, error: io::Error) {
@@ -72,9 +78,9 @@ impl Racing {
     }
 
     /// The one that has won, if one has. Those that have lost are closed.
-    fn winner(&mut self) -> Option<TcpStream> {
+    fn winner(&mut self) -> Option<(SocketAddr, TcpStream)> {
         let mut at = 0;
-        while let Some(stream) = self.running.get(at) {
+        while let Some((_, stream)) = self.running.get(at) {
             match connected(stream) {
                 Ok(true) => return Some(self.running.swap_remove(at)),
                 Ok(false) => at += 1,
@@ -95,7 +101,7 @@ impl Net {
     /// What the operating system says when it has no room for a poll.
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let waker = Arc::new(Wakes(Waker::new(poll.registry(), WAKER)?));
         Ok(Self {
             poll,
             events: Events::with_capacity(8),
@@ -104,32 +110,6 @@ impl Net {
             dialing: None,
             hung_up: false,
         })
-    }
-
-    fn resolve(&self, dial: &Dial) -> Stage {
-        if !dial.addresses.is_empty() {
-            return Racing::begin(dial.addresses.iter().copied());
-        }
-        let (host, port) = (dial.host.clone(), dial.port);
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Racing::begin([SocketAddr::new(address, port)]);
-        }
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let waker = Arc::clone(&self.waker);
-        let resolver = thread::Builder::new()
-            .name("heartbeat-resolver".into())
-            .spawn(move || {
-                let addresses = (host.as_str(), port)
-                    .to_socket_addrs()
-                    .map(|addresses| addresses.collect());
-                // Nobody listens any more if the dial was given up.
-                let _ = sender.send(addresses);
-                let _ = waker.wake();
-            });
-        match resolver {
-            Ok(_) => Stage::Resolving(receiver),
-            Err(error) => Stage::Failed(error),
-        }
     }
 
     fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -145,35 +125,33 @@ impl Net {
         &self,
         stage: &mut Stage,
         wake: &mut Option<Instant>,
-    ) -> Option<io::Result<TcpStream>> {
+    ) -> Option<io::Result<(SocketAddr, TcpStream)>> {
         *wake = None;
-        if let Stage::Resolving(receiver) = stage {
-            *stage = match receiver.try_recv() {
-                Ok(Ok(addresses)) => Racing::begin(addresses),
-                Ok(Err(error)) => Stage::Failed(error),
-                Err(TryRecvError::Disconnected) => {
-                    Stage::Failed(io::Error::other("the resolver has died"))
+        if let Stage::Resolving(resolving) = stage {
+            let waker = task::Waker::from(Arc::clone(&self.waker));
+            match Pin::new(resolving).poll(&mut Context::from_waker(&waker)) {
+                task::Poll::Ready(Ok(addresses)) => {
+                    *stage = Stage::Racing(Racing::begin(addresses))
                 }
-                Err(TryRecvError::Empty) => return None,
-            };
-        }
-        let racing = match stage {
-            Stage::Racing(racing) => racing,
-            Stage::Failed(error) => {
-                let taken = std::mem::replace(error, io::ErrorKind::Other.into());
-                return Some(Err(taken));
+                task::Poll::Ready(Err(error)) => return Some(Err(error)),
+                task::Poll::Pending => return None,
             }
-            Stage::Resolving(_) => return None,
+        }
+        let Stage::Racing(racing) = stage else {
+            return None;
         };
-        if let Some(stream) = racing.winner() {
-            return Some(Ok(stream));
+        if let Some(winner) = racing.winner() {
+            return Some(Ok(winner));
         }
         loop {
             match racing.race.next(self.clock.now()) {
-                Lap::Begin(number) => match self.connect(racing.addresses[number]) {
-                    Ok(stream) => racing.running.push(stream),
-                    Err(error) => racing.failed(error),
-                },
+                Lap::Begin(number) => {
+                    let address = racing.addresses[number];
+                    match self.connect(address) {
+                        Ok(stream) => racing.running.push((address, stream)),
+                        Err(error) => racing.failed(error),
+                    }
+                }
                 Lap::Until(at) => {
                     *wake = Some(at);
                     return None;
@@ -199,9 +177,8 @@ impl Reactor for Net {
 
     fn dial(&mut self, dial: &Dial) {
         self.dialing = Some(Dialing {
-            conn: dial.conn,
-            tcp: dial.tcp,
-            stage: self.resolve(dial),
+            dial: dial.clone(),
+            stage: Stage::Resolving(dial.resolve()),
             wake: None,
         });
     }
@@ -216,8 +193,12 @@ impl Reactor for Net {
             Some(result) => {
                 // What was told so far was of sockets that have lost the race, or is read during the upgrade.
                 self.hung_up = false;
-                let set_up = |stream| dialing.tcp.apply(&stream).map(|()| stream);
-                Some((dialing.conn, result.and_then(set_up)))
+                let dial = dialing.dial;
+                let set_up = |(address, stream)| {
+                    dial.connected(address);
+                    dial.tcp.apply(&stream).map(|()| stream)
+                };
+                Some((dial.conn, result.and_then(set_up)))
             }
             None => {
                 self.dialing = Some(dialing);
@@ -248,10 +229,7 @@ impl Reactor for Net {
 
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {
         let waker = Arc::clone(&self.waker);
-        Arc::new(move || {
-            // Fails only when the eventfd is gone, and with it whoever waits.
-            let _ = waker.wake();
-        })
+        Arc::new(move || waker.wake_by_ref())
     }
 }
 

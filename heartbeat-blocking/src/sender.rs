@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_driver::core::{ConnId, Failure};
-use heartbeat_driver::{Board, ClientStats, InvalidClose, Message, Outbox, SendError};
+use heartbeat_driver::{Board, ClientStats, InvalidClose, Message, Outbox, Panicked, SendError};
 
 /// Hands messages and commands to a client. Cheap to clone.
 ///
@@ -27,7 +27,8 @@ impl Sender {
     ///
     /// # Errors
     /// [`SendError`] hands the message back if there is no ready connection and none is waited for
-    /// ([`Options::hold`](crate::Options::hold)), if it is too large, or if the client has ended.
+    /// ([`Options::hold`](crate::Options::hold)), if it is too large, if the client has ended, or if it would wait for
+    /// its own return ([`Refusal::Inside`](crate::Refusal::Inside)).
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.outbox.send_timeout(message.into(), Duration::MAX)
     }
@@ -98,6 +99,19 @@ impl Sender {
     /// sent: a JSON string has its quotes.
     pub fn set_variable(&self, name: impl Into<String>, value: impl Into<String>) {
         self.outbox.set_variable(name, value);
+    }
+
+    /// Whether this thread runs code that the client has called.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.outbox.is_inside()
+    }
+
+    pub(crate) fn guard<T>(
+        &self,
+        code: &'static str,
+        f: impl FnOnce() -> T,
+    ) -> Result<T, Panicked> {
+        self.outbox.guard(code, f)
     }
 
     pub(crate) fn stats(&self, board: &Board) -> ClientStats {

@@ -372,6 +372,16 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         self.endpoints.is_hopeless(endpoint)
     }
 
+    /// Whether the open connection has been ready for `stable_after` at `now`: its end then restarts the count of
+    /// failures.
+    pub fn is_stable(&self, now: Instant) -> bool {
+        let ready = self.open().and_then(|open| match open.session {
+            Session::Opening { .. } => None,
+            Session::Ready { since } => Some(since),
+        });
+        ready.is_some_and(|since| now.since(since) >= self.config().stable_after)
+    }
+
     /// The figures as of the last step.
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats;
@@ -1026,10 +1036,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             return false;
         };
         self.stats.time_open += self.now.since(open.since).duration();
-        match open.session {
-            Session::Opening { .. } => false,
-            Session::Ready { since } => self.now.since(since) >= self.config().stable_after,
-        }
+        self.is_stable(self.now)
     }
 }
 

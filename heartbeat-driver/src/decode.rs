@@ -2,6 +2,9 @@
 
 use crate::message::Message;
 
+/// Its name where one panics.
+pub(crate) const DECODER: &str = "the decoder";
+
 /// Turns what the server sends into what it means, before the dialect sees it: a heartbeat may come
 /// compressed, too. Made anew for each connection, so that it may carry state from message to message.
 ///

@@ -12,6 +12,7 @@ use heartbeat_core::{Cause, ConnId};
 use crate::exchange::Response;
 use crate::message::Reason;
 use crate::outbox::Outbox;
+use crate::panicked::{Panicked, catch};
 use crate::request::{Request, RequestError};
 
 /// What a dial factory is told.
@@ -45,6 +46,9 @@ impl Attempt {
         }
     }
 }
+
+/// Its name where one panics.
+pub(crate) const FACTORY: &str = "the dial factory";
 
 /// What a factory comes to.
 pub(crate) type Made = Result<Request, RequestError>;
@@ -99,25 +103,27 @@ enum State<F> {
     Idle(F),
     /// Called, for the latest dial or for one that was given up; then the latest one waits here.
     Busy(Option<(Attempt, Slot)>),
-    Panicked,
+    Panicked(Panicked),
 }
 
 /// Where the result of one call goes.
-type Slot = Arc<Mutex<(Option<Made>, Waker)>>;
+type Slot = Arc<Mutex<(Option<Result<Made, Panicked>>, Waker)>>;
 
 struct Waits(Slot);
 
 impl Future for Waits {
     type Output = Made;
 
+    /// A panic of the factory's goes on here, where that of any other factory would be.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Made> {
-        let mut slot = lock(&self.0);
-        match slot.0.take() {
-            Some(made) => Poll::Ready(made),
-            None => {
-                slot.1.clone_from(cx.waker());
-                Poll::Pending
-            }
+        let made = {
+            let mut slot = lock(&self.0);
+            slot.1.clone_from(cx.waker());
+            slot.0.take()
+        };
+        match made {
+            Some(made) => Poll::Ready(made.unwrap_or_else(|panicked| panicked.resume())),
+            None => Poll::Pending,
         }
     }
 }
@@ -137,9 +143,10 @@ impl<F: FnMut(Attempt) -> Made + Send + 'static> Offload<F> {
                 *state = State::Busy(Some((attempt, Arc::clone(&slot))));
                 return Make::Later(Box::pin(Waits(slot)));
             }
-            State::Panicked => {
-                *state = State::Panicked;
-                return Make::Now(Box::new(Err(panicked())));
+            State::Panicked(panicked) => {
+                *state = State::Panicked(panicked.clone());
+                drop(state);
+                panicked.resume()
             }
         };
         drop(state);
@@ -148,11 +155,17 @@ impl<F: FnMut(Attempt) -> Made + Send + 'static> Offload<F> {
             factory: Some(factory),
             job: Some((attempt, Arc::clone(&slot))),
         };
-        // If there is no room for a thread the worker is dropped, and says so.
-        let _ = thread::Builder::new()
+        // Without a thread the worker is dropped, and gives its factory back.
+        let begun = thread::Builder::new()
             .name("heartbeat-factory".into())
             .spawn(move || worker.run());
-        Make::Later(Box::pin(Waits(slot)))
+        match begun {
+            Ok(_) => Make::Later(Box::pin(Waits(slot))),
+            Err(error) => {
+                let words = format!("no thread to make the request in: {error}");
+                Make::Now(Box::new(Err(RequestError::failed(Cause::Io, words))))
+            }
+        }
     }
 }
 
@@ -164,61 +177,51 @@ struct Worker<F> {
 
 impl<F: FnMut(Attempt) -> Made> Worker<F> {
     fn run(&mut self) {
-        while let (Some(factory), Some((attempt, _))) = (&mut self.factory, &self.job) {
-            let made = factory(attempt.clone());
-            if let Some((_, slot)) = self.job.take() {
-                answer(&slot, made);
-            }
+        while let (Some(factory), Some((attempt, slot))) = (&mut self.factory, self.job.take()) {
+            let made = catch(FACTORY, || factory(attempt));
+            let panicked = made.as_ref().err().cloned();
+            answer(&slot, made);
             let mut state = lock(&self.shared);
-            self.job = match &mut *state {
+            let next = match &mut *state {
                 State::Busy(next) => next.take(),
-                State::Idle(_) | State::Panicked => None,
+                State::Idle(_) | State::Panicked(_) => None,
             };
-            if self.job.is_none()
-                && let Some(factory) = self.factory.take()
-            {
-                *state = State::Idle(factory);
+            match (panicked, next) {
+                (Some(panicked), next) => {
+                    *state = State::Panicked(panicked.clone());
+                    drop(state);
+                    if let Some((_, slot)) = next {
+                        answer(&slot, Err(panicked));
+                    }
+                    return;
+                }
+                (None, Some(job)) => self.job = Some(job),
+                (None, None) => {
+                    if let Some(factory) = self.factory.take() {
+                        *state = State::Idle(factory);
+                    }
+                    return;
+                }
             }
         }
     }
 }
 
 impl<F> Drop for Worker<F> {
-    /// Whoever waits is not left to wait for a thread that has panicked or was never begun.
+    /// One that was never begun gives the factory back.
     fn drop(&mut self) {
-        let next = if thread::panicking() {
-            match std::mem::replace(&mut *lock(&self.shared), State::Panicked) {
-                State::Busy(next) => next,
-                State::Idle(_) | State::Panicked => None,
-            }
-        } else {
-            let Some(factory) = self.factory.take() else {
-                return;
-            };
+        if let (Some(factory), Some(_)) = (self.factory.take(), &self.job) {
             *lock(&self.shared) = State::Idle(factory);
-            None
-        };
-        for (_, slot) in self.job.take().into_iter().chain(next) {
-            let error = if thread::panicking() {
-                panicked()
-            } else {
-                RequestError::failed(Cause::Io, "no room for a thread to make the request in")
-            };
-            answer(&slot, Err(error));
         }
     }
 }
 
-fn answer(slot: &Slot, made: Made) {
+fn answer(slot: &Slot, made: Result<Made, Panicked>) {
     let mut slot = lock(slot);
     slot.0 = Some(made);
     let waker = slot.1.clone();
     drop(slot);
     waker.wake();
-}
-
-fn panicked() -> RequestError {
-    RequestError::failed(Cause::Io, "the dial factory has panicked")
 }
 
 /// What is in here is whole at any time.

@@ -70,6 +70,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod addresses;
 mod board;
 mod body;
 mod clock;
@@ -90,11 +91,14 @@ mod opening;
 mod options;
 mod outbox;
 mod pace;
+mod panicked;
 mod proxy;
 mod recorder;
 pub mod records;
 mod request;
+mod resolver;
 mod session;
+mod start;
 mod stream;
 mod sync;
 mod tcp;
@@ -107,6 +111,7 @@ mod upgrade;
 mod websocket;
 mod wire;
 
+pub use addresses::interleave;
 pub use board::{Board, ClientStats};
 pub use clock::{HostClock, Suspended, unix_ms};
 pub use decode::{Decode, Undecodable};
@@ -122,10 +127,15 @@ pub use message::{Event, Message, MessageRef, Reason, Returned, Seconds, Unsent}
 pub use opening::{OnConnect, Opening, Progress};
 pub use options::{Observer, Options, SharedDialect};
 pub use outbox::{Notify, Outbox, Refusal, SendError, Sending};
+pub use panicked::Panicked;
+#[doc(hidden)]
+pub use panicked::{catch, named};
 pub use proxy::Proxy;
 pub use request::{Request, RequestError};
+pub use resolver::Resolver;
 pub use session::io_cause;
-pub use tcp::{Dial, Tcp, interleave};
+pub use start::StartError;
+pub use tcp::{Dial, Resolving, Tcp};
 pub use text::Text;
 #[cfg(feature = "deflate")]
 pub use websocket::deflate::Deflate;

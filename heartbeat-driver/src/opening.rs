@@ -53,7 +53,7 @@ use crate::message::Message;
 /// ```
 ///
 /// A panic in it ends the connection as [`Failure::GiveUp`] does: the client gives up, and hands back what was
-/// not sent. (Where panics unwind.)
+/// not sent. (Where panics unwind.) So does one in any other code that the options bring.
 pub trait OnConnect: Send {
     /// A connection is open. Called for each one; whatever was known of an earlier one is void.
     /// Must not block.

@@ -22,6 +22,7 @@ use crate::opening::OnConnect;
 use crate::outbox::Limits;
 use crate::proxy::Proxy;
 use crate::request::{Request, RequestError, Route};
+use crate::resolver::Resolver;
 use crate::stream::Security;
 use crate::websocket::connection::Sizes;
 #[cfg(feature = "deflate")]
@@ -57,6 +58,8 @@ pub struct Options {
     pub(crate) max_redirects: u32,
     pub(crate) config: Arc<Config>,
     pub(crate) dialect: SharedDialect,
+    /// It is code of the application's.
+    pub(crate) has_own_dialect: bool,
     pub(crate) seed: u64,
     pub(crate) first_id: u64,
     pub(crate) read_buffer: usize,
@@ -80,6 +83,7 @@ pub struct Options {
     #[cfg(feature = "metrics")]
     pub(crate) metrics: Option<String>,
     pub(crate) dial_budget: Option<Arc<dyn DialBudget>>,
+    pub(crate) resolver: Option<Resolver>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -214,6 +218,7 @@ impl Options {
             max_redirects: 0,
             config: Arc::default(),
             dialect: Arc::new(JsonType),
+            has_own_dialect: false,
             // The standard library's hasher keys are random; jitter needs no more than that.
             seed: RandomState::new().build_hasher().finish(),
             // Some services (Home Assistant) refuse an id that is not above 0.
@@ -242,6 +247,7 @@ impl Options {
             #[cfg(feature = "metrics")]
             metrics: None,
             dial_budget: None,
+            resolver: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -309,6 +315,7 @@ impl Options {
     #[must_use]
     pub fn dialect(mut self, dialect: impl Dialect + Send + Sync + 'static) -> Self {
         let any: &dyn Any = &dialect;
+        self.has_own_dialect = false;
         self.trace_dialect = if let Some(dialect) = any.downcast_ref::<AnyDialect>() {
             dialect.clone()
         } else if let Some(described) = any.downcast_ref::<Description>() {
@@ -316,6 +323,7 @@ impl Options {
         } else if any.is::<FramesOnly>() {
             AnyDialect::Frames
         } else {
+            self.has_own_dialect = !any.is::<JsonType>();
             AnyDialect::default()
         };
         self.dialect = Arc::new(dialect);
@@ -564,6 +572,15 @@ impl Options {
     #[must_use]
     pub fn dial_budget(mut self, budget: Arc<impl DialBudget + 'static>) -> Self {
         self.dial_budget = Some(budget);
+        self
+    }
+
+    /// Looks host names up by other means than the operating system's. Default: [`Resolver::system`].
+    ///
+    /// A proxy that resolves names itself (SOCKS5 by name, HTTP) is not asked by this; its own name is.
+    #[must_use]
+    pub fn resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = Some(resolver);
         self
     }
 

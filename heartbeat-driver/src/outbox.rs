@@ -14,6 +14,7 @@ use heartbeat_core::{ConnId, Failure, Instant, Values, Variables};
 use crate::farewell::{CloseFrame, InvalidClose};
 use crate::ids::Ids;
 use crate::message::{Message, Unsent};
+use crate::panicked::{Inside, Panicked, catch};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 
 /// How much an application may hand over before it must wait.
@@ -181,6 +182,19 @@ pub struct SendError {
     pub message: Message,
 }
 
+impl SendError {
+    /// Of a call that would wait for its own return.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn inside(self) -> Self {
+        let reason = match self.reason {
+            Refusal::Full => Refusal::Inside,
+            other => other,
+        };
+        Self { reason, ..self }
+    }
+}
+
 impl fmt::Debug for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendError")
@@ -211,6 +225,11 @@ pub enum Refusal {
         /// The limit.
         max: usize,
     },
+    /// There is no room, and the call came from code that the client itself runs (`on_connect`, a factory, a
+    /// decoder, an observer): it would wait for what only its own return makes possible. `try_send` says
+    /// [`Full`](Self::Full) there, and `Opening::send` needs no room.
+    #[error("the client's own code cannot wait for room in the client")]
+    Inside,
     /// The client has ended.
     #[error("the client has ended")]
     Ended,
@@ -228,6 +247,28 @@ impl Outbox {
             variables: Mutex::default(),
             ids,
         }
+    }
+
+    /// By what a thread that drives this client's engine is known.
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether this thread runs code that the engine has called (`on_connect`, a factory, an observer), or an
+    /// adapter for it. It must not wait there for what the engine does.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        Inside::is(self.id())
+    }
+
+    /// Calls code that an adapter's user has brought: a dialer, a reactor, a stream. While it runs, the thread
+    /// [is inside](Self::is_inside).
+    ///
+    /// # Errors
+    /// The panic of that code, for [`Engine::panicked`](crate::Engine::panicked).
+    pub fn guard<T>(&self, code: &'static str, f: impl FnOnce() -> T) -> Result<T, Panicked> {
+        let _inside = Inside::enter(self.id());
+        catch(code, f)
     }
 
     /// Sets a variable of the dialect's templates (Janus' `session`, say), written as it is to be
@@ -321,8 +362,12 @@ impl Outbox {
     /// which they came, and nobody overtakes them.
     ///
     /// # Errors
-    /// [`SendError`] holds the message and the reason; [`Refusal::Full`] after `timeout`.
+    /// [`SendError`] holds the message and the reason; [`Refusal::Full`] after `timeout`, [`Refusal::Inside`] at once
+    /// where it would wait for its own return.
     pub fn send_timeout(&self, message: Message, timeout: Duration) -> Result<(), SendError> {
+        if self.is_inside() {
+            return self.try_send(message).map_err(SendError::inside);
+        }
         let deadline = crate::clock::instant().checked_add(timeout);
         let (mut message, mut ticket) = (Some(message), None);
         let mut state = self.lock();
@@ -869,6 +914,13 @@ impl Future for Sending<'_> {
                 Poll::Ready(sent)
             }
             None => {
+                if outbox.is_inside()
+                    && let Some(message) = message.take()
+                {
+                    outbox.leave_line(state, ticket.take());
+                    let reason = Refusal::Inside;
+                    return Poll::Ready(Err(SendError { reason, message }));
+                }
                 if let Some(ticket) = ticket {
                     ticket.is_of(cx.waker());
                 }

@@ -7,11 +7,12 @@ use std::ops::Range;
 
 use heartbeat_core::{Ask, Cause, ConnId, Instant, Outgoing, Reply};
 
-use crate::decode::Decode;
+use crate::decode::{DECODER, Decode};
 use crate::farewell::CloseFrame;
 use crate::message::Message;
 use crate::outbox::{Outbox, Waiting};
 use crate::pace::Pace;
+use crate::panicked::{Panicked, named};
 use crate::records::ANSWERS;
 use crate::upgrade::Opened;
 use crate::websocket::connection::{self, Connection, Pushed};
@@ -149,6 +150,11 @@ impl<S: Read + Write> Session<S> {
         self.ws.relax();
     }
 
+    /// A panic of the byte stream's, once.
+    pub(crate) fn panicked(&mut self) -> Option<Panicked> {
+        self.ws.stream_mut().wire_mut().panicked()
+    }
+
     /// Reading waits until the pongs are written.
     pub(crate) fn holds_reading(&self) -> bool {
         self.ws.writer.answers() > ANSWERS
@@ -239,7 +245,7 @@ impl<S: Read + Write> Session<S> {
             }
         };
         let decoded = match &mut self.decoder {
-            Some(decoder) => decoder.decode(message, self.limit),
+            Some(decoder) => named(DECODER, || decoder.decode(message, self.limit)),
             None => Ok(message),
         };
         match decoded {

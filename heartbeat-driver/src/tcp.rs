@@ -1,10 +1,18 @@
 //! What TCP is told: the order of addresses, and the machine's deadlines as socket options.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use heartbeat_core::{Config, ConnId};
 use socket2::{SockRef, TcpKeepalive};
+
+use crate::addresses::Addresses;
+use crate::resolver::{Finding, Resolver};
 
 /// Bytes that the kernel takes before it has sent what it has (`TCP_NOTSENT_LOWAT`). What it holds goes out before any
 /// pong, and cannot be handed back; what it has sent and not had acknowledged is not limited by it, so that a fast
@@ -12,11 +20,8 @@ use socket2::{SockRef, TcpKeepalive};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MAX_UNSENT: u32 = 64 * 1024;
 
-/// As many addresses of one host are tried.
-const MAX_ADDRESSES: usize = 32;
-
 /// A byte stream that is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Dial {
     /// What the stream is for.
@@ -29,6 +34,112 @@ pub struct Dial {
     pub addresses: Vec<SocketAddr>,
     /// How the socket is to be set up.
     pub tcp: Tcp,
+    pub(crate) resolver: Resolver,
+    pub(crate) known: Addresses,
+}
+
+impl Dial {
+    /// The addresses to connect to, in the order in which they are to be tried: families in turn, and those that
+    /// failed in earlier dials of this client last. At most 32.
+    ///
+    /// A host name is looked up by [`Options::resolver`](crate::Options::resolver), an address needs no lookup. The
+    /// future needs no runtime, and wakes whoever polls it from another thread. Dropping it gives the lookup up.
+    ///
+    /// ```no_run
+    /// use heartbeat_driver::Dial;
+    /// # async fn connect(_: std::net::SocketAddr) -> std::io::Result<()> { Ok(()) }
+    /// async fn dial(dial: Dial) -> std::io::Result<()> {
+    ///     let addresses = dial.resolve().await?;
+    ///     let stream = connect(addresses[0]).await?;
+    ///     dial.connected(addresses[0]);
+    ///     Ok(stream)
+    /// }
+    /// ```
+    pub fn resolve(&self) -> Resolving {
+        let port = self.port;
+        let found = match literal(&self.host, port) {
+            _ if !self.addresses.is_empty() => Lookup::Known(self.addresses.clone()),
+            Some(address) => Lookup::Known(vec![address]),
+            None => Lookup::Finding(self.resolver.lookup(&self.host)),
+        };
+        Resolving {
+            conn: self.conn,
+            port,
+            known: self.known.clone(),
+            lookup: found,
+        }
+    }
+
+    /// Tells that TCP has connected to this address. If the dial fails after that, or the connection ends before
+    /// it is stable, the next dial tries the host's other addresses first.
+    pub fn connected(&self, address: SocketAddr) {
+        self.known.connected(self.conn, address);
+    }
+}
+
+/// A host that is an address, perhaps with the number of its scope (`fe80::1%2`).
+fn literal(host: &str, port: u16) -> Option<SocketAddr> {
+    let address = host.parse::<IpAddr>();
+    let scoped = || format!("[{host}]:{port}").parse::<SocketAddrV6>();
+    match address {
+        Ok(address) => Some(SocketAddr::new(address, port)),
+        Err(_) => scoped().ok().map(SocketAddr::V6),
+    }
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dial")
+            .field("conn", &self.conn)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("addresses", &self.addresses)
+            .field("tcp", &self.tcp)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The addresses of a dial, once they are known ([`Dial::resolve`]).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Resolving {
+    conn: ConnId,
+    port: u16,
+    known: Addresses,
+    lookup: Lookup,
+}
+
+#[derive(Debug)]
+enum Lookup {
+    Known(Vec<SocketAddr>),
+    Finding(Finding),
+}
+
+impl Future for Resolving {
+    /// At least one address, or what the resolver said.
+    type Output = io::Result<Vec<SocketAddr>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let found = match &mut this.lookup {
+            Lookup::Known(addresses) => std::mem::take(addresses),
+            Lookup::Finding(finding) => {
+                let found = ready!(Pin::new(finding).poll(cx))?;
+                let at_port = |mut address: SocketAddr| {
+                    address.set_port(this.port);
+                    address
+                };
+                found.iter().copied().map(at_port).collect()
+            }
+        };
+        let order = this.known.order(this.conn, found);
+        Poll::Ready(if order.is_empty() {
+            let none = "no address for this name";
+            Err(io::Error::new(io::ErrorKind::NotFound, none))
+        } else {
+            Ok(order)
+        })
+    }
 }
 
 /// Socket options that follow from the configuration.
@@ -81,26 +192,6 @@ impl Tcp {
     }
 }
 
-/// The order in which a host's addresses are tried (RFC 8305 §4): as the resolver has sorted them,
-/// but families in turn, for often one family as a whole does not work. At most 32.
-#[must_use]
-pub fn interleave(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-    let mut addresses = addresses.into_iter().peekable();
-    let first_is_v4 = addresses.peek().is_some_and(SocketAddr::is_ipv4);
-    let (same, other): (Vec<_>, Vec<_>) =
-        addresses.partition(|address| address.is_ipv4() == first_is_v4);
-    let (mut same, mut other) = (same.into_iter(), other.into_iter());
-    let mut order = Vec::new();
-    loop {
-        let pair = [same.next(), other.next()];
-        if pair == [None, None] || order.len() >= MAX_ADDRESSES {
-            order.truncate(MAX_ADDRESSES);
-            return order;
-        }
-        order.extend(pair.into_iter().flatten());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -108,13 +199,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn families_take_turns_and_their_own_order_stays() {
-        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let resolved = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"].map(address);
-        let order = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(address);
-        assert_eq!(interleave(resolved), order);
-        assert_eq!(interleave([]), []);
-        assert_eq!(interleave([order[1]; 99]).len(), MAX_ADDRESSES);
+    fn an_address_is_known_without_a_resolver_its_scope_too() {
+        let address = |host| literal(host, 80).map(|address| address.to_string());
+        assert_eq!(address("10.0.0.7").as_deref(), Some("10.0.0.7:80"));
+        assert_eq!(address("::1").as_deref(), Some("[::1]:80"));
+        assert_eq!(address("fe80::1%2").as_deref(), Some("[fe80::1%2]:80"));
+        for name in ["localhost", "fe80::1%lo", "1.2.3", "a.test", ""] {
+            assert_eq!(address(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use heartbeat_core::{Cause, Instant};
 use crate::body::Body;
 use crate::exchange::{Exchange, Refusal, Response};
 use crate::options::Options;
+use crate::panicked::Panicked;
 use crate::proxy::{Proxy, Tunnel, Way};
 use crate::request::Request;
 use crate::stream::{Security, Stream};
@@ -131,6 +132,11 @@ impl<S: Read + Write> Upgrade<S> {
         self.stream
             .as_mut()
             .map(|stream| stream.wire_mut().get_mut())
+    }
+
+    /// A panic of the byte stream's, once.
+    pub(crate) fn panicked(&mut self) -> Option<Panicked> {
+        self.stream.as_mut()?.wire_mut().panicked()
     }
 
     pub(crate) fn proceed(&mut self, options: &Options, now: Instant) -> Progress<S> {

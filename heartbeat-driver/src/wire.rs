@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use crate::panicked::{Panicked, catch};
+
 /// A non-blocking byte stream whose traffic is counted and whose write errors wait.
 ///
 /// A write error is kept instead of returned: what the peer said before it went away (its Close
@@ -16,6 +18,7 @@ pub(crate) struct Wire<S> {
     /// The stream took nothing at the last write: it is worth waiting until it is writable.
     pub(crate) write_blocked: bool,
     write_error: Option<io::Error>,
+    panicked: Option<Box<Panicked>>,
     ahead: Ahead,
 }
 
@@ -58,6 +61,7 @@ impl<S> Wire<S> {
             written: 0,
             write_blocked: false,
             write_error: None,
+            panicked: None,
             ahead: Ahead::default(),
         }
     }
@@ -85,6 +89,29 @@ impl<S> Wire<S> {
         self.write_error.take()
     }
 
+    /// A panic of the stream's, once.
+    pub(crate) fn panicked(&mut self) -> Option<Panicked> {
+        self.panicked.take().map(|panicked| *panicked)
+    }
+
+    /// Asks the stream. A signal is no reason to stop. One that has panicked has nothing to say and takes nothing,
+    /// until somebody asks for the panic.
+    fn attempt<T>(&mut self, mut attempt: impl FnMut(&mut S) -> io::Result<T>) -> io::Result<T> {
+        let io = &mut self.io;
+        let attempted = catch("the byte stream", || {
+            loop {
+                match attempt(io) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    result => return result,
+                }
+            }
+        });
+        attempted.unwrap_or_else(|panicked| {
+            self.panicked = Some(Box::new(panicked));
+            Err(io::ErrorKind::WouldBlock.into())
+        })
+    }
+
     /// Keeps what is an error, so that to the caller it is a stream that takes nothing.
     fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         match result {
@@ -98,20 +125,10 @@ impl<S> Wire<S> {
     }
 }
 
-/// A signal is no reason to stop.
-fn uninterrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match attempt() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
 impl<S: Read> Wire<S> {
     /// Reads no more than this: for who has a large buffer of its own.
     pub(crate) fn read_directly(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = uninterrupted(|| self.io.read(buffer))?;
+        let count = self.attempt(|io| io.read(buffer))?;
         self.read += count as u64;
         Ok(count)
     }
@@ -124,15 +141,17 @@ impl<S: Read> Read for Wire<S> {
             return Ok(self.ahead.take(buffer));
         }
         if !std::mem::take(&mut self.ahead.full) {
-            let count = uninterrupted(|| self.io.read(buffer))?;
+            let count = self.attempt(|io| io.read(buffer))?;
             self.read += count as u64;
             self.ahead.full = count == buffer.len() && count >= LARGE;
             return Ok(count);
         }
+        let mut buffered = std::mem::take(&mut self.ahead.buffer);
+        buffered.resize(AHEAD, 0);
+        let read = self.attempt(|io| io.read(&mut buffered));
         let ahead = &mut self.ahead;
-        ahead.used = true;
-        ahead.buffer.resize(AHEAD, 0);
-        let count = uninterrupted(|| self.io.read(&mut ahead.buffer))?;
+        (ahead.buffer, ahead.used) = (buffered, true);
+        let count = read?;
         self.read += count as u64;
         (ahead.at, ahead.end) = (0, count);
         // Much has come: more may have come meanwhile.
@@ -146,7 +165,7 @@ impl<S: Write> Write for Wire<S> {
         if self.write_error.is_some() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = uninterrupted(|| match self.io.write(bytes) {
+        let result = self.attempt(|io| match io.write(bytes) {
             Ok(0) if !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),
             result => result,
         });
@@ -160,7 +179,7 @@ impl<S: Write> Write for Wire<S> {
         if self.write_error.is_some() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = uninterrupted(|| self.io.flush());
+        let result = self.attempt(io::Write::flush);
         self.keep(result)
     }
 }

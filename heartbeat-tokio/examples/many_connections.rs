@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{Message as Frame, WebSocket, WebSocketUpgrade};
 use axum::{Router, routing::any};
-use heartbeat_tokio::{Client, ClientStats, Config, DialLimiter, Event, Options, RequestError};
+use heartbeat_tokio::{Client, ClientStats, Config, DialLimiter, Event, Options, StartError};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// One of them, until the server has restarted twice.
-async fn run(options: Options, tell: mpsc::Sender<()>) -> Result<ClientStats, RequestError> {
+async fn run(options: Options, tell: mpsc::Sender<()>) -> Result<ClientStats, StartError> {
     let mut client = Client::spawn(options)?;
     let mut losses = 0;
     while let Some(event) = client.next().await {

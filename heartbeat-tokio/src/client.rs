@@ -5,11 +5,13 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread;
 
 use atomic_waker::AtomicWaker;
 use futures_core::Stream;
-use heartbeat_driver::{Board, ClientStats, Event, Handoff, Options, RequestError, Room, Unsent};
-use tokio::task::JoinHandle;
+use heartbeat_driver::{Board, ClientStats, Event, Handoff, Options, Room, StartError, Unsent};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::in_place::InPlace;
 use crate::sender::Sender;
@@ -18,16 +20,19 @@ use crate::sender::Sender;
 /// large read brings.
 const BATCH: usize = 512;
 
-/// A client in a task of its own: pings are answered and silence is noticed while the application
-/// does something else.
+/// A client in a task or a [thread](Self::spawn_thread) of its own: pings are answered and silence is noticed
+/// while the application does something else.
 ///
 /// Messages wait in a bounded queue ([`Options::queue`]). When it is full the client stops reading, so
 /// that the server's pings wait, too; it goes on with its own, does not take the silence that it
 /// caused itself for the server's, and notices an end that reaches this host. [`Options::overflow`] has other
 /// ways: to drop messages, or to want none. Dropping the client ends the task and closes the socket.
 ///
+/// A task needs a worker of the runtime's. Where the application's tasks may keep all of them busy for seconds,
+/// [`spawn_thread`](Self::spawn_thread) keeps the heartbeat going.
+///
 /// ```no_run
-/// # async fn run() -> Result<(), heartbeat_tokio::RequestError> {
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// use heartbeat_tokio::{Client, Event, Options};
 ///
 /// let mut client = Client::spawn(Options::new("wss://example.org/feed")?)?;
@@ -54,31 +59,76 @@ pub struct Client {
     sender: Sender,
     board: Arc<Board>,
     asks_for_session: bool,
-    task: JoinHandle<()>,
+    task: AbortHandle,
 }
 
 impl Client {
-    /// Starts a client over TCP. It begins to dial at once.
+    /// Starts a client over TCP in a task. It begins to dial at once.
     ///
     /// # Errors
-    /// [`RequestError`] if TLS is needed and no trusted roots are found.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime, as [`tokio::spawn`] does.
-    pub fn spawn(options: Options) -> Result<Self, RequestError> {
+    /// [`StartError`] if TLS is needed and no trusted roots are found, and outside of a tokio runtime.
+    pub fn spawn(options: Options) -> Result<Self, StartError> {
         let capacity = options.queue_len();
         Ok(Self::drive(InPlace::new(options)?, capacity))
     }
 
-    /// Puts a client that was made otherwise, with a dialer of your own say, into a task. At most
-    /// `capacity` events wait for the application.
+    /// Starts a client over TCP in a thread of its own, which has a small runtime of its own: heartbeats go on
+    /// while tasks of the application block every worker of its runtime. It begins to dial at once.
     ///
-    /// # Panics
-    /// Outside of a tokio runtime, as [`tokio::spawn`] does.
+    /// The face is that of any client: events and sends are awaited in whichever runtime, or outside of any. What
+    /// the options bring (`on_connect`, a factory, a decoder) runs in that thread. Dropping the client, or the end
+    /// of the application's runtime or of `main`, waits for no thread.
+    ///
+    /// It costs a thread, and a switch to it and back for each batch of events: for a few connections that must not
+    /// be lost, not for thousands.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use heartbeat_tokio::{Client, Options};
+    ///
+    /// let mut client = Client::spawn_thread(Options::new("wss://example.org/feed")?)?;
+    /// while let Some(event) = client.next().await {
+    ///     // Also if this takes seconds and blocks, pings are answered meanwhile.
+    ///     println!("{event:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StartError`] if TLS is needed and no trusted roots are found, or if the operating system has no room for a
+    /// poll or a thread.
+    pub fn spawn_thread(options: Options) -> Result<Self, StartError> {
+        let capacity = options.queue_len();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = OwnRuntime(Some(runtime));
+        let (client, task) = {
+            let _inside = runtime.0.as_ref().map(Runtime::enter);
+            Self::start(InPlace::new(options)?, capacity)
+        };
+        let thread = thread::Builder::new().name("heartbeat".into());
+        thread.spawn(move || {
+            if let Some(runtime) = &runtime.0 {
+                // Until the client has ended, or was dropped.
+                let _ = runtime.block_on(task);
+            }
+        })?;
+        Ok(client)
+    }
+
+    /// Puts a client that was made otherwise, with a dialer of your own say, into a task. At most
+    /// `capacity` events (one at the least) wait for the application.
+    ///
+    /// The task belongs to the runtime in which this is called; outside of any, to that in which `driver` was made.
     #[must_use]
     pub fn drive(driver: InPlace, capacity: usize) -> Self {
+        Self::start(driver, capacity).0
+    }
+
+    fn start(driver: InPlace, capacity: usize) -> (Self, JoinHandle<()>) {
         let reader = Arc::new(AtomicWaker::new());
         let (wake_driver, wake_reader) = (Arc::clone(driver.waker()), Arc::clone(&reader));
+        let capacity = capacity.max(1);
         let handoff = Arc::new(Handoff::new(
             capacity,
             driver.overflow(),
@@ -89,13 +139,15 @@ impl Client {
         let sender = driver.sender().clone();
         let board = Arc::clone(driver.board());
         let asks_for_session = driver.asks_for_session();
+        let runtime = Handle::try_current().unwrap_or_else(|_| driver.runtime().clone());
         let task = Drive {
             driver,
             handoff: EndOnDrop(Arc::clone(&handoff)),
             batch: VecDeque::new(),
             room: Room::of(capacity),
         };
-        Self {
+        let task = runtime.spawn(task);
+        let client = Self {
             handoff,
             reader,
             taken: VecDeque::new(),
@@ -103,11 +155,13 @@ impl Client {
             sender,
             board,
             asks_for_session,
-            task: tokio::spawn(task),
-        }
+            task: task.abort_handle(),
+        };
+        (client, task)
     }
 
-    /// The next event; `None` after [`Event::Stopped`].
+    /// The next event; `None` after [`Event::Stopped`], and in code that the client itself runs (`on_connect`, a
+    /// factory, a decoder, an observer), before whose return none can come.
     ///
     /// Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
@@ -124,6 +178,7 @@ impl Client {
             self.more = self.handoff.take(&mut self.taken);
         }
         match self.taken.pop_front() {
+            None if self.more && self.sender.is_inside() => Poll::Ready(None),
             None if self.more => Poll::Pending,
             event => Poll::Ready(event),
         }
@@ -163,10 +218,11 @@ impl Client {
     /// `close_timeout`. Returns what was handed back and not taken as an event yet; messages that arrived
     /// and were not taken are dropped. Who wants those says [`Sender::stop`] and takes events to the end.
     ///
-    /// Dropping the future ends the client at once, as dropping the client does.
+    /// Dropping the future ends the client at once, as dropping the client does. Code that the client itself runs
+    /// cannot wait for that end: there it ends the client at once, and what is not sent is lost.
     ///
     /// ```no_run
-    /// # async fn run() -> Result<(), heartbeat_tokio::RequestError> {
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// # use heartbeat_tokio::{Client, Options};
     /// let client = Client::spawn(Options::new("wss://example.org/feed")?)?;
     /// let unsent = client.stop().await;
@@ -203,6 +259,18 @@ impl std::fmt::Debug for Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// The runtime of a client's own thread. What a factory of the application's leaves behind in it is not waited for; nor
+/// would tokio let it be, where a client that cannot be started is dropped within another runtime.
+struct OwnRuntime(Option<Runtime>);
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

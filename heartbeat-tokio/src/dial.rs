@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
 
+use heartbeat_driver::Dial;
 use heartbeat_driver::core::{Clock, Lap, Race};
-use heartbeat_driver::{Dial, interleave};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
 use crate::clock::TokioClock;
@@ -34,9 +34,11 @@ impl<F: FnMut(&Dial) -> Dialing + Send> Dialer for F {
 }
 
 /// TCP, trying a host's addresses as RFC 8305 ("Happy Eyeballs") has it: families in turn, the next
-/// one beside the last after 250 ms, the first to answer wins and the others are closed.
+/// one beside the last after 250 ms, the first to answer wins and the others are closed. Addresses that failed
+/// after they had answered are tried last.
 ///
-/// Sets `TCP_NODELAY`, and the options of [`Dial::tcp`].
+/// Names are resolved by [`Options::resolver`](crate::Options::resolver), and not in tokio's pool of blocking threads,
+/// for which the end of a runtime waits. Sets `TCP_NODELAY`, and the options of [`Dial::tcp`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpDialer;
 
@@ -44,35 +46,29 @@ impl Dialer for TcpDialer {
     fn dial(&mut self, dial: &Dial) -> Dialing {
         let dial = dial.clone();
         Box::pin(async move {
-            let addresses = if dial.addresses.is_empty() {
-                interleave(lookup_host((dial.host.as_str(), dial.port)).await?)
-            } else {
-                interleave(dial.addresses)
-            };
-            let none = format!("no address for {}", dial.host);
-            let failure = io::Error::new(io::ErrorKind::NotFound, none);
-            let stream = race(addresses, failure).await?;
+            let (address, stream) = race(dial.resolve().await?).await?;
+            dial.connected(address);
             dial.tcp.apply(&stream)?;
             Ok(Box::new(Tcp::from(stream)) as Box<dyn Transport>)
         })
     }
 }
 
-type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = io::Result<(SocketAddr, TcpStream)>> + Send>>;
 
 /// The first of these addresses to answer, or the last failure.
-async fn race(addresses: Vec<SocketAddr>, mut failure: io::Error) -> io::Result<TcpStream> {
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<(SocketAddr, TcpStream)> {
     let clock = TokioClock::start();
     let mut race = Race::new(addresses.len());
     let mut running: Vec<Connecting> = Vec::new();
+    let mut failure = io::ErrorKind::NotFound.into();
     loop {
         let until = match race.next(clock.now()) {
             Lap::Begin(number) => {
-                running.extend(
-                    addresses
-                        .get(number)
-                        .map(|&address| Box::pin(TcpStream::connect(address)) as Connecting),
-                );
+                let address = addresses[number];
+                running.push(Box::pin(async move {
+                    Ok((address, TcpStream::connect(address).await?))
+                }));
                 continue;
             }
             Lap::Until(at) => Some(clock.to_tokio(at)),
@@ -85,7 +81,7 @@ async fn race(addresses: Vec<SocketAddr>, mut failure: io::Error) -> io::Result<
             None => Some(ended.await),
         };
         match ended {
-            Some(Ok(stream)) => return Ok(stream),
+            Some(Ok(first)) => return Ok(first),
             Some(Err(error)) => {
                 failure = error;
                 race.failed();
@@ -97,7 +93,7 @@ async fn race(addresses: Vec<SocketAddr>, mut failure: io::Error) -> io::Result<
 }
 
 /// How the first of them to end has ended; it is taken out.
-async fn first_to_end(running: &mut Vec<Connecting>) -> io::Result<TcpStream> {
+async fn first_to_end(running: &mut Vec<Connecting>) -> io::Result<(SocketAddr, TcpStream)> {
     poll_fn(|cx| {
         for at in 0..running.len() {
             if let Poll::Ready(result) = running[at].as_mut().poll(cx) {

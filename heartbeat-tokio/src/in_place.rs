@@ -1,6 +1,7 @@
 //! A client that is driven by its owner's polling: no task, no hand-off.
 
 use std::future::poll_fn;
+use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,14 +10,19 @@ use atomic_waker::AtomicWaker;
 use futures_core::Stream;
 use heartbeat_driver::core::{Clock as _, Config, ConnId, Heartbeat};
 use heartbeat_driver::{
-    Board, ClientStats, Engine, Event, Message, MessageRef, Options, Overflow, RequestError,
-    SendError, SharedDialect, Turn, Unsent,
+    Board, ClientStats, Engine, Event, Message, MessageRef, Options, Overflow, Panicked, SendError,
+    SharedDialect, StartError, Turn, Unsent,
 };
+use tokio::runtime::Handle;
 
 use crate::clock::{Alarm, Look, TokioClock};
 use crate::dial::{Dialer, Dialing, TcpDialer};
 use crate::sender::Sender;
 use crate::transport::Transport;
+
+/// Their names where those of the application's panic.
+const DIALER: &str = "the dialer";
+const STREAM: &str = "the byte stream";
 
 /// Events between two looks at tokio's cooperative budget. A budget of 128 then lets at most 2048
 /// messages through, a few hundred microseconds, before other tasks get their turn.
@@ -27,7 +33,7 @@ const EVENTS_PER_BUDGET: u32 = 16;
 /// closes the socket.
 ///
 /// ```no_run
-/// # async fn run() -> Result<(), heartbeat_tokio::RequestError> {
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// use heartbeat_tokio::{Event, InPlace, Options};
 ///
 /// let mut client = InPlace::new(Options::new("wss://example.org/feed")?)?;
@@ -44,6 +50,8 @@ pub struct InPlace {
     dialer: Box<dyn Dialer>,
     dialing: Option<(ConnId, Dialing)>,
     timer: Alarm,
+    /// Where it was made, and where its timer is.
+    runtime: Handle,
     clock: TokioClock,
     /// Something was waited for since the last look at the clock.
     waited: bool,
@@ -60,20 +68,23 @@ impl InPlace {
     /// A client over TCP. It dials when it is first polled.
     ///
     /// # Errors
-    /// [`RequestError`] if TLS is needed and no trusted roots are found.
-    pub fn new(options: Options) -> Result<Self, RequestError> {
+    /// [`StartError`] if TLS is needed and no trusted roots are found, and outside of a tokio runtime.
+    pub fn new(options: Options) -> Result<Self, StartError> {
         Self::with_dialer(options.proxy_by_default(), TcpDialer)
     }
 
     /// A client over byte streams of another kind.
     ///
     /// # Errors
-    /// [`RequestError`] if TLS is needed and no trusted roots are found.
+    /// [`StartError`] if TLS is needed and no trusted roots are found, and outside of a tokio runtime.
     pub fn with_dialer(
         options: Options,
         dialer: impl Dialer + 'static,
-    ) -> Result<Self, RequestError> {
+    ) -> Result<Self, StartError> {
+        let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let clock = TokioClock::start();
+        // tokio panics where a runtime has no timer, and there is no way to ask.
+        let timer = catch_unwind(|| Alarm::new(clock)).map_err(|_| StartError::NoRuntime)?;
         let waker = Arc::new(AtomicWaker::new());
         let wake = Arc::clone(&waker);
         let now = clock.now();
@@ -83,7 +94,8 @@ impl InPlace {
             engine,
             dialer: Box::new(dialer),
             dialing: None,
-            timer: Alarm::new(clock),
+            timer,
+            runtime,
             clock,
             waited: false,
             waker,
@@ -192,6 +204,10 @@ impl InPlace {
         self.engine.board()
     }
 
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     pub(crate) fn waker(&self) -> &Arc<AtomicWaker> {
         &self.waker
     }
@@ -247,14 +263,21 @@ impl InPlace {
         loop {
             self.poll_dial(cx);
             if let Some(socket) = self.engine.due_socket(self.clock.now()) {
-                socket.doubt_readiness();
+                let doubted = self.sender.guard(STREAM, || socket.doubt_readiness());
+                self.unless_panicked(doubted);
             }
             match self.engine.turn(&self.clock) {
                 Turn::Event(event) => {
                     self.events += 1;
                     return Poll::Ready(Some(event));
                 }
-                Turn::Dial(dial) => self.dialing = Some((dial.conn, self.dialer.dial(&dial))),
+                Turn::Dial(dial) => {
+                    let dialer = &mut self.dialer;
+                    let dialing = self.sender.guard(DIALER, || dialer.dial(&dial));
+                    self.dialing = self
+                        .unless_panicked(dialing)
+                        .map(|dialing| (dial.conn, dialing));
+                }
                 Turn::Again if self.has_to_yield() => ready!(self.poll_others(cx)),
                 Turn::Again => ready!(tokio::task::coop::poll_proceed(cx)).made_progress(),
                 Turn::Ended => return Poll::Ready(None),
@@ -285,17 +308,31 @@ impl InPlace {
 
     /// Before the turn, for a dial that has succeeded beats its deadline.
     fn poll_dial(&mut self, cx: &mut Context<'_>) {
-        let Some((conn, dialing)) = &mut self.dialing else {
+        let Some((conn, _)) = self.dialing else {
             return;
         };
-        let conn = *conn;
-        if self.engine.dialing() != Some(conn) {
-            // Given up: dropping the future closes what it has opened so far.
-            self.dialing = None;
-        } else if let Poll::Ready(result) = dialing.as_mut().poll(cx) {
-            self.dialing = None;
+        let wanted = self.engine.dialing() == Some(conn);
+        let dialing = &mut self.dialing;
+        let polled = self.sender.guard(DIALER, || {
+            let polled = match dialing {
+                Some((_, dialing)) if wanted => dialing.as_mut().poll(cx).map(Some),
+                // Given up: dropping the future closes what it has opened so far.
+                _ => Poll::Ready(None),
+            };
+            if polled.is_ready() {
+                *dialing = None;
+            }
+            polled
+        });
+        if let Some(Poll::Ready(Some(result))) = self.unless_panicked(polled) {
             self.engine.dialed(conn, result, &self.clock);
         }
+    }
+
+    /// `None`: code of the application's has panicked, and the client has ended.
+    fn unless_panicked<T>(&mut self, done: Result<T, Panicked>) -> Option<T> {
+        done.map_err(|panicked| self.engine.panicked(&panicked, &self.clock))
+            .ok()
     }
 
     /// Ready as soon as another turn makes sense.
@@ -307,14 +344,19 @@ impl InPlace {
         let (read, write) = (self.engine.wants_read(), self.engine.wants_write());
         let watches_hang_up = self.engine.watches_hang_up();
         if let Some(socket) = self.engine.socket_mut() {
-            // All are asked, so that all are registered.
-            let readable = read && socket.poll_read_ready(cx).is_ready();
-            let writable = write && socket.poll_write_ready(cx).is_ready();
-            let hung_up = watches_hang_up && socket.poll_hang_up(cx).is_ready();
+            let ready = self.sender.guard(STREAM, || {
+                // All are asked, so that all are registered.
+                let readable = read && socket.poll_read_ready(cx).is_ready();
+                let writable = write && socket.poll_write_ready(cx).is_ready();
+                let hung_up = watches_hang_up && socket.poll_hang_up(cx).is_ready();
+                (readable || writable, hung_up)
+            });
+            // After a panic there is something to tell.
+            let (ready, hung_up) = self.unless_panicked(ready).unwrap_or((true, false));
             if hung_up {
                 self.engine.hung_up();
             }
-            if readable || writable || hung_up {
+            if ready || hung_up {
                 return Poll::Ready(());
             }
         }

@@ -193,6 +193,6 @@ pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
     Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, InvalidClose,
     Message, MessageRef, Observer, OnConnect, Opening, Options, Overflow, Progress, Proxy, Reason,
-    Refusal, Request, RequestError, Response, Returned, Seconds, SendError, SharedDialect, Text,
-    Undecodable, Unsent,
+    Refusal, Request, RequestError, Resolver, Resolving, Response, Returned, Seconds, SendError,
+    SharedDialect, StartError, Text, Undecodable, Unsent,
 };

@@ -2,21 +2,28 @@
 
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use heartbeat_driver::core::{Clock, Generation, Instant, Rotation, RotationTimes, Turnover};
-use heartbeat_driver::{Event, InvalidClose, Message, RequestError, SendError, Unsent};
+use heartbeat_driver::core::{
+    Cause, Clock, Generation, Instant, Rotation, RotationTimes, Turnover,
+};
+use heartbeat_driver::{
+    Event, InvalidClose, Message, RequestError, SendError, StartError, Unsent, catch,
+};
+use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep_until};
+use tracing::error;
 
 use crate::client::Client;
 use crate::clock::TokioClock;
 use crate::sender::Sender;
 
-type Make = Box<dyn FnMut(Generation) -> Result<Client, RequestError> + Send>;
+type Make = Box<dyn FnMut(Generation) -> Result<Client, StartError> + Send>;
 
 /// Two clients at most, and two only while rotating: for services that end every connection after 24 h
 /// (Binance), after 2 h, or at a maintenance that they announce.
@@ -113,12 +120,13 @@ pub enum RotatingEvent {
         /// successor it is the first connection.
         seamless: bool,
     },
-    /// A successor could not be made; another one follows later.
+    /// A successor could not be made; another one follows later. If it is for a panic of what makes them, none
+    /// does, and the clients that are there are stopped.
     NotMade {
         /// The one that is not.
         generation: Generation,
         /// Why.
-        error: RequestError,
+        error: StartError,
     },
 }
 
@@ -126,15 +134,17 @@ impl Rotating {
     /// Makes the first client, and a successor whenever it is time for one.
     ///
     /// # Errors
-    /// What `make` says of the first client. Of a later one: [`RotatingEvent::NotMade`].
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime, as [`tokio::spawn`] does.
+    /// What `make` says of the first client. Of a later one: [`RotatingEvent::NotMade`]. [`StartError::NoRuntime`]
+    /// outside of a tokio runtime.
     pub fn spawn(
         times: RotationTimes,
-        mut make: impl FnMut(Generation) -> Result<Client, RequestError> + Send + 'static,
-    ) -> Result<Self, RequestError> {
+        mut make: impl FnMut(Generation) -> Result<Client, StartError> + Send + 'static,
+    ) -> Result<Self, StartError> {
         let clock = TokioClock::start();
+        Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let now = clock.to_tokio(clock.now());
+        // tokio panics where a runtime has no timer, and there is no way to ask.
+        let timer = catch_unwind(|| sleep_until(now)).map_err(|_| StartError::NoRuntime)?;
         let mut rotation = Rotation::new(times, RandomState::new().build_hasher().finish());
         let first = rotation.current();
         // The one that it asks for first.
@@ -146,7 +156,7 @@ impl Rotating {
             sender: RotatingSender::new(first, client.sender().clone()),
             clients: vec![(first, client)],
             turn: 0,
-            timer: Box::pin(sleep_until(clock.to_tokio(clock.now()))),
+            timer: Box::pin(timer),
             clock,
             stopping: false,
         })
@@ -247,7 +257,7 @@ impl Rotating {
         }
         loop {
             match self.rotation.next(self.clock.now()) {
-                Turnover::Start(generation) => match (self.make)(generation) {
+                Turnover::Start(generation) => match self.make(generation) {
                     Ok(client) => self.clients.push((generation, client)),
                     Err(error) => {
                         self.rotation.ended(generation, self.clock.now());
@@ -269,6 +279,15 @@ impl Rotating {
                 Turnover::Wait | Turnover::Over => return Ok(None),
             }
         }
+    }
+
+    fn make(&mut self, generation: Generation) -> Result<Client, StartError> {
+        let made = catch("the maker of clients", || (self.make)(generation));
+        made.unwrap_or_else(|panicked| {
+            error!("{panicked}");
+            self.begin_stop();
+            Err(RequestError::failed(Cause::Io, panicked).into())
+        })
     }
 
     /// The next event of a client, unless one has ended.

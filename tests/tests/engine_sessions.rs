@@ -385,7 +385,7 @@ fn a_panic_in_on_connect_gives_up_and_hands_back_what_was_held() {
     let (_ws, words) = rig.connect(0, 4096);
     let told = [
         "connected",
-        "session refused (on_connect panicked)",
+        "session refused (on_connect panicked: a mistake of the application's)",
         "gave up: session refused",
         "stopped, 1 unsent",
     ];

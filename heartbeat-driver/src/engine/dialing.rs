@@ -13,10 +13,13 @@ use tracing::{debug, field, info, info_span};
 use super::performing::Before;
 use super::reading::ReadOn;
 use super::{Engine, Link};
+use crate::decode::DECODER;
 use crate::exchange::Refusal;
-use crate::factory::{Attempt, Made, Make, Prod};
+use crate::factory::{Attempt, FACTORY, Made, Make, Prod};
 use crate::message::{Event, Reason, Seconds, Unsent};
+use crate::panicked::named;
 use crate::request::Request;
+use crate::resolver::Resolver;
 use crate::session::Session;
 use crate::tcp::{Dial, Tcp};
 use crate::upgrade::{Progress, Upgrade};
@@ -37,10 +40,15 @@ pub(super) struct Begun {
 impl<S: Read + Write> Engine<S> {
     /// The dial of this connection has come to an end: a byte stream, or an error.
     pub fn dialed(&mut self, conn: ConnId, result: std::io::Result<S>, clock: &impl Clock) {
+        self.guarded(clock, |this| this.has_dialed(conn, result, clock));
+    }
+
+    fn has_dialed(&mut self, conn: ConnId, result: std::io::Result<S>, clock: &impl Clock) {
         if self.dialing() != Some(conn) {
             // Abandoned meanwhile. The stream, if there is one, is dropped here.
             return;
         }
+        self.tell_route(conn, clock.now());
         let Link::Dialing { begun, route } = std::mem::replace(&mut self.link, Link::Down) else {
             return;
         };
@@ -86,6 +94,9 @@ impl<S: Read + Write> Engine<S> {
             dialed: None,
             again: false,
         };
+        self.addresses.begin();
+        self.route.more_addresses = false;
+        self.told = Some(conn);
         if let Some(request) = self.next_endpoint(conn, now) {
             self.trail.clear();
             return self.made(begun, Ok(request), now);
@@ -95,7 +106,7 @@ impl<S: Read + Write> Engine<S> {
 
     fn ask_factory(&mut self, begun: Begun, now: Instant) {
         self.trail.clear();
-        match (self.options.factory)(self.attempt.clone()) {
+        match named(FACTORY, || (self.options.factory)(self.attempt.clone())) {
             Make::Now(made) => self.made(begun, *made, now),
             Make::Later(making) => {
                 self.link = Link::Preparing {
@@ -104,6 +115,14 @@ impl<S: Read + Write> Engine<S> {
                     prod: Prod::new(&self.outbox),
                 }
             }
+        }
+    }
+
+    /// Tells whether the host has addresses that are still to be tried, if that has changed.
+    fn tell_route(&mut self, conn: ConnId, now: Instant) {
+        let more_addresses = self.untried_addresses() > 0;
+        if std::mem::replace(&mut self.route.more_addresses, more_addresses) != more_addresses {
+            self.step(now, Input::Routed(conn, self.route));
         }
     }
 
@@ -120,6 +139,7 @@ impl<S: Read + Write> Engine<S> {
             endpoints: count,
             more_addresses: false,
         };
+        self.route = route;
         self.step(now, Input::Routed(conn, route));
         self.options.endpoints.get(usize::from(endpoint)).cloned()
     }
@@ -139,7 +159,8 @@ impl<S: Read + Write> Engine<S> {
             return ReadOn::Dry;
         }
         let (begun, waker) = (*begun, Arc::clone(prod).into());
-        match making.as_mut().poll(&mut Context::from_waker(&waker)) {
+        let mut cx = Context::from_waker(&waker);
+        match named(FACTORY, || making.as_mut().poll(&mut cx)) {
             Poll::Pending => ReadOn::Dry,
             Poll::Ready(made) => {
                 self.link = Link::Down;
@@ -209,7 +230,14 @@ impl<S: Read + Write> Engine<S> {
             port,
             addresses: addresses.to_vec(),
             tcp: Tcp::new(self.machine.config()),
+            resolver: self
+                .options
+                .resolver
+                .get_or_insert_with(Resolver::system)
+                .clone(),
+            known: self.addresses.clone(),
         });
+        self.addresses.begin();
         self.link = Link::Dialing {
             begun,
             route: Box::new((request, proxy)),
@@ -275,7 +303,8 @@ impl<S: Read + Write> Engine<S> {
             Progress::Done(opened, response) => {
                 let now = clock.now();
                 (self.refused, self.trail) = (None, Vec::new());
-                let decoder = self.options.decoders.as_mut().map(|make| make());
+                let decoders = self.options.decoders.as_mut();
+                let decoder = decoders.map(|make| named(DECODER, make));
                 let session = Session::new(conn, *opened, decoder);
                 self.link = Link::Open(Box::new(session));
                 let ready = self.machine.config().session_timeout().is_none();

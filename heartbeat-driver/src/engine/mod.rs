@@ -5,6 +5,7 @@
 //! told to. Nothing here blocks, and no rule of time is decided here.
 
 mod dialing;
+mod guarding;
 mod joined;
 mod opening;
 mod performing;
@@ -15,14 +16,16 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use heartbeat_core::{
-    Buffer, Clock, Config, ConnId, Event as Input, Heartbeat, Instant, Phase, Variables,
+    Buffer, Clock, Config, ConnId, Event as Input, Heartbeat, Instant, Phase, Route, Variables,
 };
 use tracing::{Span, debug, warn};
 
 use self::dialing::Begun;
+use self::guarding::Named;
 use self::joined::Joined;
 use self::opening::Lost;
 use self::reading::ReadOn;
+use crate::addresses::Addresses;
 use crate::board::{Board, ClientStats};
 use crate::exchange::Response;
 use crate::factory::{Attempt, Making, Prod};
@@ -35,6 +38,7 @@ use crate::meter::Meter;
 use crate::options::{Options, SharedDialect};
 use crate::outbox::{Notify, Outbox};
 use crate::pace::Pace;
+use crate::panicked::named;
 use crate::proxy::Proxy;
 use crate::recorder::Recorder;
 use crate::records::WORK;
@@ -74,6 +78,8 @@ pub struct Engine<S: Read + Write> {
     /// what one step brings is ever in here.
     events: VecDeque<Event>,
     dial: Option<Dial>,
+    /// Which of a host's addresses have failed.
+    addresses: Addresses,
     /// Keeps a dial until its turn in a shared budget has come.
     gate: Gate,
     paused: bool,
@@ -86,6 +92,8 @@ pub struct Engine<S: Read + Write> {
     /// No dial begins and no message expires: there is no room for what these hand back.
     withheld: bool,
     ended: bool,
+    /// The connection that was told to begin, and not to end.
+    told: Option<ConnId>,
     /// Bytes that were looked at since others had their turn.
     work: usize,
     /// That was much, and the adapter does not know yet.
@@ -109,6 +117,8 @@ pub struct Engine<S: Read + Write> {
     attempt: Attempt,
     /// The endpoint that is dialled next, where there are several.
     endpoint: u8,
+    /// Where the machine was told that the latest dial goes.
+    route: Route,
     /// How the last connection or dial ended.
     last: Option<Reason>,
     /// The answer that ended the dial, for whoever tells of it.
@@ -128,6 +138,9 @@ pub struct Engine<S: Read + Write> {
     span: Span,
     /// The machine has done something that the board does not show yet.
     news: bool,
+    /// Something that a turn minds looks at each message: a dialect or a decoder of the application's, a dialect that
+    /// keeps something.
+    guards_messages: bool,
     /// Whether the dialect keeps something of the messages, and what.
     tracks: bool,
     tracked: Variables,
@@ -204,10 +217,14 @@ impl<S: Read + Write> Engine<S> {
             )),
             tracks: options.dialect.tracks(),
             joins: options.dialect.separator().is_some(),
+            guards_messages: options.has_own_dialect
+                || options.decoders.is_some()
+                || options.dialect.tracks(),
             options,
             link: Link::Down,
             events: VecDeque::new(),
             dial: None,
+            addresses: Addresses::default(),
             gate,
             paused: false,
             pause_is_told: false,
@@ -215,6 +232,7 @@ impl<S: Read + Write> Engine<S> {
             hung_up: false,
             withheld: false,
             ended: false,
+            told: None,
             work: 0,
             has_worked: false,
             joined: None,
@@ -233,6 +251,7 @@ impl<S: Read + Write> Engine<S> {
             refused: None,
             trail: Vec::new(),
             endpoint: 0,
+            route: Route::ONLY,
             last: None,
             response: None,
             lost: None,
@@ -297,6 +316,15 @@ impl<S: Read + Write> Engine<S> {
             | Link::Upgrading { .. }
             | Link::Open(_) => None,
         }
+    }
+
+    /// How many of the addresses of the host that was dialled last have not failed since the last stable
+    /// connection, the one in use not counted. 0 also where the adapter does not tell ([`Dial::connected`]), and once
+    /// 32 addresses have failed.
+    ///
+    /// While there are others, what an address answers is no word on the host.
+    pub fn untried_addresses(&self) -> usize {
+        self.addresses.untried()
     }
 
     /// The byte stream in use, to wait for.
@@ -405,17 +433,19 @@ impl<S: Read + Write> Engine<S> {
         if !std::mem::replace(&mut self.paused, true) {
             self.board.reading(Some(crate::clock::wall()));
             self.news = true;
-            let now = clock.now();
-            self.report(now);
-            let told = "reading is paused: the application takes no events";
-            if std::mem::replace(&mut self.pause_is_told, true) {
-                debug!(parent: &self.span, "{told}");
-            } else {
-                warn!(parent: &self.span, "{told}");
-            }
-            if let Link::Open(session) = &self.link {
-                self.step(now, Input::ReadPaused(session.conn));
-            }
+            self.guarded(clock, |this| {
+                let now = clock.now();
+                this.report(now);
+                let told = "reading is paused: the application takes no events";
+                if std::mem::replace(&mut this.pause_is_told, true) {
+                    debug!(parent: &this.span, "{told}");
+                } else {
+                    warn!(parent: &this.span, "{told}");
+                }
+                if let Link::Open(session) = &this.link {
+                    this.step(now, Input::ReadPaused(session.conn));
+                }
+            });
         }
     }
 
@@ -426,7 +456,10 @@ impl<S: Read + Write> Engine<S> {
             self.news = true;
             debug!(parent: &self.span, "reading goes on");
             if let Link::Open(session) = &self.link {
-                self.step(clock.now(), Input::ReadResumed(session.conn));
+                let conn = session.conn;
+                self.guarded(clock, |this| {
+                    this.step(clock.now(), Input::ReadResumed(conn));
+                });
             }
         }
     }
@@ -458,8 +491,18 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Goes on until something is to be told, dialled or waited for.
+    /// Goes on until something is to be told, dialled or waited for. A panic in code of the application's is an
+    /// end of the client, which is told as any other.
     pub fn turn(&mut self, clock: &impl Clock) -> Turn {
+        let clock = &Named(clock);
+        match self.guarded(clock, |this| this.next_turn(clock)) {
+            Some(turn) => turn,
+            // How it ended.
+            None => self.next_turn(clock),
+        }
+    }
+
+    fn next_turn(&mut self, clock: &impl Clock) -> Turn {
         self.count_work();
         let mut unheard = 0;
         // Good for this turn alone: who takes an event first may come back much later.
@@ -511,6 +554,7 @@ impl<S: Read + Write> Engine<S> {
             }
             let held = !self.reads();
             self.settle(clock.now());
+            self.resume_panic();
             if self.outbox.is_pending() {
                 self.obey(clock.now());
             }
@@ -541,10 +585,12 @@ impl<S: Read + Write> Engine<S> {
             self.publish();
         }
         if let Some(meter) = &mut self.meter {
-            if news {
-                meter.set(&self.board.stats(&self.outbox));
-            }
-            meter.traffic(self.board.totals());
+            named("the metrics recorder", || {
+                if news {
+                    meter.set(&self.board.stats(&self.outbox));
+                }
+                meter.traffic(self.board.totals());
+            });
         }
     }
 
@@ -576,7 +622,8 @@ impl<S: Read + Write> Engine<S> {
 
     /// False while the next step of the clock would begin a dial whose turn has not come.
     fn may_dial(&mut self, now: Instant) -> bool {
-        self.machine.phase() != Phase::Waiting || (!self.withheld && self.gate.is_open(now))
+        self.machine.phase() != Phase::Waiting
+            || (!self.withheld && named("the dial budget", || self.gate.is_open(now)))
     }
 
     /// A write of the upgrade has failed, and what the stream says of having nothing to read is in doubt.

@@ -2,11 +2,10 @@
 //! missed between two of these.
 
 use std::io::{Read, Write};
-use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, SystemTime};
 
 use heartbeat_core::{Cause, ConnId, Event as Input, Failure, Instant};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::performing::{Before, session};
 use super::{Engine, Link};
@@ -14,6 +13,7 @@ use crate::clock;
 use crate::farewell::CloseFrame;
 use crate::message::{Event, Message, Reason, Seconds};
 use crate::opening::{Opening, Progress};
+use crate::panicked::named;
 
 /// The ready connection that was lost last.
 pub(super) struct Lost {
@@ -38,16 +38,10 @@ impl<S: Read + Write> Engine<S> {
             attempt: self.attempt.clone(),
             messages: &mut messages,
         };
-        // A panic of the application's must not take with it what waits to be handed back.
-        let progress = panic::catch_unwind(AssertUnwindSafe(|| match message {
+        let progress = named("on_connect", || match message {
             None => on_connect.connected(&mut opening),
             Some(message) => on_connect.message(message, &mut opening),
-        }));
-        let Ok(progress) = progress else {
-            error!(parent: &self.span, %conn, "on_connect panicked");
-            let cause = Cause::Session(Failure::GiveUp);
-            return self.lost(conn, cause, Some("on_connect panicked".into()), now);
-        };
+        });
         if let Some(session) = session(&mut self.link, conn) {
             for message in messages {
                 session.give_own(message);

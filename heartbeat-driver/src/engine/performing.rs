@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::{Engine, Link};
 use crate::message::{Event, Message, Reason, Seconds, Unsent};
 use crate::outbox::SendError;
+use crate::panicked::named;
 use crate::session::Session;
 
 impl<S: Read + Write> Engine<S> {
@@ -92,7 +93,8 @@ impl<S: Read + Write> Engine<S> {
         }
         let step = self.outbox.ids.step(&mut self.machine, now, event);
         if let Some(observer) = &mut self.options.observer {
-            observer(now, &event, &step, self.machine.phase());
+            let phase = self.machine.phase();
+            named("the observer", || observer(now, &event, &step, phase));
         }
         self.news |= !step.actions.is_empty()
             || !matches!(
@@ -106,15 +108,19 @@ impl<S: Read + Write> Engine<S> {
             self.perform(now, action, before);
         }
         if self.machine.phase() == Phase::Stopped && !self.ended {
-            self.ended = true;
-            self.outbox.end();
-            let last = self.drop_link(now);
-            let unsent = std::mem::take(&mut self.unsent).and(last);
-            self.expires = Instant::NEVER;
-            self.board.handed_back(unsent.len());
-            info!(unsent = unsent.len(), "stopped");
-            self.events.push_back(Event::Stopped { unsent });
+            self.tell_stopped(now);
         }
+    }
+
+    pub(super) fn tell_stopped(&mut self, now: Instant) {
+        self.ended = true;
+        self.outbox.end();
+        let last = self.drop_link(now);
+        let unsent = std::mem::take(&mut self.unsent).and(last);
+        self.expires = Instant::NEVER;
+        self.board.handed_back(unsent.len());
+        info!(unsent = unsent.len(), "stopped");
+        self.events.push_back(Event::Stopped { unsent });
     }
 
     pub(super) fn perform(&mut self, now: Instant, action: Action<'_>, before: Before) {
@@ -298,6 +304,9 @@ impl<S: Read + Write> Engine<S> {
         now: Instant,
     ) {
         let Before { idle, open, .. } = before;
+        // Before the machine is told: what follows may depend on whether others are left.
+        self.addresses.ended(before.stable);
+        self.told = None;
         self.last = Some(reason);
         let response = self.response.take();
         let text = detail.as_deref().unwrap_or_default();
@@ -305,7 +314,7 @@ impl<S: Read + Write> Engine<S> {
         warn!(parent: &self.span, %conn, unsent = unsent.len(), detail = text, "disconnected: {reason}, idle for {idle_text}, open for {open_text}");
         self.board.handed_back(unsent.len());
         if let Some(meter) = &self.meter {
-            meter.ended(reason);
+            named("the metrics recorder", || meter.ended(reason));
         }
         self.note_loss(reason, before, unsent.len(), now);
         self.events.push_back(Event::Disconnected {
@@ -320,7 +329,7 @@ impl<S: Read + Write> Engine<S> {
     }
 
     /// Closes the socket; what was not written comes back, or is held.
-    fn drop_link(&mut self, now: Instant) -> Unsent {
+    pub(super) fn drop_link(&mut self, now: Instant) -> Unsent {
         self.opening = false;
         (self.ending, self.hung_up) = (false, false);
         self.paced_until = Instant::NEVER;
@@ -355,6 +364,7 @@ impl<S: Read + Write> Engine<S> {
             idle: since(self.machine.heard()),
             open: since(self.machine.open_since()),
             ready: self.machine.is_ready(),
+            stable: self.machine.is_stable(now),
         }
     }
 }
@@ -368,6 +378,8 @@ pub(super) struct Before {
     pub(super) open: Duration,
     /// Its session was ready.
     pub(super) ready: bool,
+    /// It had been ready for `stable_after`.
+    pub(super) stable: bool,
 }
 
 pub(super) fn session<S: Read + Write>(

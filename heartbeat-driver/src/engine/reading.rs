@@ -7,10 +7,12 @@ use heartbeat_core::{
     Cause, Class, Clock, ConnId, Dialect as _, Event as Input, Instant, Message as Received,
 };
 
+use super::guarding::Named;
 use super::joined::Joined;
 use super::{BURST, Engine, Link};
 use crate::handoff::Overflow;
 use crate::message::{Event, Message, MessageRef};
+use crate::panicked::named;
 use crate::records::{Sort, WORK, is_joined, is_long};
 use crate::session::{Heard, Session};
 use crate::websocket::Incoming;
@@ -47,7 +49,7 @@ impl<S: Read + Write> Engine<S> {
                 None
             }
             heard => {
-                if let ReadOn::Message(event) = self.heard(conn, heard, clock) {
+                if let ReadOn::Message(event) = self.heard_guarded(conn, heard, clock) {
                     // Before what it has brought about, as in a turn.
                     self.events.push_front(event);
                 }
@@ -103,7 +105,7 @@ impl<S: Read + Write> Engine<S> {
             }
             Place::Other(heard) => heard,
         };
-        match self.heard(conn, heard, clock) {
+        match self.heard_guarded(conn, heard, clock) {
             // What it has brought about comes after it, as in a turn.
             ReadOn::Message(Event::Message { conn, message }) => {
                 look(conn, message.lend());
@@ -121,7 +123,7 @@ impl<S: Read + Write> Engine<S> {
     #[inline(always)]
     fn can_be_short(&self) -> bool {
         let is_busy = !self.events.is_empty() || self.dial.is_some() || self.outbox.is_pending();
-        let has_more_to_do = self.paused | self.opening | self.tracks | self.ended;
+        let has_more_to_do = self.paused | self.opening | self.guards_messages | self.ended;
         !(is_busy || has_more_to_do || self.joined.is_some() || self.discards())
     }
 
@@ -140,6 +142,13 @@ impl<S: Read + Write> Engine<S> {
         let conn = session.conn;
         let heard = session.read();
         self.heard(conn, heard, clock)
+    }
+
+    #[inline(never)]
+    fn heard_guarded(&mut self, conn: ConnId, heard: Heard, clock: &impl Clock) -> ReadOn {
+        let clock = &Named(clock);
+        let read_on = self.guarded(clock, |this| this.heard(conn, heard, clock));
+        read_on.unwrap_or(ReadOn::Again)
     }
 
     #[inline(never)]
@@ -199,9 +208,16 @@ impl<S: Read + Write> Engine<S> {
         if let Link::Open(session) = &mut self.link {
             session.unreported += 1;
             if session.unreported >= BURST {
-                self.settle(clock.now());
+                self.settle_guarded(clock);
             }
         }
+    }
+
+    /// Not every message is guarded against panics, but this is.
+    #[inline(never)]
+    fn settle_guarded(&mut self, clock: &impl Clock) {
+        let clock = &Named(clock);
+        self.guarded(clock, |this| this.settle(clock.now()));
     }
 
     /// Control frames and ends.
@@ -257,7 +273,7 @@ impl<S: Read + Write> Engine<S> {
         if after.pongs_received != before.pongs_received {
             let rtt = (after.rtt.samples != before.rtt.samples).then_some(after.rtt.last);
             if let (Some(meter), Some(rtt)) = (&self.meter, rtt) {
-                meter.rtt(rtt);
+                named("the metrics recorder", || meter.rtt(rtt));
             }
             self.note(Event::PongReceived { conn, rtt });
         }

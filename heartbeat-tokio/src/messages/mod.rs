@@ -56,7 +56,7 @@ use heartbeat_driver::core::{
     Buffer, Clock as _, Config, ConnId, Dialect as _, Event as Input, Heartbeat, Phase, Variables,
 };
 use heartbeat_driver::records::{Records, WORK};
-use heartbeat_driver::{Attempt, Reason, SharedDialect};
+use heartbeat_driver::{Attempt, Reason, SharedDialect, catch};
 
 pub use self::codec::{Codec, Counted, Frame, Socket, Traffic};
 pub use self::event::Event;
@@ -115,7 +115,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         let (seed, now) = (random(), clock.now());
         let machine = Heartbeat::accepted(config.into(), Arc::clone(&dialect), seed, now);
         let mut this = Self::new(machine, dialect, clock, None);
-        this.opened(socket);
+        this.guarded(|this| this.opened(socket));
         this
     }
 
@@ -203,7 +203,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
     /// `close_timeout`. Goes on only while this is polled; the last event is [`Event::Stopped`].
     pub fn stop(&mut self) {
         if !std::mem::replace(&mut self.stopping, true) {
-            self.step(self.clock.now(), Input::Stop);
+            self.guarded(|this| this.step(this.clock.now(), Input::Stop));
         }
     }
 
@@ -232,7 +232,21 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
     }
 
     /// The next event. Registers the task for whatever comes first.
+    ///
+    /// A panic in the socket, the codec, the dialect or `connect` ends this as a failed session does, by events.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<C::Message>>> {
+        let polled = self.guarded(|this| this.poll_turn(cx));
+        // After a panic: how it ended.
+        polled.unwrap_or_else(|| Poll::Ready(self.events.pop_front()))
+    }
+
+    /// Does what may call code of the application's. `None`: that code has panicked, and this has ended.
+    fn guarded<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let done = catch("the socket or its dialect", || f(self));
+        done.map_err(|panicked| self.panicked(&panicked)).ok()
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<C::Message>>> {
         if std::mem::take(&mut self.waited) {
             self.clock.refresh();
         }

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use heartbeat_driver::core::{
     AbortReason, Action, Ask, Cause, Clock as _, ConnId, Dialect as _, Draft, Event as Input,
-    Instant, Outgoing, Phase, Reply, Values,
+    Failure, GiveUp, Instant, Outgoing, Phase, Reply, Values,
 };
-use heartbeat_driver::{Attempt, Reason, Seconds, unix_ms};
-use tracing::{debug, info, warn};
+use heartbeat_driver::{Attempt, Panicked, Reason, Seconds, named, unix_ms};
+use tracing::{debug, error, info, warn};
 
 use super::link::Link;
 use super::{Codec, Event, Frame, Messages, Socket};
+
+/// The name of what dials, where it panics.
+pub(super) const CONNECT: &str = "connect";
 
 impl<C: Codec, S: Socket<C>> Messages<S, C> {
     pub(super) fn step(&mut self, now: Instant, event: Input<'_>) {
@@ -29,7 +32,8 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
                 } => {
                     debug!(%conn, attempt, "connecting");
                     if let Some(connect) = &mut self.connect {
-                        let dialing = connect(Attempt::new(conn, attempt, refresh, self.last));
+                        let attempt = Attempt::new(conn, attempt, refresh, self.last);
+                        let dialing = named(CONNECT, || connect(attempt));
                         self.link = Link::Dialing(conn, dialing);
                         self.dirty = true;
                     }
@@ -82,12 +86,48 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             }
         }
         if self.machine.phase() == Phase::Stopped && !self.ended {
-            self.ended = true;
-            let uncertain = self.link.uncertain();
-            self.link = Link::Down;
-            let unsent = self.queue.drain(..).collect();
-            self.events.push_back(Event::Stopped { unsent, uncertain });
+            self.tell_stopped();
         }
+    }
+
+    fn tell_stopped(&mut self) {
+        self.ended = true;
+        let uncertain = self.link.uncertain();
+        self.link = Link::Down;
+        let unsent = self.queue.drain(..).collect();
+        self.events.push_back(Event::Stopped { unsent, uncertain });
+    }
+
+    /// Code of the application's has panicked. None of it is called any more, nor is the machine asked what to do.
+    #[cold]
+    pub(super) fn panicked(&mut self, panicked: &Panicked) {
+        if self.ended {
+            return;
+        }
+        let words = panicked.to_string();
+        error!("{words}");
+        let now = self.clock.now();
+        let was_closing = self.machine.phase() == Phase::Closing;
+        let cause = Cause::Session(Failure::GiveUp);
+        // While `connect` runs there is no link yet.
+        let conn = self.link.conn().or_else(|| self.machine.conn());
+        if let (Some(conn), false) = (conn, was_closing) {
+            let idle = since(self.machine.heard(), now);
+            let open = since(self.machine.open_since(), now);
+            let reason = Reason::Cause(cause);
+            self.disconnected(conn, reason, Some(words.into()), idle, open);
+        }
+        if !was_closing && self.connect.take().is_some() {
+            let reason = GiveUp::Cause(cause);
+            self.events.push_back(Event::GaveUp { reason });
+        }
+        // It asks nobody anything on this way.
+        let conn = self.machine.conn();
+        let _ = self.machine.step(now, Input::Stop);
+        if let Some(conn) = conn {
+            let _ = self.machine.step(now, Input::Closed(conn, cause));
+        }
+        self.tell_stopped();
     }
 
     pub(super) fn lost(

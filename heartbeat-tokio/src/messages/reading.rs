@@ -6,10 +6,12 @@ use std::task::{Context, Poll};
 use heartbeat_driver::core::{
     Cause, Clock as _, ConnId, Dialect as _, Event as Input, Instant, Message as Received,
 };
+use heartbeat_driver::named;
 use heartbeat_driver::records::{Record, Records, Sort, is_joined};
 use tracing::info;
 
 use super::link::{Link, Open, Read};
+use super::performing::CONNECT;
 use super::{Codec, Event, Frame, Messages, Socket};
 
 impl<C: Codec, S: Socket<C>> Messages<S, C> {
@@ -33,7 +35,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             return;
         };
         let conn = *conn;
-        match dialing.as_mut().poll(cx) {
+        match named(CONNECT, || dialing.as_mut().poll(cx)) {
             Poll::Pending => {}
             Poll::Ready(Ok(socket)) => {
                 self.step(self.clock.now(), Input::Connected(conn));

@@ -37,6 +37,7 @@ macro_rules! cases {
     };
 }
 
+mod addresses;
 mod clock_step;
 mod cost;
 mod course;
@@ -46,6 +47,7 @@ mod fleet;
 mod garbage;
 mod harness;
 mod on_tokio;
+mod panics;
 mod payloads;
 mod pings;
 mod pressure;

@@ -26,7 +26,6 @@ cases! {
         an_async_factory_is_awaited_and_dropped_at_connect_timeout,
         an_async_factory_that_wakes_itself_while_it_is_polled_is_polled_again,
         a_blocking_factory_delays_nothing_and_is_never_called_twice_at_once,
-        a_blocking_factory_that_panics_ends_in_failed_dials,
         endpoints_take_turns,
         a_redirect_is_followed_and_takes_no_credentials_to_another_host,
         a_redirect_that_is_not_followed_is_judged_by_its_status,
@@ -283,18 +282,6 @@ fn a_blocking_factory_delays_nothing_and_is_never_called_twice_at_once(case: Cas
     });
     // The first one's result was thrown away, and of the dials while it ran the last one was served.
     assert!(calls.load(Ordering::Acquire) >= 2);
-}
-
-fn a_blocking_factory_that_panics_ends_in_failed_dials(case: Case) {
-    let options = Options::from_blocking_factory(|_| panic!("this is a part of the test"));
-    let mut client = case.start(options.config(config(QUICK)));
-    for _ in 0..3 {
-        let end = client.until_disconnected();
-        assert_eq!(
-            (end.reason.as_str(), end.detail.as_str()),
-            ("io", "the dial factory has panicked")
-        );
-    }
 }
 
 fn endpoints_take_turns(case: Case) {

@@ -1,0 +1,97 @@
+//! The end of a client whose application's code has panicked.
+
+use std::io::{Read, Write};
+
+use heartbeat_core::{Cause, Clock, Event as Input, Failure, GiveUp, Instant, Phase};
+use tracing::{error, warn};
+
+use super::{Engine, Link};
+use crate::message::{Event, Reason};
+use crate::panicked::{Inside, Panicked, catch, named};
+
+/// A clock whose panics have its name.
+pub(super) struct Named<'c, C>(pub(super) &'c C);
+
+impl<C: Clock> Clock for Named<'_, C> {
+    fn now(&self) -> Instant {
+        named("the clock", || self.0.now())
+    }
+}
+
+impl<S: Read + Write> Engine<S> {
+    /// Does what may call code of the application's. `None`: that code has panicked, and the client has ended.
+    pub(super) fn guarded<T>(
+        &mut self,
+        clock: &impl Clock,
+        f: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
+        // All other code of the application's has a name of its own.
+        let code = if self.options.has_own_dialect {
+            "the dialect"
+        } else {
+            "the client"
+        };
+        let inside = Inside::enter(self.outbox.id());
+        let done = catch(code, || f(self));
+        drop(inside);
+        done.map_err(|panicked| self.panicked(&panicked, clock))
+            .ok()
+    }
+
+    /// Goes on with a panic of the byte stream's, which has not unwound through the libraries above it.
+    pub(super) fn resume_panic(&mut self) {
+        let stream = match &mut self.link {
+            Link::Upgrading { upgrade, .. } => upgrade.panicked(),
+            Link::Open(session) => session.panicked(),
+            Link::Down
+            | Link::Preparing { .. }
+            | Link::Redirected { .. }
+            | Link::Dialing { .. } => None,
+        };
+        if let Some(panicked) = stream {
+            panicked.resume();
+        }
+    }
+
+    /// Code of the application's has panicked: the client ends as if its session had been given up. What it did
+    /// not write is handed back. None of that code is called any more, nor is the machine asked what to do: it may
+    /// be in the middle of a step.
+    ///
+    /// For an adapter whose own user's code has panicked: see [`Outbox::guard`](crate::Outbox::guard).
+    #[cold]
+    pub fn panicked(&mut self, panicked: &Panicked, clock: &impl Clock) {
+        if self.ended {
+            return;
+        }
+        let words = panicked.to_string();
+        error!(parent: &self.span, "{words}");
+        (self.options.observer, self.options.on_connect, self.meter) = (None, None, None);
+        // A panic may have been the clock's.
+        let now = catch("the clock", || clock.now()).unwrap_or(Instant::ORIGIN);
+        let before = self.before(now);
+        let was_closing = self.machine.phase() == Phase::Closing;
+        let unsent = catch("a destructor", || self.drop_link(now)).unwrap_or_default();
+        self.dial = None;
+        let cause = Cause::Session(Failure::GiveUp);
+        match self.told.take() {
+            Some(conn) if !was_closing => {
+                let detail = Some(words.into());
+                self.tell_disconnected(conn, Reason::Cause(cause), detail, before, unsent, now);
+            }
+            _ => self.unsent = std::mem::take(&mut self.unsent).and(unsent),
+        }
+        if !was_closing {
+            let reason = GiveUp::Cause(cause);
+            warn!("gave up: {reason}");
+            self.events.push_back(Event::GaveUp { reason });
+        }
+        // It asks nobody anything on this way.
+        let conn = self.machine.conn();
+        let _ = self.machine.step(now, Input::Stop);
+        if let Some(conn) = conn {
+            let _ = self.machine.step(now, Input::Closed(conn, cause));
+        }
+        self.tell_stopped(now);
+        self.publish();
+    }
+}
