@@ -77,23 +77,6 @@ fn ended(client: &mut Client) -> (Reason, Option<GiveUp>) {
     (ends.remove(0), gave_up)
 }
 
-/// Takes the rest of the events: exactly one end, the reason for giving up, and the last word.
-fn given_up(client: &mut Client) -> (String, GiveUp) {
-    let (mut ends, mut gave_up) = (Vec::new(), None);
-    loop {
-        match client.next() {
-            Some(Event::Disconnected { reason, .. }) => ends.push(reason.to_string()),
-            Some(Event::GaveUp { reason }) => gave_up = Some(reason),
-            Some(Event::Stopped { unsent }) => assert!(unsent.is_empty()),
-            Some(Event::Connecting { attempt, .. }) => assert_eq!(attempt, 0),
-            Some(_) => {}
-            None => break,
-        }
-    }
-    assert_eq!(ends.len(), 1, "{ends:?}");
-    (ends.remove(0), gave_up.expect("it does not try again"))
-}
-
 fn a_broken_protocol_ends_in_one_typed_end_and_the_server_is_told(case: Case) {
     for (name, bytes, codes) in broken() {
         let server = Server::start();
