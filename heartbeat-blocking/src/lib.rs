@@ -54,6 +54,7 @@
 //!   it, a `wss://` URL is refused when it is parsed.
 //! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
 //! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
+//! - `tungstenite`: messages into tungstenite's and back.
 //! - `inflate`: `Inflate`, for services that compress their messages.
 //! - `serde`: [`ClientStats`] to serde formats.
 //! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).

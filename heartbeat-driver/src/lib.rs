@@ -65,6 +65,7 @@
 //! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
 //! - `inflate`: `Inflate`, for services that compress their messages.
 //! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
+//! - `tungstenite`: [`Message`] and [`Text`] into tungstenite's and back.
 //! - `serde`: [`ClientStats`] to serde formats.
 //! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).
 #![forbid(unsafe_code)]

@@ -135,6 +135,30 @@ impl From<Bytes> for Message {
     }
 }
 
+#[cfg(feature = "tungstenite")]
+impl From<Message> for tungstenite::Message {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text.into()),
+            Message::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
+}
+
+/// Of a message of the application's; a control frame comes back.
+#[cfg(feature = "tungstenite")]
+impl TryFrom<tungstenite::Message> for Message {
+    type Error = tungstenite::Message;
+
+    fn try_from(message: tungstenite::Message) -> Result<Self, Self::Error> {
+        match message {
+            tungstenite::Message::Text(text) => Ok(Self::Text(text.into())),
+            tungstenite::Message::Binary(bytes) => Ok(Self::Binary(bytes)),
+            other => Err(other),
+        }
+    }
+}
+
 impl From<Text> for Message {
     fn from(text: Text) -> Self {
         Self::Text(text)
@@ -462,6 +486,17 @@ impl fmt::Display for Seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "tungstenite")]
+    #[test]
+    fn messages_become_tungstenites_and_come_back() {
+        for message in [Message::from("é"), Message::from(vec![1, 2])] {
+            let theirs = tungstenite::Message::from(message.clone());
+            assert_eq!(Message::try_from(theirs), Ok(message));
+        }
+        let ping = tungstenite::Message::Ping(Bytes::new());
+        assert_eq!(Message::try_from(ping.clone()), Err(ping));
+    }
 
     #[test]
     fn debug_shows_a_messages_kind_and_length_and_nothing_of_its_payload() {

@@ -97,6 +97,24 @@ impl From<Text> for String {
     }
 }
 
+/// Shares the bytes.
+#[cfg(feature = "tungstenite")]
+impl From<Text> for tungstenite::Utf8Bytes {
+    fn from(text: Text) -> Self {
+        // They are checked once more, and cannot fail.
+        Self::try_from(Bytes::from(text)).unwrap_or_default()
+    }
+}
+
+/// Shares the bytes.
+#[cfg(feature = "tungstenite")]
+impl From<tungstenite::Utf8Bytes> for Text {
+    fn from(text: tungstenite::Utf8Bytes) -> Self {
+        // They are checked once more, and cannot fail.
+        Self::try_from(Bytes::from(text)).unwrap_or_default()
+    }
+}
+
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
         self.as_str() == other

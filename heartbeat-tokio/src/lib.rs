@@ -158,7 +158,8 @@
 //! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
 //! - `inflate`: `Inflate`, for services that compress their messages.
 //! - `serde`: [`ClientStats`] to serde formats.
-//! - `tokio-websockets`: [`messages`] over another library than tungstenite.
+//! - `tungstenite`, `tokio-websockets`: [`messages`] over another library; the former also turns messages into tungstenite's
+//!   and back.
 //! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`), with a dashboard in
 //!   `docs/grafana.json` and an example that serves them to Prometheus.
 #![forbid(unsafe_code)]

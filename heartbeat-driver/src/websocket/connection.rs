@@ -10,9 +10,6 @@ use super::writer::{Carries, Writer};
 use super::{Incoming, Violation};
 use crate::stream::Stream;
 
-/// Reads in a row that bring no message, before others get their turn: a large message comes in hundreds of them.
-const READS: u32 = 4;
-
 /// Writes in a row, before others get their turn: a peer that takes everything at once must not keep us from hearing it.
 const WRITES: u32 = 16;
 
@@ -108,23 +105,19 @@ impl<S: Read + Write, T: Carries> Connection<S, T> {
         self.reader.bytes(at)
     }
 
+    /// Reads once from the stream, if nothing else is to be had: a large message comes in hundreds of reads, and others
+    /// get their turn between them.
     #[inline(never)]
-    fn read_on(&mut self, mut next: Result<Next, Violation>) -> Heard {
-        for _ in 0..READS {
-            match next {
-                Ok(Next::Frame(frame)) => return Heard::Frame(frame),
-                Ok(Next::Busy) => return Heard::Busy,
-                Ok(Next::Hungry) => {}
-                Err(violation) => return Heard::Broken(violation),
-            }
-            match self.reader.fill(|free| self.stream.read(free)) {
+    fn read_on(&mut self, next: Result<Next, Violation>) -> Heard {
+        let next = match next {
+            Ok(Next::Hungry) => match self.reader.fill(|free| self.stream.read(free)) {
                 Ok(0) => return Heard::Eof,
-                Ok(_) => {}
+                Ok(_) => self.reader.next_frame(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Dry,
                 Err(error) => return Heard::Failed(error),
-            }
-            next = self.reader.next_frame();
-        }
+            },
+            next => next,
+        };
         match next {
             Ok(Next::Frame(frame)) => Heard::Frame(frame),
             Ok(Next::Busy | Next::Hungry) => Heard::Busy,

@@ -1,5 +1,5 @@
 //! The machine over any WebSocket library whose sockets are a stream and a sink of messages: a server's
-//! side of a connection (axum, say), or a client over another library than tungstenite.
+//! side of a connection (axum, say), or a client over another library.
 //!
 //! A server drops the clients that are dead, and pings those that are silent:
 //!
@@ -21,7 +21,8 @@
 //! }
 //! ```
 //!
-//! The example `axum_server` is such a server; the feature `tokio-websockets` brings a client.
+//! The example `axum_server` is such a server; the features `tungstenite` and `tokio-websockets` bring
+//! clients.
 //!
 //! # What it lacks, compared with [`Client`](crate::Client)
 //!
@@ -42,6 +43,8 @@ mod performing;
 mod reading;
 #[cfg(feature = "tokio-websockets")]
 pub mod tokio_websockets;
+#[cfg(feature = "tungstenite")]
+pub mod tungstenite;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! A client over [`tokio_websockets`], which takes fewer instructions for a message than tungstenite.
+//! A client over [`tokio_websockets`], which takes few instructions for a message.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {

@@ -16,6 +16,7 @@ cases! {
         a_close_code_that_tungstenite_does_not_know_is_retried,
         a_close_that_cannot_be_read_has_closed_all_the_same,
         half_a_frame_and_the_end_of_the_stream_is_retried,
+        fragments_of_nothing_without_end_keep_nobody_from_the_timers,
         an_upgrade_answered_with_garbage_is_one_typed_end,
     ]
 }
@@ -156,6 +157,28 @@ fn a_close_that_cannot_be_read_has_closed_all_the_same(case: Case) {
             assert_eq!(client.message(), "again".into());
         });
     }
+}
+
+/// A message that never ends, and has no bytes: something is there to be read at any time.
+fn fragments_of_nothing_without_end_keep_nobody_from_the_timers(case: Case) {
+    let server = Server::start();
+    let config = r#"{"ping": {"every": "50ms"}, "close_timeout": "200ms"}"#;
+    let mut client = case.connect(&server, config);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut ws = server.upgrade();
+            let socket = ws.get_mut();
+            let row = frame(0x00, b"").repeat(32 << 10);
+            let mut is_there = socket.write_all(&frame(0x01, b"")).is_ok();
+            while is_there {
+                is_there = socket.write_all(&row).is_ok();
+            }
+        });
+        for _ in 0..5 {
+            client.until(|event| matches!(event, Event::PingSent { .. }).then_some(()));
+        }
+        assert!(client.stop().is_empty());
+    });
 }
 
 fn half_a_frame_and_the_end_of_the_stream_is_retried(case: Case) {
