@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::blocks::Blocks;
+use super::blocks::{Blocks, append};
 use super::close::Close;
 #[cfg(feature = "deflate")]
 use super::deflate::{Agreed, Inflater};
@@ -437,13 +437,6 @@ impl Reader {
         let bytes = rest.bytes - count;
         self.frame = Some(Rest { bytes, ..rest });
         Ok(bytes == 0)
-    }
-}
-
-/// In pieces, for the reason of `utf8::PIECE`.
-fn append(all: &mut Vec<u8>, bytes: &[u8]) {
-    for piece in bytes.chunks(2048) {
-        all.extend_from_slice(piece);
     }
 }
 

@@ -1,10 +1,7 @@
 //! UTF-8 that arrives in pieces.
 
 use super::Violation;
-
-/// Text is checked and copied in pieces of this size: one copy of much more is slower on common processors, which
-/// have an instruction of its own for long ones.
-const PIECE: usize = 2048;
+use super::blocks::PIECE;
 
 /// Text of which more is to come. The pieces may end within a character.
 #[derive(Debug, Default)]
