@@ -71,7 +71,7 @@ fn note(event: &Event, notes: &mut Vec<String>) {
     }
 }
 
-const NOTES: [&str; 3] = ["pong", "pong", "close 1007"];
+const NOTES: [&str; 3] = ["pong", "pong", "protocol error, close 1007"];
 
 #[test]
 fn a_blocking_client_lends_each_message_once_and_in_order() {
