@@ -41,7 +41,7 @@ impl Pair {
         let options = Options::new("ws://server.test/")
             .expect("a URL")
             .config(config.expect("a configuration"));
-        let engine = Engine::new(options, now.now(), Box::new(|| {}), Box::new(|| {}));
+        let engine = Engine::new(options, now.now(), Box::new(|| {}));
         let (ours, server) = pipe(PIPE);
         let mut ours = Some(ours);
         let mut this = Self {
