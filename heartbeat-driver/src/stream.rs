@@ -14,6 +14,9 @@ pub(crate) struct Stream<S: Read + Write> {
     taken: u64,
     /// Plain bytes of which everything, records included, has gone to the operating system.
     confirmed: u64,
+    /// A record could not be read; what was decrypted before it is read first.
+    #[cfg(feature = "tls")]
+    corrupt: Option<io::Error>,
 }
 
 /// The keys of a TLS session to be; nothing for a connection in the clear.
@@ -59,6 +62,8 @@ impl<S: Read + Write> Stream<S> {
             layer,
             taken: 0,
             confirmed: 0,
+            #[cfg(feature = "tls")]
+            corrupt: None,
         }
     }
 
@@ -111,7 +116,7 @@ impl<S: Read + Write> Read for Stream<S> {
         match &mut self.layer {
             Layer::Plain(wire) => wire.read_directly(buffer),
             #[cfg(feature = "tls")]
-            Layer::Tls(tls) => tls.read(buffer),
+            Layer::Tls(tls) => read_records(tls, &mut self.corrupt, buffer),
         }
     }
 }
@@ -141,6 +146,26 @@ impl<S: Read + Write> Write for Stream<S> {
             #[cfg(feature = "tls")]
             Layer::Tls(tls) => tls.flush(),
         }
+    }
+}
+
+/// Reads what was decrypted. rustls tells of a bad record before it hands out the good ones that came with it: the
+/// answer to an upgrade, or a Close.
+#[cfg(feature = "tls")]
+fn read_records<S: Read + Write>(
+    tls: &mut Tls<S>,
+    corrupt: &mut Option<io::Error>,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    if corrupt.is_none() {
+        match tls.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => *corrupt = Some(error),
+            result => return result,
+        }
+    }
+    match tls.conn.reader().read(buffer) {
+        Ok(count @ 1..) => Ok(count),
+        rest => corrupt.take().map_or(rest, Err),
     }
 }
 

@@ -60,3 +60,4 @@ mod sessions;
 mod t_numbers;
 mod tls;
 mod untaken;
+mod verdicts;

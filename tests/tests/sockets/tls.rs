@@ -35,20 +35,20 @@ cases! {
     ]
 }
 
-type Tls = StreamOwned<ServerConnection, TcpStream>;
+pub(crate) type Tls = StreamOwned<ServerConnection, TcpStream>;
 
 fn ring() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
 /// An authority, and what a client needs to trust it.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -64,7 +64,7 @@ impl Authority {
         }
     }
 
-    fn trusted(&self) -> Arc<ClientConfig> {
+    pub(crate) fn trusted(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("a certificate");
         client_config(roots)
@@ -87,7 +87,7 @@ impl Authority {
     }
 
     /// A server with a certificate for this name, good until this year.
-    fn server(&self, name: &str, year: i32) -> Arc<ServerConfig> {
+    pub(crate) fn server(&self, name: &str, year: i32) -> Arc<ServerConfig> {
         self.config(
             self.issue(name, year),
             WebPkiClientVerifier::no_client_auth(),
@@ -137,7 +137,12 @@ pub(crate) fn trusting_nobody() -> Arc<ClientConfig> {
     client_config(RootCertStore::empty())
 }
 
-fn options(server: &Server, host: &str, config: &str, tls: Arc<ClientConfig>) -> Options {
+pub(crate) fn options(
+    server: &Server,
+    host: &str,
+    config: &str,
+    tls: Arc<ClientConfig>,
+) -> Options {
     Options::new(&format!("wss://{host}:{}/", server.port()))
         .expect("a URL")
         .config(Config::from_json(config).expect("a configuration"))
