@@ -60,4 +60,5 @@ mod sessions;
 mod t_numbers;
 mod tls;
 mod untaken;
+mod uploads;
 mod verdicts;

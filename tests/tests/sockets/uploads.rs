@@ -1,0 +1,283 @@
+//! An upload to a server that reads slowly: alive while it moves, dead once it stops, plain and under TLS.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use heartbeat_tests::frames::PONG;
+use heartbeat_tokio::core::Config;
+use heartbeat_tokio::{Message, Options};
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::harness::{Case, PING, Server, TEXT, frame};
+use crate::tls;
+
+cases! {
+    everywhere: [
+        an_upload_that_moves_is_alive_arrives_whole_and_once,
+        an_upload_that_moves_under_tls_is_alive_arrives_whole_and_once,
+        an_upload_that_stops_moving_is_dead_and_comes_back_cut,
+        an_upload_that_stops_moving_under_tls_is_dead_and_comes_back_cut,
+        an_upload_of_many_small_messages_that_moves_is_alive,
+        an_upload_that_moves_needs_no_word_of_the_peers,
+    ]
+}
+
+/// Every time is shorter than the upload takes.
+const CONFIG: &str = r#"{"idle_timeout": "1s", "ping": {"after_silence": "200ms"}, "pong_timeout": "800ms",
+    "write_timeout": "5s", "backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
+const IDLE: Duration = Duration::from_secs(1);
+
+/// The message: three seconds at the server's pace.
+const UPLOAD: usize = 900_000;
+/// Bytes that the server reads in `STEP`: 300 kB/s.
+const PACE: usize = 6_000;
+const STEP: Duration = Duration::from_millis(20);
+
+/// What a busy machine may add.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// A server with small buffers, and how it is spoken to.
+struct Scene {
+    server: Server,
+    tls: Option<(Arc<ServerConfig>, Arc<ClientConfig>)>,
+}
+
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
+impl Scene {
+    fn new(under_tls: bool) -> Self {
+        Self {
+            server: Server::narrow(),
+            tls: under_tls.then(|| tls::for_name("127.0.0.1")),
+        }
+    }
+
+    fn options(&self) -> Options {
+        let Some((_, tls)) = &self.tls else {
+            return self.server.options(CONFIG);
+        };
+        Options::new(&format!("wss://127.0.0.1:{}/", self.server.port()))
+            .expect("a URL")
+            .config(Config::from_json(CONFIG).expect("a configuration"))
+            .tls(Arc::clone(tls))
+    }
+
+    fn upgrade(&self) -> Box<dyn Stream> {
+        match &self.tls {
+            None => Box::new(self.server.upgrade().into_inner()),
+            Some((tls, _)) => Box::new(tls::upgrade(&self.server, Arc::clone(tls)).into_inner()),
+        }
+    }
+}
+
+/// Reads no faster than the pace.
+struct Slow<'a> {
+    stream: &'a mut dyn Stream,
+    begun: Instant,
+    read: usize,
+}
+
+impl<'a> Slow<'a> {
+    fn new(stream: &'a mut dyn Stream) -> Self {
+        Self {
+            stream,
+            begun: Instant::now(),
+            read: 0,
+        }
+    }
+}
+
+impl Read for Slow<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let due = self.begun + STEP * u32::try_from(self.read / PACE).expect("a short test");
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let room = (PACE - self.read % PACE).min(bytes.len());
+        let count = self.stream.read(&mut bytes[..room])?;
+        self.read += count;
+        Ok(count)
+    }
+}
+
+/// A frame of the client's: its first byte, and its payload unmasked.
+fn read_frame(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head)?;
+    let mut long = [0; 8];
+    match head[1] & 0x7f {
+        126 => stream.read_exact(&mut long[6..])?,
+        127 => stream.read_exact(&mut long)?,
+        short => long[7] = short,
+    }
+    let mut mask = [0; 4];
+    stream.read_exact(&mut mask)?;
+    let mut payload = vec![0; usize::try_from(u64::from_be_bytes(long)).expect("short")];
+    stream.read_exact(&mut payload)?;
+    for (byte, mask) in payload.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+    Ok((head[0], payload))
+}
+
+/// No two pieces of it are the same.
+fn pattern(len: usize) -> Vec<u8> {
+    let words = (0_u32..).flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_be_bytes());
+    words.take(len).collect()
+}
+
+/// Reads data until it has so many bytes, and answers pings as it gets to them, if it answers any.
+fn read_slowly(stream: &mut dyn Stream, len: usize, answers: bool) -> Vec<u8> {
+    let mut slow = Slow::new(stream);
+    let mut data = Vec::new();
+    while data.len() < len {
+        let (first, payload) = read_frame(&mut slow).expect("the client goes on");
+        match first & 0xf {
+            9 if answers => slow
+                .stream
+                .write_all(&frame(PONG, &payload))
+                .expect("the client reads"),
+            9 => {}
+            0..=2 => data.extend(payload),
+            opcode => panic!("opcode {opcode} after {} bytes", data.len()),
+        }
+    }
+    data
+}
+
+fn moves(case: Case, under_tls: bool) {
+    let scene = Scene::new(under_tls);
+    let mut client = case.start(scene.options());
+    thread::scope(|scope| {
+        let scene = &scene;
+        scope.spawn(move || {
+            let mut stream = scene.upgrade();
+            let begun = Instant::now();
+            assert!(read_slowly(&mut *stream, UPLOAD, true) == pattern(UPLOAD));
+            assert!(begun.elapsed() > IDLE * 2, "it was no slow upload");
+            // Once: what follows is the next message.
+            stream.write_all(&frame(TEXT, b"done")).expect("it reads");
+            assert_eq!(next_data(&mut *stream), b"thanks");
+            stream.write_all(&frame(TEXT, b"bye")).expect("it reads");
+        });
+        client.until_connected();
+        let sender = client.sender();
+        sender.try_send(pattern(UPLOAD)).expect("connected");
+        assert_eq!(client.message(), "done".into());
+        sender.try_send("thanks").expect("connected");
+        assert_eq!(client.message(), "bye".into());
+        assert_eq!(client.stats().messages_sent, 2);
+    });
+}
+
+/// The next message of the client's, pings answered.
+fn next_data(mut stream: &mut dyn Stream) -> Vec<u8> {
+    loop {
+        let (first, payload) = read_frame(&mut stream).expect("the client goes on");
+        if first == PING {
+            stream
+                .write_all(&frame(PONG, &payload))
+                .expect("the client reads");
+        } else if first & 0xf < 8 {
+            return payload;
+        }
+    }
+}
+
+fn an_upload_that_moves_is_alive_arrives_whole_and_once(case: Case) {
+    moves(case, false);
+}
+
+fn an_upload_that_moves_under_tls_is_alive_arrives_whole_and_once(case: Case) {
+    moves(case, true);
+}
+
+fn stops(case: Case, under_tls: bool) {
+    let scene = Scene::new(under_tls);
+    let mut client = case.start(scene.options());
+    thread::scope(|scope| {
+        let (stopped, when) = std::sync::mpsc::channel();
+        let (scene, (over, is_over)) = (&scene, std::sync::mpsc::channel::<()>());
+        scope.spawn(move || {
+            let mut stream = scene.upgrade();
+            // It moves for longer than the client may be silent, and then no more.
+            read_slowly(&mut *stream, UPLOAD / 2, true);
+            stopped.send(Instant::now()).expect("the client waits");
+            // The socket stays open until the client has judged.
+            let _ = is_over.recv();
+            drop(stream);
+        });
+        client.until_connected();
+        let message = Message::from(pattern(UPLOAD));
+        client
+            .sender()
+            .try_send(message.clone())
+            .expect("connected");
+        let end = client.until_disconnected();
+        let judged = Instant::now();
+        let stopped = when.try_recv().expect("alive while it moved");
+        let took = judged - stopped;
+        // What the kernel still takes moves, too; then the shortest of the times runs.
+        assert!(took < IDLE + SLACK, "{took:?}");
+        let reason = end.reason.as_str();
+        assert!(
+            ["idle_timeout", "pong_timeout"].contains(&reason),
+            "{reason}"
+        );
+        let returned: Vec<_> = end.unsent.into_iter().collect();
+        assert_eq!(returned.len(), 1);
+        assert!(returned[0].cut && returned[0].message == message);
+        drop(over);
+    });
+}
+
+fn an_upload_that_stops_moving_is_dead_and_comes_back_cut(case: Case) {
+    stops(case, false);
+}
+
+fn an_upload_that_stops_moving_under_tls_is_dead_and_comes_back_cut(case: Case) {
+    stops(case, true);
+}
+
+fn an_upload_of_many_small_messages_that_moves_is_alive(case: Case) {
+    const SIZE: usize = 1000;
+    let scene = Scene::new(false);
+    let mut client = case.start(scene.options());
+    let sender = client.sender();
+    thread::scope(|scope| {
+        let scene = &scene;
+        scope.spawn(move || {
+            let mut stream = scene.upgrade();
+            assert!(read_slowly(&mut *stream, UPLOAD, true) == pattern(UPLOAD));
+            stream.write_all(&frame(TEXT, b"done")).expect("it reads");
+        });
+        client.until_connected();
+        scope.spawn(move || {
+            for piece in pattern(UPLOAD).chunks(SIZE) {
+                sender.send(piece.to_vec()).expect("connected");
+            }
+        });
+        assert_eq!(client.message(), "done".into());
+    });
+}
+
+/// The server says nothing at all until it has everything, not even to pings.
+fn an_upload_that_moves_needs_no_word_of_the_peers(case: Case) {
+    let scene = Scene::new(false);
+    let mut client = case.start(scene.options());
+    thread::scope(|scope| {
+        let scene = &scene;
+        scope.spawn(move || {
+            let mut stream = scene.upgrade();
+            assert!(read_slowly(&mut *stream, UPLOAD, false) == pattern(UPLOAD));
+            stream.write_all(&frame(TEXT, b"done")).expect("it reads");
+        });
+        client.until_connected();
+        client
+            .sender()
+            .try_send(pattern(UPLOAD))
+            .expect("connected");
+        assert_eq!(client.message(), "done".into());
+    });
+}
