@@ -102,10 +102,23 @@ fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     (&*SockRef::from(stream)).read(buffer)
 }
 
+/// Past tokio, and as the standard library writes: a peer that has gone is an error, and no SIGPIPE for a process that
+/// lets that signal end it. (On Apple's systems this is an option of the socket, which mio sets.)
+fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    #[cfg(all(unix, not(target_vendor = "apple")))]
+    return Ok(rustix::net::send(
+        stream,
+        bytes,
+        rustix::net::SendFlags::NOSIGNAL,
+    )?);
+    #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+    return (&*SockRef::from(stream)).write(bytes);
+}
+
 impl Write for Tcp {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.doubts_writes {
-            let written = (&*SockRef::from(&self.stream)).write(bytes);
+            let written = send(&self.stream, bytes);
             self.doubts_writes = written.is_ok();
             return written;
         }
@@ -246,5 +259,36 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for Compat<T> {
 
     fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.writing.poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A program in C, or one that asks for it, lets the signal end it.
+    #[cfg(unix)]
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_write_past_tokio_to_a_peer_that_has_gone_raises_no_signal() {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        // From here on it is not ignored any more, which it is in all programs of Rust's.
+        let mut signals = signal(SignalKind::pipe()).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let mut tcp = Tcp::from(stream.unwrap());
+        drop(listener.accept().unwrap());
+        let error = loop {
+            tcp.doubt_readiness();
+            match tcp.write(b"anybody?") {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break error,
+                _ => tokio::task::yield_now().await,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        let signalled = tokio::time::timeout(Duration::from_millis(100), signals.recv()).await;
+        assert!(signalled.is_err(), "SIGPIPE");
     }
 }
