@@ -613,3 +613,61 @@ async fn others_have_their_turn_between_large_messages_and_between_records() {
         others.abort();
     }
 }
+
+/// Panics at each text, or when a connection is open.
+struct Mistaken(bool);
+
+impl heartbeat_tokio::core::Dialect for Mistaken {
+    fn classify_text<'a>(&self, _: &'a str) -> heartbeat_tokio::core::Class<'a> {
+        panic!("a part of the test")
+    }
+
+    fn classify_binary<'a>(&self, _: &'a [u8]) -> heartbeat_tokio::core::Class<'a> {
+        heartbeat_tokio::core::Class::Data
+    }
+
+    fn greeting(&self, _: usize) -> Option<heartbeat_tokio::core::Draft<'static>> {
+        assert!(!self.0, "a part of the test");
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_applications_ends_it_by_events() {
+    let told = async |mut client: Driver| {
+        // Refused where no connection is open yet.
+        let _ = client.send(Message::text("waits"));
+        let mut told = Vec::new();
+        while let Some(event) = client.next().await {
+            match event {
+                Event::Disconnected { reason, detail, .. } => {
+                    told.push(format!("{reason}: {}", detail.unwrap_or_default()));
+                }
+                Event::GaveUp { reason } => told.push(format!("gave up: {reason}")),
+                Event::Stopped { .. } => told.push("stopped".into()),
+                _ => {}
+            }
+        }
+        assert_eq!(client.machine().phase(), Phase::Stopped);
+        told
+    };
+    let end = |code: &str| format!("session refused: {code} panicked: a part of the test");
+    let (by_socket, by_connect) = (end("the socket or its dialect"), end("connect"));
+
+    for at_once in [false, true] {
+        let socket = Socket::default();
+        socket.says(Message::text("data"));
+        let dialect = Arc::new(Mistaken(at_once));
+        let client = Driver::accepted(Ours(socket), Config::default(), dialect);
+        assert_eq!(told(client).await, [by_socket.as_str(), "stopped"]);
+    }
+    let connect = |_: Attempt| -> Connecting<Ours> { panic!("a part of the test") };
+    let later =
+        |_: Attempt| -> Connecting<Ours> { Box::pin(async { panic!("a part of the test") }) };
+    let expected = [by_connect.as_str(), "gave up: session refused", "stopped"];
+    let dialect = || Arc::new(FramesOnly);
+    let client = Driver::connecting(connect, Config::default(), dialect());
+    assert_eq!(told(client).await, expected);
+    let client = Driver::connecting(later, Config::default(), dialect());
+    assert_eq!(told(client).await, expected);
+}

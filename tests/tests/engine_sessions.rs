@@ -803,3 +803,58 @@ fn what_leaves_with_the_last_write_before_an_end_is_not_handed_back() {
     assert_eq!(unsent, Some(0));
     assert_eq!(rig.engine.stats().messages_sent, 1);
 }
+
+/// An embedding of one thread may turn the engine where it is woken, and not later.
+#[test]
+fn an_engine_that_is_turned_inside_its_own_wake_up_dials() {
+    #[derive(Default)]
+    struct Factory {
+        is_done: bool,
+        waker: Option<std::task::Waker>,
+    }
+
+    fn turn(engine: &Mutex<Option<Engine<End>>>, dials: &Mutex<Vec<ConnId>>) {
+        let Ok(mut engine) = engine.try_lock() else {
+            return;
+        };
+        while let Some(engine) = engine.as_mut() {
+            match engine.turn(&At(0)) {
+                Turn::Dial(dial) => dials.lock().expect("no panic").push(dial.conn),
+                Turn::Idle | Turn::Ended => return,
+                Turn::Event(_) | Turn::Again => {}
+            }
+        }
+    }
+
+    let factory = Arc::new(Mutex::new(Factory::default()));
+    let theirs = Arc::clone(&factory);
+    let options = Options::from_async_factory(move |_| {
+        let shared = Arc::clone(&theirs);
+        std::future::poll_fn(move |cx| {
+            let mut factory = shared.lock().expect("no panic");
+            factory.waker = Some(cx.waker().clone());
+            if factory.is_done {
+                std::task::Poll::Ready(heartbeat_driver::Request::new("ws://server.test/"))
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+    });
+    let engine = Arc::new(Mutex::new(None));
+    let dials = Arc::new(Mutex::new(Vec::new()));
+    let (ours, told) = (Arc::clone(&engine), Arc::clone(&dials));
+    let wake = Box::new(move || turn(&ours, &told));
+    let made = Engine::new(options, At(0).now(), wake);
+    *engine.lock().expect("no panic") = Some(made.expect("no TLS, no error"));
+    turn(&engine, &dials);
+    assert!(dials.lock().expect("no panic").is_empty());
+    let waker = {
+        let mut factory = factory.lock().expect("no panic");
+        factory.is_done = true;
+        factory.waker.take().expect("it was polled")
+    };
+    waker.wake();
+    assert_eq!(*dials.lock().expect("no panic"), [ConnId::new(1)]);
+    // No circle.
+    engine.lock().expect("no panic").take();
+}

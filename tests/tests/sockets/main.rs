@@ -38,6 +38,8 @@ macro_rules! cases {
 }
 
 mod addresses;
+mod apart;
+mod brought;
 mod clock_step;
 mod cost;
 mod course;
@@ -51,6 +53,7 @@ mod panics;
 mod payloads;
 mod pings;
 mod pressure;
+mod promises;
 mod proxies;
 mod relay;
 mod requests;
