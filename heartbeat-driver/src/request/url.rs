@@ -24,6 +24,10 @@ pub(crate) fn shown(url: &str) -> String {
     };
     let host = match split_port(authority) {
         (host, port) if is_host(host) && port.is_none_or(is_number) => authority.to_owned(),
+        // Words without any mark of a URL: an error that did not name them would help nobody.
+        (words, None) if (scheme.as_str(), hidden, tail) == ("", "", "") => {
+            words.chars().take(64).collect()
+        }
         // `ws://me:pass/word@host`: what looks like a host is a user.
         (host, Some(_)) if is_host(host) && !tail.contains('@') => format!("{host}:…"),
         _ => "…".to_owned(),
