@@ -160,6 +160,11 @@ impl<S: Read + Write> Session<S> {
         self.ws.writer.answers() > ANSWERS
     }
 
+    /// Bytes wait, as the machine knows.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     pub(crate) fn wants_write(&self) -> bool {
         self.unflushed && self.ws.stream().wire().write_blocked
     }
@@ -295,8 +300,10 @@ impl<S: Read + Write> Session<S> {
     /// A ping, of either kind, was given just now. True if it waits behind other bytes.
     pub(crate) fn ping_waits(&mut self) -> bool {
         let written = self.ws.written();
-        self.ping_waits = self.ws.writer.ping_has_left(written) == Some(false);
-        self.ping_waits
+        let waits = self.ws.writer.ping_has_left(written) == Some(false);
+        // One before it may have left just now, and the machine does not know yet.
+        self.ping_waits |= waits;
+        waits
     }
 
     /// True once when the last ping that waited has gone to the operating system.
@@ -375,8 +382,10 @@ impl<S: Read + Write> Session<S> {
         if moved {
             self.wrote = self.unflushed;
         }
-        let newly_blocked = self.unflushed && (!self.blocked || moved);
-        self.blocked = self.unflushed;
+        // A stream that would take more has made nothing wait.
+        let waits = self.unflushed && !self.can_go_on;
+        let newly_blocked = waits && (!self.blocked || moved);
+        self.blocked = waits;
         Flushed {
             moved,
             blocked: newly_blocked,

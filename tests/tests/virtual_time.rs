@@ -3,10 +3,13 @@
 
 mod world;
 
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use heartbeat_driver::{Engine, Turn};
-use heartbeat_tests::sim::{Act, End, Reception, pipe};
+use heartbeat_tests::sim::{Act, End, Reception, accept_key, pipe};
 use heartbeat_tokio::core::{Clock, Config, Instant};
 use heartbeat_tokio::{Event, Options};
 use tungstenite::{HandshakeError, Message, WebSocket};
@@ -358,7 +361,7 @@ impl Clock for Still {
 }
 
 /// What the engine has to tell at that moment.
-fn turn_until_idle(engine: &mut Engine<End>, seconds: u64) -> Vec<Event> {
+fn turn_until_idle<S: Read + Write>(engine: &mut Engine<S>, seconds: u64) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
         match engine.turn(&Still(seconds)) {
@@ -439,6 +442,146 @@ fn what_has_arrived_beats_the_deadline_whatever_the_user_does_at_that_moment() {
                 .any(|event| matches!(event, Event::Message { .. }))
         );
     }
+}
+
+/// A stream whose peer takes as many bytes as there is room for, and says no more than what is put here.
+#[derive(Clone, Default)]
+struct Spacious(Arc<Mutex<Far>>);
+
+#[derive(Default)]
+struct Far {
+    said: VecDeque<u8>,
+    room: usize,
+    taken: Vec<u8>,
+}
+
+impl Spacious {
+    fn says(&self, bytes: &[u8]) {
+        self.0.lock().expect("no panic").said.extend(bytes);
+    }
+
+    fn has_room_for(&self, bytes: usize) {
+        self.0.lock().expect("no panic").room = bytes;
+    }
+
+    /// The upgrade is answered.
+    fn accepts(&self) {
+        let request = std::mem::take(&mut self.0.lock().expect("no panic").taken);
+        let request = String::from_utf8(request).expect("a request");
+        let key = request
+            .lines()
+            .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
+            .expect("a key");
+        let accept = accept_key(key);
+        self.says(
+            format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes(),
+        );
+    }
+}
+
+impl Read for Spacious {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let said = &mut self.0.lock().expect("no panic").said;
+        if said.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        said.read(buffer)
+    }
+}
+
+impl Write for Spacious {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Far { room, taken, .. } = &mut *self.0.lock().expect("no panic");
+        let count = bytes.len().min(*room);
+        *room -= count;
+        if taken.len() < 4096 {
+            taken.extend(&bytes[..count]);
+        }
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An open connection over such a stream.
+fn spacious(config: Config) -> (Engine<Spacious>, Spacious) {
+    let options = Options::new("ws://server.test/").expect("a URL");
+    let options = options.config(config);
+    let nobody = || Box::new(|| {});
+    let mut engine = Engine::new(options, Still(0).now(), nobody()).expect("no TLS, no error");
+    let conn = loop {
+        if let Turn::Dial(dial) = engine.turn(&Still(0)) {
+            break dial.conn;
+        }
+    };
+    let peer = Spacious::default();
+    peer.has_room_for(usize::MAX);
+    engine.dialed(conn, Ok(peer.clone()), &Still(0));
+    turn_until_idle(&mut engine, 0);
+    peer.accepts();
+    turn_until_idle(&mut engine, 0);
+    (engine, peer)
+}
+
+fn has_lost(events: &[Event]) -> bool {
+    let lost = |event: &Event| matches!(event, Event::Disconnected { .. });
+    events.iter().any(lost)
+}
+
+#[test]
+fn bytes_that_did_not_have_to_wait_are_no_sign_of_life_however_many_they_are() {
+    let (mut engine, _peer) = spacious(Config::default());
+    turn_until_idle(&mut engine, 30);
+    // More than is written before others get their turn; the system takes all of it.
+    let large = vec![0; 8 << 20];
+    engine.outbox().try_send(large.into()).expect("room");
+    assert!(!has_lost(&turn_until_idle(&mut engine, 80)));
+    assert!(has_lost(&turn_until_idle(&mut engine, 90)));
+}
+
+#[test]
+fn bytes_that_wait_are_tried_once_more_before_a_late_step_judges() {
+    // What has come meanwhile: nothing, data, a ping.
+    for said in [&b""[..], &[0x81, 0x01, b'd'], &[0x89, 0x00]] {
+        let (mut engine, peer) = spacious(Config::default());
+        peer.has_room_for(1000);
+        engine
+            .outbox()
+            .try_send(vec![0; 200_000].into())
+            .expect("room");
+        assert!(!has_lost(&turn_until_idle(&mut engine, 1)));
+        // The host sleeps; the peer has long taken what was on its way.
+        peer.has_room_for(1000);
+        peer.says(said);
+        assert!(!has_lost(&turn_until_idle(&mut engine, 600)), "{said:?}");
+        assert!(!has_lost(&turn_until_idle(&mut engine, 659)), "{said:?}");
+        assert!(has_lost(&turn_until_idle(&mut engine, 660)), "{said:?}");
+    }
+}
+
+#[test]
+fn a_question_that_leaves_when_the_next_one_falls_due_counts_from_then() {
+    let text = r#"{"idle_timeout": "60s", "ping": {"every": "10s"}, "pong_timeout": "5s"}"#;
+    let config = Config::from_json(text).expect("a configuration");
+    let (mut engine, peer) = spacious(config);
+    peer.has_room_for(1000);
+    engine
+        .outbox()
+        .try_send(vec![0; 20_000].into())
+        .expect("room");
+    for seconds in 1..20 {
+        assert!(!has_lost(&turn_until_idle(&mut engine, seconds)));
+    }
+    peer.has_room_for(usize::MAX);
+    for seconds in 20..25 {
+        assert!(!has_lost(&turn_until_idle(&mut engine, seconds)));
+    }
+    assert!(has_lost(&turn_until_idle(&mut engine, 25)));
 }
 
 #[test]

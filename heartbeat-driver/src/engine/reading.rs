@@ -268,7 +268,9 @@ impl<S: Read + Write> Engine<S> {
             session.mark_reported();
         }
         let before = self.machine.stats();
-        self.step(clock.now(), Input::Received(conn, message));
+        let now = clock.now();
+        self.write_before_judging(now);
+        self.step(now, Input::Received(conn, message));
         let after = self.machine.stats();
         if after.pongs_received != before.pongs_received {
             let rtt = (after.rtt.samples != before.rtt.samples).then_some(after.rtt.last);
@@ -283,10 +285,31 @@ impl<S: Read + Write> Engine<S> {
     /// The socket has run dry, or has been read for long enough: tell the machine what came, write
     /// what waits, and let due timers act.
     pub(super) fn settle(&mut self, now: Instant) {
+        self.write_before_judging(now);
         self.report(now);
         if self.expires <= now {
             self.expire(now);
         }
+        self.flush(now);
+        if self.is_due(now) && self.may_dial(now) {
+            if let Link::Open(session) = &mut self.link {
+                session.relax();
+            }
+            let kicked = self.gate.take_kick();
+            self.step(now, if kicked { Input::Kick } else { Input::Tick });
+        }
+    }
+
+    /// Where a deadline has come while bytes wait, these are tried once more before any step judges: after a
+    /// suspend the peer may long have made room for them, and bytes that move are a sign of its life.
+    fn write_before_judging(&mut self, now: Instant) {
+        if matches!(&self.link, Link::Open(session) if session.is_blocked()) && self.is_due(now) {
+            self.flush(now);
+        }
+    }
+
+    /// Writes what waits, and tells the machine what has become of it.
+    fn flush(&mut self, now: Instant) {
         if let Link::Open(session) = &mut self.link {
             let conn = session.conn;
             let flushed = session.flush(&self.outbox, self.pace.as_mut(), now);
@@ -313,13 +336,6 @@ impl<S: Read + Write> Engine<S> {
             {
                 self.step(now, Input::PingWritten(conn));
             }
-        }
-        if self.is_due(now) && self.may_dial(now) {
-            if let Link::Open(session) = &mut self.link {
-                session.relax();
-            }
-            let kicked = self.gate.take_kick();
-            self.step(now, if kicked { Input::Kick } else { Input::Tick });
         }
     }
 
