@@ -3,7 +3,7 @@
 use heartbeat_core::Ping;
 use heartbeat_driver::{Event, Message, Unsent};
 
-use super::link::Reception;
+use super::link::{Reception, Slow};
 use super::plan::{Flaw, HOUR, S, nanos};
 use super::world::{What, World};
 
@@ -31,6 +31,8 @@ enum Fault {
     ClockBack,
     AppAway,
     Burst,
+    Upload,
+    EndpointDown,
     Kick,
 }
 
@@ -39,6 +41,16 @@ pub(crate) struct Offer {
     pub(crate) number: u64,
     len: usize,
     pub(crate) message: Message,
+}
+
+/// Whose end hands messages back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Back {
+    Of(u64),
+    /// Several connections, and more will follow.
+    OfMany,
+    /// The client's.
+    OfAll,
 }
 
 /// Codes that a server may close with and that retrying can mend.
@@ -78,6 +90,11 @@ impl World {
             (2 * own, Fault::ClockBack),
             (6 * own, Fault::AppAway),
             (10, Fault::Burst),
+            (8, Fault::Upload),
+            (
+                if self.plan.endpoints.len() > 1 { 8 } else { 0 },
+                Fault::EndpointDown,
+            ),
             (3, Fault::Kick),
         ]);
         if let Some(name) = self.strike(fault) {
@@ -206,7 +223,7 @@ impl World {
                     Reception::Cut => "upgrades cut",
                     Reception::AcceptsAndDrops => "accepts and drops",
                     Reception::AcceptsAndCloses(_) => "accepts and closes",
-                    Reception::Welcome => return None,
+                    Reception::Welcome | Reception::WrongAnswer => return None,
                 }
             }
             Fault::PingFlood => {
@@ -268,12 +285,20 @@ impl World {
             }
             Fault::AppAway => {
                 if self.plan.host.has_queue() {
+                    let span = if self.dice.below(4) == 0 {
+                        10 * span
+                    } else {
+                        span
+                    };
                     self.app_away_until = self.now + span;
                     self.oracle.app_was_away();
                     self.after(span, What::AppReturns);
                     // Enough to fill its queue.
                     if let Some(conn) = open {
                         self.ask(conn, 4 * self.plan.queue as u64);
+                        for _ in 0..self.dice.spread(1, 2 * self.plan.queue as u64) {
+                            self.say_data(conn, 10);
+                        }
                     }
                 } else {
                     self.host_leaves(span, false);
@@ -284,6 +309,40 @@ impl World {
                 self.burst = self.dice.spread(1, 2_000);
                 self.app_sends();
                 "burst of messages"
+            }
+            Fault::Upload => {
+                let conn = open.filter(|_| self.app_takes())?;
+                self.slows(conn);
+                let (messages, largest) = (self.dice.spread(1, 20), self.plan.largest);
+                for _ in 0..messages {
+                    let len = self.dice.spread(self.plan.capacity.min(largest), largest);
+                    if !self.send(None, len as usize) {
+                        break;
+                    }
+                }
+                if self.dice.below(2) == 0 {
+                    let soon = self.dice.spread(S / 100, 20 * self.plan.slowest);
+                    self.after(soon, What::Stalls(conn));
+                }
+                "upload to a slow server"
+            }
+            Fault::EndpointDown => {
+                let count = self.plan.endpoints.len() as u64;
+                let endpoint = self.dice.below(count) as u8;
+                let status = self.dice.pick(&[403, 404, 410, 503]);
+                let reception = self.dice.pick(&[
+                    Reception::Http(status, None),
+                    Reception::Refused,
+                    Reception::WrongAnswer,
+                ]);
+                self.endpoint_down = Some((endpoint, reception, self.now + span));
+                let until = (self.now + span).max(self.healthy_from);
+                // Nobody else may be well.
+                self.healthy_from = until;
+                if let Some(conn) = open {
+                    self.hang_up(conn);
+                }
+                "one endpoint down"
             }
             Fault::Kick => {
                 self.oracle.kicks();
@@ -304,6 +363,24 @@ impl World {
         self.healthy_from = self.healthy_from.max(over);
         if let Some(link) = self.link.as_mut() {
             link.trouble_until = link.trouble_until.max(over);
+        }
+    }
+
+    /// From here on the server takes what comes a piece at a time, and is well all the same.
+    fn slows(&mut self, conn: u64) {
+        let capacity = self.plan.capacity;
+        let (least, most) = (
+            self.plan.longest_way().min(self.plan.slowest),
+            self.plan.slowest,
+        );
+        let drain = self.dice.spread(least, most);
+        let pieces = self.dice.spread(4, 32).min(capacity);
+        if let Some(link) = self.current(conn) {
+            link.slow.get_or_insert(Slow {
+                piece: capacity.div_ceil(pieces),
+                every: (drain / pieces).max(1),
+                stalls_until: 0,
+            });
         }
     }
 
@@ -379,7 +456,7 @@ impl World {
     fn offer(&mut self, echo: Option<u64>, len: usize) -> Offer {
         let number = self.accepted + 1;
         let echo = echo.map_or("-".to_owned(), |number| number.to_string());
-        let text = format!("m:{number}:{echo}:{:y<len$}", "");
+        let text = format!("m:{number}:{echo}:{}", "y".repeat(len));
         let len = text.len();
         let message = if number.is_multiple_of(3) {
             Message::from(text.into_bytes())
@@ -430,6 +507,21 @@ impl World {
     pub(crate) fn app_hears(&mut self, event: Event) -> Option<Offer> {
         match event {
             Event::Connected { .. } => self.oracle.is_told_open(),
+            Event::Lagged { dropped } if self.plan.flaw != Some(Flaw::ForgetsWhatWasDropped) => {
+                self.oracle.lags(dropped);
+            }
+            Event::Skipped { unsent, .. } => {
+                self.oracle.skips();
+                self.hand_back(Back::OfMany, unsent);
+            }
+            Event::PingSent { .. }
+            | Event::PongSent { .. }
+            | Event::PongReceived { .. }
+            | Event::Check { .. }
+                if !self.plan.heartbeat_events =>
+            {
+                self.oracle.fail("a note on heartbeats that nobody wanted");
+            }
             Event::Message { message, .. } => {
                 let text = match &message {
                     Message::Text(text) => text.as_str(),
@@ -446,7 +538,7 @@ impl World {
                 {
                     return None;
                 }
-                self.oracle.takes(index);
+                self.oracle.takes(index, number);
                 if self.plan.echoes && !self.plan.host.has_queue() && number.is_multiple_of(2) {
                     let offer = self.offer(Some(number), 4);
                     self.accepts(offer.number, offer.len);
@@ -469,10 +561,10 @@ impl World {
                     self.oracle
                         .fail(format!("a credential in an error: {detail:?}"));
                 }
-                self.hand_back(Some(conn.get()), unsent);
+                self.hand_back(Back::Of(conn.get()), unsent);
             }
             Event::Stopped { unsent } => {
-                self.hand_back(None, unsent);
+                self.hand_back(Back::OfAll, unsent);
                 self.oracle.stopped = true;
                 if !self.oracle.stopping && !self.oracle.gave_up {
                     self.oracle.fail("stopped, but nobody asked for it");
@@ -483,7 +575,7 @@ impl World {
         None
     }
 
-    fn hand_back(&mut self, conn: Option<u64>, unsent: Unsent) {
+    fn hand_back(&mut self, of: Back, unsent: Unsent) {
         let mut unsent: Vec<Message> = unsent.into_iter().map(|back| back.message).collect();
         if self.plan.flaw == Some(Flaw::ForgetsUnsent) {
             unsent.pop();
@@ -497,6 +589,6 @@ impl World {
             let number = text.split(':').nth(1).and_then(|part| part.parse().ok());
             (number.unwrap_or(0), len)
         });
-        self.oracle.hands_back(conn, unsent);
+        self.oracle.hands_back(of, unsent);
     }
 }

@@ -22,6 +22,12 @@ pub(crate) struct Figures {
     pub(crate) deaths: u64,
     /// See there.
     pub(crate) at_the_bound: u64,
+    /// Verdicts on silence or a stuck write while or after bytes had to wait.
+    pub(crate) deaths_amid_uploads: u64,
+    /// Messages of the server's that were dropped, as the application was told.
+    pub(crate) lagged: u64,
+    /// Rows of ends that were told by one event.
+    pub(crate) skipped: u64,
     /// Clients that gave up.
     pub(crate) gave_up: u64,
     /// Pings of the client's.
@@ -57,6 +63,9 @@ impl Figures {
         self.connects += other.connects;
         self.deaths += other.deaths;
         self.at_the_bound += other.at_the_bound;
+        self.deaths_amid_uploads += other.deaths_amid_uploads;
+        self.lagged += other.lagged;
+        self.skipped += other.skipped;
         self.gave_up += other.gave_up;
         self.pings += other.pings;
         self.pongs += other.pongs;
@@ -106,15 +115,15 @@ impl fmt::Display for Figures {
         writeln!(f, "verdicts  {}", list(&self.verdicts))?;
         writeln!(
             f,
-            "deaths    {} by silence that nothing excused, {} of them at the bound to the nanosecond",
-            self.deaths, self.at_the_bound
+            "deaths    {} by silence that nothing excused, {} of them at the bound to the nanosecond; {} amid uploads",
+            self.deaths, self.at_the_bound, self.deaths_amid_uploads
         )?;
         writeln!(f, "ends      {}", list(&self.causes))?;
         writeln!(f, "pings     {} sent, {} answered", self.pings, self.pongs)?;
         writeln!(
             f,
-            "messages  {} accepted: {} written, {} handed back; {} received",
-            self.accepted, self.written, self.handed_back, self.received
+            "messages  {} accepted: {} written, {} handed back; {} received, {} dropped; {} rows of ends in one",
+            self.accepted, self.written, self.handed_back, self.received, self.lagged, self.skipped
         )?;
         write!(f, "faults    {}", list(&self.faults))
     }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use heartbeat_core::{Clock, Config, ConnId, Instant};
-use heartbeat_driver::{Dial, Event, Message, Options, SendError};
+use heartbeat_core::{Clock, Config, ConnId, Instant, PermanentErrors};
+use heartbeat_driver::{Dial, Event, Message, Options, Overflow, SendError};
 
 use super::faults::Offer;
 use super::plan::{Flaw, Host, Plan, S};
@@ -43,18 +43,32 @@ pub(crate) fn live(world: &Shared) {
 fn options(world: &Shared, plan: &Plan) -> Options {
     let observer = Arc::clone(world);
     let (messages, bytes) = plan.send_queue;
-    Options::new("ws://server.test/feed?token=s3cr3t")
-        .expect("a URL")
+    let count = plan.endpoints.len() - usize::from(plan.flaw == Some(Flaw::ForgetsAnEndpoint));
+    let urls: Vec<_> = (0..count.max(1))
+        .map(|endpoint| format!("ws://s{endpoint}.test/feed?token=s3cr3t"))
+        .collect();
+    let options = match &urls[..] {
+        [url] => Options::new(url),
+        urls => Options::endpoints(urls.iter().map(String::as_str)),
+    };
+    let overflow = match plan.flaw {
+        Some(Flaw::PausesAnyway) if plan.overflow != Overflow::Discard => Overflow::Pause,
+        _ => plan.overflow,
+    };
+    options
+        .expect("URLs")
+        .overflow(overflow)
+        .heartbeat_events(plan.heartbeat_events)
         .config(believed(plan))
         .seed(plan.seed)
         .queue(plan.queue)
         .send_queue(messages, bytes)
-        .max_message_size(1 << 20)
+        .max_message_size(8 << 20)
         .observer(move |at, event, step, phase| lock(&observer).observe(at, event, step, phase))
 }
 
 /// What the client is given: not what its user believes, if that is the planted defect.
-fn believed(plan: &Plan) -> Config {
+pub(crate) fn believed(plan: &Plan) -> Config {
     let config = &plan.config;
     let (base, cap, jitter) = config.backoff();
     let builder = config.to_builder();
@@ -64,6 +78,11 @@ fn believed(plan: &Plan) -> Config {
             .pong_timeout(config.pong_timeout().map(|timeout| timeout * 2)),
         Some(Flaw::GivesUpHopeTooSoon) => builder.pong_timeout(Duration::from_millis(1)),
         Some(Flaw::DialsTooSoon) => builder.backoff(base / 10, cap / 10, jitter),
+        Some(Flaw::IgnoresAStuckWrite) => {
+            builder.write_timeout(config.write_timeout().map(|timeout| timeout * 8))
+        }
+        Some(Flaw::BelievesEveryone) => builder.permanent_errors(PermanentErrors::GiveUp),
+        Some(Flaw::BelievesNobody) => builder.permanent_errors(PermanentErrors::Retry),
         Some(Flaw::DialsTooLate) => builder.backoff(cap * 3, cap * 3, 0),
         _ => return config.clone(),
     };
@@ -165,6 +184,23 @@ impl heartbeat_tokio::Transport for Known {
                 Poll::Pending
             }
             _ => Poll::Ready(()),
+        }
+    }
+
+    fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut world = lock(&self.socket.world);
+        if world.plan.flaw == Some(Flaw::OverlooksAnEnd) {
+            return Poll::Pending;
+        }
+        match world.current(self.socket.conn) {
+            Some(link) if link.end.is_none() => {
+                link.hang_up_waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => {
+                self.ready = true;
+                Poll::Ready(())
+            }
         }
     }
 
@@ -271,7 +307,7 @@ impl heartbeat_blocking::Reactor for Virtual {
 
     fn dial(&mut self, dial: &Dial) {
         self.dialing = Some(dial.conn);
-        lock(&self.world).dial(dial.conn.get());
+        lock(&self.world).dial(dial.conn.get(), &dial.host);
     }
 
     fn cancel_dial(&mut self) {
@@ -349,6 +385,12 @@ impl heartbeat_blocking::Reactor for Virtual {
             }
             world.advance(next);
         }
+    }
+
+    fn hung_up(&self) -> bool {
+        let world = lock(&self.world);
+        let end = world.link.as_ref().and_then(|link| link.end);
+        end.is_some() && world.plan.flaw != Some(Flaw::OverlooksAnEnd)
     }
 
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {
@@ -519,7 +561,7 @@ async fn on_tokio(world: &Shared, plan: &Plan) {
     let dials = Arc::clone(world);
     let dialer = move |dial: &Dial| -> heartbeat_tokio::Dialing {
         let conn = dial.conn.get();
-        lock(&dials).dial(conn);
+        lock(&dials).dial(conn, &dial.host);
         Box::pin(Dialing {
             world: Arc::clone(&dials),
             conn,

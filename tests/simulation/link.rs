@@ -23,6 +23,18 @@ pub(crate) enum Reception {
     AcceptsAndDrops,
     /// The upgrade, then a Close frame.
     AcceptsAndCloses(u16),
+    /// An upgrade that answers another request.
+    WrongAnswer,
+}
+
+/// A server that does not take at once what arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slow {
+    /// So many bytes at a time.
+    pub(crate) piece: u64,
+    pub(crate) every: u64,
+    /// Nothing before that.
+    pub(crate) stalls_until: u64,
 }
 
 /// How a byte stream has ended for the client.
@@ -84,6 +96,13 @@ pub(crate) struct Link {
     pub(crate) cut_up_at: Option<u64>,
     pub(crate) write_waits: bool,
     pub(crate) write_waker: Option<Waker>,
+    pub(crate) slow: Option<Slow>,
+    /// It will take the next piece at a time that is set.
+    pub(crate) drains: bool,
+    /// Bytes that a planted defect keeps from the client that they wait.
+    pub(crate) hidden: u64,
+    /// A planted defect has said that there is no room, though there is.
+    pub(crate) teased: bool,
     /// The client has written its Close frame.
     pub(crate) closing: bool,
 
@@ -96,6 +115,8 @@ pub(crate) struct Link {
     pub(crate) received: VecDeque<u8>,
     pub(crate) read: u64,
     pub(crate) read_waker: Option<Waker>,
+    /// Of whoever does not read and waits for the end.
+    pub(crate) hang_up_waker: Option<Waker>,
     /// The server says nothing more after its backlog.
     pub(crate) hangs_up: bool,
     /// Data messages so far.
@@ -105,6 +126,8 @@ pub(crate) struct Link {
     pub(crate) asked: VecDeque<Asked>,
     /// Where the data messages end, for the account of what is read.
     pub(crate) data_ends: VecDeque<u64>,
+    /// Data messages that the client has read to their end.
+    pub(crate) data_read: u64,
     /// A large message goes out in pieces: nothing else may come between.
     pub(crate) trickle: VecDeque<u8>,
     pub(crate) trickle_piece: usize,
@@ -141,6 +164,10 @@ impl Link {
             cut_up_at: None,
             write_waits: false,
             write_waker: None,
+            slow: None,
+            drains: false,
+            hidden: 0,
+            teased: false,
             closing: false,
             backlog: VecDeque::new(),
             down: VecDeque::new(),
@@ -149,11 +176,13 @@ impl Link {
             received: VecDeque::new(),
             read: 0,
             read_waker: None,
+            hang_up_waker: None,
             hangs_up: false,
             data_said: 0,
             end: None,
             asked: VecDeque::new(),
             data_ends: VecDeque::new(),
+            data_read: 0,
             trickle: VecDeque::new(),
             trickle_piece: 0,
             trickle_every: 0,
@@ -205,6 +234,7 @@ impl Link {
         for waker in [
             &mut self.read_waker,
             &mut self.write_waker,
+            &mut self.hang_up_waker,
             &mut self.dial_waker,
         ] {
             if let Some(waker) = waker.take() {

@@ -3,8 +3,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use heartbeat_core::{AbortReason, Cause, PermanentErrors, Ping, Verdict};
+use heartbeat_core::{AbortReason, Cause, PermanentErrors, Ping, Signal, Verdict};
+use heartbeat_driver::Overflow;
 
+use super::faults::Back;
 use super::figures::Figures;
 use super::link::{Link, Reception};
 use super::plan::{Plan, S, nanos};
@@ -57,17 +59,29 @@ pub(crate) struct Oracle {
     expected: Option<u64>,
     data_read: u64,
     data_taken: u64,
+    /// Data messages that were read to their end, of each connection that has ended; `None`: not all of them had
+    /// to be told.
+    read_on: HashMap<u64, Option<u64>>,
+    /// The server's last message when the application came back, and how many of those before it has taken.
+    backlog: (u64, u64),
 
     // connections
     live: Option<u64>,
     last_conn: u64,
     failures: u32,
-    refreshed: bool,
-    /// A connection has been stable.
-    was_well: bool,
-    /// Bytes of the client's wait, as it says itself.
-    stuck: bool,
     opened: Option<u64>,
+    /// Where the latest dial went.
+    endpoint: usize,
+    /// What is known of each.
+    records: Vec<Record>,
+    /// It cannot be told from outside what was stable.
+    unsure: bool,
+    /// Fresh credentials are asked for; `true`: by the service behind the upgrade.
+    refused: Option<bool>,
+    fresh: bool,
+    /// The last end allows to give up, and leaves nothing else.
+    is_hopeless: bool,
+    may_give_up: bool,
     dialed: u64,
     planned: Option<Planned>,
 
@@ -75,7 +89,31 @@ pub(crate) struct Oracle {
     heard: u64,
     kicked_since_heard: bool,
     excused_since_heard: bool,
-    die_by: u64,
+    /// The last whole data message.
+    heard_data: u64,
+    /// Bytes of the client's wait for room on the wire since then.
+    waits: Option<u64>,
+    /// In so much of the time since then the client could not judge.
+    lost_waiting: u64,
+    /// The clock had been set back when bytes began to wait, moved, and when data were heard.
+    waits_behind: bool,
+    moved_behind: bool,
+    heard_data_behind: bool,
+    /// Some have waited since a byte was heard.
+    waited: bool,
+    /// Some waited when a byte was heard.
+    heard_amid_waiting: bool,
+    /// When bytes that had to wait last moved, or the connection was opened.
+    moved: u64,
+    asked: Option<u64>,
+    asked_among: bool,
+    /// In so much of the time since a byte was heard the client could not judge.
+    lost_since_heard: u64,
+    not_dead_before: u64,
+    /// The connection whose end has come to the client's host, and when.
+    ended: Option<(u64, u64)>,
+    /// The same of bytes that have come and are to be read.
+    unread: Option<(u64, u64)>,
     pub(crate) paused: Option<u64>,
     /// Spans in which the client could not judge: when each ended (on the world's clock), and its length.
     lost_time: VecDeque<(u64, u64)>,
@@ -108,19 +146,39 @@ impl Oracle {
             expected: None,
             data_read: 0,
             data_taken: 0,
+            read_on: HashMap::new(),
+            backlog: (0, 0),
             live: None,
             last_conn: 0,
             failures: 0,
-            refreshed: false,
-            was_well: false,
-            stuck: false,
             opened: None,
+            endpoint: 0,
+            records: Vec::new(),
+            unsure: false,
+            refused: None,
+            fresh: false,
+            is_hopeless: false,
+            may_give_up: false,
             dialed: 0,
             planned: None,
             heard: 0,
             kicked_since_heard: false,
             excused_since_heard: false,
-            die_by: u64::MAX,
+            heard_data: 0,
+            waits: None,
+            lost_waiting: 0,
+            waits_behind: false,
+            moved_behind: false,
+            heard_data_behind: false,
+            waited: false,
+            heard_amid_waiting: false,
+            moved: 0,
+            asked: None,
+            asked_among: false,
+            lost_since_heard: 0,
+            not_dead_before: 0,
+            ended: None,
+            unread: None,
             paused: None,
             lost_time: VecDeque::new(),
             recover_by: 0,
@@ -131,6 +189,7 @@ impl Oracle {
             stopped: false,
             idle_turns: (0, 0),
         };
+        oracle.records = vec![Record::default(); oracle.plan.endpoints.len()];
         oracle.recover_by = oracle.recovery();
         oracle
     }
@@ -148,20 +207,47 @@ impl Oracle {
     }
 
     /// From a healthy network to an open connection at the latest: an old one must be found dead, or a
-    /// dial into the void must end; then one delay, then one dial.
+    /// dial into the void must end; then one delay, then one dial, or one of each for each endpoint.
     fn recovery(&self) -> u64 {
         let plan = &self.plan;
-        plan.detection()
-            .max(nanos(plan.config.connect_timeout()))
+        let (idle, dial) = (
+            nanos(plan.config.idle_timeout()),
+            nanos(plan.config.connect_timeout()),
+        );
+        let others = self.records.len() as u64 - 1;
+        let dial_and_delay = dial
+            .saturating_add(self.longest_delay)
+            .saturating_add(4 * plan.longest_way() + 2 * plan.slack());
+        idle.max(dial)
             .saturating_add(plan.late_probe())
             .saturating_add(self.longest_delay)
             .saturating_add(8 * plan.longest_way() + 4 * plan.slack() + S)
+            .saturating_add(others.saturating_mul(dial_and_delay))
     }
 
     // ---- dials and losses -----------------------------------------------------------------------
 
-    pub(crate) fn dials(&mut self, conn: u64) {
+    pub(crate) fn is_hopeless(&self, endpoint: usize) -> bool {
+        self.records[endpoint].hopeless
+    }
+
+    pub(crate) fn dials(&mut self, conn: u64, endpoint: usize) {
         self.figures.dials += 1;
+        let count = self.records.len();
+        let first = if self.last_conn == 0 {
+            0
+        } else {
+            self.endpoint + 1
+        };
+        let next = (first..first + count)
+            .map(|endpoint| endpoint % count)
+            .find(|endpoint| !self.is_hopeless(*endpoint));
+        let unsure = self.unsure;
+        self.ensure(next == Some(endpoint) || unsure, || {
+            format!("endpoints: dial {conn} goes to {endpoint}, not to {next:?}")
+        });
+        self.endpoint = endpoint;
+        self.fresh = self.refused.is_some();
         let live = self.live;
         self.ensure(live.is_none(), || {
             format!("one connection at most: {conn} is dialled while {live:?} lives")
@@ -170,6 +256,10 @@ impl Oracle {
         self.ensure(conn > last, || format!("ids increase: {conn} after {last}"));
         let stopping = self.stopping || self.gave_up;
         self.ensure(!stopping, || format!("dial {conn} after the end"));
+        let hopeless = self.is_hopeless && !self.unsure;
+        self.ensure(!hopeless, || {
+            format!("endpoints: dial {conn}, though there is nothing left to hope for")
+        });
         self.live = Some(conn);
         self.last_conn = conn;
         self.dialed = self.clock;
@@ -196,14 +286,20 @@ impl Oracle {
         self.figures.connects += 1;
         self.opened = Some(self.clock);
         self.opened_behind = self.is_behind;
+        self.refused = self.refused.filter(|by_service| *by_service);
+        (self.waits, self.moved) = (None, self.clock);
+        self.moved_behind = self.is_behind;
         self.hears();
+        (self.heard_data, self.heard_data_behind) = (self.clock, self.is_behind);
     }
 
     /// A dial or a connection has ended for the client.
-    pub(crate) fn drops(&mut self, conn: u64, accepted: u64) {
+    pub(crate) fn drops(&mut self, conn: u64, accepted: u64, data_read: u64) {
         if self.live == Some(conn) {
             self.live = None;
             self.accepted_after.insert(conn, accepted);
+            let all_told = self.paused.is_none() && !self.stopping;
+            self.read_on.insert(conn, all_told.then_some(data_read));
         }
     }
 
@@ -235,12 +331,18 @@ impl Oracle {
             self.figures.open_nanos += u128::from(self.clock - opened);
             if self.clock - opened >= nanos(config.stable_after()) {
                 self.failures = 0;
-                self.refreshed = false;
-                self.was_well = true;
+                self.refused = None;
+                self.records[self.endpoint].proven = true;
             }
         }
-        self.die_by = u64::MAX;
         self.paused = None;
+        let exhausted = config
+            .max_attempts()
+            .is_some_and(|most| self.failures >= most);
+        let all_hopeless = self.condemns(cause);
+        let config = &self.plan.config;
+        self.is_hopeless = all_hopeless || exhausted;
+        self.may_give_up = self.is_hopeless;
         let (base, cap, jitter) = config.backoff();
         let (base, cap) = (nanos(base), nanos(cap));
         let longest = (0..self.failures.min(64))
@@ -280,11 +382,38 @@ impl Oracle {
         });
     }
 
+    /// Takes note of an end that says that dialling this endpoint is hopeless, if that is believed. True if all are
+    /// hopeless.
+    fn condemns(&mut self, cause: Option<Cause>) -> bool {
+        let Some(cause) = cause else { return false };
+        let verdict = row(&self.plan, cause);
+        let says_so = match verdict {
+            Verdict::Never => true,
+            Verdict::Refresh => self.fresh && self.refused.is_some(),
+            _ => false,
+        };
+        if verdict == Verdict::Refresh && !says_so {
+            self.refused = Some(!matches!(cause, Cause::Http { .. }));
+        }
+        let record = &mut self.records[self.endpoint];
+        let is_believed = match self.plan.config.permanent_errors() {
+            PermanentErrors::GiveUp => true,
+            PermanentErrors::Retry => false,
+            _ => !record.proven,
+        };
+        if !says_so || !is_believed {
+            return false;
+        }
+        record.hopeless = true;
+        self.records.iter().all(|record| record.hopeless)
+    }
+
     /// Where a clock that was set back leaves open how long the connection was open, the client's own
     /// count stands.
     pub(crate) fn announces(&mut self, attempt: u32) {
         if std::mem::take(&mut self.opened_behind) {
             self.failures = attempt;
+            self.unsure = true;
             if let Some(planned) = &mut self.planned {
                 planned.excused = true;
             }
@@ -294,21 +423,10 @@ impl Oracle {
     pub(crate) fn gives_up(&mut self, cause: Option<Cause>) {
         self.figures.gave_up += 1;
         self.gave_up = true;
-        let verdict = cause.map(|cause| row(&self.plan, cause));
-        let believes = match self.plan.config.permanent_errors() {
-            PermanentErrors::GiveUp => true,
-            PermanentErrors::Retry => false,
-            _ => !self.was_well,
-        };
-        let may = (matches!(verdict, Some(Verdict::Never | Verdict::Refresh)) && believes)
-            || self
-                .plan
-                .config
-                .max_attempts()
-                .is_some_and(|most| self.failures > most);
-        self.ensure(may, || {
-            format!("gave up on {cause:?}, which retrying can mend")
-        });
+        let may = self.may_give_up || self.unsure || self.opened_behind;
+        let records = &self.records;
+        let words = format!("gave up on {cause:?}, which retrying can mend: {records:?}");
+        self.ensure(may, || words);
     }
 
     // ---- verdicts of the client's own ---------------------------------------------------------------
@@ -335,18 +453,45 @@ impl Oracle {
         }
         match reason {
             AbortReason::IdleTimeout | AbortReason::PongTimeout => {
-                self.is_no_false_death(reason, link.troubled_until(), self.plan.detection(), now);
+                let idle = nanos(config.idle_timeout());
+                let reach = if link.slow.is_some() {
+                    idle
+                } else {
+                    self.plan.detection()
+                };
+                self.is_no_false_death(reason, link, link.troubled_until(), reach, now);
                 let exact = self.plan.detection();
-                let least = nanos(config.idle_timeout())
+                let least = idle
                     .min(config.pong_timeout().map_or(u64::MAX, nanos))
                     .min(self.plan.late_probe());
                 self.ensure(silent >= least || excused, || {
                     format!("{reason} on {conn} after only {silent} ns of silence")
                 });
-                if !excused && !self.kicked_since_heard {
-                    self.ensure(silent <= exact + 2 * slack, || {
-                        format!("{reason} on {conn} after {silent} ns, later than {exact}")
-                    });
+                let (waits, moved) = (self.waits, self.clock - self.moved);
+                let behind = self.moved_behind;
+                self.ensure(moved >= least || behind, || {
+                    format!(
+                        "{reason} on {conn}, but bytes that had to wait moved {moved} ns before"
+                    )
+                });
+                if !excused {
+                    let charged = match reason {
+                        AbortReason::IdleTimeout => Some((self.silent_from(), idle)),
+                        // Whatever may have been a question counts here.
+                        _ => self
+                            .asked
+                            .or(self.asked_among.then_some(self.moved))
+                            .map(|asked| asked.max(self.moved))
+                            .zip(config.pong_timeout().map(nanos)),
+                    };
+                    let clock = self.clock;
+                    self.ensure(
+                        charged.is_some_and(|(from, timeout)| clock - from >= timeout),
+                        || format!("{reason} on {conn}, sooner than the bytes on the wire allow: {charged:?} at {clock}, waits {waits:?}"),
+                    );
+                    self.is_no_later(reason, conn);
+                }
+                if !excused && !self.kicked_since_heard && !self.waited {
                     if !matches!(config.ping(), Ping::Every(_)) {
                         self.ensure(silent >= exact, || {
                             format!("{reason} on {conn} after {silent} ns, sooner than {exact}")
@@ -355,23 +500,45 @@ impl Oracle {
                     self.figures.deaths += 1;
                     self.figures.at_the_bound += u64::from(silent == exact);
                 }
+                self.figures.deaths_amid_uploads += u64::from(self.waited);
             }
             AbortReason::DataTimeout => {
+                let from = self.heard_data.max(self.moved);
+                let (missing, least) = (self.clock - from, config.data_timeout().map_or(0, nanos));
+                let behind = self.heard_data_behind || self.moved_behind;
+                self.ensure(missing >= least || behind, || {
+                    format!("{reason} on {conn} after only {missing} ns without data, and without bytes that moved")
+                });
                 let trouble = link.troubled_until().max(data_trouble);
                 self.is_no_false_death(
                     reason,
+                    link,
                     trouble,
                     config.data_timeout().map_or(0, nanos) + self.plan.late_probe(),
                     now,
                 );
             }
             AbortReason::WriteTimeout => {
-                self.is_no_false_death(
-                    reason,
-                    link.troubled_until(),
-                    config.write_timeout().map_or(0, nanos),
-                    now,
+                let timeout = config.write_timeout().map_or(0, nanos);
+                self.is_no_false_death(reason, link, link.troubled_until(), timeout, now);
+                let stuck = self.waits.map(|since| self.clock - since);
+                let behind = self.waits_behind;
+                self.ensure(
+                    stuck.is_some_and(|stuck| stuck >= timeout || behind),
+                    || {
+                        format!(
+                            "{reason} on {conn}, whose bytes wait since {stuck:?} ns, not {timeout}"
+                        )
+                    },
                 );
+                if self.lost_waiting == 0 && !behind {
+                    let (clock, slack) = (self.clock, 2 * slack);
+                    let late = stuck.map_or(0, |stuck| stuck.saturating_sub(timeout));
+                    self.ensure(late <= slack, || {
+                        format!("{reason} on {conn} at {clock}, {late} ns later than its time")
+                    });
+                }
+                self.figures.deaths_amid_uploads += 1;
             }
             AbortReason::ConnectTimeout => {
                 let (took, limit) = (self.clock - self.dialed, nanos(config.connect_timeout()));
@@ -393,7 +560,21 @@ impl Oracle {
         }
     }
 
-    fn is_no_false_death(&mut self, reason: AbortReason, trouble_until: u64, reach: u64, now: u64) {
+    fn is_no_later(&mut self, reason: AbortReason, conn: u64) {
+        let (clock, by) = (self.clock, self.dead_by());
+        self.ensure(clock <= by.saturating_add(2 * self.plan.slack()), || {
+            format!("{reason} on {conn} at {clock}, later than {by}")
+        });
+    }
+
+    fn is_no_false_death(
+        &mut self,
+        reason: AbortReason,
+        link: &Link,
+        trouble_until: u64,
+        reach: u64,
+        now: u64,
+    ) {
         let lost: u64 = self
             .lost_time
             .iter()
@@ -402,6 +583,7 @@ impl Oracle {
             .sum();
         let reach = reach
             .saturating_add(lost)
+            .saturating_add(link.slow.map_or(0, |_| 2 * self.plan.slowest))
             .saturating_add(8 * self.plan.longest_way() + 4 * self.plan.slack());
         self.ensure(trouble_until.saturating_add(reach) >= now, || {
             format!(
@@ -415,34 +597,87 @@ impl Oracle {
         self.lost_time.iter().any(|(end, _)| *end >= since)
     }
 
-    /// Bytes of the client's have to wait.
-    pub(crate) fn is_stuck(&mut self) {
-        self.stuck = true;
+    /// Bytes of the client's have to wait: the network has no room for them.
+    pub(crate) fn waits_for_room(&mut self) {
+        if self.waits.is_none() && self.clock > self.moved {
+            // All that waited before has left, a question among it perhaps.
+            self.asked = self.asked();
+            self.asked_among = false;
+        }
+        if self.waits.is_none() {
+            self.waits = Some(self.clock);
+            (self.lost_waiting, self.waits_behind) = (0, self.is_behind);
+        }
+        self.waited = true;
     }
 
-    /// Bytes of the client's have moved. Those that had to wait are a sign of life.
+    /// Bytes of the client's go onto the wire. Those that had to wait are a sign of life.
     pub(crate) fn moves(&mut self) {
-        if std::mem::take(&mut self.stuck) {
-            self.excused_since_heard = true;
-            self.dies_later(self.plan.detection());
+        if self.waits.take().is_some() {
+            (self.moved, self.moved_behind) = (self.clock, self.is_behind);
+            self.excused_since_heard |= self.is_behind;
         }
     }
 
-    /// A question has not left yet: silence alone counts until then.
-    pub(crate) fn ping_waits(&mut self) {
-        self.excused_since_heard = true;
-        self.dies_later(nanos(self.plan.config.idle_timeout()));
-    }
-
-    pub(crate) fn ping_leaves(&mut self) {
-        self.dies_later(self.plan.detection());
-    }
-
-    fn dies_later(&mut self, reach: u64) {
-        if self.die_by != u64::MAX {
-            let anew = self.clock.saturating_add(reach + 2 * self.plan.slack());
-            self.die_by = self.die_by.max(anew);
+    /// A ping has left: at once, or behind bytes that had to wait.
+    fn asks(&mut self) {
+        if self.waits.is_some() || (self.waited && self.moved == self.clock) {
+            self.asked_among |= self.asked.is_none();
+        } else {
+            self.asked = self.asked().or(Some(self.clock));
         }
+    }
+
+    /// Since when the first question since a byte was heard is on the wire. One that left among bytes that had to
+    /// wait is known to have left when none wait any more.
+    fn asked(&self) -> Option<u64> {
+        let among = self.asked_among && self.waits.is_none();
+        self.asked.or(among.then_some(self.moved))
+    }
+
+    /// Nothing was heard, and nothing that had to wait has moved, since then.
+    fn silent_from(&self) -> u64 {
+        self.heard.max(self.moved)
+    }
+
+    /// When whoever opened this connection must have found it dead, if it is: from what the network has seen alone.
+    fn dead_by(&self) -> u64 {
+        let config = &self.plan.config;
+        let idle = nanos(config.idle_timeout());
+        let stuck = match (self.waits, config.write_timeout()) {
+            (Some(since), Some(timeout)) => since
+                .saturating_add(nanos(timeout))
+                .saturating_add(self.lost_waiting),
+            _ => u64::MAX,
+        };
+        if self.paused.is_some() {
+            return stuck.max(self.not_dead_before);
+        }
+        let mut by = stuck.min(self.silent_from().saturating_add(idle));
+        let asks = match config.ping() {
+            Ping::Never => None,
+            Ping::AfterSilence(time) | Ping::Every(time) => Some(nanos(time)),
+        };
+        if let (Some(ask), Some(pong)) = (asks, config.pong_timeout()) {
+            // Beats look like questions, and a question of before that is still to leave is none any more.
+            let is_sure = config.keepalive().is_none() && !self.heard_amid_waiting;
+            let known = self.asked().filter(|_| is_sure);
+            let asked = match self.waits {
+                None => known.or(Some((self.heard + ask).max(self.moved))),
+                Some(_) => known,
+            };
+            if let Some(asked) = asked {
+                by = by.min(asked.max(self.moved).saturating_add(nanos(pong)));
+            }
+        }
+        if self.lost_since_heard > 0 {
+            // What was due meanwhile comes so much later; or one more question is asked, which may have to wait.
+            by = by.saturating_add(self.lost_since_heard);
+            if self.waited {
+                by = by.saturating_add(idle + 2 * self.plan.late_probe());
+            }
+        }
+        by.max(self.not_dead_before)
     }
 
     /// The client has read a byte.
@@ -451,11 +686,10 @@ impl Oracle {
         self.idle_turns.1 = 0;
         self.kicked_since_heard = false;
         self.excused_since_heard = self.paused.is_some() || self.is_behind;
-        if self.opened.is_some() {
-            self.die_by = self
-                .clock
-                .saturating_add(self.plan.detection() + 2 * self.plan.slack());
-        }
+        self.heard_amid_waiting = self.waits.is_some();
+        self.waited = self.waits.is_some();
+        (self.asked, self.asked_among) = (None, false);
+        (self.lost_since_heard, self.not_dead_before) = (0, 0);
     }
 
     pub(crate) fn pauses(&mut self) {
@@ -466,7 +700,7 @@ impl Oracle {
     pub(crate) fn resumes(&mut self, now: u64) {
         if let Some(since) = self.paused.take() {
             let span = self.clock - since;
-            self.die_by = self.die_by.saturating_add(span);
+            self.lost_since_heard = self.lost_since_heard.saturating_add(span);
             self.lost_time.push_back((now, span));
             self.recover_by = self.clock.saturating_add(self.recovery());
         }
@@ -482,10 +716,9 @@ impl Oracle {
         let anew = self
             .clock
             .saturating_add(self.plan.late_probe() + 2 * self.plan.slack());
-        if self.die_by != u64::MAX {
-            // What was due meanwhile, a question say, comes so much later; or one more question is asked.
-            self.die_by = self.die_by.saturating_add(span).max(anew);
-        }
+        self.lost_since_heard = self.lost_since_heard.saturating_add(span);
+        self.lost_waiting = self.lost_waiting.saturating_add(span);
+        self.not_dead_before = self.not_dead_before.max(anew);
         if let Some(stop_by) = &mut self.stop_by {
             *stop_by = (*stop_by).max(anew);
         }
@@ -503,7 +736,8 @@ impl Oracle {
     }
 
     /// The application takes messages again, and with them goes what the client had not read.
-    pub(crate) fn app_returns(&mut self) {
+    pub(crate) fn app_returns(&mut self, said: u64) {
+        self.backlog = (said, 0);
         self.recover_by = self.clock.saturating_add(self.recovery());
     }
 
@@ -522,13 +756,18 @@ impl Oracle {
         app_takes: bool,
     ) {
         let clock = self.clock;
-        if host_runs && self.paused.is_none() && clock > self.die_by {
-            let (heard, by) = (self.heard, self.die_by);
-            self.fail(format!(
-                "not found dead: heard at {heard}, to be dead by {by}, and lives at {clock}"
-            ));
+        if host_runs && self.opened.is_some() && !self.stopping {
+            let by = self.dead_by().saturating_add(2 * self.plan.slack());
+            if clock > by {
+                let (heard, moved, waits) = (self.heard, self.moved, self.waits);
+                self.fail(format!(
+                    "not found dead: heard at {heard}, moved at {moved}, waits since {waits:?}, to be dead by {by}, and lives at {clock}"
+                ));
+            }
         }
-        let good = link.is_some_and(Link::is_good);
+        self.notices_ends(link, host_runs);
+        self.reads_what_comes(link, host_runs);
+        let good = link.is_some_and(|link| link.is_good() && link.reception == Reception::Welcome);
         // Nothing need have happened since the network is healthy.
         self.recover_by = self
             .recover_by
@@ -559,6 +798,48 @@ impl Oracle {
         }
     }
 
+    /// An end that has come to the client's host is noticed at once, also by one that reads nothing.
+    fn notices_ends(&mut self, link: Option<&Link>, host_runs: bool) {
+        let ended = link.filter(|link| link.given && !link.dropped && link.end.is_some());
+        let Some(conn) = ended.map(|link| link.conn) else {
+            self.ended = None;
+            return;
+        };
+        let clock = self.clock;
+        let since = match self.ended {
+            Some((of, since)) if of == conn && host_runs => since,
+            _ => clock,
+        };
+        self.ended = Some((conn, since));
+        self.ensure(clock <= since.saturating_add(2 * self.plan.slack()), || {
+            format!("the end of {conn} has come at {since}, and nobody has noticed at {clock}")
+        });
+    }
+
+    /// What has come is read at once, unless reading pauses because the application wants that.
+    fn reads_what_comes(&mut self, link: Option<&Link>, host_runs: bool) {
+        let pauses = self.paused.is_some() && self.plan.overflow == Overflow::Pause;
+        let unread = link.filter(|link| {
+            link.given
+                && !link.dropped
+                && !link.received.is_empty()
+                && link.is_writable(self.plan.capacity)
+        });
+        let Some(conn) = unread.filter(|_| !pauses).map(|link| link.conn) else {
+            self.unread = None;
+            return;
+        };
+        let clock = self.clock;
+        let since = match self.unread {
+            Some((of, since)) if of == conn && host_runs => since,
+            _ => clock,
+        };
+        self.unread = Some((conn, since));
+        self.ensure(clock <= since.saturating_add(2 * self.plan.slack()), || {
+            format!("bytes on {conn} have come and are not read: since {since}, at {clock}")
+        });
+    }
+
     pub(crate) fn stops(&mut self) {
         self.stopping = true;
         let longest = nanos(self.plan.config.close_timeout()) + 2 * self.plan.slack();
@@ -566,7 +847,6 @@ impl Oracle {
         if let Some(opened) = self.opened.take() {
             self.figures.open_nanos += u128::from(self.clock - opened);
         }
-        self.die_by = u64::MAX;
     }
 
     /// The client is dropped, or has come to its end.
@@ -597,7 +877,7 @@ impl Oracle {
         self.outstanding_bytes += len;
         let (messages, bytes) = self.plan.send_queue;
         // What the queue may hold, one message that is too large for it, and what the driver has in hand.
-        let most = bytes + 3 * 65_536 + 16_384;
+        let most = bytes + 3 * (self.plan.largest as usize).max(65_536) + 16_384;
         let (count, held) = (self.outstanding.len(), self.outstanding_bytes);
         self.ensure(count <= messages + 16_384 / 6 + 2 && held <= most, || {
             format!("bounded memory: {count} messages of {held} bytes wait to be sent")
@@ -626,7 +906,7 @@ impl Oracle {
             format!("a frame with opcode {opcode} on {conn} after Close")
         });
         match *opcode {
-            PONG => match link.asked.pop_front() {
+            PONG => match pop_frame(link) {
                 Some(asked) if asked.payload.as_deref() == Some(payload) => self.figures.pongs += 1,
                 other => self.fail(format!(
                     "pong {payload:?} on {conn}, but the first unanswered ping is {other:?}"
@@ -639,7 +919,10 @@ impl Oracle {
                 )),
             },
             TEXT | BINARY => self.writes_message(link, payload),
-            PING => self.figures.pings += 1,
+            PING => {
+                self.figures.pings += 1;
+                self.asks();
+            }
             CLOSE => link.closing = true,
             _ => self.fail(format!("opcode {opcode} on {conn}")),
         }
@@ -687,11 +970,11 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn hands_back(
-        &mut self,
-        conn: Option<u64>,
-        unsent: impl Iterator<Item = (u64, usize)>,
-    ) {
+    pub(crate) fn hands_back(&mut self, of: Back, unsent: impl Iterator<Item = (u64, usize)>) {
+        let conn = match of {
+            Back::Of(conn) => Some(conn),
+            Back::OfMany | Back::OfAll => None,
+        };
         let mut last = 0;
         for (number, len) in unsent {
             self.settle(number, len, "is handed back");
@@ -701,10 +984,21 @@ impl Oracle {
             last = number;
             self.figures.handed_back += 1;
         }
+        if let Some(conn) = conn {
+            let read = self.read_on.remove(&conn).flatten();
+            if let (Some(told), Some(read)) = (self.expected.take(), read)
+                && self.plan.overflow != Overflow::Discard
+            {
+                self.ensure(told == read, || {
+                    format!("accounts: of {read} messages on {conn} the application was told {told}, with those that were dropped")
+                });
+            }
+        }
         // Whatever was accepted before the end of this connection has been written or handed back.
-        let before = match conn {
-            Some(conn) => self.accepted_after.remove(&conn).unwrap_or(0),
-            None => u64::MAX,
+        let before = match of {
+            Back::Of(conn) => self.accepted_after.remove(&conn).unwrap_or(0),
+            Back::OfMany => 0,
+            Back::OfAll => u64::MAX,
         };
         if let Some((lost, _)) = self.outstanding.iter().find(|(number, _)| *number < before) {
             let lost = *lost;
@@ -719,8 +1013,14 @@ impl Oracle {
         self.expected = Some(0);
     }
 
-    pub(crate) fn reads_data(&mut self, messages: u64) {
+    pub(crate) fn reads_data(&mut self, messages: u64, has_ended: bool) {
         self.data_read += messages;
+        if messages > 0 {
+            (self.heard_data, self.heard_data_behind) = (self.clock, self.is_behind);
+        }
+        if self.plan.overflow != Overflow::Pause || has_ended {
+            return;
+        }
         let held = self.data_read.saturating_sub(self.data_taken);
         let most = 2 * self.plan.queue as u64 + 1024;
         self.ensure(held <= most, || {
@@ -733,9 +1033,18 @@ impl Oracle {
         self.data_read = self.data_taken;
     }
 
-    pub(crate) fn takes(&mut self, index: u64) {
+    pub(crate) fn takes(&mut self, index: u64, number: u64) {
         self.figures.received += 1;
         self.data_taken += 1;
+        let (before, taken) = &mut self.backlog;
+        *taken += u64::from(number <= *before);
+        let (taken, most) = (*taken, 2 * self.plan.queue as u64 + 1024);
+        let is_bounded = self.plan.overflow != Overflow::Pause;
+        self.ensure(taken <= most || !is_bounded, || {
+            format!("bounded memory: {taken} messages had waited for the application")
+        });
+        let wanted = self.plan.overflow != Overflow::Discard;
+        self.ensure(wanted, || format!("message {index} was not wanted"));
         let expected = self.expected;
         self.ensure(expected == Some(index), || {
             format!("order: message {index} of the server's arrives, {expected:?} was expected")
@@ -743,8 +1052,34 @@ impl Oracle {
         self.expected = Some(index + 1);
     }
 
-    /// The client waits: all that it has read must have been answered.
+    /// So many messages of the server's were dropped here.
+    pub(crate) fn lags(&mut self, dropped: u64) {
+        self.figures.lagged += dropped;
+        self.data_taken += dropped;
+        let may = matches!(
+            self.plan.overflow,
+            Overflow::DropOldest | Overflow::DropNewest
+        );
+        self.ensure(may && dropped > 0, || {
+            format!("{dropped} messages are said to have been dropped")
+        });
+        self.expected = self.expected.map(|expected| expected + dropped);
+    }
+
+    /// Whole connections came and went, and what was dropped of them has no place of its own.
+    pub(crate) fn skips(&mut self) {
+        self.figures.skipped += 1;
+        self.expected = None;
+    }
+
+    /// The client waits: all that has come must have been read, and all that it has read must have been answered.
     pub(crate) fn waits(&mut self, link: &Link) {
+        let pauses = self.paused.is_some() && self.plan.overflow == Overflow::Pause;
+        let unread = link.received.len();
+        let reads = !pauses && !link.dropped && link.is_writable(self.plan.capacity);
+        self.ensure(unread == 0 || !reads, || {
+            format!("{unread} bytes on {} have come and are not read", link.conn)
+        });
         let due = link
             .asked
             .front()
@@ -759,6 +1094,7 @@ impl Oracle {
             && !link.truth.garbage
             && link.end.is_none()
             && !link.closing
+            && !link.teased
         {
             let asked = link.asked.front().map(|asked| asked.number);
             self.fail(format!(
@@ -769,10 +1105,36 @@ impl Oracle {
     }
 }
 
+/// What is known of an endpoint.
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
+    /// It has had a stable connection.
+    proven: bool,
+    /// It has said that dialling it is hopeless, and was believed.
+    hopeless: bool,
+}
+
+/// The ping that a pong frame answers. Answers that are messages wait for the end of one that goes out in
+/// fragments; pong frames do not.
+fn pop_frame(link: &mut Link) -> Option<super::link::Asked> {
+    let at = if link.decoder.in_fragments {
+        link.asked
+            .iter()
+            .position(|asked| asked.payload.is_some())?
+    } else {
+        0
+    };
+    link.asked.remove(at)
+}
+
 /// The table of causes, a third time (DESIGN, "causes and verdicts").
 fn row(plan: &Plan, cause: Cause) -> Verdict {
     match cause {
-        Cause::Close(1002 | 1007 | 1009) | Cause::Protocol(1009) if !plan.fatal => Verdict::Backoff,
+        Cause::Close(code @ (1002 | 1007 | 1009)) | Cause::Protocol(code @ 1009)
+            if plan.config.overrides().get(Signal::Close(code)).is_some() =>
+        {
+            Verdict::Backoff
+        }
         Cause::Protocol(1009) => Verdict::Never,
         // Nothing can be refreshed: a client of a fixed URL.
         Cause::Close(1008) => Verdict::Backoff,

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use heartbeat_core::{Config, PermanentErrors, Ping, Signal, Verdict};
+use heartbeat_driver::Overflow;
 
 use super::dice::Dice;
+use super::link::Reception;
 
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const S: u64 = 1_000 * MS;
@@ -71,6 +73,31 @@ pub(crate) enum Flaw {
     IgnoresStop,
     /// The machine reports another wake than it has.
     ReportsAnotherWake,
+    /// The transport takes everything, and tells nobody that it waits there.
+    HidesThatBytesWait,
+    /// The transport says that there is no room, and a moment later that there is.
+    MovesForNothing,
+    /// The client bears a stuck write for far longer than its user believes.
+    IgnoresAStuckWrite,
+    /// One of the endpoints is never dialled.
+    ForgetsAnEndpoint,
+    /// The client believes permanent errors of everyone, its user thinks otherwise.
+    BelievesEveryone,
+    /// The client believes nobody that dialling is hopeless.
+    BelievesNobody,
+    /// Who does not read is not told of the end.
+    OverlooksAnEnd,
+    /// The application is not told what was dropped.
+    ForgetsWhatWasDropped,
+    /// The client pauses reading where its user wants messages to be dropped.
+    PausesAnyway,
+}
+
+/// How a server behaves for its whole life, whatever else happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Well,
+    Bad(Reception),
 }
 
 /// One run.
@@ -113,6 +140,15 @@ pub(crate) struct Plan {
     pub(crate) fatal: bool,
     /// Stalls, steps and pauses may happen, too.
     pub(crate) host_faults: bool,
+    /// A slow server takes as many bytes as may be on the way in this time at the most; so it is well.
+    pub(crate) slowest: u64,
+    /// The largest message of the application's.
+    pub(crate) largest: u64,
+    /// The servers that are dialled in turn.
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// What becomes of messages that the application does not take.
+    pub(crate) overflow: Overflow,
+    pub(crate) heartbeat_events: bool,
 }
 
 pub(crate) fn nanos(duration: Duration) -> u64 {
@@ -156,6 +192,34 @@ fn odd_config(dice: &mut Dice) -> Config {
         builder = builder.max_attempts(dice.between(1, 20) as u32);
     }
     builder.build().expect("consistent by construction")
+}
+
+/// One that is well in most runs; else several, of which most are not.
+fn endpoints(dice: &mut Dice) -> Vec<Endpoint> {
+    if dice.below(4) > 0 {
+        return vec![Endpoint::Well];
+    }
+    let count = dice.pick(&[2, 2, 3, 3, 5, 8, 64]);
+    let mut endpoints: Vec<_> = (0..count)
+        .map(|_| {
+            let status = dice.pick(&[400, 403, 404, 410, 301, 308, 500, 503]);
+            let code = dice.pick(&[1000, 1003, 1008, 1010, 1011, 1013]);
+            match dice.below(10) {
+                0 | 1 => Endpoint::Well,
+                2..5 => Endpoint::Bad(Reception::Http(status, None)),
+                5 => Endpoint::Bad(Reception::WrongAnswer),
+                6 => Endpoint::Bad(Reception::Refused),
+                7 => Endpoint::Bad(Reception::Hangs),
+                8 => Endpoint::Bad(Reception::AcceptsAndCloses(code)),
+                _ => Endpoint::Bad(Reception::AcceptsAndDrops),
+            }
+        })
+        .collect();
+    if dice.below(8) > 0 {
+        let well = dice.below(count) as usize;
+        endpoints[well] = Endpoint::Well;
+    }
+    endpoints
 }
 
 impl Plan {
@@ -250,6 +314,27 @@ impl Plan {
         let life = life.min(busiest.map_or(u64::MAX, |every| every.saturating_mul(20_000)));
         let nat_idle = (dice.below(6) == 0).then(|| dice.spread(idle / 4, idle * 4));
         let exact = host.is_tokio() || dice.below(3) > 0;
+        let late_probe = (20 * S).min(pong).min(idle);
+        let slowest = (idle - first_ask).min(pong).min(late_probe) / 3;
+        let mut more = Dice::new(seed ^ 0x0E4D_9017);
+        let endpoints = endpoints(&mut more);
+        if endpoints.len() > 1 {
+            let policy = more.pick(&[
+                PermanentErrors::GiveUp,
+                PermanentErrors::GiveUpUnlessStable,
+                PermanentErrors::GiveUpUnlessStable,
+                PermanentErrors::Retry,
+            ]);
+            let builder = config.to_builder().permanent_errors(policy);
+            config = builder.build().expect("consistent before");
+        }
+        let capacity = dice.spread(2_000, 65_536);
+        let is_wide = more.below(10) == 0;
+        let capacity = if is_wide {
+            more.spread(65_536, 3 << 20)
+        } else {
+            capacity
+        };
         Self {
             seed,
             host,
@@ -260,7 +345,7 @@ impl Plan {
             latency,
             loss_delay: dice.spread(10 * MS, (most / 2).max(10 * MS)).min(most / 2),
             loss_permille: dice.pick(&[0, 0, 1, 20, 200]),
-            capacity: dice.spread(2_000, 65_536),
+            capacity,
             nat_idle,
             wake_late: if exact {
                 0
@@ -279,6 +364,17 @@ impl Plan {
             fault_every: dice.spread((life / 1_000).max(idle / 4), (life / 3).max(idle)),
             fatal,
             host_faults: dice.below(3) > 0,
+            slowest,
+            largest: (100 * capacity).min(if is_wide { 4 << 20 } else { 1 << 20 }),
+            endpoints,
+            overflow: more.pick(&[
+                Overflow::Pause,
+                Overflow::Pause,
+                Overflow::DropOldest,
+                Overflow::DropNewest,
+                Overflow::Discard,
+            ]),
+            heartbeat_events: more.below(4) > 0,
             config,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use heartbeat_core::trace::{Header, answer, event_line};
 use heartbeat_core::{Event, Instant, Phase, Step};
 
+use super::hosts::believed;
 use super::plan::Plan;
 use super::support::did;
 use super::support::model::{Answer, Model};
@@ -31,10 +32,11 @@ pub(crate) struct Reference {
 impl Reference {
     pub(crate) fn new(plan: &Plan, keeps: Lines) -> Self {
         let mut header = Header::default();
-        header.config = plan.config.clone();
+        header.config = believed(plan);
         header.seed = plan.seed;
         Self {
-            model: Model::new(plan.config.clone(), 0),
+            // What the machine does with what it is given is one thing, what its user was promised another.
+            model: Model::new(believed(plan), 0),
             header: header.line(),
             keeps,
             lines: VecDeque::new(),

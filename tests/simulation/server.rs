@@ -3,18 +3,52 @@
 use heartbeat_tests::sim::accept_key;
 
 use super::link::{Asked, Reception};
-use super::plan::S;
+use super::plan::{S, nanos};
 use super::wire::{BINARY, CLOSE, PING, PONG, TEXT, Wrote, encode};
 use super::world::{What, World};
 
 impl World {
     /// Takes what has arrived, unless it is frozen.
     pub(crate) fn server_takes(&mut self, conn: u64) {
-        let capacity = self.plan.capacity;
         let Some(link) = self.current(conn).filter(|link| !link.frozen) else {
             return;
         };
+        if let Some(slow) = link.slow {
+            if !link.drains && link.taken < link.arrived {
+                link.drains = true;
+                self.after(slow.every, What::Drains(conn));
+            }
+            return;
+        }
         link.taken = link.arrived;
+        self.server_took(conn);
+    }
+
+    /// A slow one takes its next piece.
+    pub(crate) fn drains(&mut self, conn: u64) {
+        let now = self.now;
+        let Some(link) = self.current(conn) else {
+            return;
+        };
+        link.drains = false;
+        let Some(slow) = link.slow.filter(|_| !link.frozen && !link.dead) else {
+            return;
+        };
+        if now < slow.stalls_until {
+            link.drains = true;
+            return self.at(slow.stalls_until, What::Drains(conn));
+        }
+        link.taken = link.arrived.min(link.taken + slow.piece);
+        self.server_took(conn);
+        self.server_takes(conn);
+    }
+
+    fn server_took(&mut self, conn: u64) {
+        let capacity = self.plan.capacity;
+        self.reveal(conn);
+        let Some(link) = self.current(conn) else {
+            return;
+        };
         let freed = link.write_waits && link.is_writable(capacity);
         if freed {
             link.write_waits = false;
@@ -65,6 +99,12 @@ impl World {
             Reception::Cut => {
                 self.say(conn, b"HTTP/1.1 101 Switch");
                 self.hang_up(conn);
+            }
+            Reception::WrongAnswer => {
+                link.truth.closes.push(1002);
+                let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n";
+                self.say(conn, head.as_bytes());
             }
             Reception::Welcome | Reception::AcceptsAndDrops | Reception::AcceptsAndCloses(_) => {
                 let reception = link.reception;
@@ -192,7 +232,7 @@ impl World {
         })
     }
 
-    fn say_data(&mut self, conn: u64, len: usize) {
+    pub(crate) fn say_data(&mut self, conn: u64, len: usize) {
         if !self.speaks(conn) {
             return;
         }
@@ -303,6 +343,30 @@ impl World {
             link.frozen = false;
             link.trouble_until = link.trouble_until.max(now);
             self.server_takes(conn);
+        }
+    }
+
+    /// A slow one takes nothing for a while, or never again.
+    pub(crate) fn stalls(&mut self, conn: u64) {
+        let (now, idle) = (self.now, nanos(self.plan.config.idle_timeout()));
+        let (span, drain) = (self.dice.spread(S / 10, 2 * idle), 2 * self.plan.slowest);
+        let for_good = self.dice.below(4) == 0;
+        let Some(link) = self.current(conn).filter(|link| !link.frozen) else {
+            return;
+        };
+        if for_good {
+            *self
+                .oracle
+                .figures
+                .faults
+                .entry("stalls for good")
+                .or_default() += 1;
+            return self.freeze(conn, None);
+        }
+        if let Some(slow) = &mut link.slow {
+            slow.stalls_until = now + span;
+            link.trouble_until = link.trouble_until.max(now + span + drain);
+            *self.oracle.figures.faults.entry("stalls").or_default() += 1;
         }
     }
 

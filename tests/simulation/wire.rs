@@ -12,6 +12,7 @@ pub(crate) enum Wrote {
     Garbage(String),
 }
 
+const CONTINUATION: u8 = 0;
 pub(crate) const TEXT: u8 = 1;
 pub(crate) const BINARY: u8 = 2;
 pub(crate) const CLOSE: u8 = 8;
@@ -23,6 +24,11 @@ pub(crate) const PONG: u8 = 10;
 pub(crate) struct Decoder {
     bytes: Vec<u8>,
     upgraded: bool,
+    /// The message that comes in fragments: its opcode and what is there of it.
+    partial: Option<(u8, Vec<u8>)>,
+    /// The last frame that was no control frame was a fragment: control frames may have overtaken what waits for
+    /// the message's end.
+    pub(crate) in_fragments: bool,
     /// Bytes of all that was taken out so far.
     pub(crate) taken: u64,
 }
@@ -34,21 +40,44 @@ impl Decoder {
 
     /// The next whole thing that was written.
     pub(crate) fn next(&mut self) -> Option<Wrote> {
-        let (len, wrote) = if self.upgraded {
-            frame(&self.bytes)?
-        } else {
+        if !self.upgraded {
+            let (len, wrote) = upgrade(&self.bytes)?;
             self.upgraded = true;
-            match upgrade(&self.bytes) {
-                Some(upgrade) => upgrade,
-                None => {
-                    self.upgraded = false;
-                    return None;
+            self.consume(len);
+            return Some(wrote);
+        }
+        loop {
+            let (len, first, payload) = match frame(&self.bytes)? {
+                Ok(frame) => frame,
+                Err(garbage) => {
+                    self.consume(self.bytes.len());
+                    return Some(Wrote::Garbage(garbage));
                 }
+            };
+            self.consume(len);
+            let (is_last, opcode) = (first & 0x80 != 0, first & 0x0F);
+            if opcode >= CLOSE {
+                return Some(Wrote::Frame(opcode, payload));
             }
-        };
+            match (&mut self.partial, opcode) {
+                (None, TEXT | BINARY) if is_last => {
+                    self.in_fragments = false;
+                    return Some(Wrote::Frame(opcode, payload));
+                }
+                (None, TEXT | BINARY) => self.partial = Some((opcode, payload)),
+                (Some((_, whole)), CONTINUATION) => whole.extend(payload),
+                _ => return Some(Wrote::Garbage(format!("{first:#x} out of place"))),
+            }
+            self.in_fragments = true;
+            if is_last && let Some((opcode, whole)) = self.partial.take() {
+                return Some(Wrote::Frame(opcode, whole));
+            }
+        }
+    }
+
+    fn consume(&mut self, len: usize) {
         self.bytes.drain(..len);
         self.taken += len as u64;
-        Some(wrote)
     }
 }
 
@@ -67,7 +96,10 @@ fn upgrade(bytes: &[u8]) -> Option<(usize, Wrote)> {
     Some((end, wrote))
 }
 
-fn frame(bytes: &[u8]) -> Option<(usize, Wrote)> {
+/// Its length, its first byte and its payload; or what is no frame of a client's.
+type RawFrame = Result<(usize, u8, Vec<u8>), String>;
+
+fn frame(bytes: &[u8]) -> Option<RawFrame> {
     let [first, second, rest @ ..] = bytes else {
         return None;
     };
@@ -82,12 +114,10 @@ fn frame(bytes: &[u8]) -> Option<(usize, Wrote)> {
         ),
         short => (0, usize::from(short)),
     };
-    // A client masks each frame, and this one does not cut its messages.
-    if second & 0x80 == 0 || first & 0xF0 != 0x80 {
-        return Some((
-            bytes.len(),
-            Wrote::Garbage(format!("{first:#x} {second:#x}")),
-        ));
+    // A client masks each frame, and cuts no control frame.
+    let is_cut_control = first & 0x88 == 0x08;
+    if second & 0x80 == 0 || first & 0x70 != 0 || is_cut_control {
+        return Some(Err(format!("{first:#x} {second:#x}")));
     }
     let mask: [u8; 4] = rest.get(extended..extended + 4)?.try_into().ok()?;
     let payload = rest.get(extended + 4..extended + 4 + len)?;
@@ -96,7 +126,7 @@ fn frame(bytes: &[u8]) -> Option<(usize, Wrote)> {
         .zip(mask.iter().cycle())
         .map(|(byte, mask)| byte ^ mask)
         .collect();
-    Some((2 + extended + 4 + len, Wrote::Frame(first & 0x0F, payload)))
+    Some(Ok((2 + extended + 4 + len, *first, payload)))
 }
 
 /// A server's frame.

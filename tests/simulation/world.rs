@@ -12,7 +12,7 @@ use heartbeat_driver::{Message, SendError};
 use super::dice::Dice;
 use super::link::{End, Link, Reception};
 use super::oracle::Oracle;
-use super::plan::{Flaw, MS, Plan, S};
+use super::plan::{Endpoint, Flaw, MS, Plan, S};
 use super::reference::{Lines, Reference};
 use super::wire::Wrote;
 
@@ -26,6 +26,8 @@ pub(crate) enum What {
     Asks(u64),
     Trickles(u64),
     Thaws(u64),
+    Drains(u64),
+    Stalls(u64),
     Forgets(u64),
     Fault,
     AppSends,
@@ -61,6 +63,8 @@ pub(crate) struct World {
     /// Until when packets to the server, and to the client, are lost.
     pub(crate) partition: [u64; 2],
     pub(crate) server_down: Option<(Reception, u64)>,
+    /// The same for a single endpoint.
+    pub(crate) endpoint_down: Option<(u8, Reception, u64)>,
     pub(crate) mute_until: u64,
     pub(crate) data_trouble: u64,
     pub(crate) healthy_from: u64,
@@ -115,6 +119,7 @@ impl World {
             over: false,
             partition: [0; 2],
             server_down: None,
+            endpoint_down: None,
             mute_until: 0,
             data_trouble: 0,
             healthy_from: 0,
@@ -219,9 +224,24 @@ impl World {
 
     fn look(&mut self) {
         let healthy_from = self.healthy_from.saturating_add_signed(self.offset);
-        let (runs, takes) = (!self.host_is_away(), self.now >= self.app_away_until);
+        let (runs, takes) = (!self.host_is_away(), self.app_takes());
+        // Somebody is well whom the client has not given up.
+        let reachable = (0..self.plan.endpoints.len())
+            .any(|endpoint| self.is_well(endpoint) && !self.oracle.is_hopeless(endpoint));
         self.oracle
-            .looks(self.link.as_ref(), healthy_from, runs, takes);
+            .looks(self.link.as_ref(), healthy_from, runs, takes && reachable);
+    }
+
+    pub(crate) fn app_takes(&self) -> bool {
+        self.now >= self.app_away_until
+    }
+
+    /// Whoever dials this endpoint is welcome, as far as it is concerned.
+    pub(crate) fn is_well(&self, endpoint: usize) -> bool {
+        let is_down = self
+            .endpoint_down
+            .is_some_and(|(down, _, until)| usize::from(down) == endpoint && self.now < until);
+        self.plan.endpoints[endpoint] == Endpoint::Well && !is_down
     }
 
     fn happen(&mut self, what: What) {
@@ -233,6 +253,8 @@ impl World {
             What::Asks(conn) => self.server_asks(conn),
             What::Trickles(conn) => self.trickles(conn),
             What::Thaws(conn) => self.thaws(conn),
+            What::Drains(conn) => self.drains(conn),
+            What::Stalls(conn) => self.stalls(conn),
             What::Forgets(conn) => self.box_forgets(conn),
             What::Fault => {
                 self.fault();
@@ -240,7 +262,10 @@ impl World {
             }
             What::AppSends => self.app_sends(),
             What::AppReturns => {
-                self.oracle.app_returns();
+                if self.app_takes() {
+                    let said = self.said;
+                    self.oracle.app_returns(said);
+                }
                 self.stirred = true;
             }
             What::HostReturns => self.host_returns(),
@@ -270,16 +295,27 @@ impl World {
         }
     }
 
-    pub(crate) fn dial(&mut self, conn: u64) {
+    pub(crate) fn dial(&mut self, conn: u64, host: &str) {
         self.sync();
         if self.over {
             return;
         }
-        self.oracle.dials(conn);
+        let endpoint = host.trim_start_matches('s').split('.').next();
+        let endpoint = endpoint.and_then(|number| number.parse().ok()).unwrap_or(0);
+        self.oracle.dials(conn, endpoint);
+        let own = match (self.plan.endpoints[endpoint], self.endpoint_down) {
+            (Endpoint::Bad(reception), _) => reception,
+            (_, Some((down, reception, until)))
+                if usize::from(down) == endpoint && self.now < until =>
+            {
+                reception
+            }
+            _ => Reception::Welcome,
+        };
         let reception = match self.server_down {
             _ if self.now < self.partition[0] || self.now < self.partition[1] => Reception::Hangs,
             Some((reception, until)) if self.now < until => reception,
-            _ => Reception::Welcome,
+            _ => own,
         };
         let mut link = Link::new(conn, reception, self.now);
         if reception != Reception::Welcome {
@@ -320,7 +356,8 @@ impl World {
         let accepted = self.accepted + 1;
         if let Some(link) = self.current(conn) {
             link.dropped = true;
-            self.oracle.drops(conn, accepted);
+            let read = link.data_read;
+            self.oracle.drops(conn, accepted, read);
             self.oracle.forgets_data();
         }
     }
@@ -337,10 +374,12 @@ impl World {
             link.data_ends.pop_front();
             messages += 1;
         }
+        link.data_read += messages;
+        let has_ended = link.end.is_some();
         match &result {
             Ok(1..) => {
                 self.oracle.hears();
-                self.oracle.reads_data(messages);
+                self.oracle.reads_data(messages, has_ended);
                 self.pump(conn);
             }
             _ => self.oracle.turns_for_nothing(now),
@@ -358,8 +397,24 @@ impl World {
             return Err(std::io::ErrorKind::BrokenPipe.into());
         }
         let mut room = link.room(capacity);
+        if self.plan.flaw == Some(Flaw::MovesForNothing) && room > 0 {
+            link.teased = !link.teased;
+            if link.teased {
+                self.stirred = true;
+                return Err(std::io::ErrorKind::WouldBlock.into());
+            }
+        }
+        let hides = self.plan.flaw == Some(Flaw::HidesThatBytesWait) && link.upgraded;
+        if hides && room < bytes.len() as u64 {
+            link.hidden += bytes.len() as u64;
+            link.decoder.feed(bytes);
+            self.oracle.waits_for_room();
+            self.decode(conn);
+            self.reveal(conn);
+            return Ok(bytes.len());
+        }
         if let Some(cut) = link.cut_up_at {
-            room = room.min(cut - link.written);
+            room = room.min(cut.saturating_sub(link.written));
             if room == 0 {
                 link.reset();
                 self.stirred = true;
@@ -370,10 +425,39 @@ impl World {
         if count == 0 {
             link.write_waits = true;
             self.oracle.turns_for_nothing(now);
+            self.oracle.waits_for_room();
             return Err(std::io::ErrorKind::WouldBlock.into());
         }
-        link.written += count;
         link.decoder.feed(&bytes[..count as usize]);
+        self.leaves(conn, count);
+        self.decode(conn);
+        Ok(count as usize)
+    }
+
+    /// So many bytes of the client's go onto the wire.
+    fn leaves(&mut self, conn: u64, count: u64) {
+        let now = self.now;
+        self.oracle.moves();
+        let Some(link) = self.link.as_mut().filter(|link| link.conn == conn) else {
+            return;
+        };
+        link.written += count;
+        link.last_packet = now;
+        if !link.dead {
+            let way = self.way();
+            if let Some(link) = self.current(conn) {
+                let arrives = link.up.back().map_or(0, |(time, _)| *time).max(now + way);
+                link.up.push_back((arrives, count));
+                self.at(arrives, What::ToServer(conn));
+            }
+        }
+    }
+
+    /// What the client has written whole.
+    fn decode(&mut self, conn: u64) {
+        let Some(link) = self.link.as_mut().filter(|link| link.conn == conn) else {
+            return;
+        };
         while let Some(wrote) = link.decoder.next() {
             let end = link.decoder.taken;
             if self.plan.flaw.is_none() {
@@ -386,16 +470,23 @@ impl World {
                 link.frames.push_back((end, wrote));
             }
         }
-        link.last_packet = now;
-        if !link.dead {
-            let way = self.way();
-            if let Some(link) = self.current(conn) {
-                let arrives = link.up.back().map_or(0, |(time, _)| *time).max(now + way);
-                link.up.push_back((arrives, count));
-                self.at(arrives, What::ToServer(conn));
-            }
+    }
+
+    /// Bytes that a planted defect hides go on as there is room.
+    pub(crate) fn reveal(&mut self, conn: u64) {
+        let capacity = self.plan.capacity;
+        let Some(link) = self.current(conn).filter(|link| link.hidden > 0) else {
+            return;
+        };
+        let count = link.hidden.min(link.room(capacity));
+        link.hidden -= count;
+        let waits = link.hidden > 0;
+        if count > 0 {
+            self.leaves(conn, count);
         }
-        Ok(count as usize)
+        if waits {
+            self.oracle.waits_for_room();
+        }
     }
 
     /// Lets the server's bytes onto the wire, as far as the window goes.
@@ -447,6 +538,9 @@ impl World {
             }
             if bytes.is_empty() {
                 link.end = Some(End::Eof);
+                if let Some(waker) = link.hang_up_waker.take() {
+                    waker.wake();
+                }
             }
             link.on_the_way -= bytes.len() as u64;
             link.received.extend(bytes);
@@ -503,10 +597,6 @@ impl World {
             Input::Connected(_) if !step.stale => self.oracle.opens(),
             Input::ReadPaused(_) if !step.stale => self.oracle.pauses(),
             Input::ReadResumed(_) if !step.stale => self.oracle.resumes(now),
-            Input::WriteBlocked(_) if !step.stale => self.oracle.is_stuck(),
-            Input::Wrote(_) if !step.stale => self.oracle.moves(),
-            Input::PingWaiting(_) if !step.stale => self.oracle.ping_waits(),
-            Input::PingWritten(_) if !step.stale => self.oracle.ping_leaves(),
             Input::Closed(conn, why) if !step.stale => {
                 cause = Some(*why);
                 if let Some(link) = self.link.as_ref().filter(|link| link.conn == conn.get()) {
