@@ -145,7 +145,11 @@ impl Read for Known {
         }
         let read = self.socket.read(buffer);
         // As on Linux, a short read is the last one until something comes; an end stays known.
-        self.ready = read.as_ref().is_ok_and(|&count| count == buffer.len());
+        let mut world = lock(&self.socket.world);
+        let has_ended = world
+            .current(self.socket.conn)
+            .is_some_and(|link| link.end.is_some());
+        self.ready = has_ended || read.as_ref().is_ok_and(|&count| count == buffer.len());
         self.in_doubt &= read.is_ok();
         read
     }

@@ -585,6 +585,12 @@ impl Oracle {
             .saturating_add(lost)
             .saturating_add(link.slow.map_or(0, |_| 2 * self.plan.slowest))
             .saturating_add(8 * self.plan.longest_way() + 4 * self.plan.slack());
+        // The clock may have been moved over nearly all of the time that the peer had.
+        let trouble_until = if self.lost_since_heard > 0 {
+            trouble_until.max(link.dialed_at)
+        } else {
+            trouble_until
+        };
         self.ensure(trouble_until.saturating_add(reach) >= now, || {
             format!(
                 "a false death: {reason}, but all has been well since {trouble_until}, {} ns",
