@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_core::{
-    AnyDialect, Cause, Config, DEFAULT_SESSION_TIMEOUT, Description, Dialect, Event, FramesOnly,
-    Instant, JsonType, Limiter, LimiterError, Phase, Step,
+    AnyDialect, Config, DEFAULT_SESSION_TIMEOUT, Description, Dialect, Event, FramesOnly, Instant,
+    JsonType, Limiter, LimiterError, Phase, Step,
 };
 
 use crate::decode::{Decode, Decoders};
@@ -683,7 +683,7 @@ impl Options {
             let session = crate::tls::session(config, request.name());
             return session
                 .map(|session| Some(Box::new(session)))
-                .map_err(|error| Refusal::new(Cause::Tls, error));
+                .map_err(|error| Refusal::new(heartbeat_core::Cause::Tls, error));
         }
         Ok(None)
     }

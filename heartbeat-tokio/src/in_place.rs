@@ -119,7 +119,7 @@ impl InPlace {
     /// Cancel-safe: dropping the future loses nothing.
     ///
     /// ```no_run
-    /// # async fn run() -> Result<(), heartbeat_tokio::RequestError> {
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// use heartbeat_tokio::{Event, InPlace, MessageRef, Options};
     ///
     /// let mut client = InPlace::new(Options::new("wss://example.org/feed")?)?;
