@@ -37,6 +37,7 @@ fn options(course: &Course) -> Options {
         .ping(ping)
         .pong_timeout(course.death - course.ping)
         .connect_timeout(course.connect)
+        .stable_after(course.stable)
         .data_timeout(course.data)
         .keepalive(course.keepalive)
         .backoff(course.backoff, course.backoff * 8, 50)

@@ -33,7 +33,7 @@ const course = {
   // Calls send(text) as the act wants it; it throws, or says false, where the client refuses.
   start(send) {
     const [count, size, pause] =
-      { write: [Infinity, 100, 1500], flood: [64, 1 << 20, 0], burst: [Number(argument), 1000, 0],
+      { write: [Infinity, 100, 1500], flood: [64, 1 << 20, 0], upload: [1, Number(argument), 0], burst: [Number(argument), 1000, 0],
         rate: [Infinity, 100, 1000 / Number(argument)] }[act] ?? [0, 0, 0];
     const one = (n) => {
       try {

@@ -18,6 +18,7 @@ class Course:
             parser.add_argument(f"--{name}", type=int, default=default)
         parser.add_argument("--data", type=int)
         parser.add_argument("--keepalive", type=int)
+        parser.add_argument("--stable", type=int)
         parser.add_argument("--every")
         parser.add_argument("--act", default="idle")
         args = vars(parser.parse_args())
@@ -64,6 +65,7 @@ class Course:
         count, size, pause = {
             "write": (sys.maxsize, 100, 1.5),
             "flood": (64, 1 << 20, 0),
+            "upload": (1, self.argument, 0),
             "burst": (self.argument, 1000, 0),
             "rate": (sys.maxsize, 100, 1 / max(self.argument, 1)),
         }.get(self.act, (0, 0, 0))

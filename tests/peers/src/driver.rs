@@ -22,6 +22,8 @@ pub struct Course {
     pub death: Duration,
     /// A dial is given up after so long.
     pub connect: Duration,
+    /// A connection is stable after so long, where there is such a setting.
+    pub stable: Duration,
     /// The first delay before a reconnect; the longest is eight times as long.
     pub backoff: Duration,
     /// Data must come so often.
@@ -41,6 +43,8 @@ pub enum Act {
     Write,
     /// 64 messages of 1 MiB at once.
     Flood,
+    /// A message of so many bytes.
+    Upload(u64),
     /// So many messages of 1000 bytes at once.
     Burst(u64),
     /// So many messages a second.
@@ -49,8 +53,8 @@ pub enum Act {
     Hold(Duration),
 }
 
-const HELP: &str = "--url URL --client NAME --ping MS --every 0|1 --death MS --connect MS --backoff MS --data MS \
---keepalive MS --act idle|write|flood|burst=N|rate=N|hold=MS";
+const HELP: &str = "--url URL --client NAME --ping MS --every 0|1 --death MS --connect MS --backoff MS --stable MS --data MS \
+--keepalive MS --act idle|write|flood|upload=BYTES|burst=N|rate=N|hold=MS";
 
 impl Course {
     /// From the command line; tells what is wrong and ends the process otherwise. When standard
@@ -76,6 +80,7 @@ impl Course {
             every: false,
             death: Duration::from_secs(4),
             connect: Duration::from_secs(3),
+            stable: Duration::from_secs(30),
             backoff: Duration::from_millis(500),
             data: None,
             keepalive: None,
@@ -96,6 +101,7 @@ impl Course {
                 "--every" => course.every = value == "1",
                 "--death" => course.death = millis(&value)?,
                 "--connect" => course.connect = millis(&value)?,
+                "--stable" => course.stable = millis(&value)?,
                 "--backoff" => course.backoff = millis(&value)?,
                 "--data" => course.data = Some(millis(&value)?),
                 "--keepalive" => course.keepalive = Some(millis(&value)?),
@@ -105,6 +111,7 @@ impl Course {
                         "idle" => Act::Idle,
                         "write" => Act::Write,
                         "flood" => Act::Flood,
+                        "upload" => Act::Upload(number(argument)?),
                         "burst" => Act::Burst(number(argument)?),
                         "rate" => Act::Rate(number(argument)?),
                         "hold" => Act::Hold(millis(argument)?),
@@ -126,6 +133,7 @@ impl Course {
             Act::Idle | Act::Hold(_) => (0, 0, Duration::ZERO),
             Act::Write => (u64::MAX, 100, Duration::from_millis(1500)),
             Act::Flood => (64, 1 << 20, Duration::ZERO),
+            Act::Upload(size) => (1, size as usize, Duration::ZERO),
             Act::Burst(count) => (count, 1000, Duration::ZERO),
             Act::Rate(rate) => (u64::MAX, 100, Duration::from_secs(1) / rate.max(1) as u32),
         };

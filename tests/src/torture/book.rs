@@ -1,6 +1,7 @@
 //! What the server saw of each client: the course is judged by this, not by what a client says.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,6 +34,8 @@ struct Client {
     received: u64,
     gaps: u64,
     duplicates: u64,
+    /// Of ours, the one that it dialled first.
+    address: Option<IpAddr>,
 }
 
 /// One connection.
@@ -95,6 +98,13 @@ impl Book {
             index,
         };
         (entry, client.connects)
+    }
+
+    /// Whether this is the address of ours that the client dialled first.
+    pub fn is_first_address(&self, entry: &Entry, address: IpAddr) -> bool {
+        let mut clients = self.lock();
+        let client = clients.entry(entry.id.clone()).or_default();
+        *client.address.get_or_insert(address) == address
     }
 
     fn with(&self, entry: &Entry, change: impl FnOnce(&mut Record)) {

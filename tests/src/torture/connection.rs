@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,6 +40,15 @@ pub(super) struct Connection<'a> {
     buffer: Vec<u8>,
     /// So many bytes of the buffer are done with.
     done: usize,
+    pace: Option<Pace>,
+}
+
+/// Reads no faster than this.
+struct Pace {
+    /// Bytes a second.
+    rate: u32,
+    since: Instant,
+    read: u32,
 }
 
 /// The request line and the headers that matter.
@@ -106,6 +116,16 @@ fn origin_form(target: &str) -> &str {
     }
 }
 
+impl Pace {
+    /// Waits until the next piece is due, and says how large it is.
+    fn wait(&self) -> usize {
+        let due = Duration::from_secs_f64(f64::from(self.read) / f64::from(self.rate));
+        thread::sleep((self.since + due).saturating_duration_since(Instant::now()));
+        // A fiftieth of a second's.
+        self.rate as usize / 50
+    }
+}
+
 impl<'a> Connection<'a> {
     pub(super) fn new(socket: TcpStream, book: &'a Book, entry: Entry) -> Self {
         // A socket that does not take these is gone, and reading says so.
@@ -117,7 +137,19 @@ impl<'a> Connection<'a> {
             entry,
             buffer: Vec::new(),
             done: 0,
+            pace: None,
         }
+    }
+
+    /// From here on reads so many bytes a second, out of a short receive buffer.
+    pub(super) fn read_at(&mut self, rate: u32) {
+        // A socket that does not take it has more in hand, and reads as slowly.
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&self.socket, 64 << 10);
+        self.pace = Some(Pace {
+            rate,
+            since: Instant::now(),
+            read: 0,
+        });
     }
 
     pub(super) fn upgrade(&mut self, request: &Request) -> Going {
@@ -163,14 +195,18 @@ impl<'a> Connection<'a> {
     /// Reads what there is into the buffer; 0 if nothing came.
     fn read_within(&mut self, patience: Duration) -> Going<usize> {
         let mut bytes = [0; 64 << 10];
+        let most = self.pace.as_ref().map_or(bytes.len(), Pace::wait);
         let _ = self.socket.set_read_timeout(Some(patience));
-        match self.socket.read(&mut bytes) {
+        match self.socket.read(&mut bytes[..most]) {
             Ok(0) => {
                 self.book.ended(&self.entry, "eof");
                 Err(Over)
             }
             Ok(count) => {
                 self.book.heard(&self.entry, count);
+                if let Some(pace) = &mut self.pace {
+                    pace.read += count as u32;
+                }
                 self.buffer.extend_from_slice(&bytes[..count]);
                 Ok(count)
             }

@@ -1,9 +1,10 @@
 //! What the server does to a connection, by the path that it was asked for.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::Shutdown;
-use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -104,6 +105,39 @@ pub const MODES: &[(&str, &str)] = &[
         "t24",
         "numbered messages, 200 a second; then, at random after 2 to 20 s, drops, closes, freezes or falls silent",
     ),
+    (
+        "t27",
+        "reads 1.5 MB a second and answers pings as it gets to them; notes when 20 MB are whole",
+    ),
+    (
+        "t28",
+        "the same, 10 MB, and asks every 500 ms meanwhile; notes how long an answer takes",
+    ),
+    (
+        "t29/fin",
+        "1200 messages that are not all taken, and half a second later the end of the stream; then answers pings",
+    ),
+    ("t29/rst", "the same, with a reset"),
+    (
+        "t30/404",
+        "talks for `ping` and hangs up; refuses the next upgrade; then talks on",
+    ),
+    ("t30/garbage", "the same, with an answer that is no HTTP"),
+    (
+        "t30/1002",
+        "talks for `ping` and closes with 1002; then talks on",
+    ),
+    ("t30/frame", "the same, with a reserved bit"),
+    (
+        "t31/STATUS",
+        "refuses the first upgrade with `Retry-After: 3`; then talks on",
+    ),
+    ("t31/fraction", "the same, 429 with `Retry-After: 2.5`"),
+    (
+        "t32/hang",
+        "at the address that is dialled first, reads the request and never answers; at another, talks on",
+    ),
+    ("t32/503", "the same, and answers 503"),
     ("echo", "echoes messages and answers pings"),
 ];
 
@@ -122,17 +156,17 @@ impl Mode {
         let second = segments.next();
         let is = |pattern: &str| MODES.iter().any(|(path, _)| *path == pattern);
         if let Some(second) = second {
-            if let Ok(argument) = second.parse() {
-                return ["t10", "t12", "t20"].contains(&first).then(|| Self {
-                    name: first.to_owned(),
-                    argument: Some(argument),
-                });
-            }
             let both = format!("{first}/{second}");
             if is(&both) {
                 return Some(Self {
                     name: both,
                     argument: None,
+                });
+            }
+            if let Ok(argument) = second.parse() {
+                return ["t10", "t12", "t20", "t31"].contains(&first).then(|| Self {
+                    name: first.to_owned(),
+                    argument: Some(argument),
                 });
             }
         }
@@ -175,7 +209,28 @@ pub(super) fn play(
             connection.write(&head.as_bytes()[..head.len() / 2])?;
             return connection.drain();
         }
-        "t12" => return refuse(connection, mode.number()),
+        "t12" => {
+            let extra = match mode.number() {
+                429 | 503 => "Retry-After: 2\r\n",
+                301 | 302 | 307 | 308 => "Location: /elsewhere\r\n",
+                _ => "",
+            };
+            return refuse(connection, mode.number(), extra);
+        }
+        "t30/404" if number == 2 => return refuse(connection, 404, ""),
+        "t30/garbage" if number == 2 => return connection.write(b"SSH-2.0-OpenSSH_9.9\r\n\r\n"),
+        "t31" if number == 1 => return refuse(connection, mode.number(), "Retry-After: 3\r\n"),
+        "t31/fraction" if number == 1 => return refuse(connection, 429, "Retry-After: 2.5\r\n"),
+        "t32/hang" | "t32/503" => {
+            let address = connection.socket.local_addr().map_err(|_| Over)?.ip();
+            if connection.book.is_first_address(&connection.entry, address) {
+                connection.book.note(&connection.entry, "the first address");
+                return match mode.name.as_str() {
+                    "t32/503" => refuse(connection, 503, ""),
+                    _ => connection.drain(),
+                };
+            }
+        }
         "t14/dial" if number == 1 => thread::sleep(times.connect + Duration::from_millis(700)),
         _ => {}
     }
@@ -210,6 +265,20 @@ pub(super) fn play(
             connection.serve_for(LIFETIME)
         }
         "t24" => at_random(connection, number),
+        "t27" => slow_reader(connection, 20_000_000),
+        "t28" => asking_reader(connection, 10_000_000),
+        "t29/fin" | "t29/rst" if number == 1 => untaken(connection, mode.name == "t29/rst"),
+        "t30/404" | "t30/garbage" if number == 1 => talk_for(connection, times.ping),
+        "t30/1002" if number == 1 => {
+            talk_for(connection, times.ping)?;
+            close(connection, 1002)
+        }
+        "t30/frame" if number == 1 => {
+            talk_for(connection, times.ping)?;
+            spoil(connection, "t16/reserved")
+        }
+        "t29/fin" | "t29/rst" | "t30/404" | "t30/garbage" | "t30/1002" | "t30/frame" | "t31"
+        | "t31/fraction" | "t32/hang" | "t32/503" => talk_for(connection, LIFETIME),
         "echo" => echo(connection),
         garbage => spoil(connection, garbage),
     }
@@ -318,12 +387,7 @@ fn close(connection: &mut Connection<'_>, code: u64) -> Going {
     Ok(())
 }
 
-fn refuse(connection: &mut Connection<'_>, status: u64) -> Going {
-    let extra = match status {
-        429 | 503 => "Retry-After: 2\r\n",
-        301 | 302 | 307 | 308 => "Location: /elsewhere\r\n",
-        _ => "",
-    };
+fn refuse(connection: &mut Connection<'_>, status: u64, extra: &str) -> Going {
     connection.write(
         format!(
             "HTTP/1.1 {status} Refused\r\n{extra}Content-Length: 0\r\nConnection: close\r\n\r\n"
@@ -482,6 +546,117 @@ fn cut(connection: &mut Connection<'_>, bytes: u64) -> Going {
     let end = Instant::now() + Duration::from_secs(30);
     while connection.frame_until(end)?.is_some() {}
     Ok(())
+}
+
+/// What T27 and T28 read in a second.
+const SLOW: u32 = 1_500_000;
+
+/// Reads a message of so many bytes, or a little more, in whatever fragments it comes.
+fn slow_reader(connection: &mut Connection<'_>, size: usize) -> Going {
+    connection.read_at(SLOW);
+    let mut received = 0;
+    while received < size {
+        let Some(frame) = connection.frame_until(Instant::now() + LIFETIME)? else {
+            return Ok(());
+        };
+        match frame.first & 0xf {
+            0..=2 => received += frame.payload.len(),
+            _ => connection.answer(&frame)?,
+        }
+    }
+    connection.book.note(&connection.entry, "whole");
+    connection.serve_for(LIFETIME)
+}
+
+/// Asks while it reads, and notes the longest time to an answer; one that never comes took until the end.
+fn asking_reader(connection: &mut Connection<'_>, size: usize) -> Going {
+    const EVERY: Duration = Duration::from_millis(500);
+    let Ok(mut writer) = connection.socket.try_clone() else {
+        return Err(Over);
+    };
+    connection.read_at(SLOW);
+    let begun = Instant::now();
+    let now = || begun.elapsed().as_millis() as u64;
+    let asked = Mutex::new(VecDeque::new());
+    let (done, is_done) = mpsc::channel::<()>();
+    let (mut received, mut longest, mut going) = (0, 0, Ok(()));
+    thread::scope(|scope| {
+        let asked = &asked;
+        scope.spawn(move || {
+            while is_done.recv_timeout(EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let at = now();
+                lock(asked).push_back(at);
+                if writer
+                    .write_all(&frames::encode(PING, &at.to_be_bytes()))
+                    .is_err()
+                {
+                    break;
+                }
+            }
+        });
+        // Asks until the message is whole, or the connection over.
+        let mut done = Some(done);
+        let end = Instant::now() + Duration::from_secs(60);
+        while received < size || !lock(asked).is_empty() {
+            let frame = match connection.frame_until(end) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(over) => {
+                    going = Err(over);
+                    break;
+                }
+            };
+            if frame.first == PONG {
+                let mut asked = lock(asked);
+                let mut places = asked.iter();
+                // A pong may answer the latest of several pings (RFC 6455 §5.5.3).
+                if let Some(place) =
+                    places.position(|at: &u64| at.to_be_bytes()[..] == frame.payload)
+                {
+                    for at in asked.drain(..=place) {
+                        longest = longest.max(now() - at);
+                    }
+                }
+            } else if frame.first & 0xf < 8 {
+                received += frame.payload.len();
+            }
+            if received >= size {
+                done = None;
+            }
+        }
+        drop(done);
+    });
+    for at in lock(&asked).drain(..) {
+        longest = longest.max(now() - at);
+    }
+    let whole = if received < size { "cut" } else { "whole" };
+    let note = format!("{whole}, pongs within {longest} ms");
+    connection.book.note(&connection.entry, note);
+    going?;
+    connection.serve_for(LIFETIME)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// More than an application takes that takes nothing, less than a client's socket holds besides.
+fn untaken(connection: &mut Connection<'_>, reset: bool) -> Going {
+    for n in 0..1200 {
+        let text = format!(r#"{{"n":{n},"pad":"{}"}}"#, ".".repeat(480));
+        connection.send(TEXT, text.as_bytes())?;
+    }
+    // It may answer pings meanwhile, and what is in the socket when it is closed would make a reset of the end.
+    let end = Instant::now() + Duration::from_millis(500);
+    while let Some(frame) = connection.frame_until(end)? {
+        connection.answer(&frame)?;
+    }
+    if reset {
+        connection.reset();
+        return Ok(());
+    }
+    let _ = connection.socket.shutdown(Shutdown::Write);
+    connection.drain()
 }
 
 /// The endurance run's: each connection has a fault of its own, from its number.

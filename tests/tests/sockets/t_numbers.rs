@@ -149,12 +149,57 @@ const TESTS: &[(u32, &str, &str)] = &[
         "t25_a_nat_that_forgets_is_noticed_at_the_bound_and_keepalive_prevents_it",
     ),
     (26, "examples/autobahn.rs", "main"),
+    (
+        27,
+        "tests/sockets/uploads.rs",
+        "an_upload_that_moves_is_alive_arrives_whole_and_once",
+    ),
+    (
+        27,
+        "tests/sockets/uploads.rs",
+        "an_upload_that_stops_moving_is_dead_and_comes_back_cut",
+    ),
+    (
+        28,
+        "tests/sockets/pressure.rs",
+        "a_ping_during_an_upload_is_answered_between_its_fragments",
+    ),
+    (
+        29,
+        "tests/sockets/untaken.rs",
+        "a_fin_is_noticed_at_once_while_reading_is_paused_and_what_came_before_is_told",
+    ),
+    (
+        29,
+        "tests/sockets/untaken.rs",
+        "a_reset_is_noticed_at_once_while_reading_is_paused_and_what_came_before_is_told",
+    ),
+    (
+        30,
+        "tests/sockets/verdicts.rs",
+        "one_bad_moment_after_a_stable_connection_is_waited_for",
+    ),
+    (
+        30,
+        "tests/sockets/verdicts.rs",
+        "one_bad_moment_of_tls_after_a_stable_connection_is_waited_for",
+    ),
+    (
+        31,
+        "tests/sockets/requests.rs",
+        "a_servers_own_time_is_heeded_whatever_the_status",
+    ),
+    (
+        32,
+        "tests/sockets/addresses.rs",
+        "after_an_address_that_fails_behind_its_connect_the_next_one_is_dialled",
+    ),
 ];
 
 #[test]
 fn every_number_of_the_torture_course_has_its_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for number in 1..=26 {
+    for number in 1..=32 {
         let own: Vec<_> = TESTS
             .iter()
             .filter(|(other, ..)| *other == number)

@@ -81,8 +81,23 @@ pub(crate) enum Judge {
     Answers,
     /// The process lives, its memory is bounded, the connection is ended, no storm.
     Survives,
+    /// One connection, still open, and the message whole and once.
+    Uploaded,
+    /// The message is whole, and each pong came within so many ms.
+    PongsWithin(u64),
+    /// A second connection within so many ms of the last byte said on the first.
+    Back(f64),
+    /// A connection behind the first is upgraded and still open.
+    ComesBack,
     /// Nothing that was accepted is lost or comes twice.
     Accounts,
+}
+
+impl Variant {
+    /// It is dialled by a name that has several addresses.
+    pub(crate) fn has_addresses(&self) -> bool {
+        self.path.starts_with("t32/")
+    }
 }
 
 const fn ms(millis: u64) -> Duration {
@@ -224,7 +239,7 @@ pub(crate) const CASES: &[Case] = &[
         id: "T10",
         title: "closes with a code",
         world: "Each connection is closed at once with one of seven codes",
-        rule: "1000, 1001, 1011, 1013: backoff; 1012: not before 5 s; 1008, 4401: 2 dials at most",
+        rule: "1000, 1001, 1008, 1011, 1013: backoff; 1012: not before 5 s; 4401: 2 dials at most",
         variants: &[
             plain("t10/1000", 5000, Judge::Backoff),
             plain("t10/1001", 5000, Judge::Backoff),
@@ -368,6 +383,108 @@ pub(crate) const CASES: &[Case] = &[
         repeats: 10,
         heavy: false,
     },
+    Case {
+        id: "T27",
+        title: "a 20 MB upload that takes 13 s",
+        world: "The client sends one message of 20 MB; the server reads 1.5 MB a second, and answers pings as it gets to them",
+        rule: "no false death, the message whole and once",
+        variants: &[acting(
+            "t27",
+            &["--act", "upload=20000000"],
+            20_000,
+            Judge::Uploaded,
+        )],
+        repeats: 2,
+        heavy: false,
+    },
+    Case {
+        id: "T28",
+        title: "pings amid an upload",
+        world: "As T27, with 10 MB in 7 s, and the server asks every 0.5 s meanwhile; the client has no times of its own",
+        rule: "each pong within 2 s, the message whole",
+        variants: &[acting(
+            "t28",
+            &[
+                "--act",
+                "upload=10000000",
+                "--ping",
+                "60000",
+                "--death",
+                "120000",
+            ],
+            18_000,
+            Judge::PongsWithin(2000),
+        )],
+        repeats: 2,
+        heavy: false,
+    },
+    Case {
+        id: "T29",
+        title: "the connection ends while the application takes nothing",
+        world: "The server sends 1200 messages; the application takes none after the first for 15 s. Half a second later the server ends the stream, or resets it",
+        rule: "back within 4 s, although nothing is taken",
+        variants: &[
+            acting(
+                "t29/fin",
+                &["--act", "hold=15000"],
+                9000,
+                Judge::Back(BOUND),
+            ),
+            acting(
+                "t29/rst",
+                &["--act", "hold=15000"],
+                9000,
+                Judge::Back(BOUND),
+            ),
+        ],
+        repeats: 2,
+        heavy: false,
+    },
+    Case {
+        id: "T30",
+        title: "one bad moment of a server that was well",
+        world: "The server talks for 2 s, and hangs up; the next upgrade is answered with 404, or with what is no HTTP. Or it closes with 1002, or sends a frame with a reserved bit. From then on it is well. Where a client can be told when a connection is stable, that is after 1 s",
+        rule: "comes back",
+        variants: &[
+            acting("t30/404", &["--stable", "1000"], 14_000, Judge::ComesBack),
+            acting(
+                "t30/garbage",
+                &["--stable", "1000"],
+                14_000,
+                Judge::ComesBack,
+            ),
+            acting("t30/1002", &["--stable", "1000"], 14_000, Judge::ComesBack),
+            acting("t30/frame", &["--stable", "1000"], 14_000, Judge::ComesBack),
+        ],
+        repeats: 1,
+        heavy: false,
+    },
+    Case {
+        id: "T31",
+        title: "a ban that says how long",
+        world: "The first upgrade is refused with 429, 418 or 403 and `Retry-After: 3`, or (`fraction`) 429 and `Retry-After: 2.5`; from then on the server is well",
+        rule: "not dialled before, dialled afterwards",
+        variants: &[
+            plain("t31/429", 12_000, Judge::NotBefore(3000.0)),
+            plain("t31/418", 12_000, Judge::NotBefore(3000.0)),
+            plain("t31/403", 12_000, Judge::NotBefore(3000.0)),
+            plain("t31/fraction", 12_000, Judge::NotBefore(2500.0)),
+        ],
+        repeats: 1,
+        heavy: false,
+    },
+    Case {
+        id: "T32",
+        title: "two addresses, one bad",
+        world: "The name has two addresses. The one that is dialled first accepts TCP, and never answers the request, or answers 503; the other one is well",
+        rule: "connected to the other",
+        variants: &[
+            plain("t32/hang", 14_000, Judge::ComesBack),
+            plain("t32/503", 14_000, Judge::ComesBack),
+        ],
+        repeats: 2,
+        heavy: false,
+    },
 ];
 
 pub(crate) const STOP_FOR: Duration = STOPPED;
@@ -487,6 +604,52 @@ impl Judge {
                     () if ended.is_none() => "stays connected".into(),
                     () if storm => format!("{} connects", outcome.connects),
                     () => format!("{} MB", seen.memory_mb()),
+                };
+            }
+            Self::Uploaded => {
+                let whole = first.is_some_and(|first| has_note(first, "whole"));
+                let once = seen.report["received"] == 1 && seen.report["duplicates"] == 0;
+                outcome.false_deaths = outcome.connects.saturating_sub(1)
+                    + u64::from(outcome.connects == 1 && ended.is_some());
+                outcome.pass = whole && once && outcome.false_deaths == 0;
+                outcome.what = match outcome.false_deaths {
+                    0 if !whole => "not whole by the end".into(),
+                    0 if !once => "not once".into(),
+                    deaths => false_deaths(deaths),
+                };
+            }
+            Self::PongsWithin(most) => {
+                let note = first.map(notes).unwrap_or_default();
+                let number = note
+                    .strip_suffix(" ms")
+                    .and_then(|note| note.rsplit(' ').next());
+                let longest: Option<u64> = number.and_then(|number| number.parse().ok());
+                outcome.pass = note.starts_with("whole") && longest.is_some_and(|ms| ms <= most);
+                outcome.what = match longest {
+                    Some(ms) if note.starts_with("whole") => {
+                        format!("pongs within {:.1} s", ms as f64 / 1000.0)
+                    }
+                    _ => "not whole by the end".into(),
+                };
+            }
+            Self::Back(bound) => {
+                let back = second.map(|_| time(second, "accepted") - time(first, "said"));
+                outcome.pass = back.is_some_and(|back| back <= bound + SLACK);
+                outcome.what = match back {
+                    Some(back) => format!("back after {:.1} s", back / 1000.0),
+                    None => "not back while nothing is taken".into(),
+                };
+            }
+            Self::ComesBack => {
+                let connections = seen.report["connections"].as_array();
+                let open = connections.into_iter().flatten().skip(1);
+                outcome.pass = open
+                    .into_iter()
+                    .any(|one| one["upgraded"].is_f64() && one["ended"].is_null());
+                outcome.what = match outcome.connects {
+                    connects if outcome.pass => format!("{connects} dials"),
+                    1 => "never again".into(),
+                    connects => format!("not back after {connects} dials"),
                 };
             }
             Self::Accounts => {

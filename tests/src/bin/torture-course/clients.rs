@@ -24,28 +24,30 @@ enum Program {
 
 const NO_TLS: (&str, &str) = ("tls/", "driver built without TLS");
 const NO_DATA: (&str, &str) = ("t23", "no such setting");
+const OWN_LOOP: (&str, &str) = ("t29", "the application drives it, and is busy");
+const ONE_THREAD: (&str, &str) = ("t29", "one thread, and the application keeps it busy");
 
-const fn ours(name: &'static str) -> Client {
+const fn ours(name: &'static str, excused: &'static [(&'static str, &'static str)]) -> Client {
     Client {
         name,
         version: "",
         program: Program::Ours,
-        settings: "`idle_timeout` 4 s, `ping` after 2 s of silence, `pong_timeout` 2 s, `connect_timeout` 3 s, backoff 0.5 s to 4 s, jitter 50 %",
-        excused: &[],
+        settings: "`idle_timeout` 4 s, `ping` after 2 s of silence, `pong_timeout` 2 s, `connect_timeout` 3 s, backoff 0.5 s to 4 s, jitter 50 %; T30: `stable_after` 1 s",
+        excused,
     }
 }
 
 pub(crate) const CLIENTS: &[Client] = &[
-    ours("tokio-task"),
-    ours("tokio-in-place"),
-    ours("blocking-thread"),
-    ours("blocking-in-place"),
+    ours("tokio-task", &[]),
+    ours("tokio-in-place", &[OWN_LOOP]),
+    ours("blocking-thread", &[]),
+    ours("blocking-in-place", &[OWN_LOOP]),
     Client {
         name: "tokio-tungstenite",
         version: "0.30",
         program: Program::Rust,
         settings: "a plain loop as programs have it: read timeout 4 s, a ping every 2 s, dial timeout 3 s, reconnect after 0.5 s, doubling to 4 s, reset by a connect",
-        excused: &[NO_TLS, NO_DATA],
+        excused: &[OWN_LOOP, NO_TLS, NO_DATA],
     },
     Client {
         name: "ezsockets",
@@ -85,6 +87,9 @@ pub(crate) const CLIENTS: &[Client] = &[
             NO_DATA,
             ("t6", "its texts are JSON-RPC"),
             ("t20", "its texts are JSON-RPC"),
+            ("t27", "its texts are JSON-RPC"),
+            ("t28", "its texts are JSON-RPC"),
+            ("t29", "its texts are JSON-RPC"),
         ],
     },
     Client {
@@ -99,42 +104,46 @@ pub(crate) const CLIENTS: &[Client] = &[
         version: "17.4 (Python)",
         program: Program::Python,
         settings: "`ping_interval` 2, `ping_timeout` 2, `open_timeout` 3, `close_timeout` 1; `async for` reconnects, with its own backoff",
-        excused: &[NO_DATA],
+        excused: &[OWN_LOOP, NO_DATA],
     },
     Client {
         name: "aiohttp",
         version: "3.14.5 (Python)",
         program: Program::Python,
         settings: "`heartbeat` 2 (a pong within half of it), connect timeout 3; it does not reconnect: a loop with 0.5 s doubling to 4 s, reset by a connect",
-        excused: &[NO_DATA],
+        excused: &[OWN_LOOP, NO_DATA],
     },
     Client {
         name: "websocket-client",
         version: "1.9.2 (Python)",
         program: Program::Python,
         settings: "`run_forever(ping_interval=2, ping_timeout=1, reconnect=0.5)`, `setdefaulttimeout(3)`",
-        excused: &[NO_DATA],
+        excused: &[OWN_LOOP, NO_DATA],
     },
     Client {
         name: "reconnecting-websocket",
         version: "4.4.0 (Node)",
         program: Program::Node,
         settings: "over `ws`; `connectionTimeout` 3000, delay 500 to 4000, grow factor 2, `minUptime` 5000; no pings: it cannot detect silence",
-        excused: &[NO_DATA],
+        excused: &[ONE_THREAD, NO_DATA],
     },
     Client {
         name: "partysocket",
         version: "1.3.0 (Node)",
         program: Program::Node,
         settings: "the same",
-        excused: &[NO_DATA],
+        excused: &[ONE_THREAD, NO_DATA],
     },
     Client {
         name: "phoenix",
         version: "1.8.16 (Node)",
         program: Program::Node,
         settings: "over `ws`; `heartbeatIntervalMs` 2000 (a message; its answer is awaited until the next), `reconnectAfterMs` 500 doubling to 4000; the server answers its heartbeat, other messages pass as they are by `encode` and `decode`",
-        excused: &[NO_DATA, ("t13", "it neither sends nor sees pings")],
+        excused: &[
+            ONE_THREAD,
+            NO_DATA,
+            ("t13", "it neither sends nor sees pings"),
+        ],
     },
 ];
 

@@ -119,6 +119,36 @@ fn report(server: (&str, u16), id: &str) -> io::Result<Value> {
     Ok(serde_json::from_str(body)?)
 }
 
+/// A name of two addresses of this machine.
+const NAME: &str = "addresses.test";
+const HOSTS: &str = "127.0.0.1 localhost\n127.0.0.2 addresses.test\n127.0.0.3 addresses.test\n";
+
+/// The same program where the name is known: in a mount namespace with hosts of its own.
+fn with_addresses(program: Command) -> io::Result<Command> {
+    let hosts = std::env::temp_dir().join(format!("torture-hosts-{}", std::process::id()));
+    fs::write(&hosts, HOSTS)?;
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"")
+        .arg(hosts)
+        .arg(program.get_program())
+        .args(program.get_args());
+    for (name, value) in program.get_envs() {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
+    }
+    Ok(command)
+}
+
+/// Whether a name of two addresses can be had here.
+pub(crate) fn has_namespaces() -> bool {
+    with_addresses(Command::new("true"))
+        .and_then(|mut command| command.status())
+        .is_ok_and(|status| status.success())
+}
+
 /// Runs a driver program against a server to the variant's end.
 pub(crate) fn run(
     mut command: Command,
@@ -127,10 +157,16 @@ pub(crate) fn run(
     variant: &Variant,
 ) -> io::Result<Seen> {
     let tls = variant.path.starts_with("tls/");
+    let host = if variant.has_addresses() {
+        command = with_addresses(command)?;
+        NAME
+    } else {
+        "127.0.0.1"
+    };
     let url = if tls {
         format!("wss://127.0.0.1:{}/", server.port)
     } else {
-        format!("ws://127.0.0.1:{}/@{id}/{}", server.port, variant.path)
+        format!("ws://{host}:{}/@{id}/{}", server.port, variant.path)
     };
     let number = |value: u64| value.to_string();
     command
