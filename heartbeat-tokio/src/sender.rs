@@ -29,7 +29,7 @@ impl Sender {
     /// # Errors
     /// [`SendError`] hands the message back if there is no ready connection and none is waited for
     /// ([`Options::hold`](crate::Options::hold)), if it is too large, if the client has ended, or if it would wait for
-    /// its own return ([`Refusal::Inside`]).
+    /// its own return ([`Refusal::Inside`](crate::Refusal::Inside)).
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.outbox.send(message.into()).await
     }
