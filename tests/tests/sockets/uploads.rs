@@ -146,9 +146,10 @@ fn read_slowly(stream: &mut dyn Stream, len: usize, answers: bool) -> Vec<u8> {
     data
 }
 
+/// In one frame, so that a ping waits behind all of it.
 fn moves(case: Case, under_tls: bool) {
     let scene = Scene::new(under_tls);
-    let mut client = case.start(scene.options());
+    let mut client = case.start(scene.options().fragment_size(None));
     thread::scope(|scope| {
         let scene = &scene;
         scope.spawn(move || {
