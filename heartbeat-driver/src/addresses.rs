@@ -76,8 +76,9 @@ impl Addresses {
         }
     }
 
-    /// How many of the last dial's addresses have not failed. None once as many have failed as are remembered: a
-    /// host whose addresses change for ever has had its chance.
+    /// How many of the last dial's addresses have not been tried. Those before the one in use were, by the same dial,
+    /// though nobody answered there. None once as many have failed as are remembered: a host whose addresses change
+    /// for ever has had its chance.
     pub(crate) fn untried(&self) -> usize {
         let state = self.lock();
         if state.failed.len() == MAX_ADDRESSES {
@@ -86,7 +87,9 @@ impl Addresses {
         let is_untried = |address: &&SocketAddr| {
             !state.failed.contains(address) && state.used != Some(**address)
         };
-        state.all.iter().filter(is_untried).count()
+        let is_before = |address: &&SocketAddr| state.used.is_some_and(|used| used != **address);
+        let behind = state.all.iter().skip_while(is_before);
+        behind.filter(is_untried).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -435,6 +435,7 @@ impl<S: Read + Write> Engine<S> {
             self.news = true;
             self.guarded(clock, |this| {
                 let now = clock.now();
+                this.write_before_judging(now);
                 this.report(now);
                 let told = "reading is paused: the application takes no events";
                 if std::mem::replace(&mut this.pause_is_told, true) {
@@ -458,7 +459,9 @@ impl<S: Read + Write> Engine<S> {
             if let Link::Open(session) = &self.link {
                 let conn = session.conn;
                 self.guarded(clock, |this| {
-                    this.step(clock.now(), Input::ReadResumed(conn));
+                    let now = clock.now();
+                    this.write_before_judging(now);
+                    this.step(now, Input::ReadResumed(conn));
                 });
             }
         }

@@ -244,6 +244,7 @@ impl<S: Read + Write> Engine<S> {
     pub(super) fn deliver(&mut self, conn: ConnId, message: Message, clock: &impl Clock) -> ReadOn {
         if self.opening {
             let now = clock.now();
+            self.write_before_judging(now);
             // What has come is life, also if the session is given up because of it.
             self.report(now);
             self.open_session(conn, Some(&message), now);
@@ -297,12 +298,16 @@ impl<S: Read + Write> Engine<S> {
             }
             let kicked = self.gate.take_kick();
             self.step(now, if kicked { Input::Kick } else { Input::Tick });
+            // A ping that was the first thing to find no room waits from now on, not from the next turn.
+            if matches!(&self.link, Link::Open(session) if session.wants_write()) {
+                self.flush(now);
+            }
         }
     }
 
     /// Where a deadline has come while bytes wait, these are tried once more before any step judges: after a
     /// suspend the peer may long have made room for them, and bytes that move are a sign of its life.
-    fn write_before_judging(&mut self, now: Instant) {
+    pub(super) fn write_before_judging(&mut self, now: Instant) {
         if matches!(&self.link, Link::Open(session) if session.is_blocked()) && self.is_due(now) {
             self.flush(now);
         }

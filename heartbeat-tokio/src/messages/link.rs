@@ -181,11 +181,16 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
             self.blocked = false;
             self.backlog = 0;
             self.given = 0;
+            if self.own.is_empty() {
+                // The pings among what was given have left, whatever is given next.
+                self.pinged = false;
+                written.ping_left |= std::mem::take(&mut self.ping_waits);
+            }
         }
         let waits = self.unflushed || !self.own.is_empty();
         written.ping_waits = std::mem::take(&mut self.pinged) && waits;
         self.ping_waits |= written.ping_waits;
-        written.ping_left = !waits && std::mem::take(&mut self.ping_waits);
+        written.ping_left |= !waits && std::mem::take(&mut self.ping_waits);
         written.more = !self.blocked && (self.unflushed || !queue.is_empty());
         Ok(written)
     }
