@@ -666,7 +666,15 @@ fn a_scoped_address_is_dialled_through_its_interface(case: Case) {
         .expect("the right to enter it");
     // `lo` has index 1 in each namespace.
     let listener = TcpListener::bind("[fe80::1%1]:0").expect("an address");
-    let port = listener.local_addr().expect("it is bound").port();
+    let address = listener.local_addr().expect("it is bound");
+    let port = address.port();
+    // The kernel makes the route to a new address in its own time.
+    let has_route = (0..5000).any(|_| {
+        thread::sleep(Duration::from_millis(1));
+        TcpStream::connect(address).is_ok()
+    });
+    assert!(has_route, "no route to {address}");
+    drop(listener.accept().expect("that connection"));
     for host in ["[fe80::1%25lo]", "[fe80::1%251]", "[fe80::1%lo]"] {
         let url = format!("ws://{host}:{port}/");
         let mut client = case.start(Options::new(&url).expect("a URL"));
