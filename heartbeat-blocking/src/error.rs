@@ -1,4 +1,4 @@
-//! What can go wrong while one waits for an event.
+//! Errors of waiting for an event.
 
 use std::{error, fmt};
 

@@ -25,7 +25,7 @@ pub enum Cause {
     /// The peer sent a Close frame with this code. A Close frame without a code is 1005. Of a dial: what
     /// answered is no WebSocket server (1002).
     Close(u16),
-    /// What the peer sent on the open connection breaks the protocol or a limit of ours, in a way that RFC
+    /// The peer broke the protocol, or a limit of ours, on the open connection, in a way that RFC
     /// 6455 §7.4.1 has this code for: 1002 (a bad frame), 1007 (bad UTF-8, a bad body), 1009 (too large).
     Protocol(u16),
     /// The upgrade was answered with this HTTP status instead of 101.

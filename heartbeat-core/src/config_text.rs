@@ -304,7 +304,7 @@ fn signal_text(signal: Signal) -> String {
     }
 }
 
-/// What a verdict may be written as.
+/// The forms in which a verdict is written.
 pub(crate) const VERDICT: &str = "\"backoff\", \"refresh\", \"never\", \"retry_after\", {\"retry_after_or\": \"2m\"}, \
          {\"after\": \"7s\"} or {\"spread\": [\"5s\", \"30s\"]}";
 

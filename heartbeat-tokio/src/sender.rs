@@ -90,7 +90,7 @@ impl Sender {
         self.outbox.set_variable(name, value);
     }
 
-    /// Whether this thread runs code that the client has called.
+    /// True if this thread runs code that the client has called.
     pub(crate) fn is_inside(&self) -> bool {
         self.outbox.is_inside()
     }

@@ -197,7 +197,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// What to make of an end that says "hopeless". Default: [`PermanentErrors::GiveUpUnlessStable`].
+    /// Policy for an end that says "hopeless". Default: [`PermanentErrors::GiveUpUnlessStable`].
     #[must_use]
     pub fn permanent_errors(mut self, policy: PermanentErrors) -> Self {
         self.config.permanent_errors = policy;

@@ -39,7 +39,7 @@ pub enum Ping {
     Every(Duration),
 }
 
-/// What to make of an end that says "hopeless": a TLS error, a wrong certificate, HTTP 301, 308 and 4xx, close
+/// Policy for an end that says "hopeless": a TLS error, a wrong certificate, HTTP 301, 308 and 4xx, close
 /// codes 1002, 1003, 1007, 1009 and 1010.
 ///
 /// Rows that a configuration replaces ([`ConfigBuilder::on`]) and a service's own close codes are always

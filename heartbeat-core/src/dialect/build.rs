@@ -139,7 +139,7 @@ impl DescriptionBuilder {
         self
     }
 
-    /// What a close code asks for with this service.
+    /// The verdict on a close code of this service.
     #[must_use]
     pub fn close_code(mut self, code: u16, verdict: Verdict) -> Self {
         self.close_codes
@@ -147,7 +147,7 @@ impl DescriptionBuilder {
         self
     }
 
-    /// What a close code asks for if its reason has these words: [`Description::close_verdict_with`].
+    /// The verdict on a close code whose reason has these words: [`Description::close_verdict_with`].
     #[must_use]
     pub fn close_reason(mut self, code: u16, words: &str, verdict: Verdict) -> Self {
         let key = alloc::format!("{code} {words}");
@@ -155,7 +155,7 @@ impl DescriptionBuilder {
         self
     }
 
-    /// What an HTTP status in place of the upgrade asks for.
+    /// The verdict on an HTTP status that comes in place of the upgrade.
     #[must_use]
     pub fn http_status(mut self, status: u16, verdict: Verdict) -> Self {
         self.http_statuses
