@@ -69,7 +69,9 @@ impl Response {
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         let mut chosen = self.list("sec-websocket-protocol");
-        chosen.next().and_then(|name| str::from_utf8(name).ok())
+        chosen
+            .next()
+            .and_then(|name| std::str::from_utf8(name).ok())
     }
 
     /// The body of a refusal: at most its first 2 KiB, and nothing after 101. Services often say here why

@@ -52,7 +52,7 @@ fn roots() -> Result<RootCertStore, RequestError> {
         if let rustls_native_certs::ErrorKind::Io { inner, .. } = &error.kind
             && (is_exhausted(inner) || is_empty && is_passing(inner))
         {
-            let words = format_args!("the trusted root certificates cannot be read: {inner}");
+            let words = format!("the trusted root certificates cannot be read: {inner}");
             return Err(RequestError::failed(Cause::Io, words));
         }
     }
