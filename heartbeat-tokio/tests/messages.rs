@@ -285,6 +285,28 @@ async fn what_was_not_given_comes_back_and_what_was_is_counted() {
     );
 }
 
+/// After a suspend the deadline of a stuck write is long past, and the socket has had room since.
+#[tokio::test(start_paused = true)]
+async fn a_stuck_write_is_tried_again_before_a_late_step_judges_it() {
+    for ping in [false, true] {
+        let (mut driver, socket) = accepted(quiet().write_timeout(secs(5)).build().unwrap());
+        socket.with(|state| state.stuck = true);
+        driver.send(Message::text("first")).unwrap();
+        assert_eq!(run(&mut driver, secs(1)).await, []);
+        // Nothing wakes the driver: the host sleeps.
+        let mut state = socket.0.lock().unwrap();
+        state.stuck = false;
+        if ping {
+            let message = Message::Ping(vec![7].into());
+            state.incoming.push_back(Some(Ok(message)));
+        }
+        drop(state);
+        tokio::time::advance(secs(20)).await;
+        assert_eq!(run(&mut driver, secs(1)).await, [], "ping: {ping}");
+        assert_eq!(socket.written()[0], Message::text("first"));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_bounded_and_what_is_taken_is_written_in_order() {
     let (driver, socket) = accepted(quiet().build().unwrap());

@@ -134,6 +134,11 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
         self.pinged = true;
     }
 
+    /// The last flush left bytes behind.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// The library has queued an answer of so many bytes.
     pub(super) fn answered(&mut self, bytes: usize) {
         self.backlog += frame_len(bytes);

@@ -228,7 +228,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.machine
             .wake()
             .is_some_and(|wake| wake <= self.clock.now())
@@ -255,12 +255,12 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         }
         loop {
             if self.work >= WORK {
-                self.settle();
+                self.settle(cx);
                 ready!(self.look.poll(cx));
                 self.work = 0;
             }
             if self.taken >= BURST {
-                self.settle();
+                self.settle(cx);
                 ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
                 self.taken = 0;
             }
@@ -293,7 +293,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
                 }
                 None => {}
             }
-            self.settle();
+            self.settle(cx);
             if std::mem::take(&mut self.kicked) {
                 self.step(self.clock.now(), Input::Kick);
                 continue;

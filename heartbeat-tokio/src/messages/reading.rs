@@ -77,7 +77,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
 
     pub(super) fn read(&mut self, cx: &mut Context<'_>) -> Option<Read<C::Message>> {
         if self.joined.is_some() {
-            return Some(self.read_joined());
+            return Some(self.read_joined(cx));
         }
         let Link::Open(open) = &mut self.link else {
             return None;
@@ -100,23 +100,23 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
                 }
                 if is_joined(&self.dialect, text) {
                     self.joined = Some((conn, message, Records::default()));
-                    return Some(self.read_joined());
+                    return Some(self.read_joined(cx));
                 }
                 let sort = Sort::of(&self.machine, self.dialect.classify_text(text));
                 if sort != Sort::Data {
-                    self.heartbeat(conn, Received::Text(text));
+                    self.heartbeat(conn, Received::Text(text), cx);
                 }
                 sort
             }
             Some(Frame::Binary(bytes)) => {
                 let sort = Sort::of(&self.machine, self.dialect.classify_binary(bytes));
                 if sort != Sort::Data {
-                    self.heartbeat(conn, Received::Binary(bytes));
+                    self.heartbeat(conn, Received::Binary(bytes), cx);
                 }
                 sort
             }
-            Some(Frame::Ping(payload)) => self.heartbeat(conn, Received::Ping(payload)),
-            Some(Frame::Pong(payload)) => self.heartbeat(conn, Received::Pong(payload)),
+            Some(Frame::Ping(payload)) => self.heartbeat(conn, Received::Ping(payload), cx),
+            Some(Frame::Pong(payload)) => self.heartbeat(conn, Received::Pong(payload), cx),
             Some(Frame::Close(code)) => {
                 self.lost(conn, Cause::Close(code.unwrap_or(1005)), None, cx);
                 Sort::Heartbeat
@@ -138,7 +138,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
     }
 
     /// Tells the machine of each heartbeat, up to a bound; then the application gets the text, if there are data in it.
-    pub(super) fn read_joined(&mut self) -> Read<C::Message> {
+    pub(super) fn read_joined(&mut self, cx: &mut Context<'_>) -> Read<C::Message> {
         let dialect = Arc::clone(&self.dialect);
         while let Some((conn, message, mut records)) = self.joined.take() {
             let (Some(Frame::Text(text)), Some(separator)) =
@@ -150,7 +150,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             let sort = |record| Sort::of(machine, dialect.classify_text(record));
             match records.next(text, separator, sort, &mut self.work) {
                 Record::Heartbeat(record) => {
-                    self.heartbeat(conn, Received::Text(record));
+                    self.heartbeat(conn, Received::Text(record), cx);
                     if self.link.conn() != Some(conn) {
                         break;
                     }
@@ -168,7 +168,13 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
     }
 
     /// Tells the machine at once. Never the application's.
-    pub(super) fn heartbeat(&mut self, conn: ConnId, message: Received<'_>) -> Sort {
+    pub(super) fn heartbeat(
+        &mut self,
+        conn: ConnId,
+        message: Received<'_>,
+        cx: &mut Context<'_>,
+    ) -> Sort {
+        self.write_before_judging(cx);
         if let Link::Open(open) = &mut self.link {
             // Its bytes are no data.
             open.take_progress(self.traffic);
@@ -178,11 +184,20 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
     }
 
     /// Nothing more is there, or enough was read: the machine is told, and its timers get their turn.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self, cx: &mut Context<'_>) {
+        self.write_before_judging(cx);
         let now = self.clock.now();
         self.report(now);
         if self.machine.wake().is_some_and(|wake| wake <= now) {
             self.step(now, Input::Tick);
+        }
+    }
+
+    /// Tries bytes that wait once more before a step judges a deadline that has come. After a suspend the peer may
+    /// have made room for them long ago, and bytes that move are a sign of its life.
+    fn write_before_judging(&mut self, cx: &mut Context<'_>) {
+        if matches!(&self.link, Link::Open(open) if open.is_blocked()) && self.is_due() {
+            self.write(cx);
         }
     }
 
