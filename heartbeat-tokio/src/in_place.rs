@@ -213,10 +213,12 @@ impl InPlace {
     }
 
     pub(crate) fn pause_reading(&mut self) {
+        self.doubt_readiness_when_due();
         self.engine.pause_reading(&self.clock);
     }
 
     pub(crate) fn resume_reading(&mut self) {
+        self.doubt_readiness_when_due();
         self.engine.resume_reading(&self.clock);
     }
 
@@ -262,10 +264,7 @@ impl InPlace {
         }
         loop {
             self.poll_dial(cx);
-            if let Some(socket) = self.engine.due_socket(self.clock.now()) {
-                let doubted = self.sender.guard(STREAM, || socket.doubt_readiness());
-                self.unless_panicked(doubted);
-            }
+            self.doubt_readiness_when_due();
             match self.engine.turn(&self.clock) {
                 Turn::Event(event) => {
                     self.events += 1;
@@ -289,6 +288,14 @@ impl InPlace {
                     }
                 }
             }
+        }
+    }
+
+    /// Where a step will judge a deadline, the operating system is asked, and not what tokio knew before a suspend.
+    fn doubt_readiness_when_due(&mut self) {
+        if let Some(socket) = self.engine.due_socket(self.clock.now()) {
+            let doubted = self.sender.guard(STREAM, || socket.doubt_readiness());
+            self.unless_panicked(doubted);
         }
     }
 

@@ -56,6 +56,54 @@ fn what_arrives_while_the_thread_is_kept_busy_is_heard_before_a_verdict() {
     });
 }
 
+/// The same of a write that was stuck, for a client that had paused reading: the first thing that it does after the
+/// deadline is to resume.
+#[test]
+fn what_the_peer_makes_room_for_while_the_thread_is_kept_busy_is_written_before_a_verdict() {
+    const LARGE: usize = 8 << 20;
+    let server = Server::start();
+    let options = server
+        .options(
+            r#"{"idle_timeout": "60s", "ping": "never", "pong_timeout": null, "write_timeout": "600ms"}"#,
+        )
+        .queue(1);
+    let (drain, drained) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let server = &server;
+        scope.spawn(move || {
+            let mut ws = server.upgrade();
+            let mut flood = frame(TEXT, b"one of many").repeat(100);
+            flood.extend(frame(TEXT, b"last"));
+            ws.get_mut().write_all(&flood).expect("the client reads");
+            drained.recv().expect("the client is stuck");
+            read_to_the_end(ws.get_mut());
+        });
+        one_thread().block_on(async {
+            let mut client = Client::spawn(options).expect("no TLS, no error");
+            while !matches!(client.next().await, Some(Event::Connected { .. })) {}
+            client
+                .sender()
+                .send(Message::Binary(vec![0; LARGE].into()))
+                .await
+                .expect("room");
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert!(client.stats().reading_paused_since.is_some());
+            drain.send(()).expect("the server waits");
+            thread::sleep(Duration::from_millis(700));
+            loop {
+                match client.next().await.expect("no end") {
+                    Event::Message {
+                        message: Message::Text(text),
+                        ..
+                    } if text == "last" => return,
+                    Event::Disconnected { reason, .. } => panic!("{reason}"),
+                    _ => {}
+                }
+            }
+        });
+    });
+}
+
 /// All that is binary is a sign of life and nothing more.
 struct Beats;
 
