@@ -104,8 +104,13 @@ impl Ticket {
     }
 
     fn wake(&self) {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        match task.take() {
+        // Free before the call: a waker is code of the application's.
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match task {
             Some(task) => task.wake(),
             // To notify nobody is a system call, too.
             None => self.thread.notify_all(),
@@ -526,7 +531,8 @@ impl Outbox {
 
     // ---- the engine's side --------------------------------------------------------------------
 
-    /// Calls `write` with what a template is filled in with now.
+    /// Calls `write` with what a template is filled in with now. A dialect in Rust may set variables meanwhile: they
+    /// count from the next message on.
     pub(crate) fn with_values<T>(
         &self,
         tracked: &Variables,
@@ -538,6 +544,7 @@ impl Outbox {
             .unwrap_or_else(PoisonError::into_inner);
         let unix_ms = crate::clock::unix_ms();
         if variables.is_empty() {
+            drop(variables);
             return write(&Values {
                 unix_ms,
                 variables: tracked,
@@ -549,6 +556,7 @@ impl Outbox {
                 .iter()
                 .map(|(name, value)| (name.clone(), value.clone())),
         );
+        drop(variables);
         write(&Values {
             unix_ms,
             variables: &all,
