@@ -253,6 +253,7 @@ impl<R: Reactor> InPlace<R> {
     }
 
     fn wait_at_rest(&mut self, deadline: Option<Instant>) {
+        self.engine.outbox().driven_by_this_thread();
         let wake = self.engine.wake();
         let until = match (wake, deadline) {
             (Some(wake), Some(deadline)) => Some(wake.min(deadline)),

@@ -28,12 +28,13 @@ impl Sender {
     /// # Errors
     /// [`SendError`] hands the message back if there is no ready connection and none is waited for
     /// ([`Options::hold`](crate::Options::hold)), if it is too large, if the client has ended, or if it would wait for
-    /// its own return ([`Refusal::Inside`](crate::Refusal::Inside)).
+    /// its own return ([`Refusal::Inside`](crate::Refusal::Inside)): in a callback, and in the thread that calls
+    /// [`InPlace::recv`](crate::InPlace::recv).
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.outbox.send_timeout(message.into(), Duration::MAX)
     }
 
-    /// The same, but waits at most for `timeout`.
+    /// Like [`send`](Self::send), but waits at most for `timeout`.
     ///
     /// # Errors
     /// [`SendError`] hands the message back; [`Refusal::Full`](crate::Refusal::Full) after `timeout`.

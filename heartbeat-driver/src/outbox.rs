@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use heartbeat_core::{ConnId, Failure, Instant, Values, Variables};
@@ -44,6 +45,8 @@ pub struct Outbox {
     resting: AtomicBool,
     limits: Limits,
     wake_engine: Notify,
+    /// The thread that waits for the client's events, where the client has no thread or task of its own.
+    driver: std::sync::Mutex<Option<ThreadId>>,
     /// What the application has set for the dialect's templates.
     variables: Mutex<Variables>,
     pub(crate) ids: Ids,
@@ -231,9 +234,9 @@ pub enum Refusal {
         max: usize,
     },
     /// There is no room, and the call came from code that the client itself runs (`on_connect`, a factory, a
-    /// decoder, an observer): it would wait for what only its own return makes possible. `try_send` says
-    /// [`Full`](Self::Full) there, and `Opening::send` needs no room.
-    #[error("the client's own code cannot wait for room in the client")]
+    /// decoder, an observer), or from the thread that drives a blocking client in place: it would wait for what only
+    /// its own return makes possible. `try_send` says [`Full`](Self::Full) there, and `Opening::send` needs no room.
+    #[error("the thread that drives the client cannot wait for room in it")]
     Inside,
     /// The client has ended.
     #[error("the client has ended")]
@@ -249,6 +252,7 @@ impl Outbox {
             resting: AtomicBool::new(true),
             limits,
             wake_engine,
+            driver: std::sync::Mutex::default(),
             variables: Mutex::default(),
             ids,
         }
@@ -264,6 +268,18 @@ impl Outbox {
     #[must_use]
     pub fn is_inside(&self) -> bool {
         Inside::is(self.id())
+    }
+
+    /// Notes that this thread drives the client, in calls of its own between which nothing drives it.
+    pub fn driven_by_this_thread(&self) {
+        let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        *driver = Some(thread::current().id());
+    }
+
+    /// True if this thread would wait for room that only this thread makes.
+    fn is_driver(&self) -> bool {
+        let driver = *self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        driver.is_some_and(|driver| driver == thread::current().id())
     }
 
     /// Calls code that an adapter's user has brought: a dialer, a reactor, a stream. While it runs, the thread
@@ -383,6 +399,14 @@ impl Outbox {
             let Some(waiting) = ticket.clone() else {
                 break Ok(());
             };
+            if self.is_driver()
+                && let Some(message) = message.take()
+            {
+                break Err(SendError {
+                    reason: Refusal::Inside,
+                    message,
+                });
+            }
             let left = deadline.map_or(Duration::MAX, |deadline| {
                 deadline.saturating_duration_since(crate::clock::instant())
             });

@@ -173,3 +173,33 @@ fn many_threads_send_at_once_and_each_keeps_its_order(case: Case) {
         receiver.join().expect("no panic");
     });
 }
+
+/// In place nothing makes room between two calls of `recv`: who waited there would wait for ever.
+#[test]
+fn the_thread_that_drives_a_blocking_client_in_place_does_not_wait_for_room() {
+    let server = Server::start();
+    let options = server.options("{}").send_queue(2, 1000);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut ws = server.upgrade();
+            let texts = [0; 3].map(|_| ws.read().expect("a message").into_text().expect("text"));
+            assert_eq!(texts, ["0", "1", "3"]);
+        });
+        let mut client = heartbeat_blocking::InPlace::new(options).expect("no TLS, no error");
+        while !matches!(client.recv(), Some(Event::Connected { .. })) {}
+        let sender = client.sender().clone();
+        assert!(sender.send("0").is_ok() && sender.send("1").is_ok());
+        let refused = sender.send("2").expect_err("there is no room");
+        assert_eq!(
+            (refused.reason, refused.message),
+            (Refusal::Inside, "2".into())
+        );
+        // Another thread waits for the calls that make room.
+        let other = scope.spawn(move || sender.send("3"));
+        while !other.is_finished() {
+            let _ = client.recv_timeout(Duration::from_millis(10));
+        }
+        assert!(other.join().expect("no panic").is_ok());
+        client.stop();
+    });
+}
