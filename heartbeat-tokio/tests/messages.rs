@@ -294,13 +294,14 @@ async fn a_stuck_write_is_tried_again_before_a_late_step_judges_it() {
         driver.send(Message::text("first")).unwrap();
         assert_eq!(run(&mut driver, secs(1)).await, []);
         // Nothing wakes the driver: the host sleeps.
-        let mut state = socket.0.lock().unwrap();
-        state.stuck = false;
-        if ping {
-            let message = Message::Ping(vec![7].into());
-            state.incoming.push_back(Some(Ok(message)));
+        {
+            let mut state = socket.0.lock().unwrap();
+            state.stuck = false;
+            if ping {
+                let message = Message::Ping(vec![7].into());
+                state.incoming.push_back(Some(Ok(message)));
+            }
         }
-        drop(state);
         tokio::time::advance(secs(20)).await;
         assert_eq!(run(&mut driver, secs(1)).await, [], "ping: {ping}");
         assert_eq!(socket.written()[0], Message::text("first"));
