@@ -43,6 +43,7 @@ const BATCH: usize = 512;
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "dropping the client ends it"]
 pub struct Client {
     handoff: Arc<Handoff>,
     /// Events that were taken out of the hand-off together.

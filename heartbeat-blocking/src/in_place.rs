@@ -29,6 +29,7 @@ use crate::sender::Sender;
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "nothing happens before `recv` is called"]
 #[derive(Debug)]
 pub struct InPlace<R: Reactor = Net> {
     engine: Engine<R::Socket>,

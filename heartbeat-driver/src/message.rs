@@ -52,6 +52,47 @@ impl Message {
             Self::Binary(_) => None,
         }
     }
+
+    /// The payload of a message of either kind: a text's bytes are UTF-8.
+    ///
+    /// ```
+    /// use heartbeat_driver::Message;
+    /// assert_eq!(Message::from("tick").as_bytes(), b"tick");
+    /// ```
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Takes the payload of a message of either kind, without a copy.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Takes the text of a text message, or of a binary message that is UTF-8, without a copy.
+    ///
+    /// ```
+    /// use heartbeat_driver::Message;
+    /// let text = Message::from(b"tick".to_vec()).into_text();
+    /// assert_eq!(text.as_deref(), Ok("tick"));
+    /// assert!(Message::from(vec![0xff]).into_text().is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// The message itself, where its payload is not UTF-8.
+    pub fn into_text(self) -> Result<Text, Self> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Binary(bytes) => Text::try_from(bytes.clone()).map_err(|_| Self::Binary(bytes)),
+        }
+    }
 }
 
 /// The kind and the length alone, as in `Text(12 bytes)`: the payload may hold credentials.

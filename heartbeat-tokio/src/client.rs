@@ -49,6 +49,7 @@ const BATCH: usize = 512;
 /// # Ok(())
 /// # }
 /// ```
+#[must_use = "dropping the client ends it"]
 pub struct Client {
     handoff: Arc<Handoff>,
     /// Who waits for events.
@@ -120,7 +121,6 @@ impl Client {
     /// `capacity` events (one at the least) wait for the application.
     ///
     /// The task belongs to the runtime in which this is called; outside of any, to that in which `driver` was made.
-    #[must_use]
     pub fn drive(driver: InPlace, capacity: usize) -> Self {
         Self::start(driver, capacity).0
     }

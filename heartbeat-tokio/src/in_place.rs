@@ -45,6 +45,7 @@ const EVENTS_PER_BUDGET: u32 = 16;
 /// # Ok(())
 /// # }
 /// ```
+#[must_use = "nothing happens before `next` is awaited"]
 pub struct InPlace {
     engine: Engine<Box<dyn Transport>>,
     dialer: Box<dyn Dialer>,

@@ -299,7 +299,7 @@ impl Rotating {
             match client.poll_event(cx) {
                 Poll::Pending => {}
                 Poll::Ready(None) => {
-                    self.clients.remove(self.turn);
+                    drop(self.clients.remove(self.turn));
                     self.rotation.ended(generation, self.clock.now());
                     return None;
                 }
