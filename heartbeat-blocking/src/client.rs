@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use heartbeat_driver::{Board, ClientStats, Event, Handoff, Options, Room, StartError, Unsent};
+use heartbeat_driver::{
+    Board, ClientStats, Event, Handoff, NotConnected, Options, Response, Room, StartError, Unsent,
+};
 
 use crate::clock::std_deadline;
 use crate::error::RecvTimeoutError;
@@ -109,6 +111,27 @@ impl Client {
     /// returns ([`RecvTimeoutError::Inside`]).
     pub fn recv(&mut self) -> Option<Event> {
         self.recv_until(None).ok()
+    }
+
+    /// Waits until a connection is open, for `timeout` at most, and gives what the server answered to the upgrade; at
+    /// once if a connection is open now. Takes no event: those of the dials and of the connection come from
+    /// [`recv`](Self::recv) as ever.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use heartbeat_blocking::{Client, Options};
+    ///
+    /// let client = Client::spawn(Options::new("wss://example.org/feed")?)?;
+    /// let response = client.connected(Duration::from_secs(10))?;
+    /// println!("connected, subprotocol {:?}", response.subprotocol());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`NotConnected`] says why there is no connection, and how the last dial ended. After a
+    /// [`Timeout`](crate::WaitEnd::Timeout) the client goes on dialling.
+    pub fn connected(&self, timeout: Duration) -> Result<Arc<Response>, NotConnected> {
+        self.board.wait_connected(self.sender.is_inside(), timeout)
     }
 
     /// Waits for the next event, at most for `timeout`.

@@ -86,7 +86,7 @@ pub use heartbeat_driver::core::{Config, ConnId, Failure, Ping};
 pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
     Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, InvalidClose,
-    Message, MessageRef, Observer, OnConnect, Opening, Options, Overflow, Progress, Proxy, Reason,
-    Refusal, Request, RequestError, Resolver, Resolving, Response, Returned, Seconds, SendError,
-    SharedDialect, StartError, Text, Undecodable, Unsent,
+    Message, MessageRef, NotConnected, Observer, OnConnect, Opening, Options, Overflow, Progress,
+    Proxy, Reason, Refusal, Request, RequestError, Resolver, Resolving, Response, Returned,
+    Seconds, SendError, SharedDialect, StartError, Text, Undecodable, Unsent, WaitEnd,
 };

@@ -1,11 +1,14 @@
 //! Where the engine writes its figures, for whoever asks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use heartbeat_core::{Phase, Stats};
 
+use crate::connected::{Connected, NotConnected};
+use crate::exchange::Response;
 use crate::outbox::Outbox;
 use crate::recorder::Recorder;
 use crate::session::Traffic;
@@ -64,6 +67,7 @@ pub struct Board {
     dropped: [AtomicU64; 3],
     /// Since when reading is paused, and how often it was.
     paused: Mutex<(Option<SystemTime>, u64)>,
+    pub(crate) connected: Connected,
     /// Boxed: most clients have none, and it is large.
     recorder: Option<Box<Mutex<Recorder>>>,
 }
@@ -77,6 +81,7 @@ impl Default for Board {
             unsent: AtomicU64::new(0),
             dropped: Default::default(),
             paused: Mutex::default(),
+            connected: Connected::default(),
             recorder: None,
         }
     }
@@ -93,6 +98,28 @@ impl Board {
     pub(crate) fn recorder(&self) -> Option<MutexGuard<'_, Recorder>> {
         let recorder = self.recorder.as_ref()?;
         Some(recorder.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the server answered to the upgrade of the connection that is open, or that opens next. For a caller who is
+    /// `inside` the client's own code there is none to wait for.
+    pub fn poll_connected(
+        &self,
+        inside: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Arc<Response>, NotConnected>> {
+        self.connected.poll(inside, cx)
+    }
+
+    /// Like [`poll_connected`](Self::poll_connected), but blocks, for `timeout` at most.
+    ///
+    /// # Errors
+    /// [`NotConnected`] says why there is none.
+    pub fn wait_connected(
+        &self,
+        inside: bool,
+        timeout: Duration,
+    ) -> Result<Arc<Response>, NotConnected> {
+        self.connected.wait(inside, timeout)
     }
 
     /// The last events of the machine as a trace for `replay`, if any are kept.

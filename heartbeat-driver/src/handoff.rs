@@ -9,6 +9,7 @@ use std::time::Instant;
 use tracing::warn;
 
 use crate::board::Board;
+use crate::connected::WaitEnd;
 use crate::message::{Event, Unsent};
 use crate::outbox::Notify;
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
@@ -311,6 +312,7 @@ impl Handoff {
             state.ended = true;
             state.receivers > 0
         };
+        self.board.connected.ended(WaitEnd::Stopped);
         self.tell_arrived(waited_for);
     }
 

@@ -9,7 +9,9 @@ use std::thread;
 
 use atomic_waker::AtomicWaker;
 use futures_core::Stream;
-use heartbeat_driver::{Board, ClientStats, Event, Handoff, Options, Room, StartError, Unsent};
+use heartbeat_driver::{
+    Board, ClientStats, Event, Handoff, NotConnected, Options, Response, Room, StartError, Unsent,
+};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -166,6 +168,32 @@ impl Client {
     /// Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// What the server answered to the upgrade, once a connection is open; at once if one is open now. Takes no
+    /// event: those of the dials and of the connection come from [`next`](Self::next) as ever.
+    ///
+    /// A client dials until it is connected, unless its configuration ends it sooner
+    /// ([`max_attempts`](crate::core::ConfigBuilder::max_attempts), a cause that no retry can mend). Bound the wait
+    /// by `tokio::time::timeout`.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use heartbeat_tokio::{Client, Options};
+    ///
+    /// let client = Client::spawn(Options::new("wss://example.org/feed")?)?;
+    /// let response = client.connected().await?;
+    /// println!("connected, subprotocol {:?}", response.subprotocol());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// [`NotConnected`] says why there will be no connection, and how the last dial ended.
+    pub async fn connected(&self) -> Result<Arc<Response>, NotConnected> {
+        poll_fn(|cx| self.board.poll_connected(self.sender.is_inside(), cx)).await
     }
 
     /// The next event, for hand-written futures.

@@ -312,6 +312,7 @@ impl<S: Read + Write> Engine<S> {
                 let after = now.saturating_duration_since(begun.since);
                 info!(parent: &self.span, %conn, "connected after {}", Seconds(after));
                 self.tell_monitor_started(conn);
+                self.board.connected.opened(Arc::clone(&response));
                 self.events.push_back(Event::Connected {
                     conn,
                     after,

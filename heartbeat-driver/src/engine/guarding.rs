@@ -6,6 +6,7 @@ use heartbeat_core::{Cause, Clock, Event as Input, Failure, GiveUp, Instant, Pha
 use tracing::{error, warn};
 
 use super::{Engine, Link};
+use crate::connected::WaitEnd;
 use crate::message::{Event, Reason};
 use crate::panicked::{Inside, Panicked, catch, named};
 
@@ -83,6 +84,7 @@ impl<S: Read + Write> Engine<S> {
         if !was_closing {
             let reason = GiveUp::Cause(cause);
             warn!("gave up: {reason}");
+            self.board.connected.ended(WaitEnd::GaveUp(reason));
             self.events.push_back(Event::GaveUp { reason });
         }
         // It asks nobody anything on this way.

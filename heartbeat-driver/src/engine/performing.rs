@@ -11,6 +11,7 @@ use heartbeat_core::{
 use tracing::{debug, info, warn};
 
 use super::{Engine, Link};
+use crate::connected::WaitEnd;
 use crate::message::{Event, Message, Reason, Seconds, Unsent};
 use crate::outbox::SendError;
 use crate::panicked::named;
@@ -120,6 +121,7 @@ impl<S: Read + Write> Engine<S> {
         self.expires = Instant::NEVER;
         self.board.handed_back(unsent.len());
         info!(unsent = unsent.len(), "stopped");
+        self.board.connected.ended(WaitEnd::Stopped);
         self.events.push_back(Event::Stopped { unsent });
     }
 
@@ -182,6 +184,7 @@ impl<S: Read + Write> Engine<S> {
             }
             Action::GaveUp { reason } => {
                 warn!("gave up: {reason}");
+                self.board.connected.ended(WaitEnd::GaveUp(reason));
                 self.events.push_back(Event::GaveUp { reason });
             }
         }
@@ -316,6 +319,9 @@ impl<S: Read + Write> Engine<S> {
         if let Some(meter) = &self.meter {
             named("the metrics recorder", || meter.ended(reason));
         }
+        self.board
+            .connected
+            .lost(reason, detail.clone(), response.clone());
         self.note_loss(reason, before, unsent.len(), now);
         self.events.push_back(Event::Disconnected {
             conn,

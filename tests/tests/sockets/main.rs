@@ -41,6 +41,7 @@ mod addresses;
 mod apart;
 mod brought;
 mod clock_step;
+mod connected;
 mod cost;
 mod course;
 mod dials;

@@ -1,0 +1,166 @@
+//! A wait for a connection, beside the events.
+
+use std::io::{Read, Write};
+use std::sync::mpsc::TryRecvError;
+use std::thread;
+use std::time::Duration;
+
+use heartbeat_tokio::core::{Cause, GiveUp};
+use heartbeat_tokio::{Event, NotConnected, Options, Reason, Request, Response, WaitEnd};
+use tokio::runtime::Runtime;
+
+use crate::harness::{PATIENCE, Server, hang_up, read_to_the_end};
+
+/// Either adapter's client, which drives itself.
+enum Client {
+    Tokio(heartbeat_tokio::Client, Runtime),
+    Blocking(heartbeat_blocking::Client),
+}
+
+impl Client {
+    fn both(options: impl Fn() -> Options) -> [Self; 2] {
+        let runtime = Runtime::new().expect("a runtime");
+        let client = {
+            let _inside = runtime.enter();
+            heartbeat_tokio::Client::spawn(options()).expect("no TLS, no error")
+        };
+        let blocking = heartbeat_blocking::Client::spawn(options()).expect("no TLS, no error");
+        [Self::Tokio(client, runtime), Self::Blocking(blocking)]
+    }
+
+    fn connected(&self, timeout: Duration) -> Result<u16, Option<NotConnected>> {
+        let status = |response: std::sync::Arc<Response>| response.status();
+        match self {
+            Self::Tokio(client, runtime) => runtime.block_on(async {
+                let connected = tokio::time::timeout(timeout, client.connected()).await;
+                connected.map_err(|_| None)?.map(status).map_err(Some)
+            }),
+            Self::Blocking(client) => {
+                let connected = client.connected(timeout).map(status);
+                connected.map_err(|error| (error.why != WaitEnd::Timeout).then_some(error))
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Event> {
+        match self {
+            Self::Tokio(client, runtime) => runtime.block_on(client.next()),
+            Self::Blocking(client) => client.recv(),
+        }
+    }
+
+    fn stop(&self) {
+        match self {
+            Self::Tokio(client, _) => client.sender().stop(),
+            Self::Blocking(client) => client.sender().stop(),
+        }
+    }
+}
+
+const BRISK: &str = r#"{"backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
+
+#[test]
+fn a_wait_ends_with_the_answer_as_often_as_one_asks_and_takes_no_event() {
+    let server = Server::start();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut open: Vec<_> = (0..2).map(|_| server.upgrade()).collect();
+            for ws in &mut open {
+                read_to_the_end(ws.get_mut());
+            }
+        });
+        for mut client in Client::both(|| server.options(BRISK)) {
+            assert_eq!(client.connected(PATIENCE), Ok(101));
+            assert_eq!(client.connected(PATIENCE), Ok(101));
+            assert!(matches!(client.next(), Some(Event::Connecting { .. })));
+            assert!(matches!(client.next(), Some(Event::Connected { .. })));
+            client.stop();
+            while client.next().is_some() {}
+            let ended = client.connected(PATIENCE).expect_err("it was stopped");
+            assert_eq!(ended.expect("no timeout").why, WaitEnd::Stopped);
+        }
+    });
+}
+
+#[test]
+fn a_refusal_ends_the_wait_with_its_words() {
+    let server = Server::start();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..2 {
+                let mut stream = server.accept();
+                let _ = stream.read(&mut [0; 4096]);
+                let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nno feed";
+                stream.write_all(answer.as_bytes()).expect("it reads");
+            }
+        });
+        for client in Client::both(|| server.options(BRISK)) {
+            let refused = client.connected(PATIENCE).expect_err("it was refused");
+            let refused = refused.expect("no timeout");
+            let WaitEnd::GaveUp(GiveUp::Cause(cause @ Cause::Http { status: 404, .. })) =
+                refused.why
+            else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(refused.last, Some(Reason::Cause(cause)));
+            assert_eq!(
+                refused.response.as_ref().expect("an answer").body(),
+                b"no feed"
+            );
+            let words = refused.to_string();
+            assert!(words.starts_with("gave up: http 404"), "{words}");
+        }
+    });
+}
+
+#[test]
+fn a_wait_goes_over_failed_dials_and_ends_when_its_time_has_passed() {
+    let server = Server::start();
+    thread::scope(|scope| {
+        let (fail, failed) = std::sync::mpsc::channel::<()>();
+        let server = &server;
+        scope.spawn(move || {
+            while failed.try_recv() == Err(TryRecvError::Empty) {
+                hang_up(&server.accept());
+            }
+            let mut open: Vec<_> = (0..2).map(|_| server.upgrade()).collect();
+            for ws in &mut open {
+                read_to_the_end(ws.get_mut());
+            }
+        });
+        let clients = Client::both(|| server.options(BRISK));
+        for client in &clients {
+            assert_eq!(client.connected(Duration::from_millis(200)), Err(None));
+        }
+        drop(fail);
+        for client in &clients {
+            assert_eq!(client.connected(PATIENCE), Ok(101));
+        }
+    });
+}
+
+#[test]
+fn code_that_the_client_runs_is_refused_the_wait() {
+    let server = Server::start();
+    let place = std::sync::Arc::new(std::sync::OnceLock::<heartbeat_blocking::Client>::new());
+    let (tell, told) = std::sync::mpsc::channel();
+    let (within, port) = (std::sync::Arc::clone(&place), server.port());
+    let options = Options::from_factory(move |_| {
+        let client = loop {
+            if let Some(client) = within.get() {
+                break client;
+            }
+            thread::yield_now();
+        };
+        let _ = tell.send(client.connected(PATIENCE).map_err(|error| error.why));
+        Request::new(&format!("ws://127.0.0.1:{port}/"))
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| read_to_the_end(server.upgrade().get_mut()));
+        let client = heartbeat_blocking::Client::spawn(options).expect("no TLS, no error");
+        assert!(place.set(client).is_ok());
+        let told = told.recv_timeout(PATIENCE).expect("it was told");
+        assert_eq!(told.err(), Some(WaitEnd::Inside));
+        place.get().expect("a client").sender().stop();
+    });
+}
