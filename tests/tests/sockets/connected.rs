@@ -57,7 +57,8 @@ impl Client {
     }
 }
 
-const BRISK: &str = r#"{"backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
+const BRISK: &str =
+    r#"{"close_timeout": "1s", "backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
 
 #[test]
 fn a_wait_ends_with_the_answer_as_often_as_one_asks_and_takes_no_event() {
