@@ -7,8 +7,8 @@ use arrayvec::ArrayVec;
 
 /// Why a dial failed or a connection ended, as the driver saw it.
 ///
-/// A driver reports the first thing that happened; what the dying socket says after a local verdict
-/// belongs to a connection that is no longer current, and changes nothing.
+/// A driver reports the first thing that happened. After a local verdict the connection is no longer current,
+/// so nothing that the dying socket says changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -22,35 +22,36 @@ pub enum Cause {
     Tls,
     /// Any other I/O error: DNS, unreachable network, a proxy's refusal.
     Io,
-    /// The peer sent a Close frame with this code. A Close frame without a code is 1005. Of a dial: what
-    /// answered is no WebSocket server (1002).
+    /// The peer sent a Close frame with this code; a Close frame without a code is 1005. For a dial, 1002
+    /// means that the answer did not come from a WebSocket server.
     Close(u16),
-    /// The peer broke the protocol, or a limit of ours, on the open connection, in a way that RFC
-    /// 6455 §7.4.1 has this code for: 1002 (a bad frame), 1007 (bad UTF-8, a bad body), 1009 (too large).
+    /// The peer broke the protocol, or exceeded a limit of ours, on the open connection. The code is the one
+    /// that RFC 6455 §7.4.1 has for this: 1002 (a bad frame), 1007 (bad UTF-8, a bad body), 1009 (too large).
     Protocol(u16),
-    /// The upgrade was answered with this HTTP status instead of 101.
+    /// The server answered the upgrade with this HTTP status instead of 101.
     Http {
         /// The status code.
         status: u16,
         /// The `Retry-After` header as a span from now, if there was one.
         retry_after: Option<Duration>,
     },
-    /// The application could not make a session of the open connection, and says what to do about it.
+    /// The application could not open its session on the open connection, and says what to do about that.
     Session(Failure),
 }
 
-/// What is to become of a session that could not be opened: the login was refused, say.
+/// What follows when the application's session could not be opened, because a login was refused for example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failure {
     /// Dial again after the ordinary backoff.
     Retry,
-    /// The same, but not before this span has passed. At most [`MAX_RETRY_AFTER`] is heeded.
+    /// Dial again after the ordinary backoff, but not before this span has passed. Spans over
+    /// [`MAX_RETRY_AFTER`] are cut to it.
     RetryAfter(Duration),
-    /// Fetch new credentials and dial once more; give up if that fails in the same way before a
-    /// stable connection.
+    /// Fetch new credentials and dial once more. Give up if that fails in the same way before a stable
+    /// connection.
     Refresh,
-    /// Dialling again cannot mend it.
+    /// Give up: dialling again cannot help.
     GiveUp,
 }
 
@@ -63,17 +64,17 @@ pub enum Verdict {
     /// Dial again after the ordinary backoff, but not before this span has passed.
     /// Spans over [`MAX_RETRY_AFTER`] are cut to it.
     After(Duration),
-    /// Dial again at a moment drawn evenly from this range, or after the ordinary backoff if that is
-    /// longer: a whole fleet was sent away at once and must not come back at once. Cut to
-    /// [`MAX_RETRY_AFTER`], too.
+    /// Dial again at a moment drawn evenly from this range, or after the ordinary backoff if that is longer.
+    /// Cut to [`MAX_RETRY_AFTER`], too. Meant for a whole fleet that was sent away at once and must not come
+    /// back at once.
     Spread(Duration, Duration),
-    /// Fetch new credentials (the dial factory is told) and dial once more after the ordinary
-    /// backoff, but not before the server's own time ([`Cause::retry_after`]); give up if that is
-    /// refused too before the connection was stable.
+    /// Fetch new credentials (the dial factory is told) and dial once more after the ordinary backoff, but
+    /// not before the server's own time ([`Cause::retry_after`]). Give up if the new credentials are refused
+    /// too before the connection was stable.
     Refresh,
-    /// Dial again after the ordinary backoff, but not before the server's own time
-    /// ([`Cause::retry_after`]). Where the server names none, not before `or` has passed;
-    /// `Duration::ZERO` leaves it to the backoff. Both are cut to [`MAX_RETRY_AFTER`].
+    /// Dial again after the ordinary backoff, but not before the server's own time ([`Cause::retry_after`]).
+    /// If the server names none, not before `or` has passed; `Duration::ZERO` leaves that case to the
+    /// backoff. Both are cut to [`MAX_RETRY_AFTER`].
     ///
     /// For a row that would otherwise give up without a `Retry-After`:
     ///
@@ -86,10 +87,10 @@ pub enum Verdict {
     /// assert!(config.is_ok());
     /// ```
     RetryAfter {
-        /// The span to wait at the least where the server names none.
+        /// The least time to wait if the server names none.
         or: Duration,
     },
-    /// Give up: dialling again cannot mend it.
+    /// Give up: dialling again cannot help.
     Never,
 }
 
@@ -134,9 +135,9 @@ impl Cause {
                 status,
                 retry_after,
             } => match (status, retry_after) {
-                // The same question, asked by a proxy (RFC 9110 §15.5.8).
+                // A proxy's 401 (RFC 9110 §15.5.8).
                 (401 | 407, _) => Verdict::Refresh,
-                // RFC 9110 §10.2.3 ties it to no status: a ban comes as 403, 413, 418 or 522, too.
+                // RFC 9110 §10.2.3 ties `Retry-After` to no status: a ban comes as 403, 413, 418 or 522, too.
                 (_, Some(after)) => Verdict::After(after),
                 (408 | 425 | 429, _) => Verdict::Backoff,
                 (301 | 308 | 400..=499, _) => Verdict::Never,
@@ -151,8 +152,8 @@ impl Cause {
         }
     }
 
-    /// The time that the peer itself has named: the `Retry-After` of an HTTP answer, or what the
-    /// application says of a session.
+    /// The time that the peer itself has named: the `Retry-After` of an HTTP answer, or the application's
+    /// [`Failure::RetryAfter`] for a session.
     #[must_use]
     pub const fn retry_after(self) -> Option<Duration> {
         match self {
@@ -162,7 +163,7 @@ impl Cause {
         }
     }
 
-    /// What an override for this cause is filed under.
+    /// The row of the table of causes that this cause belongs to. Overrides are filed under it.
     #[must_use]
     pub const fn signal(self) -> Signal {
         match self {
@@ -178,7 +179,7 @@ impl Cause {
     }
 }
 
-/// In words, for people: `reset`, `close 1012`, `http 503, retry after 7 s`.
+/// Words for people: `reset`, `close 1012`, `http 503, retry after 7 s`.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -197,7 +198,7 @@ impl fmt::Display for Cause {
                 let Some(after) = retry_after else {
                     return Ok(());
                 };
-                // Not before: so upwards.
+                // Not before this time: so rounded up.
                 let seconds = u128::from(after.as_secs()) + u128::from(after.subsec_nanos() > 0);
                 write!(f, ", retry after {seconds} s")
             }

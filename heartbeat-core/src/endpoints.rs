@@ -1,10 +1,10 @@
-//! A client's record of its endpoints: which have ever been well, which are hopeless, and how it stands with its
-//! credentials. The machine tells what happened and asks what follows.
+//! A client's record of its endpoints and credentials: which endpoints have been well, which are hopeless,
+//! and whether fresh credentials are asked for. The machine reports what happened and asks what follows.
 
 use crate::cause::Cause;
 use crate::event::Route;
 
-/// Which endpoints were ever well, and which have said that dialling them is hopeless.
+/// Which endpoints were ever well, and which are hopeless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(deny_unknown_fields))]
@@ -13,7 +13,7 @@ pub(crate) struct Endpoints {
     route: Route,
     /// A bit for each endpoint that has had a stable connection.
     proven: u64,
-    /// A bit for each endpoint that has none left to hope for.
+    /// A bit for each hopeless endpoint.
     hopeless: u64,
 }
 
@@ -28,7 +28,7 @@ impl Default for Endpoints {
 }
 
 impl Endpoints {
-    /// A dial begins, and it is not known yet where it goes.
+    /// A dial begins; its route is not known yet.
     pub(crate) fn forget_route(&mut self) {
         self.route.more_addresses = false;
     }
@@ -37,7 +37,7 @@ impl Endpoints {
         self.route = route;
     }
 
-    /// The present endpoint has had a stable connection.
+    /// Records that the present endpoint has had a stable connection.
     pub(crate) fn proved(&mut self) {
         self.proven |= bit(self.route.endpoint);
     }
@@ -50,12 +50,13 @@ impl Endpoints {
         self.hopeless & bit(endpoint) != 0
     }
 
-    /// The address that was dialled is hopeless. True if that was the last one of the last endpoint.
+    /// Marks the endpoint hopeless if the dialled address was its last one. True if all endpoints are
+    /// hopeless then.
     pub(crate) fn is_last_hope(&mut self) -> bool {
         !self.route.more_addresses && self.condemn()
     }
 
-    /// The present endpoint is hopeless. True if all are.
+    /// Marks the present endpoint hopeless. True if all endpoints are hopeless then.
     pub(crate) fn condemn(&mut self) -> bool {
         self.hopeless |= bit(self.route.endpoint);
         let count = u32::from(self.route.endpoints.clamp(1, Route::MOST));
@@ -73,9 +74,9 @@ fn bit(endpoint: u8) -> u64 {
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(deny_unknown_fields))]
 pub(crate) struct Credentials {
-    /// Asked for since this refused the last ones, until fresh ones are accepted.
+    /// Who refused the last credentials. Fresh ones are asked for until some are accepted.
     refused_by: Option<Judge>,
-    /// The latest dial was told to bring fresh ones.
+    /// The latest dial was told to bring fresh credentials.
     fresh: bool,
 }
 
@@ -84,12 +85,12 @@ pub(crate) struct Credentials {
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(rename_all = "snake_case"))]
 enum Judge {
-    /// A proxy (407): whatever answers beyond it shows that it was content.
+    /// A proxy (407). Any answer from beyond the proxy shows that the proxy accepted.
     Proxy,
     /// The server's answer to the upgrade: 101 accepts.
     Upgrade,
-    /// The service behind it, by a close code or in the session: only a session that is ready, or without one a
-    /// stable connection, accepts.
+    /// The service behind the server, by a close code or in the session. Only a ready session accepts, or a
+    /// stable connection where there is no session.
     Service,
 }
 
@@ -104,7 +105,7 @@ impl Judge {
 }
 
 impl Credentials {
-    /// A dial begins. True if it is to bring fresh ones.
+    /// A dial begins. True if the dial is to bring fresh credentials.
     pub(crate) fn dial(&mut self) -> bool {
         self.fresh = self.refused_by.is_some();
         self.fresh
@@ -122,7 +123,8 @@ impl Credentials {
         self.refused_by = None;
     }
 
-    /// The request that was refused now had brought fresh ones, for whoever refuses them.
+    /// Whether the request that was refused now had brought fresh credentials for the side (proxy or server)
+    /// that refused it.
     pub(crate) fn were_fresh(&self, cause: Cause) -> bool {
         let is_proxy = |judge| judge == Judge::Proxy;
         self.fresh
@@ -131,7 +133,7 @@ impl Credentials {
                 .is_some_and(|judge| is_proxy(judge) == is_proxy(Judge::of(cause)))
     }
 
-    /// Fresh ones are asked for.
+    /// Fresh credentials are asked for from now on.
     pub(crate) fn refused(&mut self, cause: Cause) {
         self.refused_by = Some(Judge::of(cause));
     }

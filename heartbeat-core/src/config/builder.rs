@@ -1,4 +1,4 @@
-//! How a configuration is put together, and what it is held to.
+//! Builds a configuration and checks it.
 
 use core::time::Duration;
 
@@ -59,14 +59,14 @@ impl ConfigBuilder {
         self
     }
 
-    /// How often an open connection's silence is told (`Check`). `None`: never.
+    /// How often an open connection reports its silence (`Check`). `None`: never.
     #[must_use]
     pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.config.check_interval = self.optional("check_interval", interval.into());
         self
     }
 
-    /// When to ask the peer for a sign of life. Shorter than `idle_timeout`.
+    /// When to ask the peer for a sign of life. Must be shorter than `idle_timeout`.
     #[must_use]
     pub fn ping(mut self, ping: Ping) -> Self {
         let (silence, every) = match ping {
@@ -79,43 +79,45 @@ impl ConfigBuilder {
         self
     }
 
-    /// Ping after this much *outbound* silence, for servers and proxies that count what the client
-    /// sends. Such a ping asks for nothing: an unanswered one is no verdict. `None`: never.
+    /// Ping after this much *outbound* silence, for servers and proxies that count what the client sends. An
+    /// unanswered ping of this kind is no verdict. `None`: never.
     #[must_use]
     pub fn keepalive(mut self, silence: impl Into<Option<Duration>>) -> Self {
         self.config.keepalive = self.optional("keepalive", silence.into());
         self
     }
 
-    /// The connection is dead when nothing at all was heard for this long after a probe (after the
-    /// probe that a late tick called for: 20 s at the most). `None`: only `idle_timeout` decides.
+    /// The connection is dead when nothing at all was heard for this long after a probe. After the probe that
+    /// a late tick sends, the time is at most 20 s. `None`: only `idle_timeout` decides.
     #[must_use]
     pub fn pong_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.pong_timeout = self.optional("pong_timeout", timeout.into());
         self
     }
 
-    /// Lets `pong_timeout` follow the connection's measured round-trip times: smoothed + 4 · variation, as
-    /// RFC 6298 §2 computes it, but no less than this floor and no more than `pong_timeout`, which also
-    /// holds until the connection's first pong. A late tick's probe keeps to `pong_timeout`. `None`:
-    /// `pong_timeout` is fixed.
+    /// Lets `pong_timeout` follow the connection's measured round-trip times. `None`: `pong_timeout` is
+    /// fixed.
     ///
-    /// Round trips are measured once a ping, so a floor below what a slow moment of the peer takes kills
-    /// healthy connections: leave it at some seconds.
+    /// The timeout is the smoothed round trip + 4 · variation, as RFC 6298 §2 computes it, but no less than
+    /// this floor and no more than `pong_timeout`. Until the connection's first pong, and for a late tick's
+    /// probe, `pong_timeout` holds.
+    ///
+    /// Round trips are measured once a ping. A floor below the time of the peer's slowest moment kills
+    /// healthy connections: leave the floor at some seconds.
     #[must_use]
     pub fn pong_timeout_floor(mut self, floor: impl Into<Option<Duration>>) -> Self {
         self.config.pong_timeout_floor = self.optional("pong_timeout_floor", floor.into());
         self
     }
 
-    /// The feed is dead when no data came for this long, heartbeats or not. `None`: not watched.
+    /// The feed is dead when no data came for this long, whether or not heartbeats came. `None`: not watched.
     #[must_use]
     pub fn data_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.data_timeout = self.optional("data_timeout", timeout.into());
         self
     }
 
-    /// A dial (DNS, TCP, TLS and upgrade together) may take this long.
+    /// How long a dial (DNS, TCP, TLS and upgrade together) may take.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = self.time("connect_timeout", timeout);
@@ -129,25 +131,26 @@ impl ConfigBuilder {
         self
     }
 
-    /// A graceful close may take this long before the transport is dropped.
+    /// How long a graceful close may take before the transport is dropped.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.config.close_timeout = self.time("close_timeout", timeout);
         self
     }
 
-    /// A tick that comes later than this tells of a stopped process, not of a dead peer.
+    /// How late a tick may come and still judge silence. A later tick is a sign of a stopped process, not of a
+    /// dead peer.
     #[must_use]
     pub fn late_grace(mut self, grace: Duration) -> Self {
         self.config.late_grace = self.time("late_grace", grace);
         self
     }
 
-    /// The delay before dial n + 1 after n failures in a row: `min(cap, base · 2ⁿ)`, shortened by an
-    /// even draw of up to `jitter_percent` (0 to 100) percent.
+    /// The delay before dial n + 1 after n failures in a row: `min(cap, base · 2ⁿ)`, shortened by an even
+    /// draw of up to `jitter_percent` (0 to 100) percent.
     ///
-    /// `base` is at least [`MIN_BACKOFF_BASE`] and at most `cap`; whatever the draw, a delay is never
-    /// shorter than [`DIAL_FLOOR`](crate::DIAL_FLOOR).
+    /// `base` is at least [`MIN_BACKOFF_BASE`] and at most `cap`. No draw makes a delay shorter than
+    /// [`DIAL_FLOOR`](crate::DIAL_FLOOR).
     #[must_use]
     pub fn backoff(mut self, base: Duration, cap: Duration, jitter_percent: u8) -> Self {
         let base = self.time("backoff.base", base);
@@ -160,7 +163,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// A connection that was open for this long has proved itself: the count of failures restarts.
+    /// How long a connection must be open before the count of failures restarts.
     #[must_use]
     pub fn stable_after(mut self, time: Duration) -> Self {
         self.config.stable_after = self.time("stable_after", time);
@@ -179,33 +182,37 @@ impl ConfigBuilder {
         self
     }
 
-    /// An open connection must be [`Ready`](crate::Event::Ready) within this time, or it is dropped: the
-    /// application authenticates and subscribes first. Until then, and for `stable_after` from then on,
-    /// the count of failures goes on. `None`: a connection is ready as soon as it is open. What drivers
-    /// take where a session is asked for and no time is given: [`DEFAULT_SESSION_TIMEOUT`](super::DEFAULT_SESSION_TIMEOUT).
+    /// An open connection must be [`Ready`](crate::Event::Ready) within this time, or it is dropped. `None`:
+    /// a connection is ready as soon as it is open.
+    ///
+    /// The application authenticates and subscribes first. Until the connection is ready, and for
+    /// `stable_after` from then on, the count of failures goes on. If a session is asked for and no time is
+    /// given, drivers use [`DEFAULT_SESSION_TIMEOUT`](super::DEFAULT_SESSION_TIMEOUT).
     #[must_use]
     pub fn session_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.session_timeout = self.optional("session_timeout", timeout.into());
         self
     }
 
-    /// How long a message may be held while there is no connection that could take it (where a driver
-    /// is told to hold any): then it is handed back.
+    /// How long a driver may hold a message while no connection can take it. Then the driver hands the
+    /// message back. Matters only if the driver is told to hold messages.
     #[must_use]
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.config.time_to_live = self.time("time_to_live", time);
         self
     }
 
-    /// Policy for an end that says "hopeless". Default: [`PermanentErrors::GiveUpUnlessStable`].
+    /// Policy for an end that says "hopeless" (see [`PermanentErrors`]). Default:
+    /// [`PermanentErrors::GiveUpUnlessStable`].
     #[must_use]
     pub fn permanent_errors(mut self, policy: PermanentErrors) -> Self {
         self.config.permanent_errors = policy;
         self
     }
 
-    /// Each dial brings the same credentials, or none: there are no fresh ones to ask for. Close code 1008 is
-    /// backoff then. The adapters say so by themselves for a client of a fixed URL.
+    /// Whether each dial brings the same credentials, or none, so that there are no fresh ones to ask for.
+    ///
+    /// Close code 1008 is backoff then. The adapters set this by themselves for a client of a fixed URL.
     #[must_use]
     pub fn fixed_credentials(mut self, fixed: bool) -> Self {
         self.config.fixed_credentials = fixed;
@@ -221,10 +228,10 @@ impl ConfigBuilder {
         self
     }
 
-    /// Checks the whole.
+    /// Checks all settings and returns the configuration.
     ///
     /// # Errors
-    /// The first setting that is out of its range or does not fit another one.
+    /// Names the first setting that is out of its range or does not fit another setting.
     pub fn build(self) -> Result<Config, ConfigError> {
         if let Some(complaint) = self.complaint {
             return Err(complaint);
@@ -311,7 +318,7 @@ impl ConfigBuilder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Zero is no time; where a setting can be switched off, `None` (JSON: `null`) does it.
+    /// Zero is no time. `None` (JSON: `null`) switches off a setting that can be off.
     #[error("`{key}` is zero: it must be positive (an optional one is switched off by null)")]
     Zero {
         /// The setting.
@@ -346,10 +353,10 @@ pub enum ConfigError {
         value: Duration,
         /// The setting that limits it.
         other: &'static str,
-        /// That one's value.
+        /// The limiting setting's value.
         limit: Duration,
     },
-    /// As long as another setting or longer, where it must be shorter.
+    /// As long as another setting or longer, but it must be shorter.
     #[error("`{key}` is {}: it must be shorter than `{other}`, which is {}", DurationText(*value), DurationText(*limit))]
     NotShorterThan {
         /// The setting.
@@ -358,7 +365,7 @@ pub enum ConfigError {
         value: Duration,
         /// The setting that limits it.
         other: &'static str,
-        /// That one's value.
+        /// The limiting setting's value.
         limit: Duration,
     },
     /// Not a percentage.

@@ -1,4 +1,4 @@
-//! The timing rules of a client. Holding a [`Config`] means that it is consistent.
+//! The timing rules of a client. A [`Config`] that exists is consistent.
 
 mod builder;
 
@@ -19,13 +19,13 @@ pub const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// The smallest `backoff.base`: twice [`DIAL_FLOOR`](crate::DIAL_FLOOR), so that jitter has room above the floor.
 pub const MIN_BACKOFF_BASE: Duration = Duration::from_millis(50);
 
-/// How long an application may take to make a session ready, where it asks for one and gives no time:
-/// 15 s, what a SignalR server gives a client for its handshake (`HandshakeTimeout`).
+/// How long an application may take to make a session ready, if it asks for a session and gives no time:
+/// 15 s, the time that a SignalR server gives a client for its handshake (`HandshakeTimeout`).
 pub const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long the body of an answer that refuses a dial is waited for behind its head: 1 s, several times a
-/// round trip around the world (0.3 s). The next dial is further away than that by default, so nothing is
-/// delayed but the telling.
+/// How long a client waits for the body of an answer that refuses a dial, after the answer's head: 1 s,
+/// several times a round trip around the world (0.3 s). The next dial is further away than that by default,
+/// so only the report of the refusal is delayed.
 pub const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// When to ask the peer for a sign of life.
@@ -33,7 +33,7 @@ pub const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum Ping {
     /// Never; only inbound silence is watched.
     Never,
-    /// Once, when nothing was heard for this long; again only after something was heard.
+    /// Once, when nothing was heard for this long. The next ping follows only after something was heard.
     AfterSilence(Duration),
     /// At this interval, whatever is heard.
     Every(Duration),
@@ -49,12 +49,12 @@ pub enum Ping {
 pub enum PermanentErrors {
     /// Give up at once.
     GiveUp,
-    /// Give up, unless the endpoint has had a stable connection: a URL that never worked is wrong, one that
-    /// worked for hours meets a deploy, a captive portal or a restart, and dialling goes on after the backoff.
+    /// Give up, unless the endpoint has had a stable connection. A URL that never worked is wrong. A URL that
+    /// worked for hours meets a deploy, a captive portal or a restart, so dialling goes on after the backoff.
     #[default]
     GiveUpUnlessStable,
-    /// Dial again after the backoff, always: a device's clock may not be set when it starts, so that every
-    /// certificate is not valid yet.
+    /// Always dial again after the backoff. A device's clock may not be set when the device starts, and then
+    /// no certificate is valid yet.
     Retry,
 }
 
@@ -76,8 +76,8 @@ pub enum PermanentErrors {
 /// | setting | default | source of the default |
 /// |---|---|---|
 /// | [`idle_timeout`](ConfigBuilder::idle_timeout) | 90 s | the service that this library began from |
-/// | [`check_interval`](ConfigBuilder::check_interval) | 30 s | the same |
-/// | [`ping`](ConfigBuilder::ping) | after 30 s of silence | the same (its heartbeat interval) |
+/// | [`check_interval`](ConfigBuilder::check_interval) | 30 s | the same service |
+/// | [`ping`](ConfigBuilder::ping) | after 30 s of silence | the same service (its heartbeat interval) |
 /// | [`pong_timeout`](ConfigBuilder::pong_timeout) | 60 s | `idle_timeout` − `ping`: a probe brings the verdict no earlier than silence alone would |
 /// | [`pong_timeout_floor`](ConfigBuilder::pong_timeout_floor) | off: `pong_timeout` is fixed | |
 /// | [`keepalive`](ConfigBuilder::keepalive) | off | |
@@ -139,8 +139,9 @@ impl Config {
         }
     }
 
-    /// A preset for feeds where seconds count (trading): asks after 5 s of silence, dead 5 s later
-    /// or after 15 s of silence, dials within 5 s, comes back from 500 ms up to 30 s.
+    /// A preset for feeds where seconds count (trading). It asks after 5 s of silence, declares the
+    /// connection dead 5 s later or after 15 s of silence, dials within 5 s, and comes back after delays from
+    /// 500 ms up to 30 s.
     #[must_use]
     pub fn brisk() -> Self {
         let seconds = |seconds| Span::new(Duration::from_secs(seconds));
@@ -159,10 +160,12 @@ impl Config {
         }
     }
 
-    /// A preset for devices that pay for each packet: asks after 4 minutes of silence (under the
-    /// shortest idle limit of the large clouds' load balancers that is longer than a minute, Azure's
-    /// 4 minutes less a margin of 10 s), dead a minute later, comes back from 5 s up to 5 minutes, and never
-    /// gives up for a [permanent error](PermanentErrors).
+    /// A preset for devices that pay for each packet.
+    ///
+    /// It asks after 4 minutes of silence less a margin of 10 s: 4 minutes is Azure's idle limit, the
+    /// shortest limit of the large clouds' load balancers that is longer than a minute. It declares the
+    /// connection dead a minute later, comes back after delays from 5 s up to 5 minutes, and never gives up
+    /// for a [permanent error](PermanentErrors).
     #[must_use]
     pub fn thrifty() -> Self {
         let seconds = |seconds| Span::new(Duration::from_secs(seconds));
@@ -183,15 +186,15 @@ impl Config {
         }
     }
 
-    /// The longest time from the last byte heard to the verdict, if ticks come when they are asked for and none
-    /// of our own bytes wait to be written.
+    /// The longest time from the last byte heard to the verdict, if ticks come when they are asked for and
+    /// none of our own bytes wait to be written.
     ///
-    /// While bytes wait, the time counts from the last one of them that moved, too, and a ping that waits among
-    /// them is no question: a peer that reads nothing any more is dead within the shorter one of `idle_timeout`
-    /// and `write_timeout`.
+    /// While our bytes wait, the time also counts from the last one of them that moved. A ping that waits
+    /// among them does not count. A peer that reads nothing any more is dead within the shorter of
+    /// `idle_timeout` and `write_timeout`.
     ///
-    /// A tick that is late by at most `late_grace` adds its lateness; a later one adds its lateness
-    /// and one probe. Time in which the application kept the driver from reading is not counted.
+    /// A tick that is late by at most `late_grace` adds its lateness. A later tick adds its lateness and one
+    /// probe. Time in which the application kept the driver from reading is not counted.
     #[must_use]
     pub fn worst_case_detection(&self) -> Duration {
         // A byte may arrive right after a periodic ping has left, so that the next one asks.
@@ -201,9 +204,8 @@ impl Config {
             .duration()
     }
 
-    /// How long a probe that a late tick called for may stay unanswered: as long as any probe, but
-    /// no longer than silence is borne at all, and not so long that whoever has just opened a laptop
-    /// sits and waits.
+    /// How long a probe after a late tick may stay unanswered: as long as any probe, but no longer than
+    /// silence may last, and not so long that a person who has just opened a laptop sits and waits.
     pub(crate) fn late_probe_timeout(&self) -> Span {
         LATE_PROBE.min(self.pong_timeout).min(self.idle_timeout)
     }
@@ -213,7 +215,7 @@ impl Config {
         LEAST_ANSWER.min(self.late_probe_timeout())
     }
 
-    /// The verdict for a cause: the override if there is one, else the built-in table's.
+    /// The verdict for a cause: the override if there is one, or the verdict of the built-in table.
     #[must_use]
     pub fn verdict(&self, cause: Cause) -> Verdict {
         self.overrides
@@ -291,7 +293,7 @@ impl Config {
         self.late_grace.duration()
     }
 
-    /// First delay of the backoff, its cap, and by how many percent jitter may shorten a delay.
+    /// The backoff's first delay, its cap, and by how many percent jitter may shorten a delay.
     #[must_use]
     pub fn backoff(&self) -> (Duration, Duration, u8) {
         (
@@ -337,15 +339,15 @@ impl Config {
         self.fixed_credentials
     }
 
-    /// When a message expires that is held since `since`.
+    /// When a message expires that has been held since `since`.
     #[must_use]
     pub fn expiry(&self, since: Instant) -> Instant {
         since.after(self.time_to_live)
     }
 
-    /// When a driver stops waiting for the body of an answer that refuses a dial: the dial began at `since`,
-    /// the answer's head was whole at `answered`. [`REFUSAL_BODY_TIMEOUT`] later, and not beyond
-    /// `connect_timeout`.
+    /// When a driver stops waiting for the body of an answer that refuses a dial: [`REFUSAL_BODY_TIMEOUT`]
+    /// after `answered`, and not beyond `connect_timeout`. The dial began at `since`; the answer's head was
+    /// whole at `answered`.
     #[must_use]
     pub fn refusal_until(&self, since: Instant, answered: Instant) -> Instant {
         let timeout = answered.after(Span::new(REFUSAL_BODY_TIMEOUT));
@@ -359,9 +361,9 @@ impl Config {
     }
 }
 
-/// The longest that a probe after a late tick waits for its answer: Python `websockets`' default
+/// How long a probe after a late tick waits for its answer at most: Python `websockets`' default
 /// `ping_timeout`.
 const LATE_PROBE: Span = Span::new(Duration::from_secs(20));
 
-/// A peer that has less than this left, and was not asked, is asked: half of that.
+/// A peer that was not asked and has less than this left gets a probe: half of `LATE_PROBE`.
 const LEAST_ANSWER: Span = Span::new(Duration::from_secs(10));
