@@ -1,4 +1,4 @@
-//! What a client is made of.
+//! The options of a client.
 
 use std::any::Any;
 use std::fmt;
@@ -34,7 +34,7 @@ const MAX_ENDPOINTS: u8 = heartbeat_core::Route::MOST;
 /// A dialect that many clients share.
 pub type SharedDialect = Arc<dyn Dialect + Send + Sync>;
 
-/// Sees every step of the machine: the time, the event, what the machine answered, and its phase after.
+/// Sees every step of the machine: the time, the event, the machine's answer, and its phase after the step.
 pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>;
 
 /// Everything that can be chosen about a client. The defaults are good for most.
@@ -48,17 +48,17 @@ pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>
 /// ```
 pub struct Options {
     pub(crate) factory: Factory,
-    /// Dialled in turn, those that are hopeless left out. Empty: the factory says where to.
+    /// Dialled in turn; hopeless ones are left out. Empty: the factory says where to dial.
     pub(crate) endpoints: Vec<Request>,
-    /// No dial brings other credentials than the first.
+    /// No dial brings other credentials than the first dial.
     pub(crate) fixed_credentials: bool,
-    /// Known beforehand: these will be dialled. Dropped once they have been checked.
+    /// The requests that are known before the first dial. Dropped once they have been checked.
     pub(crate) known: Vec<Request>,
     pub(crate) proxies: Proxies,
     pub(crate) max_redirects: u32,
     pub(crate) config: Arc<Config>,
     pub(crate) dialect: SharedDialect,
-    /// It is code of the application's.
+    /// The dialect is code of the application's.
     pub(crate) has_own_dialect: bool,
     pub(crate) seed: u64,
     pub(crate) first_id: u64,
@@ -107,11 +107,13 @@ impl Options {
         }
     }
 
-    /// A client of whichever of these endpoints answers: the first dial goes to the first one, each
-    /// further dial to the next, and after the last one to the first again. The backoff is that of
-    /// any client: it counts the failures in a row, wherever they happen. An endpoint that says that dialling
-    /// it is hopeless (a 404, a wrong certificate), and has never had a stable connection, is left out from then on;
-    /// the client gives up when all are. At most 64 ([`Route::MOST`](heartbeat_core::Route::MOST)).
+    /// A client of several endpoints: it uses whichever of them answers.
+    ///
+    /// The first dial goes to the first endpoint, each further dial to the next one, and after the last one
+    /// to the first again. The backoff is that of any client: it counts the failures in a row, at whichever
+    /// endpoint they happen. An endpoint is left out once it says that dialling it is hopeless (a 404, a
+    /// wrong certificate) and has never had a stable connection. The client gives up when all endpoints are
+    /// left out. At most 64 ([`Route::MOST`](heartbeat_core::Route::MOST)).
     ///
     /// ```
     /// use heartbeat_driver::Options;
@@ -122,7 +124,7 @@ impl Options {
     /// ```
     ///
     /// # Errors
-    /// [`RequestError`] for the first URL that is none, if there is no URL at all, or for more than 64.
+    /// [`RequestError`] for the first invalid URL, for no URL at all, or for more than 64.
     pub fn endpoints<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Self, RequestError> {
         let requests: Vec<_> = urls
             .into_iter()
@@ -144,10 +146,10 @@ impl Options {
 
     /// A client whose URL and headers are made anew for each dial: fresh tokens, other hosts.
     ///
-    /// It is called where the client is driven, and must not wait for anything: see
+    /// The factory is called where the client is driven, and must not wait for anything. See
     /// [`from_async_factory`](Self::from_async_factory) and
-    /// [`from_blocking_factory`](Self::from_blocking_factory). An error counts as a failed dial, by
-    /// its cause ([`RequestError::failed`]).
+    /// [`from_blocking_factory`](Self::from_blocking_factory) for factories that wait. An error counts as a
+    /// failed dial, by its cause ([`RequestError::failed`]).
     ///
     /// ```
     /// use heartbeat_driver::{Options, Request};
@@ -168,11 +170,12 @@ impl Options {
         }))
     }
 
-    /// The same with a factory that awaits: a token from a server, an address from a database.
+    /// A client like that of [`from_factory`](Self::from_factory), but its factory awaits: a token from a
+    /// server, an address from a database.
     ///
-    /// The future is polled where the client is driven, within a tokio client therefore in its
-    /// runtime. It is part of the dial: at `connect_timeout` it is dropped. In a blocking client it
-    /// must not need a runtime.
+    /// The future is polled where the client is driven; a tokio client polls it in the client's runtime. It
+    /// is part of the dial: at `connect_timeout` it is dropped. In a blocking client the future must not need
+    /// a runtime.
     ///
     /// ```
     /// # async fn fetch_token() -> std::io::Result<String> { Ok(String::new()) }
@@ -194,12 +197,12 @@ impl Options {
         }))
     }
 
-    /// The same with a factory that blocks. It is called in a thread of its own, so that it delays
-    /// nothing but its dial.
+    /// A client like that of [`from_factory`](Self::from_factory), but its factory may block. The factory is
+    /// called in a thread of its own, so it delays nothing but its dial.
     ///
-    /// A thread cannot be interrupted: when the dial is given up at `connect_timeout`, the call goes
-    /// on and its result is thrown away. Until it has returned there is no second one; the next dial
-    /// waits for it.
+    /// A thread cannot be interrupted. When the dial is given up at `connect_timeout`, the call goes on and
+    /// its result is thrown away. The next dial waits until that call has returned, so there are never two
+    /// calls at a time.
     #[must_use]
     pub fn from_blocking_factory(
         factory: impl FnMut(Attempt) -> Result<Request, RequestError> + Send + 'static,
@@ -253,14 +256,14 @@ impl Options {
         }
     }
 
-    /// Goes through this proxy, or with `None` through none. Default: what the environment says.
+    /// Dials through this proxy, or through none if `None`. Default: the environment's proxy.
     ///
-    /// Clients over TCP heed `https_proxy` (for `wss`), `http_proxy` (for `ws`), `all_proxy` and
-    /// `no_proxy`, in small letters or capitals, as most programs do; `localhost` and loopback
-    /// addresses are always dialled directly then. Where `REQUEST_METHOD` is set the program answers a
-    /// web server's visitor, who could choose `HTTP_PROXY` by a header: there none of them is heeded. Clients over a dialer or reactor of your own do so
-    /// only when told by [`proxy_from_environment`](Self::proxy_from_environment). A single request
-    /// can say otherwise ([`Request::proxy`]).
+    /// Clients over TCP heed `https_proxy` (for `wss`), `http_proxy` (for `ws`), `all_proxy` and `no_proxy`,
+    /// in small letters or capitals, as most programs do. They always dial `localhost` and loopback addresses
+    /// directly then. If `REQUEST_METHOD` is set, the program answers a web server's visitor, who could
+    /// choose `HTTP_PROXY` by a header: none of these variables is heeded then. Clients over your own dialer
+    /// or reactor heed the environment only if [`proxy_from_environment`](Self::proxy_from_environment) is
+    /// called. A single request can choose otherwise ([`Request::proxy`]).
     ///
     /// ```
     /// use heartbeat_driver::{Options, Proxy};
@@ -280,7 +283,8 @@ impl Options {
         self
     }
 
-    /// The same, unless something was chosen: for an adapter's own dials.
+    /// Like [`proxy_from_environment`](Self::proxy_from_environment), unless a proxy was chosen: for an
+    /// adapter's own dials.
     #[must_use]
     #[doc(hidden)]
     pub fn proxy_by_default(self) -> Self {
@@ -290,14 +294,14 @@ impl Options {
         }
     }
 
-    /// How many redirects (301, 302, 303, 307, 308) a dial follows. Default 0: the table of causes
-    /// decides what follows from one, as from any status.
+    /// How many redirects (301, 302, 303, 307, 308) a dial follows. Default 0: a redirect is then judged by
+    /// the table of causes, as any status is.
     ///
-    /// All hops together stay within `connect_timeout`. A redirect from `wss` to `ws` is never
-    /// followed. To another host or port go only the headers `User-Agent`, `Origin` and
-    /// `Accept-Language`, for any other header may hold credentials; so may subprotocols, and a request
-    /// with these is not led to another host at all. What is not followed is a failed dial with the
-    /// redirect's status as its cause. Where a server redirects, what `on_connect` sends goes there, too.
+    /// All hops together stay within `connect_timeout`. A redirect from `wss` to `ws` is never followed. Only
+    /// the headers `User-Agent`, `Origin` and `Accept-Language` go to another host or port, because any other
+    /// header may hold credentials. Subprotocols may hold credentials too, so a request with subprotocols is
+    /// not led to another host at all. If a redirect is not followed, the dial fails with the redirect's
+    /// status as its cause. After a followed redirect the messages of `on_connect` go to the new server, too.
     #[must_use]
     pub fn max_redirects(mut self, hops: u32) -> Self {
         self.max_redirects = hops;
@@ -311,7 +315,8 @@ impl Options {
         self
     }
 
-    /// How the service says ping: an [`AnyDialect`], a [`Description`], a type of your own. Default: [`JsonType`].
+    /// The service's heartbeat messages: an [`AnyDialect`], a [`Description`], or a type of your own.
+    /// Default: [`JsonType`].
     #[must_use]
     pub fn dialect(mut self, dialect: impl Dialect + Send + Sync + 'static) -> Self {
         let any: &dyn Any = &dialect;
@@ -337,25 +342,29 @@ impl Options {
         self
     }
 
-    /// The first `${id}` of the dialect's own messages. Default 1. For an application whose own ids come
-    /// from elsewhere: begin where they never get to. Where a service wants one growing row of ids, let
-    /// the application take them from the sender's `take_id` instead.
+    /// The first `${id}` of the dialect's own messages. Default 1.
+    ///
+    /// If your application's ids come from elsewhere, choose a number that they never reach. If a service
+    /// wants one growing row of ids, let the application take its ids from the sender's `take_id` instead.
     #[must_use]
     pub fn first_id(mut self, id: u64) -> Self {
         self.first_id = id;
         self
     }
 
-    /// Bytes read at once, and the size of a connection's read buffer. From 512 bytes to 16 MiB, and cut to that;
-    /// default 1024. While there is more than fits, 64 KiB are read at once, into memory that is given back when it was
-    /// not used between two heartbeats. No message keeps it: small ones are copied, large ones have memory of their own.
+    /// The size of a connection's read buffer, which is also how many bytes are read at once. Default 1024;
+    /// other values are cut to the range from 512 bytes to 16 MiB.
+    ///
+    /// If more bytes are there than fit, 64 KiB are read at once, into memory that is given back when it was
+    /// not used between two heartbeats. No message keeps this memory: small messages are copied, large ones
+    /// have memory of their own.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.read_buffer = bytes.clamp(512, 16 << 20);
         self
     }
 
-    /// The largest message, received or sent. Default 64 MiB. A larger one that is received ends the
+    /// The largest message, received or sent, in bytes. Default 64 MiB. A larger received message ends the
     /// connection with code 1009; until then a peer can make us hold this many bytes.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
@@ -364,19 +373,19 @@ impl Options {
         self
     }
 
-    /// Larger messages are sent in fragments of this size, in bytes; `None`: each in one frame. At least 1024,
-    /// default 64 KiB.
+    /// The size of fragments, in bytes, in which larger messages are sent. `None`: each message goes in one
+    /// frame. At least 1024, default 64 KiB.
     ///
-    /// Pings, pongs and Close go between fragments: with a peer that takes 1 MB a second a pong waits for a
-    /// fragment, 65 ms, and not for the rest of an upload. A service that takes no fragments needs `None`.
+    /// Pings, pongs and Close go between fragments. With a peer that takes 1 MB a second, a pong waits 65 ms
+    /// for a fragment, and not for the rest of an upload. A service that accepts no fragments needs `None`.
     #[must_use]
     pub fn fragment_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.fragment_size = bytes.into().map(|bytes| bytes.max(1024));
         self
     }
 
-    /// Offers to compress messages (permessage-deflate, RFC 7692). Default: not offered. What a message may be
-    /// ([`max_message_size`](Self::max_message_size)) holds for what it is when inflated.
+    /// Offers to compress messages (permessage-deflate, RFC 7692). Default: not offered. The limit
+    /// [`max_message_size`](Self::max_message_size) holds for a message's inflated size.
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn deflate(mut self, deflate: Deflate) -> Self {
@@ -384,10 +393,12 @@ impl Options {
         self
     }
 
-    /// How many messages may wait for the application of a client that is driven on its own before
-    /// [`overflow`](Self::overflow) says what happens. Default 1024, at least 1. What the application has
-    /// begun to take is not counted, so that up to twice as many can be in memory. Nor are beginnings and
-    /// ends of connections and notes on heartbeats, which have bounds of their own (256 and 64).
+    /// How many messages may wait for the application before [`overflow`](Self::overflow) says what happens.
+    /// Default 1024, at least 1.
+    ///
+    /// This holds for clients that are driven on their own. Messages that the application has begun to take
+    /// are not counted, so up to twice as many can be in memory. Beginnings and ends of connections and
+    /// heartbeat events are not counted either; they have bounds of their own (256 and 64).
     #[must_use]
     pub fn queue(mut self, events: usize) -> Self {
         self.queue = events.max(1);
@@ -395,10 +406,12 @@ impl Options {
     }
 
     /// What happens when [`queue`](Self::queue) messages wait and the application takes none. Default:
-    /// [`Overflow::Pause`], which loses nothing: reading pauses, and the server's pings are not answered
-    /// meanwhile, for they stand behind messages that nobody takes. An end that reaches this host (FIN, RST, a write
-    /// that fails) is noticed also then; what had arrived before it waits for the application, up to 16 MiB
-    /// beyond the queue.
+    /// [`Overflow::Pause`], which loses nothing.
+    ///
+    /// With `Pause`, reading pauses. The server's pings are not answered meanwhile, because they stand behind
+    /// messages that nobody takes. An end that reaches this host (FIN, RST, a write that fails) is noticed
+    /// even then. Messages that had arrived before the end wait for the application, up to 16 MiB beyond the
+    /// queue.
     ///
     /// ```
     /// use heartbeat_driver::{Options, Overflow};
@@ -412,11 +425,13 @@ impl Options {
         self
     }
 
-    /// Whether notes on heartbeats are told: [`Event::PingSent`], [`Event::PongSent`],
-    /// [`Event::PongReceived`] and [`Event::Check`]. Default: they are, and never take the room of a
-    /// message: at most 64 wait for the application, and what is left out is counted in
-    /// [`ClientStats::heartbeat_events_dropped`](crate::ClientStats::heartbeat_events_dropped). Logs and figures
-    /// have them in any case.
+    /// Whether the client tells heartbeat events: [`Event::PingSent`], [`Event::PongSent`],
+    /// [`Event::PongReceived`] and [`Event::Check`]. Default: it does.
+    ///
+    /// Heartbeat events never take the room of a message. At most 64 wait for the application; further ones
+    /// are left out and counted in
+    /// [`ClientStats::heartbeat_events_dropped`](crate::ClientStats::heartbeat_events_dropped). Logs and
+    /// figures have them in any case.
     ///
     /// [`Event::PingSent`]: crate::Event::PingSent
     /// [`Event::PongSent`]: crate::Event::PongSent
@@ -428,8 +443,8 @@ impl Options {
         self
     }
 
-    /// How many messages and bytes may wait to be sent. Default 1024 and 1 MiB. A single message
-    /// that is larger may still wait alone.
+    /// How many messages and bytes may wait to be sent. Default 1024 and 1 MiB. A single larger message may
+    /// still wait alone.
     #[must_use]
     pub fn send_queue(mut self, messages: usize, bytes: usize) -> Self {
         self.outbox = Limits {
@@ -440,14 +455,16 @@ impl Options {
         self
     }
 
-    /// Sends at most `count` of the application's messages in each `period`, evenly spread: for services that count
-    /// them (Binance: 5 a second on a connection) and end a connection that says more. Default: no limit.
+    /// Sends at most `count` of the application's messages in each `period`, evenly spread. Default: no
+    /// limit. For services that count messages (Binance: 5 a second on a connection) and end a connection
+    /// that says more.
     ///
-    /// It holds over all of the client's connections, for what was held as well as for what is new. Messages that
-    /// `on_connect` sends go at once and count. Heartbeats and Close frames never wait and do not count: where a service
-    /// counts them, too, leave room for them. What waits for its turn waits in the [send queue](Self::send_queue), is in
-    /// the figures [`waiting`](crate::ClientStats::waiting), and expires where it was [held](Self::hold) for too
-    /// long. A stop sends what may go at once and hands back the rest.
+    /// The limit holds over all of the client's connections, for held messages as well as for new ones.
+    /// Messages that `on_connect` sends go at once and count. Heartbeats and Close frames never wait and do
+    /// not count: if a service counts them, leave room for them. A message that waits for its turn waits in
+    /// the [send queue](Self::send_queue), is in the figure [`waiting`](crate::ClientStats::waiting), and
+    /// expires if it was [held](Self::hold) for too long. A stop sends the messages that may go at once and
+    /// hands back the rest.
     ///
     /// ```
     /// use std::time::Duration;
@@ -463,25 +480,29 @@ impl Options {
         Ok(self)
     }
 
-    /// Holds messages while there is no ready session, up to so many messages and bytes (one at the
-    /// least, and one that is larger may wait alone), and sends them when there is one. Default: they
-    /// are refused ([`Refusal::NotConnected`](crate::Refusal::NotConnected)).
+    /// Holds messages while there is no ready session, and sends them when there is one. Default: messages
+    /// are refused then ([`Refusal::NotConnected`](crate::Refusal::NotConnected)).
     ///
-    /// What a connection leaves unwritten is held, too: all but the message of which a part had been
-    /// handed to the operating system. That one is always handed back, so that we send nothing twice.
-    /// No message is given to a connection after it was held for `time_to_live`
+    /// At most `messages` messages (at least one) and `bytes` bytes are held; a single larger message may
+    /// wait alone.
+    ///
+    /// Messages that a connection leaves unwritten are held, too, except a message of which a part had been
+    /// handed to the operating system. That message is always handed back, so that we send nothing twice. No
+    /// message is given to a connection after it was held for `time_to_live`
     /// ([`ConfigBuilder::time_to_live`](heartbeat_core::ConfigBuilder::time_to_live)):
-    /// [`Event::Expired`](crate::Event::Expired) hands it back. The time counts from when it first had to
-    /// wait for a connection, and for a client in place from its next poll on.
+    /// [`Event::Expired`](crate::Event::Expired) hands it back. The time counts from when the message first
+    /// had to wait for a connection; for a client in place, from its next poll on.
     #[must_use]
     pub fn hold(mut self, messages: usize, bytes: usize) -> Self {
         self.outbox.hold = Some((messages.max(1), bytes));
         self
     }
 
-    /// Runs on each connection before other messages go out: authenticate, subscribe. It must be done
-    /// within `session_timeout` of the configuration, by default
-    /// [`DEFAULT_SESSION_TIMEOUT`](heartbeat_core::DEFAULT_SESSION_TIMEOUT); [`Event::Ready`] tells when it is.
+    /// Runs on each connection before other messages go out: authenticate, subscribe.
+    ///
+    /// `on_connect` must be done within the configuration's `session_timeout`, by default
+    /// [`DEFAULT_SESSION_TIMEOUT`](heartbeat_core::DEFAULT_SESSION_TIMEOUT). [`Event::Ready`] tells when it
+    /// is done.
     ///
     /// [`Event::Ready`]: crate::Event::Ready
     #[must_use]
@@ -491,11 +512,13 @@ impl Options {
         self
     }
 
-    /// The application itself makes each connection ready, in its own loop of events: at
-    /// [`Event::Connected`](crate::Event::Connected) it sends what it has to by `send_opening`, waits
-    /// for the answers, and says `ready` or `fail` through its sender, within the same time.
+    /// Lets the application make each connection ready in its own loop of events.
     ///
-    /// A configuration that has a `session_timeout` asks for the same.
+    /// At [`Event::Connected`](crate::Event::Connected) the application sends its first messages by
+    /// `send_opening`, waits for the answers, and calls `ready` or `fail` on its sender, within the same time
+    /// as [`on_connect`](Self::on_connect).
+    ///
+    /// A configuration with a `session_timeout` has the same effect.
     #[must_use]
     pub fn session_by_application(mut self) -> Self {
         self.on_connect = None;
@@ -503,8 +526,8 @@ impl Options {
         self
     }
 
-    /// Tells the recorder of the [`metrics`] facade, under the label `client`. Clients of the same name
-    /// overwrite each other's figures. Default: nothing is recorded.
+    /// Reports figures to the recorder of the [`metrics`] facade, under the label `client`. Clients of one
+    /// name overwrite each other's figures. Default: nothing is recorded.
     ///
     /// | name | kind | further label |
     /// |---|---|---|
@@ -529,24 +552,26 @@ impl Options {
         self
     }
 
-    /// Keeps the last events of the machine, `events` at the least (one) and twice as many at the most,
-    /// so that `explain()` of the client can tell at any time why it did what it did: a trace that the
-    /// example `replay` of heartbeat-core answers line by line (with `--why` for people). 64 events are a few minutes of a quiet
-    /// connection, and about 10 KiB. Default: none is kept.
+    /// Keeps the machine's last events, so that the client's `explain()` can tell at any time why it did what
+    /// it did. Default: none is kept.
     ///
-    /// The trace holds heartbeats as they came, and no data. Ids that the application took from the
-    /// dialect's row are not in it, so that those of the replayed messages may be others. Of a dialect that is written in code it is
-    /// replayed as if its messages were `json-type`'s.
+    /// `events` (at least one) are kept at the least, and twice as many at the most. `explain()` returns a
+    /// trace that the example `replay` of heartbeat-core answers line by line (with `--why` for people). 64
+    /// events are a few minutes of a quiet connection, and about 10 KiB.
+    ///
+    /// The trace holds heartbeats as they came, and no data. Ids that the application took from the dialect's
+    /// row are not in the trace, so the replayed messages may have other ids. If the dialect is written in
+    /// code, the trace is replayed as if its messages were `json-type`'s.
     #[must_use]
     pub fn explain(mut self, events: usize) -> Self {
         self.explain = Some(events.max(1));
         self
     }
 
-    /// Decodes each message before anybody looks at it. `make` is called for each connection.
+    /// Decodes each message before anything else sees it. `make` is called for each connection.
     ///
-    /// The connection ends with code 1009 if a message is larger than
-    /// [`max_message_size`](Self::max_message_size) when decoded, with 1007 if it cannot be.
+    /// The connection ends with code 1009 if a decoded message is larger than
+    /// [`max_message_size`](Self::max_message_size), and with 1007 if a message cannot be decoded.
     #[must_use]
     pub fn decoder<D: Decode + 'static>(
         mut self,
@@ -566,29 +591,33 @@ impl Options {
         self
     }
 
-    /// Dials only when it is this client's turn in a budget that many clients share. Default: no budget.
+    /// Dials only when this client has its turn in a budget that many clients share. Default: no budget.
     ///
-    /// The wait is no part of `connect_timeout`. A kick asks for a turn, too; a stop needs none.
+    /// The wait for a turn is no part of `connect_timeout`. A kick asks for a turn, too; a stop needs none.
     #[must_use]
     pub fn dial_budget(mut self, budget: Arc<impl DialBudget + 'static>) -> Self {
         self.dial_budget = Some(budget);
         self
     }
 
-    /// Looks host names up by other means than the operating system's. Default: [`Resolver::system`].
+    /// Looks host names up with this resolver. Default: [`Resolver::system`], the operating system's.
     ///
-    /// A proxy that resolves names itself (SOCKS5 by name, HTTP) is not asked by this; its own name is.
+    /// If the proxy resolves names itself (SOCKS5 by name, HTTP), this resolver looks up only the proxy's own
+    /// name.
     #[must_use]
     pub fn resolver(mut self, resolver: Resolver) -> Self {
         self.resolver = Some(resolver);
         self
     }
 
-    /// Custom roots, client certificates and the like. Default: the platform's roots, or those that
-    /// `SSL_CERT_FILE` names, verification on; read once, before the first dial, and shared by all
-    /// clients that live at the same time.
+    /// The TLS configuration: custom roots, client certificates and the like. Default: the platform's roots,
+    /// or those that `SSL_CERT_FILE` names, with verification on.
     ///
-    /// Whatever protocols `config` offers (ALPN), a client offers `http/1.1` alone: a WebSocket begins there.
+    /// The default's roots are read once, before the first dial, and shared by all clients that live at the
+    /// same time.
+    ///
+    /// Whatever protocols `config` offers (ALPN), a client offers `http/1.1` alone, because a WebSocket
+    /// begins there.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -628,8 +657,8 @@ impl Options {
         }
     }
 
-    /// Completes the configuration: a session that is wanted has its time, and credentials are fixed where
-    /// neither a factory nor a session could bring others.
+    /// Completes the configuration. A session that is wanted gets its time. Credentials are fixed if neither
+    /// a factory nor a session could bring others.
     pub(crate) fn complete_config(&mut self) {
         if self.fixed_credentials && !self.wants_session && !self.config.fixed_credentials() {
             let builder = self.config.to_builder().fixed_credentials(true);
@@ -646,7 +675,7 @@ impl Options {
         }
     }
 
-    /// Refuses what can be known to be wrong before the first dial.
+    /// Refuses requests that are known to be wrong before the first dial.
     pub(crate) fn check(&mut self) -> Result<(), RequestError> {
         let known = std::mem::take(&mut self.known);
         for request in &known {
@@ -656,7 +685,7 @@ impl Options {
             return Ok(());
         }
         match self.prepare_tls() {
-            // What passes is a failed dial, should it last until then.
+            // An error that may pass is a failed dial, if it lasts until then.
             Err(RequestError::Failed { .. }) => Ok(()),
             made => made,
         }
