@@ -1245,12 +1245,18 @@ mod tests {
             assert_eq!(refusal(&outbox, text), None);
         }
         assert_eq!(close(&outbox), ["a"], "no room to hold it");
-        outbox.end();
+        outbox.open(CONN, true);
+        assert_eq!(taken(&outbox), ["12345", "67890"]);
+        for text in ["12345", "678901", "a"] {
+            assert_eq!(refusal(&outbox, text), None);
+        }
         assert_eq!(
             close(&outbox),
-            ["12345", "67890"],
-            "nothing is held any more"
+            ["678901", "a"],
+            "\"a\" does not overtake what finds no room"
         );
+        outbox.end();
+        assert_eq!(close(&outbox), ["12345"], "nothing is held any more");
     }
 
     #[test]

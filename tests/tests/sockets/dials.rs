@@ -1,5 +1,6 @@
 //! Dials that fail: the backoff is kept, and a dial that hangs ends at `connect_timeout`.
 
+use std::fs;
 use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,13 +8,15 @@ use std::time::{Duration, Instant};
 use heartbeat_tokio::core::Config;
 use heartbeat_tokio::{Event, Options};
 
+use crate::ends::fill_the_queue;
 use crate::garbage::read_head;
-use crate::harness::{Case, Server, read_to_the_end};
+use crate::harness::{Case, PATIENCE, Server, read_to_the_end};
 
 cases! {
     everywhere: [
         a_server_that_accepts_and_drops_is_dialled_no_faster_than_the_backoff_allows,
         a_dial_that_hangs_ends_at_connect_timeout_and_its_socket_is_closed,
+        a_connect_that_hangs_is_given_up_with_its_socket,
         a_kick_dials_at_once_and_no_faster_than_the_floor,
     ]
 }
@@ -85,6 +88,31 @@ fn a_dial_that_hangs_ends_at_connect_timeout_and_its_socket_is_closed(case: Case
             assert!(begun.elapsed() >= Duration::from_millis(200), "{name}");
         });
     }
+}
+
+fn a_connect_that_hangs_is_given_up_with_its_socket(case: Case) {
+    let server = Server::start();
+    let _others = fill_the_queue(&server);
+    let config = r#"{"connect_timeout": "250ms", "backoff": {"base": "60s", "cap": "60s", "jitter_percent": 0}}"#;
+    let mut client = case.connect(&server, config);
+    client.until(|event| matches!(event, Event::Connecting { .. }).then_some(()));
+    assert_eq!(client.until_disconnected().reason, "connect_timeout");
+    let given_up = Instant::now();
+    while connects_to(server.port()) > 0 {
+        assert!(given_up.elapsed() < PATIENCE / 4, "it still connects");
+        client.drive_for(Duration::from_millis(20));
+    }
+}
+
+/// Sockets whose connect to this port is under way (SYN_SENT).
+fn connects_to(port: u16) -> usize {
+    let table = fs::read_to_string("/proc/self/net/tcp").expect("Linux");
+    let remote = format!(":{port:04X}");
+    let is_one = |line: &&str| {
+        let mut words = line.split_whitespace().skip(2);
+        words.next().is_some_and(|to| to.ends_with(&remote)) && words.next() == Some("02")
+    };
+    table.lines().filter(is_one).count()
 }
 
 fn a_kick_dials_at_once_and_no_faster_than_the_floor(case: Case) {

@@ -117,7 +117,7 @@ fn set(case: Case, phase: Phase) -> Scene {
 }
 
 /// Makes a listener's queue full, so that a dial to it hangs.
-fn fill_the_queue(server: &Server) -> Vec<TcpStream> {
+pub(crate) fn fill_the_queue(server: &Server) -> Vec<TcpStream> {
     server.shorten_the_queue();
     let address = ([127, 0, 0, 1], server.port()).into();
     let dial = |_| TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
