@@ -130,8 +130,9 @@ pub use config_text::ConfigTextError;
 pub use dialect::JsonType;
 #[cfg(feature = "dialects")]
 pub use dialect::{
-    AnyDialect, Buffer, CatalogueEntry, Description, DescriptionBuilder, DescriptionError, Limits,
-    Lint, Outgoing, Rate, Rule, Values, Variables, catalogue, lint_limit,
+    AnyDialect, Buffer, CatalogueEntry, Contradiction, Description, DescriptionBuilder,
+    DescriptionError, Limits, Lint, Outgoing, Rate, Rule, UnknownService, Values, Variables,
+    catalogue, lint_limit,
 };
 pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello};
 pub use duration_text::{DurationError, DurationText, parse_duration};

@@ -1,11 +1,12 @@
 //! A budget of dials that many clients share, so that a program with a thousand of them does not come
 //! back as a thousand dials at once.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use heartbeat_core::{Clock, Instant, Limiter, LimiterError};
+use heartbeat_core::{Clock, Instant, Limiter, LimiterError, Rate};
 use tracing::debug;
 
 /// Says when a dial may begin. Lent to many clients by [`Options::dial_budget`](crate::Options::dial_budget).
@@ -69,6 +70,35 @@ impl DialLimiter {
             clock: Box::new(clock),
             limiter: Mutex::new(Limiter::new(count, period, burst)?),
         })
+    }
+}
+
+/// What the clients of a service have left of its dials, while there are any.
+static SERVICES: Mutex<BTreeMap<String, Weak<DialLimiter>>> = Mutex::new(BTreeMap::new());
+
+impl DialLimiter {
+    /// A budget that never allows more dials than this rate: half of them at once after a quiet time, the others evenly
+    /// spread ([`Rate::limiter`]). The real clock.
+    ///
+    /// # Errors
+    /// [`LimiterError`] names the argument and the rule.
+    pub fn within(rate: Rate) -> Result<Self, LimiterError> {
+        Ok(Self {
+            clock: Box::new(crate::clock::HostClock::start()),
+            limiter: Mutex::new(rate.limiter()?),
+        })
+    }
+
+    /// The budget that all of the process's clients of a service share: services count dials by address or account.
+    pub(crate) fn of_service(name: &str, rate: Rate) -> Result<Arc<Self>, LimiterError> {
+        let mut services = SERVICES.lock().unwrap_or_else(PoisonError::into_inner);
+        services.retain(|_, budget| budget.strong_count() > 0);
+        if let Some(budget) = services.get(name).and_then(Weak::upgrade) {
+            return Ok(budget);
+        }
+        let budget = Arc::new(Self::within(rate)?);
+        services.insert(name.to_owned(), Arc::downgrade(&budget));
+        Ok(budget)
     }
 }
 

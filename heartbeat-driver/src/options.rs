@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_core::{
-    AnyDialect, Config, DEFAULT_SESSION_TIMEOUT, Description, Dialect, Event, FramesOnly, Instant,
-    JsonType, Limiter, LimiterError, Phase, Step,
+    AnyDialect, Config, Contradiction, DEFAULT_SESSION_TIMEOUT, Description, Dialect, Event,
+    FramesOnly, Instant, JsonType, Limiter, LimiterError, Phase, Rate, Step,
 };
+use tracing::warn;
 
 use crate::decode::{Decode, Decoders};
 use crate::environment::Environment;
 use crate::exchange::Refusal;
 use crate::factory::{Attempt, Factory, Make, Offload};
 use crate::handoff::Overflow;
-use crate::limiter::DialBudget;
+use crate::limiter::{DialBudget, DialLimiter};
 use crate::opening::OnConnect;
 use crate::outbox::Limits;
 use crate::proxy::Proxy;
@@ -60,6 +61,8 @@ pub struct Options {
     pub(crate) dialect: SharedDialect,
     /// The dialect is code of the application's.
     pub(crate) has_own_dialect: bool,
+    /// The dialect's service gives the times and limits, too.
+    heeds_service: bool,
     pub(crate) seed: u64,
     pub(crate) first_id: u64,
     pub(crate) read_buffer: usize,
@@ -71,7 +74,7 @@ pub struct Options {
     pub(crate) overflow: Overflow,
     pub(crate) heartbeat_events: bool,
     pub(crate) outbox: Limits,
-    pub(crate) send_rate: Option<Limiter>,
+    pub(crate) send_rate: Option<(Limiter, Rate)>,
     pub(crate) decoders: Option<Decoders>,
     pub(crate) observer: Option<Observer>,
     pub(crate) on_connect: Option<Box<dyn OnConnect>>,
@@ -95,6 +98,26 @@ impl Options {
     /// [`RequestError`] names the URL and the rule; nothing is dialled.
     pub fn new(url: &str) -> Result<Self, RequestError> {
         Ok(Self::from_request(Request::new(url)?))
+    }
+
+    /// A client of this URL for a service of the catalogue, by the service's name or alias.
+    ///
+    /// The client takes the service's heartbeat messages, times, limits, and verdicts on close codes and HTTP
+    /// statuses. See [`of_service`](Self::of_service).
+    ///
+    /// ```
+    /// use heartbeat_driver::Options;
+    /// let options = Options::service("kucoin", "ws://example.org/feed")?;
+    ///
+    /// let error = Options::service("kukoin", "ws://example.org/feed").unwrap_err();
+    /// assert_eq!(error.to_string(), "no service is called \"kukoin\"; did you mean `kucoin`?");
+    /// # Ok::<(), heartbeat_driver::RequestError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`RequestError::UnknownService`] with the names that are near; otherwise as [`new`](Self::new).
+    pub fn service(name: &str, url: &str) -> Result<Self, RequestError> {
+        Ok(Self::new(url)?.of_service(name.parse::<AnyDialect>()?))
     }
 
     /// A client of this URL with these headers.
@@ -222,6 +245,7 @@ impl Options {
             config: Arc::default(),
             dialect: Arc::new(JsonType),
             has_own_dialect: false,
+            heeds_service: false,
             // The standard library's hasher keys are random; jitter needs no more than that.
             seed: RandomState::new().build_hasher().finish(),
             // Some services (Home Assistant) refuse an id that is not above 0.
@@ -317,10 +341,13 @@ impl Options {
 
     /// The service's heartbeat messages: an [`AnyDialect`], a [`Description`], or a type of your own.
     /// Default: [`JsonType`].
+    ///
+    /// The service's times and limits come with [`of_service`](Self::of_service) alone.
     #[must_use]
     pub fn dialect(mut self, dialect: impl Dialect + Send + Sync + 'static) -> Self {
         let any: &dyn Any = &dialect;
         self.has_own_dialect = false;
+        self.heeds_service = false;
         self.trace_dialect = if let Some(dialect) = any.downcast_ref::<AnyDialect>() {
             dialect.clone()
         } else if let Some(described) = any.downcast_ref::<Description>() {
@@ -333,6 +360,48 @@ impl Options {
         };
         self.dialect = Arc::new(dialect);
         self
+    }
+
+    /// Takes a whole service: an [`AnyDialect`], a [`CatalogueEntry`](heartbeat_core::CatalogueEntry), or a
+    /// [`Description`] of your own.
+    ///
+    /// For clients of a factory or of several endpoints; the plain case is [`service`](Self::service).
+    ///
+    /// - The service's heartbeat messages and verdicts are the [`dialect`](Self::dialect). A dialect that is set
+    ///   later replaces the service, its times and its limits.
+    /// - Each of `ping`, `idle_timeout`, `pong_timeout` and `keepalive` that the [configuration](Self::config)
+    ///   leaves at its value in [`Config::default`] is the service's. Any other value stays
+    ///   ([`AnyDialect::fit`]).
+    /// - The default of [`send_rate`](Self::send_rate) is the service's limit of messages, less the heartbeats
+    ///   ([`Limits::messages_beside`](heartbeat_core::Limits::messages_beside)), evenly spread.
+    /// - The default of [`dial_budget`](Self::dial_budget) is the service's limit of dials. All clients of one
+    ///   catalogue entry in this process share it; each client of a description of your own has one for itself.
+    ///
+    /// If a value that was set contradicts the service, the client is not made: the error is
+    /// [`RequestError::Contradiction`], which names both values. What the service may object to (pings that
+    /// leave no margin for a lost one) is one warning in the log.
+    ///
+    /// The service's lifetime of connections is not heeded by a single client: a
+    /// [`Rotation`](heartbeat_core::Rotation) needs two.
+    ///
+    /// ```
+    /// use heartbeat_driver::Options;
+    /// use heartbeat_driver::core::{AnyDialect, Description};
+    ///
+    /// let kucoin: AnyDialect = "kucoin".parse()?;
+    /// let options = Options::endpoints(["ws://a.example.org/", "ws://b.example.org/"])?.of_service(kucoin);
+    ///
+    /// let own = r#"{"ping": {"text": "ping", "every": "20s"}, "limits": {"messages": "10/1s"}}"#;
+    /// let options = Options::new("ws://example.org/")?.of_service(Description::from_json(own)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn of_service(self, service: impl Into<AnyDialect>) -> Self {
+        let options = self.dialect(service.into());
+        Self {
+            heeds_service: true,
+            ..options
+        }
     }
 
     /// Seed of the jitter. Default: random.
@@ -476,7 +545,11 @@ impl Options {
     /// # Errors
     /// [`LimiterError`] if `count` is 0, or two messages would lie less than 1 ns or more than a day apart.
     pub fn send_rate(mut self, count: u32, period: Duration) -> Result<Self, LimiterError> {
-        self.send_rate = Some(Limiter::new(count, period, 1)?);
+        let rate = Rate {
+            most: count,
+            per: period,
+        };
+        self.send_rate = Some((Limiter::new(count, period, 1)?, rate));
         Ok(self)
     }
 
@@ -655,6 +728,49 @@ impl Options {
             #[cfg(feature = "deflate")]
             deflate: None,
         }
+    }
+
+    /// Takes from the service each time and limit that was not set.
+    pub(crate) fn heed_service(&mut self) -> Result<(), RequestError> {
+        if !self.heeds_service {
+            return Ok(());
+        }
+        let service = self.trace_dialect.service_name();
+        let refuse = |error| RequestError::Contradiction(Box::new(error));
+        let (config, doubt) = self.trace_dialect.fit(&self.config).map_err(refuse)?;
+        if let Some(doubt) = doubt {
+            warn!("the configuration does not suit {service}: {doubt}");
+        }
+        let limits = self.trace_dialect.described().map(Description::limits);
+        let limits = limits.unwrap_or_default();
+        match (&self.send_rate, limits.messages) {
+            (Some((_, rate)), Some(limit)) if rate.exceeds(&limit) => {
+                return Err(refuse(Contradiction::SendRate {
+                    service: service.to_owned(),
+                    rate: *rate,
+                    limit,
+                }));
+            }
+            (None, Some(_)) => {
+                self.send_rate = limits.messages_beside(&config).and_then(|rate| {
+                    // A description's rates are at most a day long, so this is never refused.
+                    let limiter = Limiter::new(rate.most, rate.per, 1).ok()?;
+                    Some((limiter, rate))
+                });
+            }
+            (Some(_) | None, _) => {}
+        }
+        if let (None, Some(rate)) = (&self.dial_budget, limits.dials) {
+            let budget = match &self.trace_dialect {
+                AnyDialect::Named(entry) => DialLimiter::of_service(&entry.name, rate),
+                _ => DialLimiter::within(rate).map(Arc::new),
+            };
+            if let Ok(budget) = budget {
+                self.dial_budget = Some(budget);
+            }
+        }
+        self.config = Arc::new(config);
+        Ok(())
     }
 
     /// Completes the configuration. A session that is wanted gets its time. Credentials are fixed if neither

@@ -3,6 +3,9 @@
 #[doc = include_str!("../docs/intervals.md")]
 pub mod intervals {}
 
+#[doc = include_str!("../docs/services.md")]
+pub mod services {}
+
 #[doc = include_str!("../docs/gaps.md")]
 pub mod gaps {}
 

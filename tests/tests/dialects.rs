@@ -6,8 +6,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use heartbeat_driver::core::{AnyDialect, Config, Description};
-use heartbeat_driver::{Event, Message, Options};
+use heartbeat_driver::core::{AnyDialect, CatalogueEntry, Config, Description, Instant};
+use heartbeat_driver::{Engine, Event, Message, Options, Turn};
 use tungstenite::{Message as Frame, WebSocket};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -260,4 +260,120 @@ fn application_and_dialect_share_one_row_of_ids() {
         }
     });
     check(server.join().expect("a server"), "tokio");
+}
+
+/// Times, greeting and close codes come with the service's name, and its words with them.
+#[test]
+fn a_service_in_one_step_asks_and_answers_in_its_words_and_at_its_times() {
+    let own = r#"{
+        "rules": [{"text": "pong", "pong": true}], "ping": {"text": "ping", "every": "70ms"},
+        "close_codes": {"4001": "never"}
+    }"#;
+    for adapter in ["tokio", "blocking"] {
+        let (url, server) = serve(|ws| {
+            let asked = (0..3).map(|_| hear(ws)).collect();
+            say(ws, "pong");
+            ws.close(Some(tungstenite::protocol::CloseFrame {
+                code: 4001.into(),
+                reason: "".into(),
+            }))
+            .expect("closed");
+            asked
+        });
+        let own = Description::from_json(own).expect("valid");
+        let options = Options::new(&url).expect("a URL").of_service(own);
+        let texts = messages(adapter, options);
+        assert_eq!(server.join().expect("a server"), ["ping"; 3], "{adapter}");
+        assert_eq!(texts, [""; 0], "{adapter}: the pong is no message");
+    }
+    for adapter in ["tokio", "blocking"] {
+        let (url, server) = serve(|ws| vec![hear(ws)]);
+        let options = Options::service("deribit", &url).expect("in the catalogue");
+        let texts = messages(adapter, options);
+        let told = server.join().expect("a server");
+        assert!(told[0].contains("set_heartbeat"), "{adapter}: {told:?}");
+        assert_eq!(texts, [""; 0], "{adapter}");
+    }
+}
+
+#[test]
+fn a_contradiction_with_a_service_is_told_before_anything_is_dialled() {
+    let url = "ws://127.0.0.1:9/";
+    let kucoin = || Options::service("kucoin", url).expect("in the catalogue");
+    let refused = |options: Options| {
+        let refusal = heartbeat_blocking::Client::spawn(options).map(|_| ());
+        refusal.expect_err("a contradiction").to_string()
+    };
+    let told = refused(kucoin().config(Config::brisk()));
+    assert!(told.contains("kucoin") && told.contains("18s"), "{told}");
+    let binance = Options::service("binance", url).expect("in the catalogue");
+    let told = refused(
+        binance
+            .send_rate(6, Duration::from_secs(1))
+            .expect("a rate"),
+    );
+    assert_eq!(told, "`send_rate` is 6/1s, and binance allows 5/1s");
+    // Another dialect takes the place of the service, and with it of its times.
+    let other = kucoin().dialect(named("okx")).config(Config::brisk());
+    assert!(engine(other).is_ok());
+}
+
+#[test]
+fn no_more_messages_go_out_than_the_service_allows_beside_its_heartbeats() {
+    let own = r#"{"ping": {"text": "ping", "every": "50ms"}, "limits": {"messages": "2/1h"}}"#;
+    let (url, server) = serve(|ws| {
+        let mut heard: Vec<String> = Vec::new();
+        // The others would have come before these pings.
+        while heard.iter().filter(|text| *text == "ping").count() < 5 {
+            heard.push(hear(ws));
+        }
+        heard.retain(|text| text != "ping");
+        heard
+    });
+    let own = Description::from_json(own).expect("valid");
+    let options = Options::new(&url).expect("a URL").of_service(own);
+    let mut client = heartbeat_blocking::Client::spawn(options).expect("a client");
+    while !matches!(client.recv().expect("an event"), Event::Connected { .. }) {}
+    for text in ["one", "two", "three"] {
+        client.sender().try_send(text).expect("room");
+    }
+    assert_eq!(server.join().expect("a server"), ["one"]);
+    assert_eq!(client.stop().len(), 2, "the others come back");
+}
+
+type Silent = std::io::Cursor<Vec<u8>>;
+
+fn engine(options: Options) -> Result<Engine<Silent>, heartbeat_driver::RequestError> {
+    Engine::new(options, Instant::ORIGIN, Box::new(|| ()))
+}
+
+#[test]
+fn the_clients_of_a_service_share_what_it_allows_of_dials() {
+    let entry = |name: &str| {
+        let mut entry = CatalogueEntry::named("okx").expect("in the catalogue");
+        name.clone_into(&mut entry.name);
+        entry.dialect = Description::from_json(r#"{"limits": {"dials": "2/20h"}}"#).expect("valid");
+        entry
+    };
+    let dials = |name: &str| {
+        let options = Options::new("ws://127.0.0.1:9/").expect("a URL");
+        let mut engine = engine(options.of_service(entry(name))).expect("fits");
+        let clock = heartbeat_driver::HostClock::start();
+        let dialled = loop {
+            match engine.turn(&clock) {
+                Turn::Dial(_) => break true,
+                Turn::Idle => break false,
+                Turn::Event(_) | Turn::Again => {}
+                Turn::Ended => panic!("ended"),
+            }
+        };
+        (dialled, engine)
+    };
+    let (first, _first) = dials("a test's service");
+    assert!(first);
+    let (second, waiting) = dials("a test's service");
+    assert!(!second, "its turn comes in hours");
+    assert!(waiting.dialing().is_none());
+    let (other, _) = dials("another service of a test's");
+    assert!(other, "which has a budget of its own");
 }

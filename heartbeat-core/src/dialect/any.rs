@@ -1,7 +1,6 @@
 //! A dialect chosen at run time: by name, or as a description.
 
 use alloc::boxed::Box;
-use alloc::string::ToString;
 
 use serde_json::Value;
 
@@ -44,14 +43,8 @@ impl AnyDialect {
     /// [`DescriptionError`] names the place and the rule.
     pub fn from_value(value: &Value) -> Result<Self, DescriptionError> {
         match value {
-            Value::String(name) => Self::named(name).ok_or_else(|| DescriptionError::Expected {
-                at: "dialect".into(),
-                found: value.to_string(),
-                expected: "the name of a dialect, or a description",
-            }),
-            _ => {
-                Description::from_value(value).map(|described| Self::Described(Box::new(described)))
-            }
+            Value::String(name) => name.parse().map_err(DescriptionError::Unknown),
+            _ => Description::from_value(value).map(Self::from),
         }
     }
 

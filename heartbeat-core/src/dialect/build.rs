@@ -173,7 +173,7 @@ impl DescriptionBuilder {
     /// What the service allows a client to do in what time.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        let rate = |rate: Rate| alloc::format!("{}/{}", rate.most, DurationText(rate.per)).into();
+        let rate = |rate: Rate| rate.to_string().into();
         let all = [
             ("messages", limits.messages.map(rate)),
             ("dials", limits.dials.map(rate)),

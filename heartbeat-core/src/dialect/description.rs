@@ -93,7 +93,7 @@ use crate::json_text::Unique;
 ///   `"1008 no pong"`, it is for a Close whose reason has these words: [`Description::close_verdict_with`].
 /// - `http_statuses`: the same for what stands in place of the upgrade, `{"418": {"after": "2m"}, "500-599": "backoff"}`.
 /// - `lifetime`: how long a connection lives at most, `"24h"`: [`Description::lifetime`].
-/// - `limits`: what a client may do, `{"messages": "5/1s", "dials": "300/5m", "connections": 10}`:
+/// - `limits`: what a client may do, `{"messages": "5/1s", "dials": "300/5m", "connections": 10}`, in at most 24 h:
 ///   [`Description::limits`].
 /// - `separator`: messages are records with this text between or behind them; `{"bytes": "0a"}` for binary ones.
 /// - `batch`: `true` if a JSON array may be a message of messages: each object or array in it is held against the rules

@@ -2,6 +2,8 @@
 
 use alloc::string::String;
 
+use super::UnknownService;
+
 /// Why a description was refused. Each names the place, such as `rules[2].reply`, what stands there
 /// and the rule that it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +48,9 @@ pub enum DescriptionError {
         /// The keys that could stand there.
         known: &'static str,
     },
+    /// A name in place of a description that the catalogue does not have.
+    #[error("`dialect`: {0}")]
+    Unknown(UnknownService),
     /// More than fits.
     #[error("`{at}` has {count}: at most {max} are allowed")]
     TooMany {

@@ -181,11 +181,16 @@ impl CatalogueEntry {
             let who = self.name.clone();
             lints.push(Lint::OnlyAfterSilence { who, wanted });
         }
-        if let (true, Some(wanted), Some("documented"), Some((_, period))) = (
+        let period = match config.ping() {
+            Ping::Never => None,
+            Ping::AfterSilence(period) | Ping::Every(period) => Some(period),
+        };
+        if let (true, Some(wanted), Some("documented"), Some(_), Some(period)) = (
             is_asked && lints.is_empty(),
             self.interval,
             self.interval_basis.as_deref(),
             question.schedule.asks(),
+            period,
         ) && period > wanted
         {
             let who = self.name.clone();

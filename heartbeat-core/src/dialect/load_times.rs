@@ -339,17 +339,21 @@ pub(super) fn limits(at: &At, value: &Value) -> Result<Limits> {
     })
 }
 
+/// No limit is counted in more: a [`Limiter`](crate::Limiter) spreads turns over a day at most.
+const LONGEST_RATE: Duration = Duration::from_secs(86_400);
+
 fn rate(at: &At, value: &Value) -> Result<Rate> {
-    let expected = "a number and a time, such as \"5/1s\"";
+    let expected = "a number and a time of at most 24h, such as \"5/1s\"";
+    let wrong = || at.wrong(Some(value), expected);
     let text = at.string(Some(value), expected)?;
-    let (most, per) = text
-        .split_once('/')
-        .ok_or_else(|| at.wrong(Some(value), expected))?;
+    let (most, per) = text.split_once('/').ok_or_else(wrong)?;
     let most = most.parse().ok().filter(|most| *most > 0);
-    Ok(Rate {
-        most: most.ok_or_else(|| at.wrong(Some(value), expected))?,
-        per: at.duration(&per.into())?,
-    })
+    let most = most.ok_or_else(wrong)?;
+    let per = at.duration(&per.into())?;
+    if per > LONGEST_RATE {
+        return Err(wrong());
+    }
+    Ok(Rate { most, per })
 }
 
 type Separators = (Option<Box<str>>, Option<Box<[u8]>>);

@@ -49,6 +49,8 @@ mod rule;
 #[cfg(feature = "dialects")]
 mod scan;
 #[cfg(feature = "dialects")]
+mod service;
+#[cfg(feature = "dialects")]
 mod template;
 
 #[cfg(feature = "dialects")]
@@ -67,6 +69,8 @@ pub use json_type::JsonType;
 pub use limits::{Limits, Rate};
 #[cfg(feature = "dialects")]
 pub use lint::{Lint, lint_limit};
+#[cfg(feature = "dialects")]
+pub use service::{Contradiction, UnknownService};
 #[cfg(feature = "dialects")]
 pub use template::{Buffer, Outgoing, Values, Variables};
 

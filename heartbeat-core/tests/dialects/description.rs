@@ -146,11 +146,15 @@ const REFUSALS: &[(&str, &str)] = &[
     ),
     (
         r#"{"limits": {"messages": 5}}"#,
-        "`limits.messages` is 5: expected a number and a time, such as \"5/1s\"",
+        "`limits.messages` is 5: expected a number and a time of at most 24h, such as \"5/1s\"",
     ),
     (
         r#"{"limits": {"dials": "0/1s"}}"#,
         "`limits.dials` is \"0/1s\": expected a number and a time",
+    ),
+    (
+        r#"{"limits": {"dials": "5/86401s"}}"#,
+        "`limits.dials` is \"5/86401s\": expected a number and a time of at most 24h",
     ),
     (
         r#"{"limits": {"dials": "5/second"}}"#,

@@ -11,3 +11,4 @@ mod lent;
 mod page;
 #[path = "../plain/mod.rs"]
 mod plain;
+mod service;

@@ -180,14 +180,16 @@ impl<S: Read + Write> Engine<S> {
     /// An engine at rest. `wake_engine` is called, from any thread, when the outbox has something for it.
     ///
     /// # Errors
-    /// [`RequestError`] if TLS is needed and no trusted roots are found, or a proxy that the
-    /// environment names cannot be used.
+    /// [`RequestError`] if TLS is needed and no trusted roots are found, a proxy that the
+    /// environment names cannot be used, or the configuration contradicts the service
+    /// ([`Options::of_service`]).
     pub fn new(
         mut options: Options,
         now: Instant,
         wake_engine: Notify,
     ) -> Result<Self, RequestError> {
         options.check()?;
+        options.heed_service()?;
         options.complete_config();
         #[cfg(feature = "metrics")]
         let meter = options
@@ -206,7 +208,10 @@ impl<S: Read + Write> Engine<S> {
             options.seed,
             now,
         );
-        let pace = options.send_rate.clone().map(Pace::new);
+        let pace = options
+            .send_rate
+            .clone()
+            .map(|(limiter, _)| Pace::new(limiter));
         let gate = Gate::new(options.dial_budget.clone());
         Ok(Self {
             machine,

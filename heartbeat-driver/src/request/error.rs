@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use heartbeat_core::Cause;
+use heartbeat_core::{Cause, Contradiction, UnknownService};
 
 /// Why a URL, a header or a setting was refused. Nothing was dialled.
 ///
@@ -72,6 +72,12 @@ pub enum RequestError {
     /// [`Options::endpoints`](crate::Options::endpoints) was given more than the machine keeps records of.
     #[error("{0} endpoints are given: there may be at most 64")]
     TooManyEndpoints(usize),
+    /// [`Options::service`](crate::Options::service) was given a name that the catalogue does not have.
+    #[error(transparent)]
+    UnknownService(#[from] UnknownService),
+    /// The configuration contradicts the service.
+    #[error(transparent)]
+    Contradiction(Box<Contradiction>),
     /// No trusted root certificates were found on this machine.
     #[error("no trusted root certificates: {0}")]
     Roots(String),

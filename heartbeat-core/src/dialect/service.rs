@@ -1,0 +1,301 @@
+//! A service as a whole: its words, its times and its limits together, and a configuration that contradicts them.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+use core::time::Duration;
+
+use super::description::Schedule;
+use super::{AnyDialect, CatalogueEntry, Description, Lint, Rate};
+use crate::config::{Config, ConfigError, Ping};
+use crate::duration_text::DurationText;
+
+/// No service of this name is in the catalogue.
+///
+/// ```
+/// use heartbeat_core::AnyDialect;
+/// let error = "kukoin".parse::<AnyDialect>().unwrap_err();
+/// assert_eq!(error.to_string(), "no service is called \"kukoin\"; did you mean `kucoin`?");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownService {
+    /// The name that was asked for.
+    pub name: String,
+    /// Names that this one may have been meant for: [`CatalogueEntry::names_near`].
+    pub near: Vec<String>,
+}
+
+impl fmt::Display for UnknownService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no service is called {:?}", self.name)?;
+        let Some((first, others)) = self.near.split_first() else {
+            return f.write_str("; the catalogue lists those that are known");
+        };
+        write!(f, "; did you mean `{first}`")?;
+        for other in others {
+            write!(f, ", `{other}`")?;
+        }
+        f.write_str("?")
+    }
+}
+
+impl core::error::Error for UnknownService {}
+
+impl FromStr for AnyDialect {
+    type Err = UnknownService;
+
+    /// The dialect of this name or alias.
+    fn from_str(name: &str) -> Result<Self, UnknownService> {
+        Self::named(name).ok_or_else(|| UnknownService {
+            name: name.into(),
+            near: CatalogueEntry::names_near(name),
+        })
+    }
+}
+
+impl From<Description> for AnyDialect {
+    fn from(described: Description) -> Self {
+        Self::Described(Box::new(described))
+    }
+}
+
+impl From<CatalogueEntry> for AnyDialect {
+    fn from(entry: CatalogueEntry) -> Self {
+        Self::Named(Box::new(entry))
+    }
+}
+
+/// A ping schedule in words.
+struct PingText(Ping);
+
+impl fmt::Display for PingText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ping::Never => f.write_str("never"),
+            Ping::AfterSilence(time) => write!(f, "after {} of silence", DurationText(time)),
+            Ping::Every(time) => write!(f, "every {}", DurationText(time)),
+        }
+    }
+}
+
+/// Why a configuration cannot be used with a service. Each names the setting, its value, and the service's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Contradiction {
+    /// A time of the configuration leaves no room for one of the service's.
+    #[error("with the times of {service}, {error}")]
+    Times {
+        /// The service.
+        service: String,
+        /// The two times.
+        error: ConfigError,
+    },
+    /// The configuration's pings do not keep the connection.
+    #[error("`ping` of the configuration is {}, which does not go with {service}: {lint}", PingText(*ping))]
+    Ping {
+        /// The service.
+        service: String,
+        /// The configuration's.
+        ping: Ping,
+        /// What happens.
+        lint: Lint,
+    },
+    /// The configuration never pings, and the service wants to hear a ping.
+    #[error("`ping` of the configuration is never, and {service} wants one every {}", DurationText(*wanted))]
+    Never {
+        /// The service.
+        service: String,
+        /// How often it wants one.
+        wanted: Duration,
+    },
+    /// The configuration's beats come less often than the service wants them.
+    #[error(
+        "`keepalive` of the configuration is {}, and {service} wants to hear something every {}",
+        DurationText(*value), DurationText(*wanted)
+    )]
+    Keepalive {
+        /// The service.
+        service: String,
+        /// The configuration's.
+        value: Duration,
+        /// How often it wants to hear something.
+        wanted: Duration,
+    },
+    /// A service that is well is silent for longer than the configuration bears it.
+    #[error(
+        "`idle_timeout` of the configuration is {}, nothing is asked, and {service} says something every {}",
+        DurationText(*value), DurationText(*interval)
+    )]
+    Silence {
+        /// The service.
+        service: String,
+        /// The configuration's.
+        value: Duration,
+        /// How often the service says something unasked.
+        interval: Duration,
+    },
+    /// More messages are sent than the service allows.
+    #[error("`send_rate` is {rate}, and {service} allows {limit}")]
+    SendRate {
+        /// The service.
+        service: String,
+        /// What was set.
+        rate: Rate,
+        /// What it allows.
+        limit: Rate,
+    },
+}
+
+impl AnyDialect {
+    /// The service's name in errors and log lines: the name of its entry, or `the service` for a description.
+    #[must_use]
+    pub fn service_name(&self) -> &str {
+        match self {
+            Self::JsonType => "json-type",
+            Self::Frames => "frames",
+            Self::Named(entry) => &entry.name,
+            Self::Described(_) => "the service",
+        }
+    }
+
+    /// The configuration `base` for this service, and a doubt if there is one.
+    ///
+    /// Each of `ping`, `idle_timeout`, `pong_timeout` and `keepalive` that `base` leaves at its value in
+    /// [`Config::default`] is the service's. Any other value of `base` stays. A doubt is what the service may object
+    /// to, but is not known to: pings that leave no margin for a lost one, or are rarer than its clients' usual ones.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use heartbeat_core::{AnyDialect, Config, Ping};
+    ///
+    /// let kucoin: AnyDialect = "kucoin".parse()?;
+    /// let (config, doubt) = kucoin.fit(&Config::default())?;
+    /// assert_eq!((config.ping(), doubt), (Ping::Every(Duration::from_secs(18)), None));
+    ///
+    /// let rare = Config::from_json(r#"{"ping": {"every": "40s"}}"#)?;
+    /// assert_eq!(
+    ///     kucoin.fit(&rare).unwrap_err().to_string(),
+    ///     "`ping` of the configuration is every 40s, which does not go with kucoin: \
+    ///      a ping is sent every 40s, and kucoin wants one every 18s",
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Contradiction`] names a value that `base` sets, and the service's that it contradicts.
+    pub fn fit(&self, base: &Config) -> Result<(Config, Option<Lint>), Contradiction> {
+        match self {
+            Self::JsonType | Self::Frames => Ok((base.clone(), None)),
+            Self::Named(entry) => entry.fit(base),
+            Self::Described(described) => CatalogueEntry::of(described).fit(base),
+        }
+    }
+}
+
+impl CatalogueEntry {
+    /// A description of the user's as an entry: what it says is what its service wants.
+    fn of(described: &Description) -> Self {
+        let schedule = described.question.schedule.asks();
+        Self {
+            name: "the service".into(),
+            aliases: Vec::new(),
+            service: String::new(),
+            source: Vec::new(),
+            checked: String::new(),
+            evidence: String::new(),
+            interval: schedule.map(|(_, time)| time),
+            interval_basis: Some("documented".into()),
+            server_timeout: None,
+            any_message_counts: None,
+            unanswered: false,
+            compression: None,
+            notes: Vec::new(),
+            dialect: described.clone(),
+        }
+    }
+
+    fn fit(&self, base: &Config) -> Result<(Config, Option<Lint>), Contradiction> {
+        let default = Config::default();
+        let service = || self.name.clone();
+        let times = |error| Contradiction::Times {
+            service: service(),
+            error,
+        };
+        let own = self.dialect.configure(&default).map_err(times)?;
+        let schedule = self.dialect.question.schedule;
+        let sets_ping = base.ping() != default.ping();
+        let sets_idle = base.idle_timeout() != default.idle_timeout();
+        let mut builder = base.to_builder();
+        if !sets_ping {
+            builder = builder.ping(own.ping());
+        }
+        if !sets_idle {
+            builder = builder.idle_timeout(own.idle_timeout());
+        }
+        if base.pong_timeout() == default.pong_timeout() {
+            builder = builder.pong_timeout(own.pong_timeout());
+        }
+        if base.keepalive().is_none() {
+            builder = builder.keepalive(own.keepalive());
+        }
+        let config = builder.build().map_err(times)?;
+        if let (Schedule::AfterSending(wanted), Some(value)) = (schedule, config.keepalive())
+            && value > wanted
+        {
+            return Err(Contradiction::Keepalive {
+                service: service(),
+                value,
+                wanted,
+            });
+        }
+        let period = match config.ping() {
+            Ping::Never => None,
+            Ping::AfterSilence(period) | Ping::Every(period) => Some(period),
+        };
+        if let (None, Some((_, wanted)), None) = (period, schedule.asks(), config.keepalive()) {
+            return Err(Contradiction::Never {
+                service: service(),
+                wanted,
+            });
+        }
+        if let (None, true, Some(interval)) = (period, sets_idle, self.interval)
+            && config.idle_timeout() <= interval
+        {
+            return Err(Contradiction::Silence {
+                service: service(),
+                value: config.idle_timeout(),
+                interval,
+            });
+        }
+        if !sets_ping {
+            return Ok((config, None));
+        }
+        let mut doubt = None;
+        for lint in self.lint(&config) {
+            match lint {
+                Lint::NoMargin { .. } => doubt = Some(lint),
+                lint => {
+                    return Err(Contradiction::Ping {
+                        service: service(),
+                        ping: config.ping(),
+                        lint,
+                    });
+                }
+            }
+        }
+        if let (None, Some((_, wanted)), Some(period)) = (&doubt, schedule.asks(), period)
+            && period > wanted
+        {
+            let who = service();
+            doubt = Some(Lint::TooRare {
+                who,
+                wanted,
+                period,
+            });
+        }
+        Ok((config, doubt))
+    }
+}
