@@ -1,4 +1,4 @@
-//! `PROOF.md` names a test for each rule and promise: each of them is there.
+//! `PROOF.md` names a test for each rule and promise, `SECURITY.md` for whatever can cost something: each of them is there.
 
 use std::fs;
 use std::path::Path;
@@ -61,6 +61,22 @@ fn named<'a>(cell: &'a str, known: &[String]) -> Vec<&'a str> {
         assert!(known.iter().any(|known| known == name), "no test {name}");
     }
     names
+}
+
+#[test]
+fn whatever_can_cost_something_has_its_test() {
+    let (text, known) = (include_str!("../../SECURITY.md"), all());
+    let (_, table) = text
+        .split_once("| who | tries |")
+        .expect("the table of costs");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    let mut rows = 0;
+    for row in table.lines().skip(2) {
+        let cells = cells(row);
+        assert!(!named(cells[3], &known).is_empty(), "{row}");
+        rows += 1;
+    }
+    assert!(rows > 0);
 }
 
 #[test]
