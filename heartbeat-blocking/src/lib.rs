@@ -54,7 +54,7 @@
 //!   it, a `wss://` URL is refused when it is parsed.
 //! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
 //! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
-//! - `tungstenite`: messages into tungstenite's and back.
+//! - `tungstenite`: `messages`, the machine over a `tungstenite::WebSocket`; messages into tungstenite's and back.
 //! - `inflate`: `Inflate`, for services that compress their messages.
 //! - `serde`: [`ClientStats`] to serde formats.
 //! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).
@@ -65,6 +65,8 @@ mod client;
 mod clock;
 mod error;
 mod in_place;
+#[cfg(feature = "tungstenite")]
+pub mod messages;
 mod net;
 mod reactor;
 mod sender;

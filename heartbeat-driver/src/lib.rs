@@ -65,7 +65,7 @@
 //! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
 //! - `inflate`: `Inflate`, for services that compress their messages.
 //! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
-//! - `tungstenite`: [`Message`] and [`Text`] into tungstenite's and back.
+//! - `tungstenite`: [`Message`] and [`Text`] into tungstenite's and back; the `Codec` of its sockets ([`messages`]).
 //! - `serde`: [`ClientStats`] to serde formats.
 //! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).
 #![forbid(unsafe_code)]
@@ -88,6 +88,7 @@ mod ids;
 mod inflate;
 mod limiter;
 mod message;
+pub mod messages;
 mod meter;
 mod opening;
 mod options;

@@ -528,6 +528,22 @@ async fn a_client_gives_up_on_what_no_retry_can_mend() {
     assert_eq!(*reason, GiveUp::Cause(cause));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_message_that_came_with_the_upgrade_is_told_after_the_connection() {
+    let connect = |_: Attempt| -> Connecting<Ours> {
+        Box::pin(async {
+            let socket = Socket::default();
+            socket.says(Message::text("hello"));
+            Ok(Ours(socket))
+        })
+    };
+    let mut driver: Driver = Messages::connecting(connect, Config::default(), Arc::new(FramesOnly));
+    let events = run(&mut driver, secs(1)).await;
+    let [Event::Connected { .. }, Event::Message { .. }] = &events[..] else {
+        panic!("{events:?}");
+    };
+}
+
 // ---- what both drivers do alike ------------------------------------------------------------------
 
 /// A dialect whose records are joined by line ends: `{}` is a ping.

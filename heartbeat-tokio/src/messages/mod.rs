@@ -36,78 +36,109 @@
 //!   tells of bytes.
 //! - No sessions, gaps, holding, proxies, redirects, decoders, dial budget or `explain`.
 
-mod codec;
-mod event;
-mod link;
-mod performing;
-mod reading;
+mod counted;
 #[cfg(feature = "tokio-websockets")]
 pub mod tokio_websockets;
 #[cfg(feature = "tungstenite")]
 pub mod tungstenite;
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::future::poll_fn;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
-use heartbeat_driver::core::{
-    Buffer, Clock as _, Config, ConnId, Dialect as _, Event as Input, Heartbeat, Phase, Variables,
-};
-use heartbeat_driver::records::{Records, WORK};
-use heartbeat_driver::{Attempt, Reason, SharedDialect, catch};
+use futures_sink::Sink;
+use heartbeat_driver::core::{Cause, Config, ConnId, Heartbeat};
+use heartbeat_driver::messages::{Socket as Shared, Turn, Watched};
+use heartbeat_driver::{Attempt, SharedDialect, catch, named};
 
-pub use self::codec::{Codec, Counted, Frame, Socket, Traffic};
-pub use self::event::Event;
-pub use self::link::{Connecting, Refused};
-use self::link::{Link, Read};
+pub use self::counted::Counted;
 use crate::clock::{Alarm, Look, TokioClock};
+pub use heartbeat_driver::messages::{Codec, Event, Frame, Traffic};
 
 /// Messages between two looks at the clock, and at tokio's cooperative budget.
 const BURST: u32 = 64;
 
-/// Messages that may wait to be written, unless it is said otherwise.
-const QUEUE: usize = 256;
+/// The name of what dials, where it panics.
+const CONNECT: &str = "connect";
+
+/// A socket that yields and takes the messages of a [`Codec`]. Every stream and sink of them is one.
+pub trait Socket<C: Codec>:
+    Stream<Item = Result<C::Message, C::Error>> + Sink<C::Message, Error = C::Error> + Unpin
+{
+}
+
+impl<C: Codec, S> Socket<C> for S where
+    S: Stream<Item = Result<C::Message, C::Error>> + Sink<C::Message, Error = C::Error> + Unpin
+{
+}
+
+/// A dial under way.
+pub type Connecting<S> = Pin<Box<dyn Future<Output = Result<S, Refused>> + Send>>;
+
+/// Why a dial has come to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What it means to the machine: the table of causes decides what follows.
+    pub cause: Cause,
+    /// What the error said, for people.
+    pub detail: Option<Box<str>>,
+}
+
+impl From<std::io::Error> for Refused {
+    fn from(error: std::io::Error) -> Self {
+        let (cause, detail) = heartbeat_driver::io_cause(&error);
+        Self { cause, detail }
+    }
+}
+
+/// A stream and a sink as the driver takes them.
+struct Sunk<S> {
+    socket: S,
+    traffic: Option<fn(&S) -> Traffic>,
+}
+
+impl<C: Codec, S: Socket<C>> Shared<C> for Sunk<S> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<C::Message, C::Error>>> {
+        Pin::new(&mut self.socket).poll_next(cx)
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
+        Pin::new(&mut self.socket).poll_ready(cx)
+    }
+
+    fn give(&mut self, message: C::Message) -> Result<(), C::Error> {
+        Pin::new(&mut self.socket).start_send(message)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.traffic.map(|traffic| traffic(&self.socket))
+    }
+}
+
+type Connect<S> = Box<dyn FnMut(Attempt) -> Connecting<S> + Send>;
+
 /// A WebSocket of another library's, watched by the machine. It lives only while it is polled: take its
 /// events in a loop that never waits long for anything else. Dropping it drops the socket.
 ///
 /// `S` is a stream and a sink of the messages that `C` knows. See the [module](self).
 pub struct Messages<S, C: Codec> {
-    machine: Heartbeat<Arc<Config>, SharedDialect>,
-    dialect: SharedDialect,
-    link: Link<S, C>,
-    connect: Option<Box<dyn FnMut(Attempt) -> Connecting<S> + Send>>,
+    watched: Watched<Sunk<S>, C, TokioClock>,
+    connect: Option<Connect<S>>,
+    dialing: Option<(ConnId, Connecting<S>)>,
     traffic: Option<fn(&S) -> Traffic>,
-    /// From the application, not given to the library yet.
-    queue: VecDeque<C::Message>,
-    capacity: usize,
-    stopping: bool,
-    events: VecDeque<Event<C::Message>>,
-    ended: bool,
-    /// How the connection or dial before this one ended.
-    last: Option<Reason>,
     alarm: Alarm,
-    clock: TokioClock,
     /// Something was waited for since the last look at the clock.
     waited: bool,
     look: Look,
-    /// The application wants a kick, after what there is has been read.
-    kicked: bool,
-    /// There is something to write or to dial since the last attempt.
-    dirty: bool,
     /// Messages since tokio's budget was asked.
     taken: u32,
-    /// Bytes that were looked at since others had their turn.
-    work: usize,
-    /// A text of joined records that is being read.
-    joined: Option<(ConnId, C::Message, Records)>,
-    tracks: bool,
-    tracked: Variables,
-    buffer: Buffer,
 }
 
 impl<C: Codec, S: Socket<C>> Messages<S, C> {
@@ -115,11 +146,12 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
     /// concerns an open connection counts.
     pub fn accepted(socket: S, config: impl Into<Arc<Config>>, dialect: SharedDialect) -> Self {
         let clock = TokioClock::start();
-        let (seed, now) = (random(), clock.now());
-        let machine = Heartbeat::accepted(config.into(), Arc::clone(&dialect), seed, now);
-        let mut this = Self::new(machine, dialect, clock, None);
-        this.guarded(|this| this.opened(socket));
-        this
+        let socket = Sunk {
+            socket,
+            traffic: None,
+        };
+        let watched = Watched::accepted(socket, config.into(), dialect, clock);
+        Self::new(watched, clock, None)
     }
 
     /// A client: `connect` is called for each dial, and what it returns is dropped at `connect_timeout`.
@@ -130,41 +162,24 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         dialect: SharedDialect,
     ) -> Self {
         let clock = TokioClock::start();
-        let (seed, now) = (random(), clock.now());
-        let machine = Heartbeat::new(config.into(), Arc::clone(&dialect), seed, now);
-        Self::new(machine, dialect, clock, Some(Box::new(connect)))
+        let watched = Watched::connecting(config.into(), dialect, clock);
+        Self::new(watched, clock, Some(Box::new(connect)))
     }
 
     fn new(
-        machine: Heartbeat<Arc<Config>, SharedDialect>,
-        dialect: SharedDialect,
+        watched: Watched<Sunk<S>, C, TokioClock>,
         clock: TokioClock,
-        connect: Option<Box<dyn FnMut(Attempt) -> Connecting<S> + Send>>,
+        connect: Option<Connect<S>>,
     ) -> Self {
         Self {
-            machine,
-            link: Link::Down,
+            watched,
             connect,
+            dialing: None,
             traffic: None,
-            queue: VecDeque::new(),
-            capacity: QUEUE,
-            stopping: false,
-            events: VecDeque::new(),
-            ended: false,
-            last: None,
             alarm: Alarm::new(clock),
-            clock,
             waited: false,
             look: Look::default(),
-            kicked: false,
-            dirty: true,
             taken: 0,
-            work: 0,
-            joined: None,
-            tracks: dialect.tracks(),
-            dialect,
-            tracked: Variables::new(),
-            buffer: Buffer::default(),
         }
     }
 
@@ -173,13 +188,16 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
     #[must_use]
     pub fn traffic(mut self, traffic: fn(&S) -> Traffic) -> Self {
         self.traffic = Some(traffic);
+        if let Some(socket) = self.watched.socket() {
+            socket.traffic = self.traffic;
+        }
         self
     }
 
     /// So many messages may wait to be written, at least 1; 256 unless this is said.
     #[must_use]
     pub fn queue(mut self, messages: usize) -> Self {
-        self.capacity = messages.max(1);
+        self.watched.set_queue(messages);
         self
     }
 
@@ -189,36 +207,30 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
     /// Hands it back where no connection is open, as many wait as may ([`queue`](Self::queue)), or after
     /// [`stop`](Self::stop).
     pub fn send(&mut self, message: C::Message) -> Result<(), C::Message> {
-        if self.stopping || !self.has_room() || self.machine.phase() != Phase::Open {
-            return Err(message);
-        }
-        self.queue.push_back(message);
-        Ok(())
+        self.watched.send(message)
     }
 
     /// Whether fewer messages wait than may.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.queue.len() < self.capacity
+        self.watched.has_room()
     }
 
     /// Ends it gracefully: what was taken is written, then a Close frame, and the peer's is awaited for
     /// `close_timeout`. Goes on only while this is polled; the last event is [`Event::Stopped`].
     pub fn stop(&mut self) {
-        if !std::mem::replace(&mut self.stopping, true) {
-            self.guarded(|this| this.step(this.clock.now(), Input::Stop));
-        }
+        self.watched.stop();
     }
 
     /// The network is back: dials now, or asks the peer now.
     pub fn kick(&mut self) {
-        self.kicked = true;
+        self.watched.kick();
     }
 
     /// The machine: phase, figures, configuration.
     #[must_use]
     pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
-        &self.machine
+        self.watched.machine()
     }
 
     /// The next event; `None` after [`Event::Stopped`].
@@ -228,87 +240,94 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    pub(super) fn is_due(&self) -> bool {
-        self.machine
-            .wake()
-            .is_some_and(|wake| wake <= self.clock.now())
-    }
-
     /// The next event. Registers the task for whatever comes first.
     ///
     /// A panic in the socket, the codec, the dialect or `connect` ends this as a failed session does, by events.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<C::Message>>> {
-        let polled = self.guarded(|this| this.poll_turn(cx));
-        // After a panic: how it ended.
-        polled.unwrap_or_else(|| Poll::Ready(self.events.pop_front()))
-    }
-
-    /// Does what may call code of the application's. `None`: that code has panicked, and this has ended.
-    fn guarded<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        let done = catch("the socket or its dialect", || f(self));
-        done.map_err(|panicked| self.panicked(&panicked)).ok()
+        match catch("the socket or its dialect", || self.poll_turn(cx)) {
+            Ok(polled) => polled,
+            Err(panicked) => {
+                self.watched.panicked(&panicked);
+                (self.connect, self.dialing) = (None, None);
+                // How it ended.
+                Poll::Ready(self.watched.event())
+            }
+        }
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<C::Message>>> {
         if std::mem::take(&mut self.waited) {
-            self.clock.refresh();
+            self.watched.clock().refresh();
         }
         loop {
-            if self.work >= WORK {
-                self.settle(cx);
+            if self.watched.has_worked() {
+                self.watched.settle(cx);
                 ready!(self.look.poll(cx));
-                self.work = 0;
+                self.watched.rested();
             }
             if self.taken >= BURST {
-                self.settle(cx);
+                self.watched.settle(cx);
                 ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
                 self.taken = 0;
             }
-            if let Some(event) = self.events.pop_front() {
+            self.dial();
+            if let Some(event) = self.watched.event() {
                 return Poll::Ready(Some(event));
             }
-            if self.ended {
+            if self.watched.has_ended() {
                 return Poll::Ready(None);
             }
-            let is_due = self.is_due();
+            let is_due = self.watched.is_due();
             if is_due {
                 // What the socket knows of its readiness may be older than what has happened, if the thread was
                 // kept busy: tokio looks at its poller first, then we read, and then judge.
                 ready!(self.look.poll(cx));
             }
-            // Any step judges: where a deadline has come, reading goes before writing.
-            self.dirty = is_due;
             self.poll_dial(cx);
-            if !is_due {
-                self.write(cx);
-            }
-            match self.read(cx) {
-                Some(Read::Message(conn, message)) => {
+            match self.watched.turn(is_due, cx) {
+                Turn::Message(conn, message) => {
                     self.taken += 1;
                     return Poll::Ready(Some(Event::Message { conn, message }));
                 }
-                Some(Read::Again) => {
-                    self.taken += 1;
-                    continue;
+                Turn::Taken => self.taken += 1,
+                Turn::Again => {}
+                Turn::Idle => {
+                    self.waited = true;
+                    let wake = self.watched.machine().wake();
+                    let clock = *self.watched.clock();
+                    ready!(self.alarm.poll(cx, clock, wake));
                 }
-                None => {}
-            }
-            self.settle(cx);
-            if std::mem::take(&mut self.kicked) {
-                self.step(self.clock.now(), Input::Kick);
-                continue;
-            }
-            if !self.dirty && self.events.is_empty() && !self.ended {
-                self.waited = true;
-                ready!(self.alarm.poll(cx, self.clock, self.machine.wake()));
             }
         }
     }
-}
 
-/// Clients that were cut off together must not come back together.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+    /// Begins the dial that is wanted, and drops one for which nobody waits any more.
+    fn dial(&mut self) {
+        if let Some((conn, _)) = &self.dialing
+            && self.watched.dialing() != Some(*conn)
+        {
+            self.dialing = None;
+        }
+        if let (Some(attempt), Some(connect)) = (self.watched.take_dial(), &mut self.connect) {
+            let conn = attempt.conn;
+            self.dialing = Some((conn, named(CONNECT, || connect(attempt))));
+        }
+    }
+
+    /// Before the timers, for a dial that has succeeded beats its deadline.
+    fn poll_dial(&mut self, cx: &mut Context<'_>) {
+        let Some((conn, dialing)) = &mut self.dialing else {
+            return;
+        };
+        let conn = *conn;
+        if let Poll::Ready(dialed) = named(CONNECT, || dialing.as_mut().poll(cx)) {
+            self.dialing = None;
+            let traffic = self.traffic;
+            let dialed = dialed.map(|socket| Sunk { socket, traffic });
+            let dialed = dialed.map_err(|Refused { cause, detail }| (cause, detail));
+            self.watched.dialed(conn, dialed, cx);
+        }
+    }
 }
 
 impl<C: Codec, S: Socket<C>> Stream for Messages<S, C> {
@@ -318,11 +337,9 @@ impl<C: Codec, S: Socket<C>> Stream for Messages<S, C> {
         self.poll_event(cx)
     }
 }
+
 impl<S, C: Codec> fmt::Debug for Messages<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Messages")
-            .field("phase", &self.machine.phase())
-            .field("waiting", &self.queue.len())
-            .finish_non_exhaustive()
+        f.debug_tuple("Messages").field(&self.watched).finish()
     }
 }

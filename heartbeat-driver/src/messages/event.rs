@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use heartbeat_driver::Reason;
-use heartbeat_driver::core::{ConnId, GiveUp};
+use heartbeat_core::{ConnId, GiveUp};
+
+use crate::message::Reason;
 
 /// What happens, in order.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub enum Event<M> {
         idle: Duration,
         /// How long it had been open; zero if it was not.
         open: Duration,
-        /// Messages that were taken by [`Messages::send`](super::Messages::send) and not given to the library, in order.
+        /// Messages that were taken by `send` and not given to the library, in order.
         unsent: Vec<M>,
         /// How many were given to it and are not known to be written.
         uncertain: usize,

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use heartbeat_driver::core::{
-    AbortReason, Action, Ask, Cause, Clock as _, ConnId, Dialect as _, Draft, Event as Input,
-    Failure, GiveUp, Instant, Outgoing, Phase, Reply, Values,
+use heartbeat_core::{
+    AbortReason, Action, Ask, Cause, Clock, ConnId, Dialect as _, Draft, Event as Input, Failure,
+    GiveUp, Instant, Outgoing, Phase, Reply, Values,
 };
-use heartbeat_driver::{Attempt, Panicked, Reason, Seconds, named, unix_ms};
 use tracing::{debug, error, info, warn};
 
 use super::link::Link;
-use super::{Codec, Event, Frame, Messages, Socket};
+use super::{Codec, Event, Frame, Socket, Watched};
+use crate::clock::unix_ms;
+use crate::factory::Attempt;
+use crate::message::{Reason, Seconds};
+use crate::panicked::Panicked;
 
-/// The name of what dials, where it panics.
-pub(super) const CONNECT: &str = "connect";
-
-impl<C: Codec, S: Socket<C>> Messages<S, C> {
+impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     pub(super) fn step(&mut self, now: Instant, event: Input<'_>) {
         let (idle, open) = (
             since(self.machine.heard(), now),
@@ -31,12 +31,9 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
                     refresh,
                 } => {
                     debug!(%conn, attempt, "connecting");
-                    if let Some(connect) = &mut self.connect {
-                        let attempt = Attempt::new(conn, attempt, refresh, self.last);
-                        let dialing = named(CONNECT, || connect(attempt));
-                        self.link = Link::Dialing(conn, dialing);
-                        self.dirty = true;
-                    }
+                    self.dial = Some(Attempt::new(conn, attempt, refresh, self.last));
+                    self.link = Link::Dialing(conn);
+                    self.dirty = true;
                 }
                 Action::SendPong { reply, .. } => self.reply(reply),
                 Action::SendPing { conn, ping } => {
@@ -100,7 +97,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
 
     /// Code of the application's has panicked. None of it is called any more, nor is the machine asked what to do.
     #[cold]
-    pub(super) fn panicked(&mut self, panicked: &Panicked) {
+    pub fn panicked(&mut self, panicked: &Panicked) {
         if self.ended {
             return;
         }
@@ -109,15 +106,14 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         let now = self.clock.now();
         let was_closing = self.machine.phase() == Phase::Closing;
         let cause = Cause::Session(Failure::GiveUp);
-        // While `connect` runs there is no link yet.
-        let conn = self.link.conn().or_else(|| self.machine.conn());
+        let conn = self.link.conn();
         if let (Some(conn), false) = (conn, was_closing) {
             let idle = since(self.machine.heard(), now);
             let open = since(self.machine.open_since(), now);
             let reason = Reason::Cause(cause);
             self.disconnected(conn, reason, Some(words.into()), idle, open);
         }
-        if !was_closing && self.connect.take().is_some() {
+        if !was_closing && std::mem::take(&mut self.dials) {
             let reason = GiveUp::Cause(cause);
             self.events.push_back(Event::GaveUp { reason });
         }

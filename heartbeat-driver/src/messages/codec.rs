@@ -1,14 +1,9 @@
 //! What the driver must know of a library's messages.
 
 use std::fmt;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use futures_core::Stream;
-use futures_sink::Sink;
-use heartbeat_driver::core::Cause;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use heartbeat_core::Cause;
 
 /// A message of any library, lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +35,7 @@ impl Frame<'_> {
 /// can be written for any library anywhere.
 ///
 /// ```
-/// use heartbeat_tokio::messages::{Codec, Frame};
+/// use heartbeat_driver::messages::{Codec, Frame};
 /// use tungstenite::{Error, Message};
 ///
 /// /// For `tokio_tungstenite::WebSocketStream`.
@@ -97,15 +92,34 @@ pub trait Codec {
     }
 }
 
-/// A socket that yields and takes the messages of a [`Codec`]. Every stream and sink of them is one.
-pub trait Socket<C: Codec>:
-    Stream<Item = Result<C::Message, C::Error>> + Sink<C::Message, Error = C::Error> + Unpin
-{
-}
+/// A socket that yields and takes the messages of a [`Codec`], and waits for nothing. What is pending wakes the context's
+/// task later, if whoever drives this waits in that way.
+pub trait Socket<C: Codec> {
+    /// The next message; `None` at the end.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<C::Message, C::Error>>>;
 
-impl<C: Codec, S> Socket<C> for S where
-    S: Stream<Item = Result<C::Message, C::Error>> + Sink<C::Message, Error = C::Error> + Unpin
-{
+    /// Ready when a message may be given.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>>;
+
+    /// Takes a message, after `poll_ready` was ready.
+    ///
+    /// # Errors
+    /// The connection has ended, or the library refuses the message.
+    fn give(&mut self, message: C::Message) -> Result<(), C::Error>;
+
+    /// Writes what was given; ready when all of it is.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>>;
+
+    /// Bytes that went over it, if somebody counts them.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
 }
 
 /// Bytes that went over a connection so far.
@@ -115,75 +129,4 @@ pub struct Traffic {
     pub read: u64,
     /// To the peer.
     pub written: u64,
-}
-
-/// A byte stream that counts, to be put under a WebSocket library: see
-/// [`Messages::traffic`](super::Messages::traffic).
-#[derive(Debug)]
-pub struct Counted<T> {
-    io: T,
-    traffic: Traffic,
-}
-
-impl<T> Counted<T> {
-    /// Counts from nothing.
-    pub const fn new(io: T) -> Self {
-        let traffic = Traffic {
-            read: 0,
-            written: 0,
-        };
-        Self { io, traffic }
-    }
-
-    /// What went over it.
-    pub const fn traffic(&self) -> Traffic {
-        self.traffic
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        self.traffic.read += (buffer.filled().len() - before) as u64;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
-        self.traffic.written += count as u64;
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, buffers))?;
-        self.traffic.written += count as u64;
-        Poll::Ready(Ok(count))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }

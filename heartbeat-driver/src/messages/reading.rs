@@ -3,18 +3,16 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use heartbeat_driver::core::{
-    Cause, Clock as _, ConnId, Dialect as _, Event as Input, Instant, Message as Received,
+use heartbeat_core::{
+    Cause, Clock, ConnId, Dialect as _, Event as Input, Instant, Message as Received,
 };
-use heartbeat_driver::named;
-use heartbeat_driver::records::{Record, Records, Sort, is_joined};
 use tracing::info;
 
 use super::link::{Link, Open, Read};
-use super::performing::CONNECT;
-use super::{Codec, Event, Frame, Messages, Socket};
+use super::{Codec, Event, Frame, Socket, Watched};
+use crate::records::{Record, Records, Sort, is_joined};
 
-impl<C: Codec, S: Socket<C>> Messages<S, C> {
+impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     pub(super) fn opened(&mut self, socket: S) {
         let Some(conn) = self.machine.conn() else {
             return;
@@ -29,21 +27,25 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         }
     }
 
-    /// Before the timers, for a dial that has succeeded beats its deadline.
-    pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>) {
-        let Link::Dialing(conn, dialing) = &mut self.link else {
+    /// How the dial of [`take_dial`](Self::take_dial) has ended, to be told before the next turn, for a dial that has succeeded
+    /// beats its deadline. Of one that is not waited for any more nothing comes.
+    pub fn dialed(
+        &mut self,
+        conn: ConnId,
+        dialed: Result<S, (Cause, Option<Box<str>>)>,
+        cx: &mut Context<'_>,
+    ) {
+        if self.dialing() != Some(conn) {
             return;
-        };
-        let conn = *conn;
-        match named(CONNECT, || dialing.as_mut().poll(cx)) {
-            Poll::Pending => {}
-            Poll::Ready(Ok(socket)) => {
+        }
+        match dialed {
+            Ok(socket) => {
                 self.step(self.clock.now(), Input::Connected(conn));
                 info!(%conn, "connected");
                 self.events.push_back(Event::Connected { conn });
                 self.opened(socket);
             }
-            Poll::Ready(Err(refused)) => self.lost(conn, refused.cause, refused.detail, cx),
+            Err((cause, detail)) => self.lost(conn, cause, detail, cx),
         }
     }
 
@@ -52,7 +54,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             return;
         };
         let conn = open.conn;
-        match open.write(cx, &mut self.queue, self.traffic) {
+        match open.write(cx, &mut self.queue) {
             Ok(written) => {
                 self.dirty |= written.more;
                 if written.moved {
@@ -177,14 +179,14 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         self.write_before_judging(cx);
         if let Link::Open(open) = &mut self.link {
             // Its bytes are no data.
-            open.take_progress(self.traffic);
+            open.take_progress();
         }
         self.step(self.clock.now(), Input::Received(conn, message));
         Sort::Heartbeat
     }
 
     /// Nothing more is there, or enough was read: the machine is told, and its timers get their turn.
-    pub(super) fn settle(&mut self, cx: &mut Context<'_>) {
+    pub fn settle(&mut self, cx: &mut Context<'_>) {
         self.write_before_judging(cx);
         let now = self.clock.now();
         self.report(now);
@@ -204,7 +206,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
     pub(super) fn report(&mut self, now: Instant) {
         if let Link::Open(open) = &mut self.link {
             let conn = open.conn;
-            let progress = open.take_progress(self.traffic);
+            let progress = open.take_progress();
             if std::mem::take(&mut open.unreported) {
                 self.step(now, Input::Received(conn, Received::Data));
             } else if progress {

@@ -1,33 +1,12 @@
 //! The connection under the driver: a dial, or an open socket with what waits to be written.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use heartbeat_driver::core::{Cause, ConnId};
-use heartbeat_driver::records::{ANSWERS, frame_len};
+use heartbeat_core::{Cause, ConnId};
 
 use super::codec::{Codec, Socket, Traffic};
-
-/// A dial under way.
-pub type Connecting<S> = Pin<Box<dyn Future<Output = Result<S, Refused>> + Send>>;
-
-/// Why a dial has come to nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// What it means to the machine: the table of causes decides what follows.
-    pub cause: Cause,
-    /// What the error said, for people.
-    pub detail: Option<Box<str>>,
-}
-
-impl From<std::io::Error> for Refused {
-    fn from(error: std::io::Error) -> Self {
-        let (cause, detail) = heartbeat_driver::io_cause(&error);
-        Self { cause, detail }
-    }
-}
+use crate::records::{ANSWERS, frame_len};
 
 /// Application messages given to the library between two flushes: only their number is known if the
 /// connection ends before the second.
@@ -38,7 +17,7 @@ const FLUSH_ROUNDS: u32 = 16;
 
 pub(super) enum Link<S, C: Codec> {
     Down,
-    Dialing(ConnId, Connecting<S>),
+    Dialing(ConnId),
     Open(Box<Open<S, C>>),
 }
 
@@ -46,7 +25,7 @@ impl<S, C: Codec> Link<S, C> {
     pub(super) fn conn(&self) -> Option<ConnId> {
         match self {
             Self::Down => None,
-            Self::Dialing(conn, _) => Some(*conn),
+            Self::Dialing(conn) => Some(*conn),
             Self::Open(open) => Some(open.conn),
         }
     }
@@ -54,7 +33,7 @@ impl<S, C: Codec> Link<S, C> {
     /// Messages of the application's that were given away and are not known to be written.
     pub(super) fn uncertain(&self) -> usize {
         match self {
-            Self::Down | Self::Dialing(..) => 0,
+            Self::Down | Self::Dialing(_) => 0,
             Self::Open(open) => open.given,
         }
     }
@@ -83,7 +62,7 @@ pub(super) struct Written {
 
 pub(super) struct Open<S, C: Codec> {
     pub(super) conn: ConnId,
-    socket: S,
+    pub(super) socket: S,
     /// The machine's own messages. Few, for reading is held while their bytes are many.
     own: VecDeque<C::Message>,
     /// Bytes of answers since the last flush that went through.
@@ -155,7 +134,7 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
 
     /// What came before the end may want to be answered, if that can be done without waiting.
     pub(super) fn last_words(&mut self, cx: &mut Context<'_>) {
-        let _ = Pin::new(&mut self.socket).poll_flush(cx);
+        let _ = self.socket.poll_flush(cx);
     }
 
     /// Writes what waits, as far as the socket takes it.
@@ -163,7 +142,6 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
         &mut self,
         cx: &mut Context<'_>,
         queue: &mut VecDeque<C::Message>,
-        traffic: Option<fn(&S) -> Traffic>,
     ) -> Result<Written, C::Error> {
         let mut written = Written::default();
         if self.failed.is_some() {
@@ -174,8 +152,8 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
             if !self.unflushed {
                 break;
             }
-            if Pin::new(&mut self.socket).poll_flush(cx)?.is_pending() {
-                let moved = self.moved(traffic);
+            if self.socket.poll_flush(cx)?.is_pending() {
+                let moved = self.moved();
                 written.moved |= moved && self.blocked;
                 written.blocked = moved || !self.blocked;
                 self.blocked = true;
@@ -205,12 +183,11 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
         cx: &mut Context<'_>,
         queue: &mut VecDeque<C::Message>,
     ) -> Result<(), C::Error> {
-        let mut socket = Pin::new(&mut self.socket);
         loop {
             let is_own = !self.own.is_empty();
             let waits = is_own || (!queue.is_empty() && !self.blocked && self.given < BATCH);
             let closes = queue.is_empty() && self.closing.is_some();
-            if !(waits || closes) || socket.as_mut().poll_ready(cx)?.is_pending() {
+            if !(waits || closes) || self.socket.poll_ready(cx)?.is_pending() {
                 return Ok(());
             }
             let message = if is_own {
@@ -222,16 +199,22 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
             };
             if let Some(message) = message {
                 self.unflushed = true;
-                socket.as_mut().start_send(message)?;
+                self.socket.give(message)?;
             }
         }
     }
 
-    fn moved(&mut self, traffic: Option<fn(&S) -> Traffic>) -> bool {
-        traffic.is_some_and(|traffic| {
-            let written = traffic(&self.socket).written;
-            std::mem::replace(&mut self.known.written, written) != written
-        })
+    fn moved(&mut self) -> bool {
+        self.socket
+            .traffic()
+            .is_some_and(|Traffic { written, .. }| {
+                std::mem::replace(&mut self.known.written, written) != written
+            })
+    }
+
+    /// Nothing is read: too many answers wait to be written.
+    pub(super) fn is_held(&self) -> bool {
+        self.backlog > ANSWERS && self.blocked && self.failed.is_none()
     }
 
     /// The next message, or how it ended. Pending, too, while reading is held.
@@ -243,10 +226,10 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<C::Message, (Cause, Option<Box<str>>)>> {
-        if self.backlog > ANSWERS && self.blocked && self.failed.is_none() {
+        if self.is_held() {
             return Poll::Pending;
         }
-        let end = match Pin::new(&mut self.socket).poll_next(cx) {
+        let end = match self.socket.poll_next(cx) {
             Poll::Ready(Some(Ok(message))) => return Poll::Ready(Ok(message)),
             Poll::Ready(Some(Err(error))) => (C::cause(&error), Some(error.to_string().into())),
             Poll::Ready(None) => (Cause::Eof, None),
@@ -259,9 +242,8 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
     }
 
     /// True once for bytes of which the machine has not been told.
-    pub(super) fn take_progress(&mut self, traffic: Option<fn(&S) -> Traffic>) -> bool {
-        traffic.is_some_and(|traffic| {
-            let read = traffic(&self.socket).read;
+    pub(super) fn take_progress(&mut self) -> bool {
+        self.socket.traffic().is_some_and(|Traffic { read, .. }| {
             std::mem::replace(&mut self.known.read, read) != read
         })
     }

@@ -1,0 +1,239 @@
+//! A client over tungstenite against a server of tungstenite's, over TCP.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use heartbeat_blocking::core::{AbortReason, Cause, Failure, GiveUp, JsonType};
+use heartbeat_blocking::messages::{Counted, Event, Messages, upgrade_error};
+use heartbeat_blocking::{Config, Ping, Reason, RecvTimeoutError};
+use tungstenite::{Message, WebSocket};
+
+#[path = "../examples/tungstenite.rs"]
+mod example;
+
+type Client = Messages<Counted<TcpStream>>;
+
+/// Nothing here takes so long, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn client(address: SocketAddr, config: Config) -> Client {
+    let connect = move |_| {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        let upgraded = tungstenite::client(format!("ws://{address}/"), Counted::new(stream));
+        Ok(upgraded.map_err(upgrade_error)?.0)
+    };
+    let client = Messages::connecting(connect, Counted::get_ref, config, Arc::new(JsonType));
+    client.expect("a poll").traffic(Counted::traffic)
+}
+
+fn config() -> heartbeat_blocking::core::ConfigBuilder {
+    let (base, cap) = (Duration::from_millis(100), Duration::from_secs(1));
+    Config::builder().backoff(base, cap, 50)
+}
+
+type Served = WebSocket<TcpStream>;
+
+/// Serves each connection in turn by the next of these.
+fn serve(turns: Vec<fn(TcpStream)>) -> (SocketAddr, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = thread::spawn(move || {
+        for turn in turns {
+            let (stream, _) = listener.accept().expect("a client");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            turn(stream);
+        }
+    });
+    (address, server)
+}
+
+fn accept(stream: TcpStream) -> Served {
+    tungstenite::accept(stream).expect("an upgrade")
+}
+
+fn next(client: &mut Client) -> Event<Message> {
+    client.recv_timeout(PATIENCE).expect("an event in time")
+}
+
+#[test]
+fn messages_go_there_and_back_and_each_ping_is_answered_once() {
+    let (address, server) = serve(vec![|stream| {
+        let mut socket = accept(stream);
+        for number in 0..100u8 {
+            let ping = Message::Ping(vec![number].into());
+            socket.write(ping).expect("room");
+            let text = Message::text(r#"{"type":"ping"}"#);
+            socket.write(text).expect("room");
+        }
+        socket.flush().expect("room");
+        let (mut pongs, mut texts) = (Vec::new(), 0);
+        while let Ok(frame) = socket.read() {
+            match frame {
+                Message::Pong(payload) => pongs.push(payload[0]),
+                Message::Text(text) if text == r#"{"type":"pong"}"# => texts += 1,
+                Message::Close(_) => {}
+                other => socket.send(other).expect("room"),
+            }
+        }
+        assert_eq!(pongs, (0..100).collect::<Vec<u8>>());
+        assert_eq!(texts, 100);
+    }]);
+    let mut client = client(address, Config::default());
+    assert!(matches!(next(&mut client), Event::Connected { .. }));
+    // Large ones, too: more than the socket's buffers hold.
+    let messages: Vec<String> = (0..50)
+        .map(|n| format!("{n}").repeat(1 + 20_000 * n))
+        .collect();
+    for message in &messages {
+        client.send(Message::text(message.clone())).expect("room");
+    }
+    for expected in &messages {
+        let Event::Message { message, .. } = next(&mut client) else {
+            panic!("another event");
+        };
+        assert_eq!(message.to_text().expect("a text"), expected);
+    }
+    client.stop();
+    let Event::Stopped {
+        unsent,
+        uncertain: 0,
+    } = next(&mut client)
+    else {
+        panic!("another end");
+    };
+    assert!(unsent.is_empty());
+    assert_eq!(client.recv_timeout(PATIENCE), Err(RecvTimeoutError::Ended));
+    server.join().expect("the server's own view");
+}
+
+#[test]
+fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at_a_403() {
+    let (address, server) = serve(vec![
+        |stream| {
+            let mut socket = accept(stream);
+            socket.close(None).expect("open");
+            while socket.read().is_ok() {}
+        },
+        |stream| drop(accept(stream)),
+        |stream| {
+            // Frozen: it says nothing, not even to a ping, until the client has gone.
+            let mut socket = accept(stream);
+            let mut rest = Vec::new();
+            let _ = socket.get_mut().read_to_end(&mut rest);
+            assert_eq!(rest.first(), Some(&0x89), "it was asked");
+        },
+        |mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+            let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).expect("room");
+        },
+    ]);
+    let config = config()
+        .ping(Ping::AfterSilence(Duration::from_millis(300)))
+        .pong_timeout(Duration::from_millis(700))
+        .build();
+    let mut client = client(address, config.expect("a configuration"));
+    let mut ends = Vec::new();
+    let gave_up = loop {
+        match next(&mut client) {
+            Event::Disconnected { reason, .. } => ends.push(reason),
+            Event::GaveUp { reason } => break reason,
+            _ => {}
+        }
+    };
+    let refused = Cause::Http {
+        status: 403,
+        retry_after: None,
+    };
+    assert_eq!(gave_up, GiveUp::Cause(refused));
+    let [close, dropped, frozen, last] = ends[..] else {
+        panic!("{ends:?}");
+    };
+    assert_eq!(close, Reason::Cause(Cause::Close(1005)));
+    let gone = [Cause::Eof, Cause::Reset].map(Reason::Cause);
+    assert!(gone.contains(&dropped), "{dropped:?}");
+    assert_eq!(frozen, Reason::Verdict(AbortReason::PongTimeout));
+    assert_eq!(last, Reason::Cause(refused));
+    server.join().expect("no panic");
+}
+
+#[test]
+fn a_server_drops_a_client_that_is_silent_and_a_wait_ends_at_its_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let peer = thread::spawn(move || {
+        let stream = TcpStream::connect(address).expect("a server");
+        let (mut socket, _) = tungstenite::client(format!("ws://{address}/"), stream).expect("up");
+        socket.send(Message::text("hello")).expect("room");
+        let mut rest = Vec::new();
+        let _ = socket.get_mut().read_to_end(&mut rest);
+        assert_eq!(rest.first(), Some(&0x89), "it was asked");
+    });
+    let (stream, _) = listener.accept().expect("a client");
+    let config = config()
+        .ping(Ping::AfterSilence(Duration::from_millis(500)))
+        .pong_timeout(Duration::from_millis(500))
+        .build();
+    let config = config.expect("a configuration");
+    let mut server =
+        Messages::accepted(accept(stream), |tcp| tcp, config, Arc::new(JsonType)).expect("a poll");
+    let Ok(Event::Message { message, .. }) = server.recv_timeout(PATIENCE) else {
+        panic!("another event");
+    };
+    assert_eq!(message, Message::text("hello"));
+    let waited = server.recv_timeout(Duration::from_millis(50));
+    assert_eq!(waited, Err(RecvTimeoutError::Timeout));
+    let Ok(Event::Disconnected { reason, .. }) = server.recv_timeout(PATIENCE) else {
+        panic!("another event");
+    };
+    assert_eq!(reason, Reason::Verdict(AbortReason::PongTimeout));
+    assert!(matches!(server.recv(), Some(Event::Stopped { .. })));
+    assert!(server.recv().is_none());
+    drop(server);
+    peer.join().expect("the peer's own view");
+}
+
+#[test]
+fn a_dial_that_hangs_is_given_up_at_its_timeout_and_one_that_panics_ends_the_client() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    // The first is accepted by the kernel alone, and never upgraded.
+    let connect = move |attempt: heartbeat_blocking::Attempt| {
+        assert!(attempt.last.is_none(), "a part of the test");
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let upgraded = tungstenite::client(format!("ws://{address}/"), stream);
+        Ok(upgraded.map_err(upgrade_error)?.0)
+    };
+    // A panic is told within it, backtrace and all, on a busy machine too.
+    let config = config().connect_timeout(Duration::from_secs(3)).build();
+    let config = config.expect("a configuration");
+    let mut client =
+        Messages::connecting(connect, |tcp| tcp, config, Arc::new(JsonType)).expect("a poll");
+    let events: Vec<_> = client.by_ref().collect();
+    let told: Vec<_> = events.iter().map(|event| format!("{event:?}")).collect();
+    let [
+        Event::Disconnected { reason: first, .. },
+        Event::Reconnect { attempt: 1, .. },
+        Event::Disconnected { reason, detail, .. },
+        Event::GaveUp { .. },
+        Event::Stopped { .. },
+    ] = &events[..]
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!(*first, Reason::Verdict(AbortReason::ConnectTimeout));
+    assert_eq!(*reason, Reason::Cause(Cause::Session(Failure::GiveUp)));
+    let words = detail.as_deref().unwrap_or_default();
+    assert!(words.contains("connect panicked"), "{words}");
+}
+
+#[test]
+fn the_example_comes_back_from_a_frozen_server_and_ends_at_the_4000() {
+    example::main().expect("it ends by itself");
+}
