@@ -1009,13 +1009,11 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             // The application's own word.
             return false;
         }
-        if verdict == Verdict::Refresh && !self.config().fixed_credentials {
-            // Fresh ones were refused: those that come next would be, too.
-            return false;
-        }
+        // Fresh credentials were refused: the next ones would be, too.
+        let refused_for_good = verdict == Verdict::Refresh && !self.config().fixed_credentials;
         match self.config().permanent_errors {
             PermanentErrors::GiveUp => false,
-            PermanentErrors::GiveUpUnlessStable => self.endpoints.is_proven(),
+            PermanentErrors::GiveUpUnlessStable => !refused_for_good && self.endpoints.is_proven(),
             PermanentErrors::Retry => true,
         }
     }

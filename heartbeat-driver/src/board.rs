@@ -24,7 +24,7 @@ pub struct ClientStats {
     pub ready: bool,
     /// Dials, losses, pings, round trips: the machine's own figures.
     pub machine: Stats,
-    /// Messages handed out to the application, or about to be.
+    /// Messages received, those included that wait for the application or were dropped.
     pub messages_received: u64,
     /// The application's messages wholly handed to the operating system.
     pub messages_sent: u64,

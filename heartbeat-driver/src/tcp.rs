@@ -146,11 +146,6 @@ impl Future for Resolving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tcp {
-    /// `TCP_USER_TIMEOUT`: bytes that the peer's TCP has not taken for so long end the connection.
-    ///
-    /// `write_timeout`, for bytes that have left our hands. Never shorter than it takes the machine to
-    /// notice, so that its verdict comes first and says more.
-    pub user_timeout: Option<Duration>,
     /// `TCP_KEEPIDLE`: silence after which the kernel probes by itself. It matters only for a client
     /// that nobody drives, for the machine has given its verdict by then.
     pub keepalive: Duration,
@@ -158,9 +153,7 @@ pub struct Tcp {
 
 impl Tcp {
     pub(crate) fn new(config: &Config) -> Self {
-        let least = config.worst_case_detection() + config.late_grace();
         Self {
-            user_timeout: config.write_timeout().map(|timeout| timeout.max(least)),
             keepalive: config.idle_timeout(),
         }
     }
@@ -185,8 +178,6 @@ impl Tcp {
         let keepalive = keepalive.with_interval(seconds(self.keepalive / 3));
         let _ = socket.set_tcp_keepalive(&keepalive);
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _ = socket.set_tcp_user_timeout(self.user_timeout);
-        #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT);
         socket.set_tcp_nodelay(true)
     }
@@ -210,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_set_up_and_the_machines_verdict_comes_first() {
+    fn a_socket_is_set_up_and_no_timeout_of_the_kernels_comes_before_the_machines() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let config = Config::default();
@@ -223,15 +214,11 @@ mod tests {
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), MAX_UNSENT);
         #[cfg(target_os = "linux")]
         {
-            let timeout = socket.tcp_user_timeout().unwrap();
-            assert_eq!(timeout, Some(Duration::from_secs(91)));
-            assert!(timeout > Some(config.worst_case_detection()));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), None);
             assert_eq!(
                 socket.tcp_keepalive_time().unwrap(),
                 Duration::from_secs(90)
             );
         }
-        let off = Config::builder().write_timeout(None).build().unwrap();
-        assert_eq!(Tcp::new(&off).user_timeout, None);
     }
 }

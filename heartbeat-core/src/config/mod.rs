@@ -42,6 +42,9 @@ pub enum Ping {
 /// Policy for an end that says "hopeless": a TLS error, a wrong certificate, HTTP 301, 308 and 4xx, close
 /// codes 1002, 1003, 1007, 1009 and 1010.
 ///
+/// Credentials (HTTP 401 and 407, close codes 1008, 3000 and 4401) are a matter of their own: with `GiveUp` and
+/// `GiveUpUnlessStable` a client gives up when fresh ones are refused, however well the endpoint was.
+///
 /// Rows that a configuration replaces ([`ConfigBuilder::on`]) and a service's own close codes are always
 /// believed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -53,8 +56,9 @@ pub enum PermanentErrors {
     /// worked for hours meets a deploy, a captive portal or a restart, so dialling goes on after the backoff.
     #[default]
     GiveUpUnlessStable,
-    /// Always dial again after the backoff. A device's clock may not be set when the device starts, and then
-    /// no certificate is valid yet.
+    /// Always dial again after the backoff, also where fresh credentials were refused: the dial factory is asked for
+    /// fresh ones each time. A device's clock may not be set when the device starts, and then no certificate is valid
+    /// yet.
     Retry,
 }
 

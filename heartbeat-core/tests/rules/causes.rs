@@ -718,6 +718,24 @@ fn fresh_credentials_that_were_refused_end_also_whoever_was_well() {
     }
 }
 
+/// `Retry` never gives up: each further dial is asked to bring fresh credentials.
+#[test]
+fn a_client_that_always_retries_asks_for_fresh_credentials_again_and_again() {
+    for cause in [http(401), http(407), Cause::Close(4401)] {
+        let mut rig = Rig::new(policy(PermanentErrors::Retry));
+        rig.step(0, TICK);
+        let mut now = 0;
+        for conn in 1..9 {
+            if matches!(cause, Cause::Close(_)) {
+                rig.step(now, connected(conn));
+            }
+            now += delay_of(&rig.step(now, closed(conn, cause)));
+            let attempt = conn as u32;
+            assert_eq!(rig.step(now, TICK), [Did::ConnectAfresh(conn + 1, attempt)]);
+        }
+    }
+}
+
 // ---- several endpoints and addresses ------------------------------------------------------------
 
 const fn of_two(endpoint: u8) -> Route {

@@ -976,12 +976,12 @@ impl Model {
             (Verdict::Refresh, Some(cause)) if fresh_refused => Some(GiveUp::Credentials(cause)),
             _ => None,
         };
-        let insists = matches!(cause, Some(Cause::Session(Failure::GiveUp)))
-            || (verdict == Verdict::Refresh && !self.config.fixed_credentials());
+        let insists = matches!(cause, Some(Cause::Session(Failure::GiveUp)));
+        let may_be_renewed = verdict == Verdict::Refresh && !self.config.fixed_credentials();
         let doubts = match self.config.permanent_errors() {
             PermanentErrors::GiveUp => false,
             PermanentErrors::GiveUpUnlessStable => {
-                self.proven.contains(&record(self.route.endpoint))
+                !may_be_renewed && self.proven.contains(&record(self.route.endpoint))
             }
             PermanentErrors::Retry => true,
             other => return Err(format!("a policy that the model does not know: {other:?}")),

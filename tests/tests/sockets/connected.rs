@@ -162,6 +162,8 @@ fn code_that_the_client_runs_is_refused_the_wait() {
         assert!(place.set(client).is_ok());
         let told = told.recv_timeout(PATIENCE).expect("it was told");
         assert_eq!(told.err(), Some(WaitEnd::Inside));
-        place.get().expect("a client").sender().stop();
+        let client = place.get().expect("a client");
+        assert!(client.connected(PATIENCE).is_ok(), "it was not in the way");
+        client.sender().stop();
     });
 }

@@ -363,9 +363,14 @@ impl Server {
     /// One whose connections hold little, so that a path is soon full.
     pub(crate) fn narrow() -> Self {
         let server = Self::start();
-        sockopt::set_socket_recv_buffer_size(&server.listener, 16 << 10).expect("a size");
-        sockopt::set_socket_send_buffer_size(&server.listener, 16 << 10).expect("a size");
+        server.narrow_to(16 << 10);
         server
+    }
+
+    /// The bytes that each side of a connection that is accepted from now on holds.
+    pub(crate) fn narrow_to(&self, bytes: usize) {
+        sockopt::set_socket_recv_buffer_size(&self.listener, bytes).expect("a size");
+        sockopt::set_socket_send_buffer_size(&self.listener, bytes).expect("a size");
     }
 
     /// Leaves room for hardly any client that is not accepted.

@@ -21,16 +21,17 @@ cases! {
         an_upload_that_stops_moving_under_tls_is_dead_and_comes_back_cut,
         an_upload_of_many_small_messages_that_moves_is_alive,
         an_upload_that_moves_needs_no_word_of_the_peers,
+        an_upload_through_a_narrow_window_is_alive,
     ]
 }
 
 /// Every time is shorter than the upload takes.
-const CONFIG: &str = r#"{"idle_timeout": "1s", "ping": {"after_silence": "200ms"}, "pong_timeout": "800ms",
+const CONFIG: &str = r#"{"idle_timeout": "2s", "ping": {"after_silence": "400ms"}, "pong_timeout": "1600ms",
     "write_timeout": "5s", "backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(2);
 
-/// The message: three seconds at the server's pace.
-const UPLOAD: usize = 900_000;
+/// The message: six seconds at the server's pace.
+const UPLOAD: usize = 1_800_000;
 /// Bytes that the server reads in `STEP`: 300 kB/s.
 const PACE: usize = 6_000;
 const STEP: Duration = Duration::from_millis(20);
@@ -260,6 +261,39 @@ fn an_upload_of_many_small_messages_that_moves_is_alive(case: Case) {
             }
         });
         assert_eq!(client.message(), "done".into());
+    });
+}
+
+/// A window that is always smaller than the next segment: the kernel has a timer for that, which bytes that move do not
+/// restart. The upload takes longer than all of the client's times.
+fn an_upload_through_a_narrow_window_is_alive(case: Case) {
+    const LEN: usize = 500_000;
+    const CONFIG: &str = r#"{"idle_timeout": "2s", "ping": {"after_silence": "500ms"}, "pong_timeout": "1500ms",
+        "write_timeout": "2s"}"#;
+    let server = Server::start();
+    server.narrow_to(4096);
+    let mut client = case.start(server.options(CONFIG));
+    thread::scope(|scope| {
+        let server = &server;
+        scope.spawn(move || {
+            let mut ws = server.upgrade();
+            let stream = ws.get_mut();
+            let begun = Instant::now();
+            let mut read = 0;
+            let mut bytes = [0; 1000];
+            while read < LEN {
+                read += stream.read(&mut bytes).expect("the client goes on");
+                // 50 kB/s.
+                let due = begun + Duration::from_micros(20) * u32::try_from(read).expect("short");
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            stream.write_all(&frame(TEXT, b"done")).expect("it reads");
+            crate::harness::read_to_the_end(stream);
+        });
+        client.until_connected();
+        client.sender().try_send(vec![7; LEN]).expect("connected");
+        assert_eq!(client.message(), "done".into());
+        client.stop();
     });
 }
 
