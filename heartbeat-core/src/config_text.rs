@@ -73,6 +73,7 @@ impl Config {
     ///     "write_timeout": "10s", "close_timeout": "2s", "late_grace": "1s",
     ///     "backoff": {"base": "500ms", "cap": "30s", "jitter_percent": 50},
     ///     "stable_after": "10s", "max_attempts": 8, "session_timeout": "10s", "time_to_live": "30s",
+    ///     "permanent_errors": "give_up_unless_stable", "fixed_credentials": false,
     ///     "causes": {"close 1000": "never", "http 403": {"after": "5m"}, "http 418": "retry_after"}
     /// }"#)?;
     /// assert_eq!(config.worst_case_detection().as_secs(), 10);
