@@ -15,6 +15,7 @@
 
 mod contract;
 mod deflate;
+mod fronts;
 mod process;
 mod scenarios;
 mod server;
@@ -24,6 +25,7 @@ mod watch;
 
 use std::io::{self, Write};
 
+use fronts::{Kind, Trio};
 use server::Library;
 use watch::{Adapter, Watch};
 
@@ -105,7 +107,36 @@ macro_rules! services {
     };
 }
 
+/// What a front in between does, as tests for one adapter and each front.
+macro_rules! fronts {
+    ($adapter:ident) => {
+        mod nginx {
+            fronts!($adapter, Nginx);
+        }
+        mod haproxy {
+            fronts!($adapter, Haproxy);
+        }
+    };
+    ($adapter:ident, $kind:ident) => {
+        fronts! { $adapter, $kind:
+            an_idle_limit_is_kept_away_by_pings_and_is_an_end_like_any_other
+            a_reload_is_followed_by_a_new_connection
+            an_upstream_that_is_killed_is_dialled_until_it_is_back
+            an_upstream_that_hangs_is_504_and_dialled_until_its_successor_is_there
+            a_limit_of_connections_is_503_until_there_is_room
+        }
+    };
+    ($adapter:ident, $kind:ident: $($scenario:ident)*) => {
+        $(#[test]
+        fn $scenario() {
+            let name = concat!(module_path!(), "::", stringify!($scenario));
+            crate::run_behind(name, crate::Adapter::$adapter, crate::Kind::$kind, crate::fronts::$scenario);
+        })*
+    };
+}
+
 mod tokio {
+    fronts!(Tokio);
     mod services {
         services!(Tokio);
     }
@@ -124,6 +155,7 @@ mod tokio {
 }
 
 mod blocking {
+    fronts!(Blocking);
     mod services {
         services!(Blocking);
     }
@@ -151,6 +183,19 @@ fn run(name: &str, adapter: Adapter, library: Library, scenario: fn(&Pair)) {
             library,
         }),
         Err(why) => skip(name, why),
+    }
+}
+
+fn run_behind(name: &str, adapter: Adapter, kind: Kind, scenario: fn(&Trio)) {
+    if let Err(why) = Library::Websockets.install() {
+        return skip(name, why);
+    }
+    match kind.is_there() {
+        Ok(()) => scenario(&Trio {
+            watch: Watch::of(adapter),
+            kind,
+        }),
+        Err(why) => fronts::skip(name, &why),
     }
 }
 

@@ -99,6 +99,10 @@ impl Server {
         Self::start_on(library, port)
     }
 
+    pub(crate) fn port(&self) -> u64 {
+        self.port
+    }
+
     /// Its URL as a proxy.
     pub(crate) fn proxy_url(&self, scheme: &str, login: &str) -> String {
         format!("{scheme}://{login}@127.0.0.1:{}", self.port)
