@@ -85,7 +85,7 @@ impl<T> Counted<T> {
         Self { io, traffic }
     }
 
-    /// What went over it.
+    /// The bytes that were read and written so far.
     pub const fn traffic(&self) -> Traffic {
         self.traffic
     }
@@ -122,8 +122,8 @@ impl<T: Write> Write for Counted<T> {
     }
 }
 
-/// What is wrong with an upgrade. One that a read timeout of the stream's has ended is [`Error::Io`] with
-/// [`TimedOut`](io::ErrorKind::TimedOut).
+/// Turns the error of an upgrade into tungstenite's [`Error`]. An upgrade that ran into the stream's read timeout is
+/// [`Error::Io`] with [`TimedOut`](io::ErrorKind::TimedOut).
 pub fn upgrade_error<R: HandshakeRole>(error: HandshakeError<R>) -> Error {
     match error {
         HandshakeError::Failure(error) => error,
@@ -134,11 +134,11 @@ pub fn upgrade_error<R: HandshakeRole>(error: HandshakeError<R>) -> Error {
 /// A socket of tungstenite's that waits for nothing.
 struct Watch<S> {
     socket: WebSocket<S>,
-    /// The same socket of the operating system's, to wait for.
+    /// A second handle to the operating system's socket, for the poll.
     tcp: mio::net::TcpStream,
     is_registered: bool,
     traffic: Option<fn(&S) -> Traffic>,
-    /// What was given last did not go through at once.
+    /// The last write or flush did not go through.
     is_full: bool,
     has_ended: bool,
 }
@@ -146,7 +146,7 @@ struct Watch<S> {
 impl<S> Watch<S> {
     fn new(socket: WebSocket<S>, tcp: fn(&S) -> &TcpStream) -> io::Result<Self> {
         let tcp = tcp(socket.get_ref()).try_clone()?;
-        // Of both, which are one.
+        // Both handles share this setting.
         tcp.set_nonblocking(true)?;
         Ok(Self {
             socket,
@@ -159,7 +159,7 @@ impl<S> Watch<S> {
     }
 }
 
-/// What is there, and pending for what would have to be waited for.
+/// Reads `WouldBlock` as pending.
 fn now<T>(result: Result<T, Error>) -> Poll<Result<T, Error>> {
     match result {
         Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
@@ -241,7 +241,7 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
     /// non-blocking.
     ///
     /// # Errors
-    /// What the operating system says when it has no room for a poll or another descriptor.
+    /// The operating system's error if it has no room for a poll or another descriptor.
     pub fn accepted(
         socket: WebSocket<S>,
         tcp: fn(&S) -> &TcpStream,
@@ -259,7 +259,7 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
     /// socket of the operating system's is; it is made non-blocking.
     ///
     /// # Errors
-    /// What the operating system says when it has no room for a poll.
+    /// The operating system's error if it has no room for a poll.
     pub fn connecting(
         connect: impl Fn(Attempt) -> Result<WebSocket<S>, Error> + Send + Sync + 'static,
         tcp: fn(&S) -> &TcpStream,
@@ -301,7 +301,7 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
         self
     }
 
-    /// So many messages may wait to be written, at least 1; 256 unless this is said.
+    /// Sets how many messages may wait to be written, at least 1. Default 256.
     #[must_use]
     pub fn queue(mut self, messages: usize) -> Self {
         self.watched.set_queue(messages);
@@ -317,7 +317,7 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
         self.watched.send(message)
     }
 
-    /// Whether fewer messages wait than may.
+    /// True if `send` has room for another message.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.watched.has_room()

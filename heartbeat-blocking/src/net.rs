@@ -98,7 +98,7 @@ impl Net {
     /// A reactor of its own for one client.
     ///
     /// # Errors
-    /// What the operating system says when it has no room for a poll.
+    /// The operating system's error if it has no room for a poll.
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Wakes(Waker::new(poll.registry(), WAKER)?));

@@ -1,23 +1,23 @@
 //! A client over tungstenite against a server of tungstenite's, over TCP.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use heartbeat_blocking::core::{AbortReason, Cause, Failure, GiveUp, JsonType};
+use heartbeat_blocking::core::{AbortReason, Cause, Failure, JsonType};
 use heartbeat_blocking::messages::{Counted, Event, Messages, upgrade_error};
 use heartbeat_blocking::{Config, Ping, Reason, RecvTimeoutError};
-use tungstenite::{Message, WebSocket};
+use heartbeat_tests::peer::{
+    PATIENCE, accept, assert_four_ends, four_ends, pings_and_echoes, serve,
+};
+use tungstenite::Message;
 
 #[path = "../examples/tungstenite.rs"]
 mod example;
 
 type Client = Messages<Counted<TcpStream>>;
-
-/// Nothing here takes so long, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn client(address: SocketAddr, config: Config) -> Client {
     let connect = move |_| {
@@ -36,53 +36,13 @@ fn config() -> heartbeat_blocking::core::ConfigBuilder {
     Config::builder().backoff(base, cap, 50)
 }
 
-type Served = WebSocket<TcpStream>;
-
-/// Serves each connection in turn by the next of these.
-fn serve(turns: Vec<fn(TcpStream)>) -> (SocketAddr, thread::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let server = thread::spawn(move || {
-        for turn in turns {
-            let (stream, _) = listener.accept().expect("a client");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-            turn(stream);
-        }
-    });
-    (address, server)
-}
-
-fn accept(stream: TcpStream) -> Served {
-    tungstenite::accept(stream).expect("an upgrade")
-}
-
 fn next(client: &mut Client) -> Event<Message> {
     client.recv_timeout(PATIENCE).expect("an event in time")
 }
 
 #[test]
 fn messages_go_there_and_back_and_each_ping_is_answered_once() {
-    let (address, server) = serve(vec![|stream| {
-        let mut socket = accept(stream);
-        for number in 0..100u8 {
-            let ping = Message::Ping(vec![number].into());
-            socket.write(ping).expect("room");
-            let text = Message::text(r#"{"type":"ping"}"#);
-            socket.write(text).expect("room");
-        }
-        socket.flush().expect("room");
-        let (mut pongs, mut texts) = (Vec::new(), 0);
-        while let Ok(frame) = socket.read() {
-            match frame {
-                Message::Pong(payload) => pongs.push(payload[0]),
-                Message::Text(text) if text == r#"{"type":"pong"}"# => texts += 1,
-                Message::Close(_) => {}
-                other => socket.send(other).expect("room"),
-            }
-        }
-        assert_eq!(pongs, (0..100).collect::<Vec<u8>>());
-        assert_eq!(texts, 100);
-    }]);
+    let (address, server) = serve(vec![pings_and_echoes]);
     let mut client = client(address, Config::default());
     assert!(matches!(next(&mut client), Event::Connected { .. }));
     // Large ones, too: more than the socket's buffers hold.
@@ -113,26 +73,7 @@ fn messages_go_there_and_back_and_each_ping_is_answered_once() {
 
 #[test]
 fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at_a_403() {
-    let (address, server) = serve(vec![
-        |stream| {
-            let mut socket = accept(stream);
-            socket.close(None).expect("open");
-            while socket.read().is_ok() {}
-        },
-        |stream| drop(accept(stream)),
-        |stream| {
-            // Frozen: it says nothing, not even to a ping, until the client has gone.
-            let mut socket = accept(stream);
-            let mut rest = Vec::new();
-            let _ = socket.get_mut().read_to_end(&mut rest);
-            assert_eq!(rest.first(), Some(&0x89), "it was asked");
-        },
-        |mut stream| {
-            let _ = stream.read(&mut [0; 4096]);
-            let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
-            stream.write_all(answer).expect("room");
-        },
-    ]);
+    let (address, server) = serve(four_ends());
     let config = config()
         .ping(Ping::AfterSilence(Duration::from_millis(300)))
         .pong_timeout(Duration::from_millis(700))
@@ -146,19 +87,7 @@ fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at_a_403
             _ => {}
         }
     };
-    let refused = Cause::Http {
-        status: 403,
-        retry_after: None,
-    };
-    assert_eq!(gave_up, GiveUp::Cause(refused));
-    let [close, dropped, frozen, last] = ends[..] else {
-        panic!("{ends:?}");
-    };
-    assert_eq!(close, Reason::Cause(Cause::Close(1005)));
-    let gone = [Cause::Eof, Cause::Reset].map(Reason::Cause);
-    assert!(gone.contains(&dropped), "{dropped:?}");
-    assert_eq!(frozen, Reason::Verdict(AbortReason::PongTimeout));
-    assert_eq!(last, Reason::Cause(refused));
+    assert_four_ends(&ends, gave_up);
     server.join().expect("no panic");
 }
 

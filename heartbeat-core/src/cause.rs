@@ -39,7 +39,7 @@ pub enum Cause {
     Session(Failure),
 }
 
-/// What follows when the application's session could not be opened, because a login was refused for example.
+/// The application's verdict on a session that it could not open, for example because the login was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failure {

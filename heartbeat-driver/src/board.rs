@@ -100,7 +100,7 @@ impl Board {
         Some(recorder.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the server answered to the upgrade of the connection that is open, or that opens next. For a caller who is
+    /// The server's answer to the upgrade of the connection that is open, or that opens next. For a caller who is
     /// `inside` the client's own code there is none to wait for.
     pub fn poll_connected(
         &self,

@@ -18,9 +18,9 @@ pub struct NotConnected {
     pub why: WaitEnd,
     /// Why the last dial or connection ended. `None` if none has ended yet.
     pub last: Option<Reason>,
-    /// What the error of the last dial said, for people.
+    /// The words of the last dial's error, for people.
     pub detail: Option<Box<str>>,
-    /// What the server, or a proxy, answered to the last dial instead of opening a connection.
+    /// The answer of the server or a proxy to the last dial, if it refused the dial.
     pub response: Option<Arc<Response>>,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Connected {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Of the connection that is open now.
+    /// The answer to the upgrade of the connection that is open now.
     open: Option<Arc<Response>>,
     last: Option<Reason>,
     detail: Option<Box<str>>,

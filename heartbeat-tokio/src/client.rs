@@ -170,7 +170,7 @@ impl Client {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// What the server answered to the upgrade, once a connection is open; at once if one is open now. Takes no
+    /// Waits for a connection and returns the server's answer to the upgrade; at once if one is open now. Takes no
     /// event: those of the dials and of the connection come from [`next`](Self::next) as ever.
     ///
     /// A client dials until it is connected, unless its configuration ends it sooner

@@ -1,25 +1,21 @@
 //! A client over tokio-tungstenite against a server of tungstenite's, over TCP.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use heartbeat_tokio::core::{AbortReason, Cause, GiveUp, JsonType};
+use heartbeat_tests::peer::{PATIENCE, assert_four_ends, four_ends, pings_and_echoes, serve};
+use heartbeat_tokio::core::JsonType;
 use heartbeat_tokio::messages::tungstenite::Tungstenite;
 use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages};
-use heartbeat_tokio::{Attempt, Config, Ping, Reason};
+use heartbeat_tokio::{Attempt, Config, Ping};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::{WebSocketStream, client_async};
-use tungstenite::{Message as Frame, WebSocket};
+use tungstenite::Message as Frame;
 
 type Socket = WebSocketStream<Counted<TcpStream>>;
 type Client = Messages<Socket, Tungstenite>;
-
-/// Nothing here takes so long, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn client(address: SocketAddr, config: Config) -> Client {
     let connect = move |_: Attempt| -> Connecting<Socket> {
@@ -40,26 +36,6 @@ fn config() -> heartbeat_tokio::core::ConfigBuilder {
     Config::builder().backoff(base, cap, 50)
 }
 
-type Served = WebSocket<std::net::TcpStream>;
-
-/// Serves each connection in turn by the next of these.
-fn serve(turns: Vec<fn(std::net::TcpStream)>) -> (SocketAddr, thread::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let server = thread::spawn(move || {
-        for turn in turns {
-            let (stream, _) = listener.accept().expect("a client");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-            turn(stream);
-        }
-    });
-    (address, server)
-}
-
-fn accept(stream: std::net::TcpStream) -> Served {
-    tungstenite::accept(stream).expect("an upgrade")
-}
-
 async fn next(client: &mut Client) -> Event<Frame> {
     let event = timeout(PATIENCE, client.next()).await.expect("in time");
     event.expect("no end")
@@ -67,29 +43,7 @@ async fn next(client: &mut Client) -> Event<Frame> {
 
 #[tokio::test]
 async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
-    let (address, server) = serve(vec![|stream| {
-        let mut socket = accept(stream);
-        for number in 0..100u8 {
-            socket
-                .write(Frame::Ping(vec![number].into()))
-                .expect("room");
-            socket
-                .write(Frame::text(r#"{"type":"ping"}"#))
-                .expect("room");
-        }
-        socket.flush().expect("room");
-        let (mut pongs, mut texts) = (Vec::new(), 0);
-        while let Ok(frame) = socket.read() {
-            match frame {
-                Frame::Pong(payload) => pongs.push(payload[0]),
-                Frame::Text(text) if text == r#"{"type":"pong"}"# => texts += 1,
-                Frame::Close(_) => {}
-                other => socket.send(other).expect("room"),
-            }
-        }
-        assert_eq!(pongs, (0..100).collect::<Vec<u8>>());
-        assert_eq!(texts, 100);
-    }]);
+    let (address, server) = serve(vec![pings_and_echoes]);
     let mut client = client(address, Config::default());
     assert!(matches!(next(&mut client).await, Event::Connected { .. }));
     // Large ones, too: more than the socket's buffers hold.
@@ -119,26 +73,7 @@ async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
 
 #[tokio::test]
 async fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at_a_403() {
-    let (address, server) = serve(vec![
-        |stream| {
-            let mut socket = accept(stream);
-            socket.close(None).expect("open");
-            while socket.read().is_ok() {}
-        },
-        |stream| drop(accept(stream)),
-        |stream| {
-            // Frozen: it says nothing, not even to a ping, until the client has gone.
-            let mut socket = accept(stream);
-            let mut rest = Vec::new();
-            let _ = socket.get_mut().read_to_end(&mut rest);
-            assert_eq!(rest.first(), Some(&0x89), "it was asked");
-        },
-        |mut stream| {
-            let _ = stream.read(&mut [0; 4096]);
-            let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
-            stream.write_all(answer).expect("room");
-        },
-    ]);
+    let (address, server) = serve(four_ends());
     let config = config()
         .ping(Ping::AfterSilence(Duration::from_millis(300)))
         .pong_timeout(Duration::from_millis(700))
@@ -152,18 +87,6 @@ async fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at
             _ => {}
         }
     };
-    let refused = Cause::Http {
-        status: 403,
-        retry_after: None,
-    };
-    assert_eq!(gave_up, GiveUp::Cause(refused));
-    let [close, dropped, frozen, last] = ends[..] else {
-        panic!("{ends:?}");
-    };
-    assert_eq!(close, Reason::Cause(Cause::Close(1005)));
-    let gone = [Cause::Eof, Cause::Reset].map(Reason::Cause);
-    assert!(gone.contains(&dropped), "{dropped:?}");
-    assert_eq!(frozen, Reason::Verdict(AbortReason::PongTimeout));
-    assert_eq!(last, Reason::Cause(refused));
+    assert_four_ends(&ends, gave_up);
     server.join().expect("no panic");
 }

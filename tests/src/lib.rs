@@ -20,6 +20,7 @@ pub mod fleet;
 pub mod frames;
 pub mod lines;
 pub mod misbehaving;
+pub mod peer;
 pub mod sim;
 pub mod split_mix;
 #[cfg(target_os = "linux")]

@@ -210,7 +210,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Whether each dial brings the same credentials, or none, so that there are no fresh ones to ask for.
+    /// Says that each dial brings the same credentials, or none: the client has no fresh ones to ask for. Default false.
     ///
     /// Close code 1008 is backoff then. The adapters set this by themselves for a client of a fixed URL.
     #[must_use]

@@ -24,7 +24,7 @@ impl fmt::Display for Rate {
 }
 
 impl Rate {
-    /// Whether whoever keeps to this rate sometimes does more than `limit` allows.
+    /// True if a sender at this rate can go beyond `limit`.
     #[must_use]
     pub const fn exceeds(&self, limit: &Self) -> bool {
         self.most as u128 * limit.per.as_nanos() > limit.most as u128 * self.per.as_nanos()

@@ -37,7 +37,7 @@ use crate::records::{Records, WORK};
 /// Messages that may wait to be written, unless it is said otherwise.
 const QUEUE: usize = 256;
 
-/// What a turn came to.
+/// The outcome of a turn.
 #[derive(Debug)]
 pub enum Turn<M> {
     /// A message for the application.
@@ -125,7 +125,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         }
     }
 
-    /// So many messages may wait to be written, at least 1; 256 unless this is said.
+    /// Sets how many messages may wait to be written, at least 1. Default 256.
     pub fn set_queue(&mut self, messages: usize) {
         self.capacity = messages.max(1);
     }
@@ -142,7 +142,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         Ok(())
     }
 
-    /// Whether fewer messages wait than may.
+    /// True if `send` has room for another message.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.queue.len() < self.capacity
@@ -184,13 +184,13 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         self.events.pop_front()
     }
 
-    /// Whether one waits.
+    /// True if an event waits.
     #[must_use]
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// Whether the last event was told or waits to be.
+    /// True once the last event was told or waits.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended
@@ -211,7 +211,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         }
     }
 
-    /// Whether a deadline has come: before it is judged, what the socket knows of its readiness should be new.
+    /// True if a deadline has come. Before the next turn judges it, the socket's readiness should be looked up anew.
     #[must_use]
     pub fn is_due(&self) -> bool {
         self.machine
@@ -219,7 +219,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             .is_some_and(|wake| wake <= self.clock.now())
     }
 
-    /// Whether so many bytes were looked at that others should have their turn.
+    /// True after so many bytes that other tasks should have their turn.
     #[must_use]
     pub const fn has_worked(&self) -> bool {
         self.work >= WORK
@@ -230,13 +230,13 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         self.work = 0;
     }
 
-    /// Whether something is read at the moment: not while too many answers wait to be written.
+    /// True unless too many answers wait to be written: then nothing is read.
     #[must_use]
     pub fn reads(&self) -> bool {
         matches!(&self.link, Link::Open(open) if !open.is_held())
     }
 
-    /// Whether bytes wait until the socket takes them.
+    /// True while bytes wait for the socket to take them.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         matches!(&self.link, Link::Open(open) if open.is_blocked())

@@ -25,7 +25,7 @@ impl<T> Counted<T> {
         Self { io, traffic }
     }
 
-    /// What went over it.
+    /// The bytes that were read and written so far.
     pub const fn traffic(&self) -> Traffic {
         self.traffic
     }

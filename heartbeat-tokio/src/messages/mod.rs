@@ -81,9 +81,9 @@ pub type Connecting<S> = Pin<Box<dyn Future<Output = Result<S, Refused>> + Send>
 /// Why a dial has come to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// What it means to the machine: the table of causes decides what follows.
+    /// The cause that the machine is told. Its table of causes decides what follows.
     pub cause: Cause,
-    /// What the error said, for people.
+    /// The error's own words, for people.
     pub detail: Option<Box<str>>,
 }
 
@@ -194,7 +194,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         self
     }
 
-    /// So many messages may wait to be written, at least 1; 256 unless this is said.
+    /// Sets how many messages may wait to be written, at least 1. Default 256.
     #[must_use]
     pub fn queue(mut self, messages: usize) -> Self {
         self.watched.set_queue(messages);
@@ -210,7 +210,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         self.watched.send(message)
     }
 
-    /// Whether fewer messages wait than may.
+    /// True if `send` has room for another message.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.watched.has_room()

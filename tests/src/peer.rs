@@ -1,0 +1,102 @@
+//! A server of tungstenite's, for the tests of clients that run over another WebSocket library.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use heartbeat_driver::Reason;
+use heartbeat_driver::core::{AbortReason, Cause, GiveUp};
+use tungstenite::{Message, WebSocket};
+
+/// Nothing takes so long, also on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Serves each connection in turn by the next of these.
+pub fn serve(turns: Vec<fn(TcpStream)>) -> (SocketAddr, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = thread::spawn(move || {
+        for turn in turns {
+            let (stream, _) = listener.accept().expect("a client");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            turn(stream);
+        }
+    });
+    (address, server)
+}
+
+/// Upgrades a connection.
+pub fn accept(stream: TcpStream) -> WebSocket<TcpStream> {
+    tungstenite::accept(stream).expect("an upgrade")
+}
+
+/// A turn that sends 100 pings of each kind and echoes messages until the client closes. Each ping must have been
+/// answered once, in order.
+pub fn pings_and_echoes(stream: TcpStream) {
+    let mut socket = accept(stream);
+    for number in 0..100u8 {
+        let ping = Message::Ping(vec![number].into());
+        socket.write(ping).expect("room");
+        let text = Message::text(r#"{"type":"ping"}"#);
+        socket.write(text).expect("room");
+    }
+    socket.flush().expect("room");
+    let (mut pongs, mut texts) = (Vec::new(), 0);
+    while let Ok(frame) = socket.read() {
+        match frame {
+            Message::Pong(payload) => pongs.push(payload[0]),
+            Message::Text(text) if text == r#"{"type":"pong"}"# => texts += 1,
+            Message::Close(_) => {}
+            other => socket.send(other).expect("room"),
+        }
+    }
+    assert_eq!(pongs, (0..100).collect::<Vec<u8>>());
+    assert_eq!(texts, 100);
+}
+
+/// Turns that end in a Close, a lost connection, a frozen server and a refusal with 403.
+/// [`assert_four_ends`] says what a client makes of them.
+pub fn four_ends() -> Vec<fn(TcpStream)> {
+    vec![
+        |stream| {
+            let mut socket = accept(stream);
+            socket.close(None).expect("open");
+            while socket.read().is_ok() {}
+        },
+        |stream| drop(accept(stream)),
+        |stream| {
+            // Frozen: it says nothing, not even to a ping, until the client has gone.
+            let mut socket = accept(stream);
+            let mut rest = Vec::new();
+            let _ = socket.get_mut().read_to_end(&mut rest);
+            assert_eq!(rest.first(), Some(&0x89), "it was asked");
+        },
+        |mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+            let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).expect("room");
+        },
+    ]
+}
+
+/// Compares how a client's connections ended, and why it gave up, with [`four_ends`].
+///
+/// # Panics
+/// If the client saw other ends.
+#[track_caller]
+pub fn assert_four_ends(ends: &[Reason], gave_up: GiveUp) {
+    let refused = Cause::Http {
+        status: 403,
+        retry_after: None,
+    };
+    assert_eq!(gave_up, GiveUp::Cause(refused));
+    let &[close, dropped, frozen, last] = ends else {
+        panic!("{ends:?}");
+    };
+    assert_eq!(close, Reason::Cause(Cause::Close(1005)));
+    let gone = [Cause::Eof, Cause::Reset].map(Reason::Cause);
+    assert!(gone.contains(&dropped), "{dropped:?}");
+    assert_eq!(frozen, Reason::Verdict(AbortReason::PongTimeout));
+    assert_eq!(last, Reason::Cause(refused));
+}
