@@ -111,13 +111,13 @@ impl Driver {
                         self.send(page, conn, &draft);
                     }
                 }
-                Action::Close { conn, .. } => page.close(conn),
+                Action::Close { conn, .. } | Action::Renew { conn, .. } => page.close(conn),
                 // There is no transport to drop: its `onclose` comes whenever it likes.
                 Action::Abort { conn, reason } => {
                     page.log(&format!("dropped ({conn}): {reason}"));
                     page.close(conn);
                 }
-                Action::ReconnectAt { .. } | Action::Check { .. } => {}
+                Action::ReconnectAt { .. } | Action::Check { .. } | Action::Ending { .. } => {}
                 Action::GaveUp { reason } => page.log(&format!("gave up: {reason:?}")),
             }
         }

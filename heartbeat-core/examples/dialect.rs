@@ -283,7 +283,7 @@ fn words(word: &str, carried: &Carried<'_>, reply: Option<Value>) -> String {
     if words.is_empty() || (carried.data && carried.hello.is_none()) {
         words.push(word.to_owned());
     }
-    if carried.ending {
+    if carried.ending.is_some() {
         words.push("the connection is about to end".into());
     }
     words.join(", ")
@@ -297,8 +297,8 @@ fn object(word: &str, carried: &Carried<'_>, reply: Option<Value>) -> Value {
         None => word,
     };
     let mut object = json!({"class": class});
-    if carried.ending {
-        object["ending"] = true.into();
+    if let Some(time) = carried.ending {
+        object["ending"] = DurationText(time).to_string().into();
     }
     if let Some(reply) = reply {
         object["reply"] = reply;

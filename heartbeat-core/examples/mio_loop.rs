@@ -104,13 +104,22 @@ impl Driver {
                     socket.send(Frame::Ping(payload.to_vec().into()));
                 }
             }
-            (Action::Close { code, .. }, Link::Open(socket)) => socket.close(code),
-            (Action::SendPong { .. } | Action::SendPing { .. } | Action::Close { .. }, _) => {}
+            (Action::Close { code, .. } | Action::Renew { code, .. }, Link::Open(socket)) => {
+                socket.close(code)
+            }
+            (
+                Action::SendPong { .. }
+                | Action::SendPing { .. }
+                | Action::Close { .. }
+                | Action::Renew { .. },
+                _,
+            ) => {}
             (Action::Abort { conn, reason }, _) => {
                 println!("dropped ({conn}): {reason}");
                 self.link = Link::Down; // which closes the socket, without a goodbye
             }
             (Action::ReconnectAt { attempt, .. }, _) => println!("retry {attempt} is planned"),
+            (Action::Ending { why, within, .. }, _) => println!("ends in {within:?}: {why}"),
             (Action::Check { idle, .. }, _) => println!("idle for {idle:?}"),
             (Action::GaveUp { reason }, _) => println!("gave up: {reason:?}"),
         }

@@ -185,14 +185,22 @@ impl Client {
                     socket.send(Frame::Ping(payload.to_vec().into()));
                 }
             }
-            (Action::Close { code, .. }, Some((socket, _))) => socket.close(code),
-            (Action::SendPong { .. } | Action::SendPing { .. } | Action::Close { .. }, None) => {}
+            (Action::Close { code, .. } | Action::Renew { code, .. }, Some((socket, _))) => {
+                socket.close(code)
+            }
+            (
+                Action::SendPong { .. }
+                | Action::SendPing { .. }
+                | Action::Close { .. }
+                | Action::Renew { .. },
+                None,
+            ) => {}
             (Action::Abort { conn, reason }, _) => {
                 (self.dial, self.link) = (None, None);
                 self.told.push_back(Told::Dropped(conn, reason));
             }
             (Action::GaveUp { reason }, _) => self.told.push_back(Told::GaveUp(reason)),
-            (Action::ReconnectAt { .. } | Action::Check { .. }, _) => {} // notes, for a log
+            (Action::ReconnectAt { .. } | Action::Check { .. } | Action::Ending { .. }, _) => {} // notes, for a log
         }
     }
 

@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 use crate::cause::Cause;
 use crate::dialect::Draft;
 use crate::event::ConnId;
+use crate::renewal::Renewal;
 use crate::time::Instant;
 
 /// A command to the driver, or a note for the log. Borrows a reply's bytes from the event.
@@ -38,6 +39,25 @@ pub enum Action<'a> {
         /// What to send.
         ping: Ask,
     },
+    /// A note: this connection is about to end, and will be [renewed](Self::Renew) after `within`. Whoever wants no gap
+    /// makes another one until then.
+    Ending {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        why: Renewal,
+        /// How long until then.
+        within: Duration,
+    },
+    /// Start the WebSocket closing handshake. When it is over, or after `close_timeout`, another dial follows.
+    Renew {
+        /// The connection.
+        conn: ConnId,
+        /// The close code to send.
+        code: u16,
+        /// Why.
+        why: Renewal,
+    },
     /// Start the WebSocket closing handshake. Only after `Stop`.
     Close {
         /// The connection.
@@ -56,7 +76,7 @@ pub enum Action<'a> {
     ReconnectAt {
         /// When.
         at: Instant,
-        /// Which retry in a row it will be, from 1.
+        /// Which retry in a row it will be, from 1; 0 after a renewal.
         attempt: u32,
         /// How long until then.
         delay: Duration,
@@ -180,8 +200,8 @@ pub struct Actions<'a>(ArrayVec<Action<'a>, { Actions::MAX }>);
 
 impl<'a> Actions<'a> {
     /// The most actions that one step can have: a ping's answer or the abort of a late dial, then
-    /// either a verdict with its `ReconnectAt`, or a check and a ping.
-    pub const MAX: usize = 3;
+    /// either a verdict with its `ReconnectAt`, or the note of an end, a check and a ping.
+    pub const MAX: usize = 4;
 
     pub(crate) fn push(&mut self, action: Action<'a>) {
         self.0.push(action);

@@ -72,7 +72,7 @@ impl Config {
     ///     "pong_timeout": "5s", "keepalive": null, "data_timeout": "1m", "connect_timeout": "5s",
     ///     "write_timeout": "10s", "close_timeout": "2s", "late_grace": "1s",
     ///     "backoff": {"base": "500ms", "cap": "30s", "jitter_percent": 50},
-    ///     "stable_after": "10s", "max_attempts": 8, "session_timeout": "10s", "time_to_live": "30s",
+    ///     "stable_after": "10s", "max_attempts": 8, "session_timeout": "10s", "lifetime": "24h", "time_to_live": "30s",
     ///     "permanent_errors": "give_up_unless_stable", "fixed_credentials": false,
     ///     "causes": {"close 1000": "never", "http 403": {"after": "5m"}, "http 418": "retry_after"}
     /// }"#)?;
@@ -135,6 +135,7 @@ impl Config {
             "stable_after": text(self.stable_after()),
             "max_attempts": self.max_attempts(),
             "session_timeout": self.session_timeout().map(text),
+            "lifetime": self.lifetime().map(text),
             "time_to_live": text(self.time_to_live()),
             "permanent_errors": match self.permanent_errors() {
                 PermanentErrors::GiveUp => "give_up",
@@ -157,7 +158,7 @@ impl Config {
 
 const KEYS: &str = "idle_timeout, check_interval, ping, keepalive, pong_timeout, pong_timeout_floor, data_timeout, \
      connect_timeout, write_timeout, close_timeout, late_grace, backoff, stable_after, max_attempts, session_timeout, \
-     time_to_live, permanent_errors, fixed_credentials, causes";
+     lifetime, time_to_live, permanent_errors, fixed_credentials, causes";
 
 fn read_setting(builder: ConfigBuilder, key: &str, value: &Value) -> Result<ConfigBuilder> {
     Ok(match key {
@@ -176,6 +177,7 @@ fn read_setting(builder: ConfigBuilder, key: &str, value: &Value) -> Result<Conf
         "stable_after" => builder.stable_after(duration(key, value)?),
         "max_attempts" => builder.max_attempts(attempts(key, value)?),
         "session_timeout" => builder.session_timeout(optional_duration(key, value)?),
+        "lifetime" => builder.lifetime(optional_duration(key, value)?),
         "time_to_live" => builder.time_to_live(duration(key, value)?),
         "permanent_errors" => builder.permanent_errors(permanent_errors(value)?),
         "fixed_credentials" => {

@@ -111,6 +111,7 @@ mod limiter;
 mod machine;
 mod open;
 mod race;
+mod renewal;
 mod rotation;
 mod stats;
 mod time;
@@ -122,7 +123,7 @@ pub use backoff::DIAL_FLOOR;
 pub use cause::{Cause, Failure, MAX_RETRY_AFTER, Overrides, Signal, Verdict};
 pub use config::{
     Config, ConfigBuilder, ConfigError, DEFAULT_SESSION_TIMEOUT, MAX_DURATION, MIN_BACKOFF_BASE,
-    MIN_DURATION, PermanentErrors, Ping, REFUSAL_BODY_TIMEOUT,
+    MIN_DURATION, MIN_LIFETIME, PermanentErrors, Ping, REFUSAL_BODY_TIMEOUT,
 };
 #[cfg(feature = "serde")]
 pub use config_text::ConfigTextError;
@@ -142,6 +143,7 @@ pub use limiter::{Crowded, Limiter, LimiterError};
 pub use machine::Memory;
 pub use machine::{Heartbeat, Phase};
 pub use race::{CONNECTION_ATTEMPT_DELAY, Lap, Race};
+pub use renewal::Renewal;
 pub use rotation::{Generation, Rotation, RotationError, RotationTimes, Turnover};
 pub use stats::{Rtt, Stats, Verdicts};
 pub use time::{Clock, Instant};

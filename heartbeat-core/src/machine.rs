@@ -6,7 +6,7 @@
 //! ```text
 //! Waiting ──▶ Connecting ──▶ Open ──▶ Closing ──▶ Stopped
 //!    ▲            │           │
-//!    └────────────┴───────────┘   a loss: back to Waiting, or Stopped if retrying cannot mend it
+//!    └────────────┴───────────┴────┘  a loss or a renewal: back to Waiting, or Stopped if retrying cannot mend it
 //! ```
 //!
 //! An accepted connection, a server's side of one, begins in `Open`, and any loss of it leads to `Stopped`.
@@ -33,6 +33,7 @@ use crate::dialect::{AskBy, Class, Dialect, Draft, First, Hello};
 use crate::endpoints::{Credentials, Endpoints};
 use crate::event::{ConnId, Event, Message};
 use crate::open::{Open, Session};
+use crate::renewal::{Ends, Renewal};
 use crate::stats::Stats;
 use crate::time::{Instant, Span};
 
@@ -78,7 +79,7 @@ pub enum Phase {
     Connecting,
     /// Connected.
     Open,
-    /// The closing handshake that `Stop` began is under way.
+    /// The closing handshake is under way: for a `Stop`, or to renew the connection.
     Closing,
     /// The end: stopped, or given up.
     Stopped,
@@ -142,8 +143,23 @@ enum State {
     Open(Open),
     Closing {
         since: Instant,
+        #[cfg_attr(feature = "trace", serde(default))]
+        then: Then,
     },
     Stopped,
+}
+
+/// What follows the closing handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "trace", serde(rename_all = "snake_case"))]
+enum Then {
+    #[default]
+    Stop,
+    /// Another dial, at once.
+    Dial,
+    /// Another dial after the backoff: the connection has not proved itself.
+    BackOff,
 }
 
 impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
@@ -396,6 +412,12 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         self.config.borrow()
     }
 
+    /// When the open connection is [renewed](Action::Renew), and why; `None` if that is not planned.
+    pub fn renewal(&self) -> Option<(Renewal, Instant)> {
+        let ends = &self.open()?.ends;
+        (ends.renew_at != Instant::NEVER).then_some((ends.why, ends.renew_at))
+    }
+
     /// Whether a [`Class::Response`] with this id answers the machine's own question, and is not for
     /// the application.
     pub fn is_answer(&self, id: &str) -> bool {
@@ -541,7 +563,12 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         self.stats.connects = self.stats.connects.saturating_add(1);
         self.credentials.upgraded();
         let ahead = self.first_ping_ahead(self.config().ping_every);
-        let open = Open::new(self.now, self.config.borrow(), ahead);
+        let lifetime = match self.accepted {
+            true => Span::OFF,
+            false => self.config().lifetime,
+        };
+        let ends = Ends::after(lifetime, &mut self.rng, self.now);
+        let open = Open::new(self.now, self.config.borrow(), ahead, ends);
         if let Session::Ready { .. } = open.session {
             self.stats.sessions = self.stats.sessions.saturating_add(1);
         }
@@ -598,6 +625,9 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             Class::Carrier(carried) => {
                 if carried.data {
                     open.hear_data(self.now);
+                }
+                if let (Some(within), false) = (carried.ending, self.accepted) {
+                    open.ends.announced(within, &mut self.rng, self.now);
                 }
                 self.greeted(carried.hello);
                 if let Some(reply) = carried.reply {
@@ -722,9 +752,19 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                 self.leave_open();
                 // RFC 6455 §7.4.1: 1000, the purpose of the connection is fulfilled.
                 actions.push(Action::Close { conn, code: 1000 });
-                self.state = State::Closing { since: self.now };
+                self.state = State::Closing {
+                    since: self.now,
+                    then: Then::Stop,
+                };
             }
-            State::Closing { .. } | State::Stopped => {}
+            // No other dial follows any more.
+            State::Closing { since, .. } => {
+                self.state = State::Closing {
+                    since,
+                    then: Then::Stop,
+                }
+            }
+            State::Stopped => {}
         }
     }
 
@@ -746,7 +786,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                 };
                 self.lose(verdict, from_table, Some(cause), actions);
             }
-            State::Closing { .. } => self.state = State::Stopped,
+            State::Closing { then, .. } => self.has_closed(then, actions),
             State::Waiting { .. } | State::Stopped => {}
         }
     }
@@ -779,15 +819,16 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                 );
                 self.lose(Verdict::Backoff, true, None, actions);
             }
-            State::Closing { since }
+            State::Closing { since, then }
                 if since.after(self.config().close_timeout).is_due(self.now) =>
             {
+                let then = *then;
                 self.abort(
                     ConnId::new(self.last_id),
                     AbortReason::CloseTimeout,
                     actions,
                 );
-                self.state = State::Stopped;
+                self.has_closed(then, actions);
             }
             State::Open(_) => self.open_timers(late, kicked, actions),
             State::Waiting { .. }
@@ -815,6 +856,17 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             self.abort(ConnId::new(self.last_id), reason, actions);
             self.lose(Verdict::Backoff, true, None, actions);
             return;
+        }
+        if open.ends.renew_at.is_due(now) {
+            return self.renew(actions);
+        }
+        if open.ends.tell_at.is_due(now) {
+            open.ends.tell_at = Instant::NEVER;
+            actions.push(Action::Ending {
+                conn: ConnId::new(self.last_id),
+                why: open.ends.why,
+                within: open.ends.renew_at.saturating_duration_since(now),
+            });
         }
         if open.next_check(config).is_due(now) {
             open.checked = now;
@@ -855,7 +907,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             State::Waiting { at, .. } => *at,
             State::Connecting { since } => since.after(config.connect_timeout),
             State::Open(open) => open.unheard_deadline(config),
-            State::Closing { since } => since.after(config.close_timeout),
+            State::Closing { since, .. } => since.after(config.close_timeout),
             State::Stopped => Instant::NEVER,
         };
         self.wake = match &self.state {
@@ -916,6 +968,58 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         actions.push(Action::Abort { conn, reason });
     }
 
+    /// Ends a connection that is well, so that another one takes its place.
+    fn renew(&mut self, actions: &mut Actions<'_>) {
+        let State::Open(open) = &self.state else {
+            return;
+        };
+        let why = open.ends.why;
+        self.stats.renewals = self.stats.renewals.saturating_add(1);
+        let then = if self.leave_open() {
+            self.has_proved_itself();
+            Then::Dial
+        } else if why == Renewal::Lifetime {
+            Then::Dial
+        } else {
+            // A server that announces an end to each connection sees no more than the backoff allows.
+            Then::BackOff
+        };
+        actions.push(Action::Renew {
+            conn: ConnId::new(self.last_id),
+            // Private use: 1000 and 1001 make services forget a session that is to be resumed.
+            code: 4000,
+            why,
+        });
+        self.state = State::Closing {
+            since: self.now,
+            then,
+        };
+    }
+
+    /// The closing handshake is over.
+    fn has_closed(&mut self, then: Then, actions: &mut Actions<'_>) {
+        match then {
+            Then::Stop => self.state = State::Stopped,
+            Then::BackOff => self.lose(Verdict::Backoff, true, None, actions),
+            Then::Dial => {
+                let at = self.now.saturating_add(DIAL_FLOOR);
+                self.state = State::Waiting { at, earliest: at };
+                actions.push(Action::ReconnectAt {
+                    at,
+                    attempt: self.failures,
+                    delay: DIAL_FLOOR,
+                    tolerated: None,
+                });
+            }
+        }
+    }
+
+    fn has_proved_itself(&mut self) {
+        self.failures = 0;
+        self.endpoints.proved();
+        self.credentials.accepted();
+    }
+
     /// The connection or the dial has ended, by `cause` or by a verdict of our own: plan the next
     /// dial, or give up. An accepted connection is the peer's to dial again. `from_table`: the verdict is the
     /// built-in table's, and not one that the configuration or the dialect insists on.
@@ -928,9 +1032,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     ) {
         self.stats.losses = self.stats.losses.saturating_add(1);
         if self.leave_open() {
-            self.failures = 0;
-            self.endpoints.proved();
-            self.credentials.accepted();
+            self.has_proved_itself();
         }
         if self.accepted {
             self.state = State::Stopped;

@@ -3,6 +3,7 @@
 
 use crate::action::AbortReason;
 use crate::config::Config;
+use crate::renewal::Ends;
 use crate::time::{Instant, Span};
 
 /// The times that a service may announce for a connection; the configuration's until it does.
@@ -59,6 +60,8 @@ pub(crate) struct Open {
     /// The application takes no messages since then.
     pub(crate) paused: Option<Instant>,
     pub(crate) session: Session,
+    #[cfg_attr(feature = "trace", serde(default))]
+    pub(crate) ends: Ends,
 }
 
 /// Whether the application has made the connection its own.
@@ -121,7 +124,7 @@ impl RoundTrip {
 }
 
 impl Open {
-    pub(crate) fn new(now: Instant, config: &Config, ahead: Span) -> Self {
+    pub(crate) fn new(now: Instant, config: &Config, ahead: Span, ends: Ends) -> Self {
         Self {
             told: Told {
                 idle_timeout: config.idle_timeout,
@@ -157,6 +160,7 @@ impl Open {
                     probe: None,
                 }
             },
+            ends,
         }
     }
 
@@ -387,6 +391,7 @@ impl Open {
             .min(self.next_periodic_ping())
             .min(self.next_keepalive(config))
             .min(self.put_off)
+            .min(self.ends.deadline())
     }
 
     // ---- late ticks ---------------------------------------------------------------------------

@@ -19,6 +19,9 @@ pub struct Stats {
     pub reconnects: u32,
     /// Connections and dials that ended by the peer, the network or a verdict.
     pub losses: u32,
+    /// Connections that were closed to be renewed ([`Renewal`](crate::Renewal)). No losses, unless their end was
+    /// announced before they were stable.
+    pub renewals: u32,
     /// Losses that said "hopeless" and were not believed ([`PermanentErrors`](crate::PermanentErrors)).
     pub tolerated: u32,
     /// Pings sent, probes among them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use heartbeat_core::{AbortReason, Cause, ConnId, GiveUp};
+use heartbeat_core::{AbortReason, Cause, ConnId, GiveUp, Renewal};
 
 use crate::exchange::Response;
 use crate::text::Text;
@@ -412,6 +412,17 @@ pub enum Event {
         /// How long nothing was heard.
         idle: Duration,
     },
+    /// The connection is about to end: it is nearly as old as the service lets it become, or the service has announced
+    /// its end ([`Options::of_service`](crate::Options::of_service), a `lifetime` in the configuration). It is well, and
+    /// is closed and dialled anew after `within`. [`Event::Disconnected`] then has [`Reason::Renewal`].
+    Ending {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        why: Renewal,
+        /// How long until then.
+        within: Duration,
+    },
     /// The connection ended or the dial failed.
     Disconnected {
         /// The connection.
@@ -434,7 +445,7 @@ pub enum Event {
     },
     /// The next dial is planned.
     Reconnect {
-        /// Which retry in a row it will be, from 1.
+        /// Which retry in a row it will be, from 1; 0 after a renewal.
         attempt: u32,
         /// How long until then.
         delay: Duration,
@@ -473,14 +484,17 @@ pub enum Reason {
     Verdict(AbortReason),
     /// The peer or the network did.
     Cause(Cause),
+    /// We closed it, although it was well, to dial anew before the service ends it.
+    Renewal(Renewal),
 }
 
 impl Reason {
-    /// The kind of end in one word, without codes: `idle_timeout`, `close`, `http`, `reset`, ….
+    /// The kind of end in one word, without codes: `idle_timeout`, `close`, `http`, `reset`, `renewal`, ….
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Verdict(reason) => reason.as_str(),
+            Self::Renewal(_) => "renewal",
             Self::Cause(cause) => match cause {
                 Cause::Refused => "refused",
                 Cause::Reset => "reset",
@@ -501,6 +515,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Verdict(reason) => reason.fmt(f),
             Self::Cause(cause) => cause.fmt(f),
+            Self::Renewal(why) => write!(f, "renewal ({why})"),
         }
     }
 }

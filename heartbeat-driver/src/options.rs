@@ -369,7 +369,7 @@ impl Options {
     ///
     /// - The service's heartbeat messages and verdicts are the [`dialect`](Self::dialect). A dialect that is set
     ///   later replaces the service, its times and its limits.
-    /// - Each of `ping`, `idle_timeout`, `pong_timeout` and `keepalive` that the [configuration](Self::config)
+    /// - Each of `ping`, `idle_timeout`, `pong_timeout`, `keepalive` and `lifetime` that the [configuration](Self::config)
     ///   leaves at its value in [`Config::default`] is the service's. Any other value stays
     ///   ([`AnyDialect::fit`]).
     /// - The default of [`send_rate`](Self::send_rate) is the service's limit of messages, less the heartbeats
@@ -381,8 +381,9 @@ impl Options {
     /// [`RequestError::Contradiction`], which names both values. What the service may object to (pings that
     /// leave no margin for a lost one) is one warning in the log.
     ///
-    /// The service's lifetime of connections is not heeded by a single client: a
-    /// [`Rotation`](heartbeat_core::Rotation) needs two.
+    /// A connection is renewed before it is older than the service allows, and after the service has announced its
+    /// end: [`Event::Ending`](crate::Event::Ending), then a Close and a dial at once. That is a short gap; `Rotating` of
+    /// heartbeat-tokio has the next connection ready before.
     ///
     /// ```
     /// use heartbeat_driver::Options;

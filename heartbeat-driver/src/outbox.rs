@@ -674,6 +674,15 @@ impl Outbox {
         self.call_and_unlock(state);
     }
 
+    /// The connection takes nothing more, and is not gone yet: what comes waits for the next one, or is refused.
+    pub(crate) fn shut(&self, now: Instant) {
+        let mut state = self.lock();
+        state.link = Link::Down;
+        state.queue.hold_since(now);
+        self.note(&state);
+        self.call_and_unlock(state);
+    }
+
     /// The connection is gone. `in_flight` is what it did not write, in order, the first of them `cut`
     /// perhaps. What is held stays; everything else comes back.
     pub(crate) fn close(&self, cut: bool, in_flight: VecDeque<Waiting>, now: Instant) -> Unsent {

@@ -306,6 +306,10 @@ impl Rotating {
                 Poll::Ready(Some(event)) => {
                     if client.is_ready_by(&event) {
                         self.rotation.ready(generation, self.clock.now());
+                    } else if let Event::Ending { .. } = event {
+                        // Its successor takes over before this one renews itself.
+                        self.rotation
+                            .rotate_within(generation, Duration::ZERO, self.clock.now());
                     } else if let Event::Disconnected { .. } = event {
                         self.rotation.lost(generation, self.clock.now());
                     }

@@ -428,6 +428,65 @@ async fn bytes_of_a_message_under_way_are_life_where_they_are_told() {
 // ---- a client ----------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_is_renewed_before_its_lifetime_ends() {
+    let sockets: Arc<Mutex<Vec<Socket>>> = Arc::default();
+    let made = Arc::clone(&sockets);
+    let connect = move |_: Attempt| -> Connecting<Ours> {
+        let made = Arc::clone(&made);
+        Box::pin(async move {
+            let socket = Socket::default();
+            made.lock().unwrap().push(socket.clone());
+            Ok(Ours(socket))
+        })
+    };
+    let config = quiet().lifetime(secs(100)).close_timeout(secs(5));
+    let config = config.build().unwrap();
+    let mut driver: Driver = Messages::connecting(connect, config, Arc::new(FramesOnly));
+    let begin = Instant::now();
+    let mut story = Vec::new();
+    while begin.elapsed() < secs(97) {
+        let Ok(event) = timeout(secs(100), driver.next()).await else {
+            break;
+        };
+        match event.expect("no end") {
+            Event::Connected { conn } => story.push(format!("connected {conn}")),
+            Event::Ending { why, within, .. } => {
+                let at = begin.elapsed().as_secs();
+                assert!((80..=90).contains(&at), "{at}");
+                assert!(within <= secs(5) && within > secs(4), "{within:?}");
+                story.push(format!("ending: {why}"));
+                driver.send(Message::text("last")).unwrap();
+            }
+            Event::Disconnected {
+                reason,
+                unsent,
+                uncertain,
+                ..
+            } => {
+                assert!(unsent.is_empty() && uncertain == 0);
+                story.push(reason.to_string());
+            }
+            Event::Reconnect { attempt, delay } => story.push(format!("{attempt} in {delay:?}")),
+            other => panic!("{other:?}"),
+        }
+        if story.len() == 5 {
+            break;
+        }
+    }
+    let expected = [
+        "connected 1",
+        "ending: lifetime",
+        "renewal (lifetime)",
+        "0 in 25ms",
+        "connected 2",
+    ];
+    assert_eq!(story, expected);
+    let written = sockets.lock().unwrap()[0].written();
+    assert_eq!(written[0], Message::text("last"));
+    assert!(written[1].is_close());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_dials_again_after_a_loss_and_a_refusal_and_knows_why() {
     let sockets: Arc<Mutex<Vec<Socket>>> = Arc::default();
     let attempts: Arc<Mutex<Vec<Attempt>>> = Arc::default();

@@ -74,6 +74,7 @@ impl Reference {
             wake: step.wake.map(|wake| wake.as_nanos() + u64::from(lies)),
             stale: step.stale,
             phase,
+            renewal: None,
         };
         let expected = self.model.step(at.as_nanos(), *event, &given)?;
         self.model.forget();

@@ -475,6 +475,9 @@ fn json_line(event: &Event) -> Value {
             "event": "disconnected", "conn": conn.get(), "reason": reason_value(*reason), "detail": detail,
             "idle_ms": millis(*idle), "open_ms": millis(*open), "unsent": unsent.len(),
         }),
+        Event::Ending { conn, why, within } => {
+            json!({"event": "ending", "conn": conn.get(), "why": why.as_str(), "within_ms": millis(*within)})
+        }
         Event::Reconnect { attempt, delay } => {
             json!({"event": "reconnect", "attempt": attempt, "delay_ms": millis(*delay)})
         }
@@ -544,6 +547,10 @@ fn words(event: &Event) -> String {
         Event::Gap { down_for, .. } => format!("gap of {}", Seconds(*down_for)),
         Event::Ready { conn } => format!("ready ({conn})"),
         Event::Expired { unsent } => format!("{} messages held for too long", unsent.len()),
+        Event::Ending { why, within, .. } => {
+            format!("ends soon ({why}): renewed in {}", Seconds(*within))
+        }
+        Event::Reconnect { attempt: 0, delay } => format!("the next dial in {}", Seconds(*delay)),
         Event::Reconnect { attempt, delay } => {
             format!("retry {attempt} in {:.2} s", delay.as_secs_f64())
         }
@@ -557,6 +564,7 @@ fn reason_value(reason: Reason) -> Value {
     match reason {
         Reason::Verdict(verdict) => verdict.as_str().into(),
         Reason::Cause(cause) => cause_value(cause),
+        Reason::Renewal(why) => format!("renewal_{why}").into(),
         other => other.to_string().into(),
     }
 }

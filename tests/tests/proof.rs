@@ -97,6 +97,6 @@ fn each_invariant_has_tests_and_each_test_that_is_named_exists() {
         let named = named(cells[2], &known);
         assert!(!named.is_empty(), "{} has no test", cells[0]);
     }
-    assert_eq!(invariants, 28, "liveness among them");
+    assert_eq!(invariants, 29, "liveness among them");
     assert_eq!(promises, 15, "of the driver and the adapters");
 }

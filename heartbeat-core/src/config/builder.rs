@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 
-use super::{Config, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, PermanentErrors, Ping};
+use super::{
+    Config, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, MIN_LIFETIME, PermanentErrors, Ping,
+};
 use crate::backoff::{Backoff, DIAL_FLOOR};
 use crate::cause::{Overrides, Signal, Verdict};
 use crate::duration_text::DurationText;
@@ -39,6 +41,7 @@ impl Default for ConfigBuilder {
             stable_after: seconds(30),
             max_attempts: None,
             session_timeout: Span::OFF,
+            lifetime: Span::OFF,
             time_to_live: seconds(60),
             overrides: Overrides::default(),
             permanent_errors: PermanentErrors::default(),
@@ -191,6 +194,27 @@ impl ConfigBuilder {
     #[must_use]
     pub fn session_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.session_timeout = self.optional("session_timeout", timeout.into());
+        self
+    }
+
+    /// How long the service lets a connection live. `None`: for ever.
+    ///
+    /// The client renews a connection before that. A moment drawn from 80 to 90 % of this time, it says that the
+    /// connection is about to end ([`Action::Ending`](crate::Action::Ending)). A twentieth of this time later, at
+    /// most 60 s, it closes the connection and dials again at once, with no backoff
+    /// ([`Action::Renew`](crate::Action::Renew)). At least [`MIN_LIFETIME`](crate::MIN_LIFETIME). A connection that a
+    /// server has accepted is not renewed.
+    #[must_use]
+    pub fn lifetime(mut self, time: impl Into<Option<Duration>>) -> Self {
+        let time = time.into();
+        self.config.lifetime = self.optional("lifetime", time);
+        if let Some(value) = time.filter(|time| (MIN_DURATION..MIN_LIFETIME).contains(time)) {
+            self.complain(ConfigError::TooShort {
+                key: "lifetime",
+                value,
+                min: MIN_LIFETIME,
+            });
+        }
         self
     }
 

@@ -28,6 +28,9 @@ pub const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 /// so only the report of the refusal is delayed.
 pub const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The shortest `lifetime` of a connection: 1 s. Below that a client does little but dial.
+pub const MIN_LIFETIME: Duration = Duration::from_secs(1);
+
 /// When to ask the peer for a sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ping {
@@ -94,6 +97,7 @@ pub enum PermanentErrors {
 /// | [`stable_after`](ConfigBuilder::stable_after) | 30 s | one heartbeat interval survived |
 /// | [`max_attempts`](ConfigBuilder::max_attempts) | no limit | |
 /// | [`session_timeout`](ConfigBuilder::session_timeout) | off: a connection is ready as soon as it is open | |
+/// | [`lifetime`](ConfigBuilder::lifetime) | off: a connection lives until something ends it | |
 /// | [`permanent_errors`](ConfigBuilder::permanent_errors) | give up, unless the endpoint was once stable | reports of clients that one bad moment of a deploy had ended for good (`docs/field.md`) |
 /// | [`fixed_credentials`](ConfigBuilder::fixed_credentials) | no | |
 /// | [`time_to_live`](ConfigBuilder::time_to_live) | 60 s | the backoff's cap: one attempt at the least falls into it |
@@ -115,6 +119,7 @@ pub struct Config {
     pub(crate) stable_after: Span,
     pub(crate) max_attempts: Option<u32>,
     pub(crate) session_timeout: Span,
+    pub(crate) lifetime: Span,
     pub(crate) time_to_live: Span,
     pub(crate) overrides: Overrides,
     pub(crate) permanent_errors: PermanentErrors,
@@ -323,6 +328,12 @@ impl Config {
     #[must_use]
     pub fn session_timeout(&self) -> Option<Duration> {
         self.session_timeout.option()
+    }
+
+    /// See [`ConfigBuilder::lifetime`].
+    #[must_use]
+    pub fn lifetime(&self) -> Option<Duration> {
+        self.lifetime.option()
     }
 
     /// See [`ConfigBuilder::time_to_live`].

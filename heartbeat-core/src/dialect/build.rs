@@ -396,9 +396,20 @@ impl Rule {
         self.with("data", true.into())
     }
 
-    /// The service announces that this connection is about to end.
+    /// The service announces that it is about to end this connection, within
+    /// [`Renewal::DEFAULT_WITHIN`](crate::Renewal::DEFAULT_WITHIN).
     pub fn ending(self) -> Self {
         self.with("ending", true.into())
+    }
+
+    /// The service announces that it will end this connection within this time.
+    pub fn ending_within(self, time: Duration) -> Self {
+        self.with("ending", text(time))
+    }
+
+    /// The service announces at this path, in milliseconds, within which time it will end this connection.
+    pub fn ending_ms(self, path: &str) -> Self {
+        self.with("ending", json!({"ms": path}))
     }
 
     /// The service says at this path, in milliseconds, how often it wants a ping.

@@ -1,5 +1,7 @@
 //! A message held against a description's rules.
 
+use core::time::Duration;
+
 use super::description::{Description, Schedule, Verdicts};
 use super::json::Walk;
 use super::raw::unquoted;
@@ -189,7 +191,7 @@ impl Description {
     #[inline]
     fn told<'a>(&self, rule: &Rule, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Class<'a> {
         let class = self.class_of(rule, text, rest, slots);
-        if rule.hello.is_none() && !rule.is_ending {
+        if rule.hello.is_none() && rule.ending.is_none() {
             return class;
         }
         let schedule = match self.question.schedule {
@@ -197,7 +199,8 @@ impl Description {
             _ => Ping::Every,
         };
         let hello = rule.hello.as_ref().map(|hello| hello.read(slots, schedule));
-        with_hello(class, hello.unwrap_or_default(), rule.is_ending)
+        let ending = rule.ending.as_ref().map(|ending| ending.read(slots));
+        with_hello(class, hello.unwrap_or_default(), ending)
     }
 
     fn draft<'a>(&self, number: u16, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Draft<'a> {
@@ -274,10 +277,9 @@ impl Description {
             }
             _ => self.class_of(rule, "", "", &[None; MAX_PATHS]),
         };
-        match rule.is_ending {
-            true => with_hello(class, Hello::NONE, true),
-            false => class,
-        }
+        let ending = rule.ending.as_ref();
+        let ending = ending.map(|ending| ending.read(&[None; MAX_PATHS]));
+        with_hello(class, Hello::NONE, ending)
     }
 
     fn binary_draft<'a>(&self, number: u16, bytes: &'a [u8]) -> Draft<'a> {
@@ -331,7 +333,10 @@ impl<'a> Sum<'a> {
             Class::Beat | Class::Pong => {}
             Class::Carrier(carried) => {
                 sum.data |= carried.data;
-                sum.ending |= carried.ending;
+                sum.ending = match (sum.ending, carried.ending) {
+                    (Some(one), Some(other)) => Some(one.min(other)),
+                    (one, other) => one.or(other),
+                };
                 sum.reply = sum.reply.or(carried.reply);
                 if !carried.hello.is_none() {
                     sum.hello = carried.hello;
@@ -345,7 +350,7 @@ impl<'a> Sum<'a> {
         match (sum.data, sum.reply) {
             // The only one is what it is.
             _ if self.count < 2 => self.last.unwrap_or(Class::Data),
-            _ if !sum.hello.is_none() || sum.ending => Class::Carrier(sum),
+            _ if !sum.hello.is_none() || sum.ending.is_some() => Class::Carrier(sum),
             (true, Some(_)) => Class::Carrier(sum),
             (true, None) => Class::Data,
             (false, Some(reply)) => Class::Ping(reply),
@@ -360,8 +365,8 @@ fn verdict(rows: &Verdicts, number: u16) -> Option<Verdict> {
         .map(|(_, verdict)| *verdict)
 }
 
-fn with_hello(class: Class<'_>, hello: Hello, ending: bool) -> Class<'_> {
-    if hello.is_none() && !ending {
+fn with_hello(class: Class<'_>, hello: Hello, ending: Option<Duration>) -> Class<'_> {
+    if hello.is_none() && ending.is_none() {
         return class;
     }
     let (reply, data) = match class {

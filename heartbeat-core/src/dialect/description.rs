@@ -65,8 +65,9 @@ use crate::json_text::Unique;
 /// responses by its id), `"data": true` (the application's, whatever later rules say). Next to any
 /// of them, or alone, `"hello"` says where the service announces its own times:
 /// `"hello": {"ping": {"ms": "/d/heartbeat_interval"}, "idle_timeout": {"ms": ["/a", "/b"], "plus": "10s"}}`,
-/// unit `ms` or `s`, numbers or strings of digits; `"inside": "/data"` where they stand in JSON that is a string. And `"ending": true`, alone or
-/// next to any of them: the service announces that this connection is about to end.
+/// unit `ms` or `s`, numbers or strings of digits; `"inside": "/data"` where they stand in JSON that is a string. And `"ending"`, alone or
+/// next to any of them: the service announces that it will end this connection, within `"30s"`, within the time that the
+/// message says (`{"ms": "/left"}`, units as in `hello`), or soon (`true`: within 10 s). The machine renews it before.
 ///
 /// # Templates
 ///
@@ -92,7 +93,7 @@ use crate::json_text::Unique;
 ///   configuration's `causes`. With words behind it,
 ///   `"1008 no pong"`, it is for a Close whose reason has these words: [`Description::close_verdict_with`].
 /// - `http_statuses`: the same for what stands in place of the upgrade, `{"418": {"after": "2m"}, "500-599": "backoff"}`.
-/// - `lifetime`: how long a connection lives at most, `"24h"`: [`Description::lifetime`].
+/// - `lifetime`: how long a connection lives at most, `"24h"`, at least 1 s: [`Description::lifetime`].
 /// - `limits`: what a client may do, `{"messages": "5/1s", "dials": "300/5m", "connections": 10}`, in at most 24 h:
 ///   [`Description::limits`].
 /// - `separator`: messages are records with this text between or behind them; `{"bytes": "0a"}` for binary ones.
@@ -177,7 +178,7 @@ use crate::json_text::Unique;
 ///     "lifetime": "24h", "limits": {"messages": "5/1s"}
 /// }"#);
 /// assert!(matches!(dialect.classify_binary(&[8, 1, 7]), Class::Ping(_)));
-/// assert!(matches!(dialect.classify_text(r#"{"e":"bye"}"#), Class::Carrier(carried) if carried.ending));
+/// assert!(matches!(dialect.classify_text(r#"{"e":"bye"}"#), Class::Carrier(carried) if carried.ending.is_some()));
 /// assert_eq!(dialect.close_verdict_with(1008, "no pong for 60 s"), Some(Verdict::Backoff));
 /// assert_eq!(dialect.http_verdict(418), Some(Verdict::After(Duration::from_secs(120))));
 /// assert_eq!((dialect.lifetime().unwrap().as_secs(), dialect.limits().messages.unwrap().most), (86_400, 5));

@@ -13,7 +13,7 @@ use super::bytes::{BytesTemplate, Pattern};
 use super::description::{Description, Question};
 use super::error::DescriptionError;
 use super::kind::Kind;
-use super::load_times::{close_codes, http_statuses, limits, separators};
+use super::load_times::{close_codes, http_statuses, lifetime, limits, separators};
 use super::path::Path;
 use super::prefilter::Filter;
 use super::rule::{Condition, Matcher, Outcome, Rest, Rule, Test};
@@ -155,10 +155,7 @@ pub(super) fn from_value(value: &Value) -> Result<Description> {
         close_codes: close_codes.into(),
         close_words: close_words.into(),
         http_statuses: http_statuses.into(),
-        lifetime: fields
-            .get("lifetime")
-            .map(|value| At::root().key("lifetime").duration(value))
-            .transpose()?,
+        lifetime: fields.get("lifetime").map(lifetime).transpose()?,
         limits,
         computed,
     })
@@ -218,16 +215,15 @@ impl Loader {
             }
             *conditions = all.into();
         }
-        let is_ending = match fields.get("ending") {
-            None => false,
-            Some(Value::Bool(true)) => true,
-            Some(value) => return Err(at.key("ending").wrong(Some(value), "true")),
+        let ending = match fields.get("ending") {
+            None => None,
+            Some(value) => Some(self.ending(&at.key("ending"), value, &matcher)?),
         };
         Ok(Rule {
             matcher,
             outcome,
             hello,
-            is_ending,
+            ending,
         })
     }
 

@@ -13,12 +13,14 @@ use super::at::{At, Result};
 use super::bytes::{BytesTemplate, Pattern};
 use super::description::{Question, Schedule, Track, WordedVerdict};
 use super::load::{Loader, slot};
-use super::rule::{HelloRule, TimeRule};
+use super::rule::{EndingRule, HelloRule, Matcher, TimeRule};
 use super::scan::Paths;
 use super::template::{Template, is_name};
 use super::{First, Limits, Rate};
 use crate::cause::Verdict;
+use crate::config::MIN_LIFETIME;
 use crate::config_text::{VERDICT, verdict};
+use crate::renewal::Renewal;
 
 const MAX_GREETINGS: usize = 4;
 /// Close codes, or HTTP statuses.
@@ -50,6 +52,21 @@ impl Loader {
                 idle_timeout: None,
             } => Err(at.wrong(Some(value), "\"ping\" or \"idle_timeout\"")),
             hello => Ok(hello),
+        }
+    }
+
+    pub(super) fn ending(
+        &mut self,
+        at: &At,
+        value: &Value,
+        matcher: &Matcher,
+    ) -> Result<EndingRule> {
+        let expected = "true, a duration such as \"30s\", or an object such as {\"ms\": \"/left\"} in a rule with \"json\"";
+        match (value, matcher) {
+            (Value::Bool(true), _) => Ok(EndingRule::Within(Renewal::DEFAULT_WITHIN)),
+            (Value::String(_), _) => at.duration(value).map(EndingRule::Within),
+            (Value::Object(_), Matcher::Json { .. }) => self.time(at, value).map(EndingRule::Told),
+            _ => Err(at.wrong(Some(value), expected)),
         }
     }
 
@@ -317,6 +334,15 @@ fn without_words(rows: Vec<WordedVerdict>) -> Rows {
 }
 
 /// What a client may do in what time.
+pub(super) fn lifetime(value: &Value) -> Result<Duration> {
+    let at = At::root().key("lifetime");
+    let time = at.duration(value)?;
+    if time < MIN_LIFETIME {
+        return Err(at.wrong(Some(value), "a duration of at least 1s"));
+    }
+    Ok(time)
+}
+
 pub(super) fn limits(at: &At, value: &Value) -> Result<Limits> {
     let fields = at.object(value, "messages, dials, connections")?;
     let rate = |key| {

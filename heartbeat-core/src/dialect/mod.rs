@@ -319,8 +319,9 @@ pub struct Carried<'a> {
     pub hello: Hello,
     /// The application gets the message, too.
     pub data: bool,
-    /// The service announces that this connection is about to end: it is time to make another one.
-    pub ending: bool,
+    /// The service announces that it will end this connection within this time: the machine
+    /// [renews](crate::Action::Renew) it before.
+    pub ending: Option<Duration>,
 }
 
 /// The times that a service announces when a connection opens. They hold for that connection, within

@@ -10,6 +10,7 @@ use super::kind::Kind;
 use super::raw::{characters, is_string, unquoted};
 use super::scan::{MAX_PATHS, Paths, Slots};
 use crate::config::Ping;
+use crate::renewal::Renewal;
 
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
@@ -17,7 +18,7 @@ pub(super) struct Rule {
     pub(super) outcome: Outcome,
     pub(super) hello: Option<HelloRule>,
     /// It announces that the connection is about to end.
-    pub(super) is_ending: bool,
+    pub(super) ending: Option<EndingRule>,
 }
 
 #[derive(Clone, Debug)]
@@ -146,6 +147,23 @@ impl HelloRule {
         Hello {
             ping: time(&self.ping).map(schedule),
             idle_timeout: time(&self.idle_timeout),
+        }
+    }
+}
+
+/// Within which time an announced end comes.
+#[derive(Clone, Debug)]
+pub(super) enum EndingRule {
+    Within(Duration),
+    /// The message says so itself.
+    Told(TimeRule),
+}
+
+impl EndingRule {
+    pub(super) fn read(&self, slots: &Slots<'_>) -> Duration {
+        match self {
+            Self::Within(time) => *time,
+            Self::Told(rule) => rule.read(slots).unwrap_or(Renewal::DEFAULT_WITHIN),
         }
     }
 }

@@ -137,6 +137,19 @@ pub enum Contradiction {
         /// How often the service says something unasked.
         interval: Duration,
     },
+    /// A connection is to live for longer than the service lets it.
+    #[error(
+        "`lifetime` of the configuration is {}, and {service} ends a connection after {}",
+        DurationText(*value), DurationText(*limit)
+    )]
+    Lifetime {
+        /// The service.
+        service: String,
+        /// The configuration's.
+        value: Duration,
+        /// The service's.
+        limit: Duration,
+    },
     /// More messages are sent than the service allows.
     #[error("`send_rate` is {rate}, and {service} allows {limit}")]
     SendRate {
@@ -163,7 +176,7 @@ impl AnyDialect {
 
     /// The configuration `base` for this service, and a doubt if there is one.
     ///
-    /// Each of `ping`, `idle_timeout`, `pong_timeout` and `keepalive` that `base` leaves at its value in
+    /// Each of `ping`, `idle_timeout`, `pong_timeout`, `keepalive` and `lifetime` that `base` leaves at its value in
     /// [`Config::default`] is the service's. Any other value of `base` stays. A doubt is what the service may object
     /// to, but is not known to: pings that leave no margin for a lost one, or are rarer than its clients' usual ones.
     ///
@@ -241,7 +254,19 @@ impl CatalogueEntry {
         if base.keepalive().is_none() {
             builder = builder.keepalive(own.keepalive());
         }
+        if base.lifetime().is_none() {
+            builder = builder.lifetime(self.dialect.lifetime);
+        }
         let config = builder.build().map_err(times)?;
+        if let (Some(value), Some(limit)) = (config.lifetime(), self.dialect.lifetime)
+            && value > limit
+        {
+            return Err(Contradiction::Lifetime {
+                service: service(),
+                value,
+                limit,
+            });
+        }
         if let (Schedule::AfterSending(wanted), Some(value)) = (schedule, config.keepalive())
             && value > wanted
         {

@@ -218,6 +218,15 @@ fn write_action(
                 r#"{{"action":"send_ping","conn":{conn},"{key}":{value}}}"#
             )
         }
+        Action::Ending { conn, why, within } => write!(
+            line,
+            r#"{{"action":"ending","conn":{conn},"why":"{why}","within":{}}}"#,
+            within.as_nanos()
+        ),
+        Action::Renew { conn, code, why } => write!(
+            line,
+            r#"{{"action":"renew","conn":{conn},"code":{code},"why":"{why}"}}"#
+        ),
         Action::Close { conn, code } => {
             write!(line, r#"{{"action":"close","conn":{conn},"code":{code}}}"#)
         }

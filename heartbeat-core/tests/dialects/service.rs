@@ -28,6 +28,8 @@ fn config(json: &str) -> Config {
 fn each_service_gets_its_own_times_where_nothing_was_set() {
     for entry in catalogue() {
         let own = entry.dialect.configure(&Config::default()).expect("fits");
+        let lifetime = entry.dialect.lifetime();
+        let own = own.to_builder().lifetime(lifetime).build().expect("fits");
         let name = entry.name.clone();
         let fitted = AnyDialect::from(entry).fit(&Config::default());
         assert_eq!(fitted, Ok((own, None)), "{name}");

@@ -234,7 +234,7 @@ pub(crate) fn agree(name: &str, dialect: &Description, source: &Value, text: &st
     }
     let (real, mut plain) = (real(dialect, source, text), plain(source, text));
     if let Class::Carrier(carried) = dialect.classify_text(text)
-        && (!carried.hello.is_none() || carried.ending)
+        && (!carried.hello.is_none() || carried.ending.is_some())
     {
         plain.0 = match plain.0 {
             "pong" => "beat",

@@ -10,6 +10,7 @@ mod invariants;
 mod limiter;
 mod memory;
 mod phases;
+mod renewal;
 mod rotation;
 mod sessions;
 mod shown;

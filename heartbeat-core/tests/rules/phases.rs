@@ -292,6 +292,8 @@ fn tell(action: &Action<'_>) -> String {
         Action::ReconnectAt { attempt, delay, .. } => {
             format!("reconnect_at(in {delay:?}, attempt {attempt})")
         }
+        Action::Ending { why, within, .. } => format!("ending(in {within:?}, {why})"),
+        Action::Renew { code, why, .. } => format!("renew({code}, {why})"),
         Action::Check { idle, .. } => format!("check(idle {idle:?})"),
         Action::GaveUp { reason } => format!("gave_up({reason:?})"),
     }
@@ -330,6 +332,7 @@ fn label(before: Phase, event: &Event<'_>, step: &Step<'_>, after: Phase) -> Str
         .any(|action| matches!(action, Action::GaveUp { .. }));
     let own = step.actions.iter().rev().find_map(|action| match action {
         Action::Connect { .. } => Some("time to dial".to_owned()),
+        Action::Renew { .. } => Some("renew".to_owned()),
         Action::Abort { conn, reason } if !(step.stale && names(event, conn.get())) => {
             Some(reason.as_str().to_owned())
         }
@@ -409,6 +412,21 @@ fn transitions() -> Transitions {
             if let (Phase::Open, Some(conn)) = (machine.phase(), machine.conn()) {
                 let _ = machine.step(now, Event::WriteBlocked(conn));
             }
+        }
+    }
+    // A renewal, answered and not.
+    for answered in [true, false] {
+        let config = quiet().lifetime(secs(100)).build().unwrap();
+        let mut machine = Rig::open_at(config, 0).machine;
+        while let Some(now) = machine.wake().filter(|wake| *wake < instant(110 * S)) {
+            let closing = machine.conn().filter(|_| machine.phase() == Phase::Closing);
+            let event = match closing {
+                Some(conn) if answered => Event::Closed(conn, Cause::Close(4000)),
+                _ => TICK,
+            };
+            let before = machine.phase();
+            let step = machine.step(now, event);
+            observe(&mut transitions, before, &event, &step, machine.phase());
         }
     }
     // Dials that time out until it gives up.

@@ -23,6 +23,8 @@ pub(crate) struct Audit {
     /// Kicked since the dial was planned.
     kicked: bool,
     gave_up: bool,
+    /// The connection is being renewed: the next plan is no retry.
+    renews: bool,
     stop: Option<Stop>,
 }
 
@@ -45,6 +47,7 @@ impl Audit {
             floor: start,
             kicked: false,
             gave_up: false,
+            renews: false,
             stop: None,
         }
     }
@@ -205,6 +208,8 @@ impl Audit {
                 Action::SendPong { conn, .. }
                 | Action::SendPing { conn, .. }
                 | Action::Close { conn, .. }
+                | Action::Renew { conn, .. }
+                | Action::Ending { conn, .. }
                 | Action::Check { conn, .. } => {
                     ensure(
                         Some(conn.get()) == self.live,
@@ -227,7 +232,8 @@ impl Audit {
         let closed = matches!(event, Event::Closed(..)) && !step.stale;
         let verdict = step.actions.iter().any(|action| {
             matches!(action, Action::Abort { reason, .. }
-                if *reason != AbortReason::Stale && *reason != AbortReason::CloseTimeout)
+                if *reason != AbortReason::Stale
+                    && (*reason != AbortReason::CloseTimeout || self.renews))
         });
         let mut planned = 0;
         for action in step.actions.iter() {
@@ -240,12 +246,16 @@ impl Audit {
                         *at == self.now.saturating_add(*delay),
                         "12: at is now + delay",
                     )?;
-                    ensure(*attempt > 0, "11: retries count from 1")?;
+                    ensure(
+                        *attempt > 0 || std::mem::take(&mut self.renews),
+                        "11: retries count from 1",
+                    )?;
                     self.planned = Some((*at, *attempt));
                     self.kicked = false;
                     self.floor = self.now.saturating_add(heartbeat_core::DIAL_FLOOR);
                     ensure(*at >= self.floor, "12: the floor under all dials")?;
                 }
+                Action::Renew { .. } => self.renews = true,
                 Action::GaveUp { .. } => {
                     planned += 1;
                     ensure(!self.gave_up, "11: gives up once")?;
@@ -276,6 +286,7 @@ impl Audit {
     ) -> Result<(), String> {
         let had_stopped = self.stop.is_some();
         if let Event::Stop = event {
+            self.renews = false;
             self.stop.get_or_insert_default();
         }
         let Some(stop) = &mut self.stop else {

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use heartbeat_core::{Cause, Config, Failure, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, Ping};
+use heartbeat_core::{
+    Cause, Config, Failure, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, MIN_LIFETIME, Ping,
+};
 use heartbeat_core::{PermanentErrors, Route, Signal, Verdict, trace::Header};
 
 use super::compare::{compare, header};
@@ -91,6 +93,7 @@ fn machine(head: &[u8; HEAD]) -> Header {
         .late_grace(time(grace))
         .backoff(base, time(cap).max(base), more % 101)
         .stable_after(time(stable))
+        .lifetime((more % 8 == 5).then(|| time(cap).max(MIN_LIFETIME)))
         .max_attempts((more > 202).then(|| u32::from(more - 202)))
         .fixed_credentials(seed % 2 == 1)
         .permanent_errors(match seed % 8 / 2 {

@@ -39,6 +39,7 @@ impl Pair {
             wake: step.wake.map(Instant::as_nanos),
             stale: step.stale,
             phase: self.machine.phase(),
+            renewal: self.machine.renewal().map(|(_, at)| at.as_nanos()),
         };
         let expected = self.model.step(now.as_nanos(), event, &given)?;
         let same = expected.dids == given.dids
@@ -81,6 +82,7 @@ fn counts(machine: &Machine) -> Counts {
         connects: stats.connects,
         sessions: stats.sessions,
         losses: stats.losses,
+        renewals: stats.renewals,
         tolerated: stats.tolerated,
         pings_sent: stats.pings_sent,
         probes_sent: stats.probes_sent,
@@ -108,6 +110,7 @@ fn tell(answer: &Answer) -> String {
         wake,
         stale,
         phase,
+        renewal: _,
     } = answer;
     format!("{dids:?}, wake {wake:?}, stale {stale}, {phase:?}")
 }

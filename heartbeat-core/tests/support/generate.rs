@@ -365,6 +365,7 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
     let limits = (time(), optional_time(), session, time(), time(), time());
     let percent = prop_oneof![Just(0u8), Just(1), Just(50), Just(100), 0..=100u8];
     let backoff = (time(), time(), percent);
+    let lifetime = prop::option::weighted(0.3, time());
     let most = prop::option::weighted(0.3, 1..4u32);
     let policy = prop::sample::select(
         &[
@@ -374,8 +375,8 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
         ][..],
     );
     let ends = (overrides(), policy, any::<bool>());
-    (waits, limits, backoff, most, ends)
-        .prop_map(|(waits, limits, backoff, most, ends)| {
+    (waits, limits, backoff, (most, lifetime), ends)
+        .prop_map(|(waits, limits, backoff, (most, lifetime), ends)| {
             let (overrides, policy, fixed) = ends;
             let (idle, check, ping, keepalive, (pong, floor), data) = waits;
             let (connect, write, session, close, grace, stable) = limits;
@@ -392,6 +393,7 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
                 .connect_timeout(connect)
                 .write_timeout(write)
                 .session_timeout(session)
+                .lifetime(lifetime.map(|time| time.max(heartbeat_core::MIN_LIFETIME)))
                 .close_timeout(close)
                 .late_grace(grace)
                 .backoff(base, cap.max(base), percent)

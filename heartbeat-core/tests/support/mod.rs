@@ -15,7 +15,7 @@ use std::time::Duration;
 use heartbeat_core::trace::{Header, answer, event_line};
 use heartbeat_core::{
     AbortReason, Action, AnyDialect, Ask, Cause, Config, ConfigBuilder, ConnId, Event, GiveUp,
-    Heartbeat, Instant, Message, Phase, Ping, Reply, Route, Step,
+    Heartbeat, Instant, Message, Phase, Ping, Renewal, Reply, Route, Step,
 };
 
 /// Nanoseconds in a microsecond, a millisecond, a second.
@@ -147,6 +147,9 @@ pub(crate) enum Did {
         delay: u64,
     },
     Check(u64, u64),
+    /// The note of a renewal, so long before it, and the renewal.
+    Ending(u64, Renewal, u64),
+    Renew(u64, u16, Renewal),
     GaveUp(GiveUp),
 }
 
@@ -179,6 +182,8 @@ impl From<&Action<'_>> for Did {
                 attempt,
                 delay: nanos(delay),
             },
+            Action::Ending { conn, why, within } => Self::Ending(conn.get(), why, nanos(within)),
+            Action::Renew { conn, code, why } => Self::Renew(conn.get(), code, why),
             Action::Check { conn, idle } => Self::Check(conn.get(), nanos(idle)),
             Action::GaveUp { reason } => Self::GaveUp(reason),
         }
@@ -204,6 +209,10 @@ impl fmt::Debug for Did {
                 seconds(at),
                 seconds(delay)
             ),
+            Self::Ending(conn, why, within) => {
+                write!(f, "Ending({conn}, {why}, {:?})", seconds(within))
+            }
+            Self::Renew(conn, code, why) => write!(f, "Renew({conn}, {code}, {why})"),
             Self::Check(conn, idle) => write!(f, "Check({conn}, {:?})", seconds(idle)),
             Self::GaveUp(reason) => write!(f, "GaveUp({reason:?})"),
         }

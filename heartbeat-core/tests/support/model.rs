@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use heartbeat_core::{
     AbortReason, Cause, Config, Event, Failure, GiveUp, Message, PermanentErrors, Phase, Ping,
-    Route, Signal, Verdict,
+    Renewal, Route, Signal, Verdict,
 };
 
 use super::{Did, JSON_PONG, nanos};
@@ -34,6 +34,8 @@ pub(crate) struct Answer {
     pub(crate) wake: Option<u64>,
     pub(crate) stale: bool,
     pub(crate) phase: Phase,
+    /// When the open connection is renewed.
+    pub(crate) renewal: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -57,6 +59,8 @@ pub(crate) struct Model {
     proven: BTreeSet<u8>,
     given_up: BTreeSet<u8>,
     pings: u64,
+    /// When the open connection is renewed.
+    renewal: Option<Time>,
     pub(crate) counts: Counts,
 }
 
@@ -80,6 +84,7 @@ pub(crate) struct Counts {
     pub(crate) connects: u32,
     pub(crate) sessions: u32,
     pub(crate) losses: u32,
+    pub(crate) renewals: u32,
     pub(crate) tolerated: u32,
     pub(crate) pings_sent: u32,
     pub(crate) probes_sent: u32,
@@ -104,6 +109,8 @@ enum State {
     Open(History),
     Closing {
         since: Time,
+        /// Another dial follows.
+        renews: bool,
     },
     Stopped,
 }
@@ -129,6 +136,8 @@ enum Fact {
     ProbedLate,
     PeriodicPing,
     Checked,
+    /// It was told that the connection is about to end.
+    Told,
     Blocked,
     Moved,
     /// What moved had had to wait.
@@ -356,6 +365,7 @@ impl Model {
             proven: BTreeSet::new(),
             given_up: BTreeSet::new(),
             pings: 0,
+            renewal: None,
             counts: Counts::default(),
         }
     }
@@ -411,6 +421,7 @@ impl Model {
             wake: self.wake.map(|wake| wake as u64),
             stale,
             phase: self.phase(),
+            renewal: None,
         })
     }
 
@@ -496,7 +507,10 @@ impl Model {
 
         let now = self.now;
         match (&mut self.state, event) {
-            (State::Connecting { .. }, Event::Connected(_)) => self.opened(),
+            (State::Connecting { .. }, Event::Connected(_)) => {
+                self.opened();
+                self.renewal = self.drawn_renewal(answer)?;
+            }
             (State::Open(history), Event::Ready(_)) if history.ready().is_none() => {
                 history.add(now, Fact::Ready);
                 self.counts.sessions += 1;
@@ -513,7 +527,10 @@ impl Model {
                 };
                 self.lose(verdict, replaced.is_none(), Some(cause), answer, dids)?;
             }
-            (State::Closing { .. }, Event::Closed(..)) => self.state = State::Stopped,
+            (State::Closing { renews, .. }, Event::Closed(..)) => {
+                let renews = *renews;
+                self.has_closed(renews, dids);
+            }
             (State::Open(history), Event::Received(_, message)) => {
                 history.add(now, Fact::Heard);
                 match message {
@@ -595,9 +612,18 @@ impl Model {
             State::Open(history) => {
                 self.counts.time_open += duration(self.now - history.opened());
                 dids.push(Did::Close(self.dials, 1000));
-                self.state = State::Closing { since: self.now };
+                self.state = State::Closing {
+                    since: self.now,
+                    renews: false,
+                };
             }
-            State::Closing { .. } | State::Stopped => {}
+            State::Closing { since, .. } => {
+                self.state = State::Closing {
+                    since: *since,
+                    renews: false,
+                };
+            }
+            State::Stopped => {}
         }
     }
 
@@ -666,9 +692,11 @@ impl Model {
                 dids.push(Did::Abort(self.dials, AbortReason::ConnectTimeout));
                 self.lose(Verdict::Backoff, true, None, answer, dids)?;
             }
-            State::Closing { since } if self.has_come(since, self.config.close_timeout()) => {
+            State::Closing { since, renews }
+                if self.has_come(since, self.config.close_timeout()) =>
+            {
                 dids.push(Did::Abort(self.dials, AbortReason::CloseTimeout));
-                self.state = State::Stopped;
+                self.has_closed(renews, dids);
             }
             State::Open(_) => self.due_while_open(kicked, late, answer, dids)?,
             _ => {}
@@ -704,6 +732,24 @@ impl Model {
             return self.lose(Verdict::Backoff, true, None, answer, dids);
         }
 
+        if self.renewal.is_some_and(|at| at <= now) {
+            dids.push(Did::Renew(conn, 4000, Renewal::Lifetime));
+            self.counts.renewals += 1;
+            self.leave_open();
+            self.state = State::Closing {
+                since: now,
+                renews: true,
+            };
+            return Ok(());
+        }
+        if let (Some(told), Some(renewal)) = (self.next_note(), self.renewal)
+            && told <= now
+        {
+            dids.push(Did::Ending(conn, Renewal::Lifetime, (renewal - now) as u64));
+            if let State::Open(history) = &mut self.state {
+                history.add(now, Fact::Told);
+            }
+        }
         let check = self.next_check();
         let periodic = self.next_periodic_ping();
         let after_silence = self.next_silence_ping();
@@ -891,6 +937,70 @@ impl Model {
         }
     }
 
+    /// When the note of a renewal comes, if it has not come.
+    fn next_note(&self) -> Option<Time> {
+        let told = self.open().last(|fact| fact == Fact::Told);
+        let renewal = self.renewal.filter(|_| told.is_none())?;
+        Some(renewal - self.notice())
+    }
+
+    /// How long before a renewal its note comes.
+    fn notice(&self) -> Time {
+        let lifetime = self.config.lifetime().map_or(0, span);
+        (lifetime / 10 / 2).min(60_000_000_000)
+    }
+
+    /// The renewal that the machine has drawn, if it lies where it may.
+    fn drawn_renewal(&self, answer: &Answer) -> Result<Option<Time>, String> {
+        let Some(lifetime) = self.config.lifetime().map(span) else {
+            return Ok(None);
+        };
+        let (least, most) = (lifetime / 10 * 8, lifetime / 10 * 9);
+        let (least, most) = [least, most]
+            .map(|told| self.now + told + self.notice())
+            .into();
+        match answer.renewal.map(Time::from) {
+            None if most >= END => Ok(None),
+            Some(at) if (least..=most).contains(&at) => Ok(Some(at)),
+            other => Err(format!("a renewal at {other:?}, not in {least}..={most}")),
+        }
+    }
+
+    /// The closing handshake is over.
+    fn has_closed(&mut self, renews: bool, dids: &mut Vec<Did>) {
+        if !renews {
+            self.state = State::Stopped;
+            return;
+        }
+        let at = (self.now + DIAL_FLOOR).min(END);
+        dids.push(Did::Reconnect {
+            at: at as u64,
+            attempt: self.failures,
+            delay: DIAL_FLOOR as u64,
+        });
+        self.state = State::Waiting {
+            at,
+            kick_from: (at, at),
+        };
+    }
+
+    /// An open connection ends: one that was stable has proved itself.
+    fn leave_open(&mut self) {
+        if let State::Open(history) = &self.state {
+            self.counts.time_open += duration(self.now - history.opened());
+            let stable = span(self.config.stable_after());
+            if history
+                .ready()
+                .is_some_and(|ready| self.now - ready >= stable)
+            {
+                self.failures = 0;
+                self.refused = None;
+                self.proven.insert(record(self.route.endpoint));
+            }
+        }
+        self.renewal = None;
+    }
+
     fn next_check(&self) -> Option<Time> {
         let last = |fact| matches!(fact, Fact::Opened | Fact::Checked);
         later(self.open().last(last)?, self.config.check_interval()?)
@@ -923,10 +1033,12 @@ impl Model {
         let next = match &self.state {
             State::Waiting { at, .. } => Some(*at),
             State::Connecting { since } => later(*since, self.config.connect_timeout()),
-            State::Closing { since } => later(*since, self.config.close_timeout()),
+            State::Closing { since, .. } => later(*since, self.config.close_timeout()),
             State::Open(_) => {
                 let verdicts = self.verdicts().into_iter().map(|(deadline, _)| deadline);
                 let notes = [
+                    self.next_note(),
+                    self.renewal,
                     self.next_check(),
                     self.next_periodic_ping(),
                     self.next_silence_ping(),
@@ -950,18 +1062,7 @@ impl Model {
         dids: &mut Vec<Did>,
     ) -> Result<(), String> {
         self.counts.losses += 1;
-        if let State::Open(history) = &self.state {
-            self.counts.time_open += duration(self.now - history.opened());
-            let stable = span(self.config.stable_after());
-            if history
-                .ready()
-                .is_some_and(|ready| self.now - ready >= stable)
-            {
-                self.failures = 0;
-                self.refused = None;
-                self.proven.insert(record(self.route.endpoint));
-            }
-        }
+        self.leave_open();
         if self.accepted {
             self.state = State::Stopped;
             return Ok(());

@@ -70,7 +70,8 @@ impl<S: Read + Write> Engine<S> {
         // A panic may have been the clock's.
         let now = catch("the clock", || clock.now()).unwrap_or(Instant::ORIGIN);
         let before = self.before(now);
-        let was_closing = self.machine.phase() == Phase::Closing;
+        let renewed = self.renewing.take().is_some();
+        let was_closing = self.machine.phase() == Phase::Closing && !renewed;
         let unsent = catch("a destructor", || self.drop_link(now)).unwrap_or_default();
         self.dial = None;
         let cause = Cause::Session(Failure::GiveUp);

@@ -24,6 +24,7 @@ use self::dialing::Begun;
 use self::guarding::Named;
 use self::joined::Joined;
 use self::opening::Lost;
+use self::performing::Renewing;
 use self::reading::ReadOn;
 use crate::addresses::Addresses;
 use crate::board::{Board, ClientStats};
@@ -109,6 +110,8 @@ pub struct Engine<S: Read + Write> {
     pace: Option<Pace>,
     /// The next message may go then.
     paced_until: Instant,
+    /// The open connection is being closed to be renewed.
+    renewing: Option<Renewing>,
     /// What a stop says to the peer.
     goodbye: Option<CloseFrame>,
     /// The application's `on_connect` has yet to say that the session is ready.
@@ -242,6 +245,7 @@ impl<S: Read + Write> Engine<S> {
             has_worked: false,
             joined: None,
             reads_first: 0,
+            renewing: None,
             goodbye: None,
             pace,
             paced_until: Instant::NEVER,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heartbeat_core::{
     AbortReason, Action, Ask, Cause, ConnId, Dialect as _, Draft, Event as Input, Instant,
-    Message as Received, Outgoing, Phase, Reply,
+    Message as Received, Outgoing, Phase, Renewal, Reply,
 };
 use tracing::{debug, info, warn};
 
@@ -58,6 +58,8 @@ impl<S: Read + Write> Engine<S> {
         }
         if commands.stop {
             self.goodbye = commands.goodbye;
+            // No dial follows any more: it ends as any client that is stopped.
+            self.renewing = None;
             self.outbox.end();
             self.step(now, Input::Stop);
         }
@@ -160,6 +162,11 @@ impl<S: Read + Write> Engine<S> {
                     session.close(goodbye, &outbox, self.pace.as_mut(), now);
                 }
             }
+            Action::Ending { conn, why, within } => {
+                info!(parent: &self.span, %conn, "ends soon ({why}): renewed in {}", Seconds(within));
+                self.events.push_back(Event::Ending { conn, why, within });
+            }
+            Action::Renew { conn, code, why } => self.renew(conn, code, why, before, now),
             Action::Abort { conn, reason } => self.abort(conn, reason, before, now),
             Action::ReconnectAt {
                 attempt,
@@ -174,6 +181,7 @@ impl<S: Read + Write> Engine<S> {
                             "{cause} is a permanent error, not believed of this endpoint: retry {attempt} in {delay}"
                         );
                     }
+                    None if attempt == 0 => info!("the next dial in {}", Seconds(delay)),
                     None => info!("retry {attempt} in {}", Seconds(delay)),
                 }
                 self.events.push_back(Event::Reconnect { attempt, delay });
@@ -272,9 +280,13 @@ impl<S: Read + Write> Engine<S> {
             // A verdict of our own came first.
             return;
         }
+        let renewing = self.renewing.take();
         let before = self.before(now);
         let unsent = self.drop_link(now);
-        if self.machine.phase() == Phase::Closing {
+        if let Some(renewing) = renewing {
+            let is_closed = matches!(cause, Cause::Close(_));
+            self.tell_renewed(conn, renewing, is_closed, unsent, now);
+        } else if self.machine.phase() == Phase::Closing {
             self.unsent = unsent;
         } else {
             self.tell_disconnected(conn, Reason::Cause(cause), detail, before, unsent, now);
@@ -290,11 +302,50 @@ impl<S: Read + Write> Engine<S> {
         // Dropping the transport closes the socket at once; nothing more is read from it or sent.
         let unsent = self.drop_link(now);
         self.dial = None;
+        if let Some(renewing) = self.renewing.take() {
+            return self.tell_renewed(conn, renewing, false, unsent, now);
+        }
         match reason {
             // The user's own wish: only the end is told.
             AbortReason::Stale | AbortReason::CloseTimeout => self.unsent = unsent,
             _ => self.tell_disconnected(conn, Reason::Verdict(reason), hidden, before, unsent, now),
         }
+    }
+
+    /// Writes what was accepted, then Close. What comes from now on waits for the next connection.
+    fn renew(&mut self, conn: ConnId, code: u16, why: Renewal, before: Before, now: Instant) {
+        let (outbox, span) = (Arc::clone(&self.outbox), &self.span);
+        self.opening = false;
+        if let Some(session) = session(&mut self.link, conn) {
+            info!(parent: span, %conn, code, "closing, to be renewed ({why})");
+            session.close(code.into(), &outbox, self.pace.as_mut(), now);
+            outbox.shut(now);
+            self.expire(now);
+            let since = now;
+            self.renewing = Some(Renewing { why, before, since });
+        }
+    }
+
+    /// `is_closed`: the peer's Close has come just now.
+    fn tell_renewed(
+        &mut self,
+        conn: ConnId,
+        renewing: Renewing,
+        is_closed: bool,
+        unsent: Unsent,
+        now: Instant,
+    ) {
+        let Renewing { why, before, since } = renewing;
+        let closing = now.saturating_duration_since(since);
+        let before = Before {
+            idle: match is_closed {
+                true => Duration::ZERO,
+                false => before.idle.saturating_add(closing),
+            },
+            open: before.open.saturating_add(closing),
+            ..before
+        };
+        self.tell_disconnected(conn, Reason::Renewal(why), None, before, unsent, now);
     }
 
     pub(super) fn tell_disconnected(
@@ -373,6 +424,15 @@ impl<S: Read + Write> Engine<S> {
             stable: self.machine.is_stable(now),
         }
     }
+}
+
+/// A connection that is being closed to be renewed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Renewing {
+    why: Renewal,
+    /// How it stood at the Close.
+    before: Before,
+    since: Instant,
 }
 
 /// How a connection stood before it ended.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use heartbeat_core::{ConnId, GiveUp};
+use heartbeat_core::{ConnId, GiveUp, Renewal};
 
 use crate::message::Reason;
 
@@ -22,6 +22,16 @@ pub enum Event<M> {
         conn: ConnId,
         /// The message.
         message: M,
+    },
+    /// The connection is about to end: it is nearly as old as the configuration's `lifetime`, or the service has announced
+    /// its end. It is closed and dialled anew after `within`. Not told of an accepted connection.
+    Ending {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        why: Renewal,
+        /// How long until then.
+        within: Duration,
     },
     /// The connection ended or the dial failed.
     Disconnected {
@@ -42,7 +52,7 @@ pub enum Event<M> {
     },
     /// The next dial is planned.
     Reconnect {
-        /// Which retry in a row it will be, from 1.
+        /// Which retry in a row it will be, from 1; 0 after a renewal.
         attempt: u32,
         /// How long until then.
         delay: Duration,
@@ -87,6 +97,12 @@ impl<M> fmt::Debug for Event<M> {
                 .field("open", open)
                 .field("unsent", &unsent.len())
                 .field("uncertain", uncertain)
+                .finish(),
+            Self::Ending { conn, why, within } => f
+                .debug_struct("Ending")
+                .field("conn", conn)
+                .field("why", why)
+                .field("within", within)
                 .finish(),
             Self::Reconnect { attempt, delay } => f
                 .debug_struct("Reconnect")

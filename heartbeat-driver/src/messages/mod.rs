@@ -18,9 +18,11 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::task::Context;
+use std::time::Duration;
 
 use heartbeat_core::{
-    Buffer, Clock, Config, ConnId, Dialect as _, Event as Input, Heartbeat, Phase, Variables,
+    Buffer, Clock, Config, ConnId, Dialect as _, Event as Input, Heartbeat, Instant, Phase,
+    Renewal, Variables,
 };
 
 pub use self::codec::{Codec, Frame, Socket, Traffic};
@@ -65,6 +67,8 @@ pub struct Watched<S, C: Codec, K> {
     stopping: bool,
     events: VecDeque<Event<C::Message>>,
     ended: bool,
+    /// The open connection is being closed to be renewed: why, since when, and how long it was idle and open then.
+    renewing: Option<(Renewal, Instant, Duration, Duration)>,
     /// How the connection or dial before this one ended.
     last: Option<Reason>,
     clock: K,
@@ -112,6 +116,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             stopping: false,
             events: VecDeque::new(),
             ended: false,
+            renewing: None,
             last: None,
             clock,
             kicked: false,
@@ -151,6 +156,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     /// Ends it gracefully, in the next turns.
     pub fn stop(&mut self) {
         if !std::mem::replace(&mut self.stopping, true) {
+            self.renewing = None;
             self.guarded(|this| this.step(this.clock.now(), Input::Stop));
         }
     }

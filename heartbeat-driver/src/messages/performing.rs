@@ -54,9 +54,23 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                         self.dirty = true;
                     }
                 }
+                Action::Ending { conn, why, within } => {
+                    info!(%conn, "ends soon ({why}): renewed in {}", Seconds(within));
+                    self.events.push_back(Event::Ending { conn, why, within });
+                }
+                Action::Renew { code, why, .. } => {
+                    if let Link::Open(link) = &mut self.link {
+                        info!(conn = %link.conn, code, "closing, to be renewed ({why})");
+                        link.close(C::message(Frame::Close(Some(code))));
+                        self.dirty = true;
+                        self.renewing = Some((why, now, idle, open));
+                    }
+                }
                 Action::Abort { conn, reason } => {
                     let told = !matches!(reason, AbortReason::Stale | AbortReason::CloseTimeout);
-                    if told && self.link.conn() == Some(conn) {
+                    if self.link.conn() == Some(conn) && self.renewing.is_some() {
+                        self.renewed(conn, false, now);
+                    } else if told && self.link.conn() == Some(conn) {
                         self.disconnected(conn, Reason::Verdict(reason), None, idle, open);
                     }
                     // Otherwise its user's own wish: only the end is told.
@@ -74,6 +88,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                                 "{cause} is a permanent error, not believed of this endpoint: retry {attempt} in {delay}"
                             );
                         }
+                        None if attempt == 0 => info!("the next dial in {}", Seconds(delay)),
                         None => info!("retry {attempt} in {}", Seconds(delay)),
                     }
                     self.events.push_back(Event::Reconnect { attempt, delay });
@@ -104,7 +119,8 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         let words = panicked.to_string();
         error!("{words}");
         let now = self.clock.now();
-        let was_closing = self.machine.phase() == Phase::Closing;
+        let renewed = self.renewing.take().is_some();
+        let was_closing = self.machine.phase() == Phase::Closing && !renewed;
         let cause = Cause::Session(Failure::GiveUp);
         let conn = self.link.conn();
         if let (Some(conn), false) = (conn, was_closing) {
@@ -143,12 +159,28 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         if let Link::Open(open) = &mut self.link {
             open.last_words(cx);
         }
-        if self.machine.phase() != Phase::Closing {
+        if self.renewing.is_some() {
+            self.renewed(conn, matches!(cause, Cause::Close(_)), now);
+        } else if self.machine.phase() != Phase::Closing {
             let idle = since(self.machine.heard(), now);
             let open = since(self.machine.open_since(), now);
             self.disconnected(conn, Reason::Cause(cause), detail, idle, open);
         }
         self.step(now, Input::Closed(conn, cause));
+    }
+
+    /// A connection that was closed to be renewed is gone. `is_closed`: the peer's Close has come just now.
+    fn renewed(&mut self, conn: ConnId, is_closed: bool, now: Instant) {
+        let Some((why, since, idle, open)) = self.renewing.take() else {
+            return;
+        };
+        let closing = now.saturating_duration_since(since);
+        let idle = match is_closed {
+            true => Duration::ZERO,
+            false => idle.saturating_add(closing),
+        };
+        let open = open.saturating_add(closing);
+        self.disconnected(conn, Reason::Renewal(why), None, idle, open);
     }
 
     pub(super) fn disconnected(

@@ -421,7 +421,11 @@ impl<'w, 'c> Client<'w, 'c> {
                     self.shared.counts.delays[class] += 1;
                 }
                 Action::GaveUp { .. } => self.shared.counts.gave_up += 1,
-                Action::SendPong { .. } | Action::Close { .. } | Action::Check { .. } => {}
+                Action::SendPong { .. }
+                | Action::Close { .. }
+                | Action::Renew { .. }
+                | Action::Ending { .. }
+                | Action::Check { .. } => {}
             }
         }
         if let Some(payload) = did.ping {

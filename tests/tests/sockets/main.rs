@@ -57,6 +57,7 @@ mod pressure;
 mod promises;
 mod proxies;
 mod relay;
+mod renewal;
 mod requests;
 mod rotation;
 mod sending;

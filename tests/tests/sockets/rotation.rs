@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use heartbeat_tokio::core::{Generation, RotationTimes};
+use heartbeat_tokio::core::{Description, Generation, RotationTimes};
 use heartbeat_tokio::{
     Client, Event, Message, OnConnect, Opening, Options, Progress, Rotating, RotatingEvent,
 };
@@ -260,6 +260,64 @@ fn without_a_rotation_there_is_a_gap_and_numbers_are_missing() {
     // The first retry comes after 1 to 2 s.
     assert!(missing(&numbers) > 20, "{}", missing(&numbers));
     feed.stop();
+}
+
+/// The service announces an end; nobody calls `rotate_within`.
+#[test]
+fn an_announced_end_has_a_successor_ready_before_the_connection_is_closed() {
+    let server = Server::start();
+    let url = format!("ws://127.0.0.1:{}/", server.port());
+    thread::scope(|scope| {
+        let peer = scope.spawn(|| {
+            let mut first = server.upgrade();
+            first.send(Frame::text("bye")).expect("it reads");
+            let mut second = server.upgrade();
+            // The old connection lives until the new one is there, and is closed then.
+            let last = std::iter::from_fn(|| first.read().ok()).last();
+            let told =
+                matches!(last, Some(Frame::Close(Some(close))) if u16::from(close.code) == 1000);
+            while second.read().is_ok() {}
+            told
+        });
+        runtime().block_on(async {
+            // Told within 20 s; with this seed after 0.1 s.
+            let service = r#"{"rules": [{"text": "bye", "ending": "40s"}]}"#;
+            let service = Description::from_json(service).expect("a description");
+            let times = RotationTimes::new(Duration::from_secs(100)).expect("times");
+            let mut client = Rotating::spawn(times, move |_| {
+                let options = Options::new(&url)?.seed(196);
+                Client::spawn(options.of_service(service.clone()))
+            })
+            .expect("no TLS, no error");
+            let one = client.generation();
+            let mut story = Vec::new();
+            loop {
+                match next(&mut client).await {
+                    RotatingEvent::Client { generation, event } => match event {
+                        Event::Ending { .. } => story.push(format!("ending {generation}")),
+                        Event::Connected { .. } => story.push(format!("connected {generation}")),
+                        Event::Stopped { .. } => break,
+                        Event::Disconnected { reason, .. } => panic!("{reason}"),
+                        _ => {}
+                    },
+                    RotatingEvent::HandedOver { seamless, .. } => {
+                        story.push(format!("seamless: {seamless}"))
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            let two = client.generation();
+            let expected = [
+                format!("connected {one}"),
+                format!("ending {one}"),
+                format!("connected {two}"),
+                "seamless: true".into(),
+            ];
+            assert_eq!(story, expected);
+            client.stop().await;
+        });
+        assert!(peer.join().expect("no panic"), "closed by its successor");
+    });
 }
 
 /// The successor's server is in no hurry, and the current one's dies meanwhile.
