@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use heartbeat_core::{
     AnyDialect, Config, Contradiction, DEFAULT_SESSION_TIMEOUT, Description, Dialect, Event,
-    FramesOnly, Instant, JsonType, Limiter, LimiterError, Phase, Rate, Step,
+    FramesOnly, Instant, JsonType, Limiter, LimiterError, Phase, Rate, Step, Values,
 };
 use tracing::warn;
 
@@ -34,6 +34,9 @@ const MAX_ENDPOINTS: u8 = heartbeat_core::Route::MOST;
 
 /// A dialect that many clients share.
 pub type SharedDialect = Arc<dyn Dialect + Send + Sync>;
+
+/// Makes a value of a template anew for each message.
+pub(crate) type Compute = Box<dyn Fn(&Values<'_>) -> String + Send + Sync>;
 
 /// Sees every step of the machine: the time, the event, the machine's answer, and its phase after the step.
 pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>;
@@ -77,6 +80,8 @@ pub struct Options {
     pub(crate) send_rate: Option<(Limiter, Rate)>,
     pub(crate) decoders: Option<Decoders>,
     pub(crate) observer: Option<Observer>,
+    /// Values that are made anew for each message of the dialect's, by name.
+    pub(crate) computed: Vec<(Box<str>, Compute)>,
     pub(crate) on_connect: Option<Box<dyn OnConnect>>,
     pub(crate) wants_session: bool,
     /// How many events of the machine are kept to explain what it did.
@@ -267,6 +272,7 @@ impl Options {
             send_rate: None,
             decoders: None,
             observer: None,
+            computed: Vec::new(),
             on_connect: None,
             wants_session: false,
             explain: None,
@@ -403,6 +409,35 @@ impl Options {
             heeds_service: true,
             ..options
         }
+    }
+
+    /// Computes `${name}` anew for each message that the dialect sends: a signature over the time, say.
+    ///
+    /// `compute` gets what the message is filled in with: `unix_ms`, which is its `${now_ms}`, and the variables. What it
+    /// returns is put in as it is, so a JSON string needs its quotes. It runs where the client is driven, and must not
+    /// wait. A later call for the same name replaces the earlier one. A description lists such values under `computed`;
+    /// if one of them is not given here, the client is not made ([`RequestError::NotComputed`]).
+    ///
+    /// ```
+    /// use heartbeat_driver::Options;
+    /// use heartbeat_driver::core::Description;
+    /// # fn sign(unix_ms: u64) -> String { format!("{unix_ms:x}") }
+    /// let service = r#"{"ping": {"text": "{\"op\":\"ping\",\"t\":${now_ms},\"sig\":${sig}}", "every": "20s"}, "computed": ["sig"]}"#;
+    /// let options = Options::new("ws://example.org/")?
+    ///     .of_service(Description::from_json(service)?)
+    ///     .computed("sig", |values| format!("\"{}\"", sign(values.unix_ms)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn computed(
+        mut self,
+        name: impl Into<Box<str>>,
+        compute: impl Fn(&Values<'_>) -> String + Send + Sync + 'static,
+    ) -> Self {
+        let name = name.into();
+        self.computed.retain(|(known, _)| *known != name);
+        self.computed.push((name, Box::new(compute)));
+        self
     }
 
     /// Seed of the jitter. Default: random.
@@ -792,8 +827,19 @@ impl Options {
         }
     }
 
-    /// Refuses requests that are known to be wrong before the first dial.
+    /// Refuses requests that are known to be wrong before the first dial, and a dialect that lacks a value.
     pub(crate) fn check(&mut self) -> Result<(), RequestError> {
+        if let Some(described) = self.trace_dialect.described()
+            && let Some(name) = described.computed().find(|name| {
+                let mut computed = self.computed.iter();
+                computed.all(|(known, _)| **known != **name)
+            })
+        {
+            return Err(RequestError::NotComputed {
+                service: self.trace_dialect.service_name().to_owned(),
+                name: name.to_owned(),
+            });
+        }
         let known = std::mem::take(&mut self.known);
         for request in &known {
             self.proxies.choose(request)?;

@@ -15,7 +15,8 @@ use heartbeat_core::{ConnId, Failure, Instant, Values, Variables};
 use crate::farewell::{CloseFrame, InvalidClose};
 use crate::ids::Ids;
 use crate::message::{Message, Unsent};
-use crate::panicked::{Inside, Panicked, catch};
+use crate::options::Compute;
+use crate::panicked::{Inside, Panicked, catch, named};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 
 /// How much an application may hand over before it must wait.
@@ -560,6 +561,7 @@ impl Outbox {
     pub(crate) fn with_values<T>(
         &self,
         tracked: &Variables,
+        computed: &[(Box<str>, Compute)],
         write: impl FnOnce(&Values<'_>) -> T,
     ) -> T {
         let variables = self
@@ -567,7 +569,7 @@ impl Outbox {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let unix_ms = crate::clock::unix_ms();
-        if variables.is_empty() {
+        if variables.is_empty() && computed.is_empty() {
             drop(variables);
             return write(&Values {
                 unix_ms,
@@ -581,6 +583,19 @@ impl Outbox {
                 .map(|(name, value)| (name.clone(), value.clone())),
         );
         drop(variables);
+        // Free before the calls, which may set variables. Each sees what was known before all of them.
+        let known = Values {
+            unix_ms,
+            variables: &all,
+        };
+        let made: Vec<_> = computed
+            .iter()
+            .map(|(name, compute)| {
+                let value = named("a computed value", || compute(&known));
+                (String::from(&**name), value)
+            })
+            .collect();
+        all.extend(made);
         write(&Values {
             unix_ms,
             variables: &all,

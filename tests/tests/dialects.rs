@@ -297,6 +297,46 @@ fn a_service_in_one_step_asks_and_answers_in_its_words_and_at_its_times() {
 }
 
 #[test]
+fn a_computed_value_is_made_anew_for_each_message_and_with_that_messages_time() {
+    let own = r#"{"rules": [{"text": "pong", "pong": true}], "variables": ["key"], "computed": ["sig"], "close_codes": {"4001": "never"},
+        "ping": {"text": "${now_ms} ${key} ${sig}", "every": "70ms"}}"#;
+    let own = Description::from_json(own).expect("valid");
+    let bare = Options::new("ws://127.0.0.1:9/").expect("a URL");
+    let refusal = engine(bare.of_service(own.clone())).map(|_| ());
+    assert_eq!(
+        refusal.expect_err("nobody computes it").to_string(),
+        "the service wants a value `sig` that is computed for each message: give it by `Options::computed`"
+    );
+    for adapter in ["tokio", "blocking"] {
+        let (url, server) = serve(|ws| {
+            let asked = (0..3).map(|_| hear(ws)).collect();
+            ws.close(Some(tungstenite::protocol::CloseFrame {
+                code: 4001.into(),
+                reason: "".into(),
+            }))
+            .expect("closed");
+            asked
+        });
+        let count = std::sync::atomic::AtomicU32::new(0);
+        let options = Options::new(&url)
+            .expect("a URL")
+            .of_service(own.clone())
+            .computed("key", |_| "k".into())
+            .computed("sig", |_| "replaced".into())
+            .computed("sig", move |values| {
+                let count = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                format!("{count}:{}", values.unix_ms)
+            });
+        messages(adapter, options);
+        let asked: Vec<String> = server.join().expect("a server");
+        for (number, text) in asked.iter().enumerate() {
+            let (time, rest) = text.split_once(' ').expect("three words");
+            assert_eq!(rest, format!("k {number}:{time}"), "{adapter}");
+        }
+    }
+}
+
+#[test]
 fn a_contradiction_with_a_service_is_told_before_anything_is_dialled() {
     let url = "ws://127.0.0.1:9/";
     let kucoin = || Options::service("kucoin", url).expect("in the catalogue");

@@ -218,7 +218,8 @@ impl<S: Read + Write> Engine<S> {
             return true;
         };
         let tracked = &self.tracked;
-        let written = self.outbox.with_values(tracked, |values| {
+        let computed = &self.options.computed;
+        let written = self.outbox.with_values(tracked, computed, |values| {
             match self
                 .options
                 .dialect
@@ -242,7 +243,8 @@ impl<S: Read + Write> Engine<S> {
             return false;
         };
         let tracked = &self.tracked;
-        self.outbox.with_values(tracked, |values| {
+        let computed = &self.options.computed;
+        self.outbox.with_values(tracked, computed, |values| {
             let written = self
                 .options
                 .dialect

@@ -75,6 +75,17 @@ pub enum RequestError {
     /// [`Options::service`](crate::Options::service) was given a name that the catalogue does not have.
     #[error(transparent)]
     UnknownService(#[from] UnknownService),
+    /// The service's messages need a value that the application computes
+    /// ([`Options::computed`](crate::Options::computed)).
+    #[error(
+        "{service} wants a value `{name}` that is computed for each message: give it by `Options::computed`"
+    )]
+    NotComputed {
+        /// The service.
+        service: String,
+        /// The value's name.
+        name: String,
+    },
     /// The configuration contradicts the service.
     #[error(transparent)]
     Contradiction(Box<Contradiction>),

@@ -34,7 +34,7 @@
 //! - A library yields whole messages. One that takes longer to arrive than the machine waits counts as
 //!   silence, and one that takes longer to leave than `write_timeout` as stuck, unless [`Messages::traffic`]
 //!   tells of bytes.
-//! - No sessions, gaps, holding, proxies, redirects, decoders, dial budget or `explain`.
+//! - No sessions, gaps, computed values, holding, proxies, redirects, decoders, dial budget or `explain`.
 
 mod counted;
 #[cfg(feature = "tokio-websockets")]
