@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
+#[path = "../../fuzz/harness/engine.rs"]
+mod engine;
 #[path = "../../fuzz/harness/frames.rs"]
 mod frames;
 #[path = "../../fuzz/harness/reader.rs"]
@@ -244,6 +246,29 @@ proptest! {
 }
 
 #[test]
+fn whatever_is_called_and_said_each_message_has_one_fate() {
+    let mut count = 0;
+    for file in fs::read_dir(folder("engine")).unwrap() {
+        let path = file.unwrap().path();
+        println!("{}", path.display());
+        engine::check(&fs::read(path).unwrap());
+        count += 1;
+    }
+    assert!(count >= 6, "{count}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn whatever_is_called_and_said_in_any_order_each_message_has_one_fate(
+        bytes in prop::collection::vec(any::<u8>(), 0..300)
+    ) {
+        engine::check(&bytes);
+    }
+}
+
+#[test]
 fn each_text_gets_an_answer_or_an_error() {
     let mut count = 0;
     for file in fs::read_dir(folder("texts")).unwrap() {
@@ -262,13 +287,15 @@ fn a_given_input_is_checked() {
     };
     let bytes = fs::read(&path).expect("SEED names a readable file");
     let of = |target: &str| path.iter().any(|part| part == target);
-    if of("frames") {
+    if of("engine") {
+        engine::check(&bytes);
+    } else if of("frames") {
         frames::check(&bytes);
     } else if of("reader") {
         reader::check(&bytes);
     } else if of("texts") {
         texts::check(&bytes);
     } else {
-        panic!("SEED: a file in a folder `frames`, `reader` or `texts`");
+        panic!("SEED: a file in a folder `engine`, `frames`, `reader` or `texts`");
     }
 }

@@ -638,9 +638,16 @@ impl<S: Read + Write> Engine<S> {
             || (!self.withheld && named("the dial budget", || self.gate.is_open(now)))
     }
 
-    /// A write of the upgrade has failed, and what the stream says of having nothing to read is in doubt.
+    /// A write has failed, and what the stream says of having nothing to read is in doubt.
     fn is_doubtful(&self) -> bool {
-        matches!(&self.link, Link::Upgrading { upgrade, .. } if upgrade.is_doubtful())
+        match &self.link {
+            Link::Upgrading { upgrade, .. } => upgrade.is_doubtful(),
+            Link::Open(session) => session.has_failed() && self.reads(),
+            Link::Down
+            | Link::Preparing { .. }
+            | Link::Redirected { .. }
+            | Link::Dialing { .. } => false,
+        }
     }
 
     fn current(&self) -> Option<ConnId> {
