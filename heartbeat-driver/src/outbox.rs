@@ -1179,6 +1179,19 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_who_goes_while_it_waits_are_room_for_others() {
+        let outbox = outbox(10, 4, None);
+        outbox.open(CONN, true);
+        outbox.try_send("full".into()).unwrap();
+        let mut waiting = outbox.send("gone".into());
+        assert_eq!(poll(&mut waiting), None);
+        drop(waiting);
+        assert_eq!(taken(&outbox), ["full"]);
+        assert_eq!(refusal(&outbox, "ab"), None);
+        assert_eq!(refusal(&outbox, "cd"), None, "nothing is kept for anybody");
+    }
+
+    #[test]
     fn all_who_wait_are_told_of_the_end_of_the_connection_and_of_the_client() {
         let outbox = outbox(1, 100, None);
         outbox.open(CONN, true);
