@@ -264,7 +264,7 @@ impl<R: Reactor> InPlace<R> {
         let waited = self.sender.guard(REACTOR, || reactor.wait(socket, until));
         if let Some(Err(error)) = self.unless_panicked(waited) {
             // The poll itself is broken: it cannot be mended from here, but must not spin either.
-            tracing::error!(%error, "cannot wait for the socket");
+            tracing::error!(parent: self.engine.log_span(), %error, "cannot wait for the socket");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

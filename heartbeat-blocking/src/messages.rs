@@ -290,6 +290,15 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
         })
     }
 
+    /// Names it in the log: each line stands in a span with this name. Default: `client`.
+    ///
+    /// The log is described at [`Options::name`](crate::Options::name).
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.watched.set_name(name);
+        self
+    }
+
     /// Tells how many bytes went over a socket, so that half of a large message is life, and half of one
     /// written is progress: [`Counted::traffic`] where the library was put on a [`Counted`].
     #[must_use]
@@ -469,7 +478,7 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
             && error.kind() != io::ErrorKind::Interrupted
         {
             // The poll itself is broken: it cannot be mended from here, but must not spin either.
-            tracing::error!(%error, "cannot wait for the socket");
+            tracing::error!(parent: self.watched.log_span(), %error, "cannot wait for the socket");
             thread::sleep(Duration::from_millis(10));
         }
     }

@@ -9,15 +9,19 @@ use heartbeat_core::{Phase, Stats};
 
 use crate::connected::{Connected, NotConnected};
 use crate::exchange::Response;
+use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::recorder::Recorder;
 use crate::session::Traffic;
 
 /// A client's figures since it was made. With the feature `serde` it can be serialized.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ClientStats {
+    /// The client's name ([`Options::name`](crate::Options::name)).
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_text"))]
+    pub name: Arc<str>,
     /// Where the client stands.
     pub phase: Phase,
     /// Open, and the session ready.
@@ -53,6 +57,11 @@ pub struct ClientStats {
     pub unsent_dropped: u64,
 }
 
+#[cfg(feature = "serde")]
+fn as_text<S: serde::Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name)
+}
+
 /// The figures as last written. What changes with every message is a handful of plain stores, and
 /// what changes seldom is under a lock that is then taken once.
 #[derive(Debug)]
@@ -68,6 +77,8 @@ pub struct Board {
     /// Since when reading is paused, and how often it was.
     paused: Mutex<(Option<SystemTime>, u64)>,
     pub(crate) connected: Connected,
+    /// Who the client is.
+    pub(crate) log: Log,
     /// Boxed: most clients have none, and it is large.
     recorder: Option<Box<Mutex<Recorder>>>,
 }
@@ -82,14 +93,16 @@ impl Default for Board {
             dropped: Default::default(),
             paused: Mutex::default(),
             connected: Connected::default(),
+            log: Log::default(),
             recorder: None,
         }
     }
 }
 
 impl Board {
-    pub(crate) fn new(recorder: Option<Recorder>) -> Self {
+    pub(crate) fn new(log: Log, recorder: Option<Recorder>) -> Self {
         Self {
+            log,
             recorder: recorder.map(|recorder| Box::new(Mutex::new(recorder))),
             ..Self::default()
         }
@@ -135,6 +148,7 @@ impl Board {
         let (reading_paused_since, reading_pauses) =
             *self.paused.lock().unwrap_or_else(PoisonError::into_inner);
         ClientStats {
+            name: Arc::clone(&self.log.name),
             phase,
             ready,
             machine,

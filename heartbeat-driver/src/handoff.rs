@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use tracing::warn;
+use tracing::{Span, debug, warn};
 
 use crate::board::Board;
 use crate::connected::WaitEnd;
-use crate::message::{Event, Unsent};
+use crate::message::{Event, Seconds, Unsent};
 use crate::outbox::Notify;
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 
@@ -76,8 +76,7 @@ struct State {
     counts: Counts,
     /// No further event will come.
     ended: bool,
-    /// A message was dropped, and a log line has said so.
-    has_warned: bool,
+    lagging: Lagging,
     /// Threads that wait for events: to tell none of them is a system call.
     receivers: usize,
 }
@@ -105,6 +104,53 @@ impl Counts {
     };
 }
 
+/// Messages that are dropped because the application takes none, for the log: a warning at the first one of a connection,
+/// and one when the application takes events again.
+#[derive(Debug)]
+struct Lagging {
+    /// A warning of this connection has told of it.
+    is_told: bool,
+    /// Since the application took events last: since when, how many, and whether a warning has told of it.
+    since: Option<(Instant, u64, bool)>,
+}
+
+impl Lagging {
+    const fn new() -> Self {
+        Self {
+            is_told: false,
+            since: None,
+        }
+    }
+
+    fn dropped(&mut self, count: u64, client: &Span) {
+        let is_new = self.since.is_none();
+        let warns = is_new && !std::mem::replace(&mut self.is_told, true);
+        if warns {
+            warn!(
+                parent: client,
+                "messages are dropped: the application takes no events, and the queue is full; take events sooner, or \
+                 choose a larger Options::queue"
+            );
+        }
+        let (_, all, _) = self
+            .since
+            .get_or_insert((crate::clock::instant(), 0, warns));
+        *all += count;
+    }
+
+    fn caught_up(&mut self, client: &Span) {
+        let Some((since, count, warned)) = self.since.take() else {
+            return;
+        };
+        let lasted = Seconds(crate::clock::instant().saturating_duration_since(since));
+        if warned {
+            warn!(parent: client, "{count} messages were dropped in {lasted}; the application takes events again");
+        } else {
+            debug!(parent: client, "{count} messages were dropped in {lasted}");
+        }
+    }
+}
+
 /// So few events at once are a client's that is quiet.
 const QUIET: usize = 4;
 
@@ -114,7 +160,7 @@ impl State {
             queue: VecDeque::new(),
             counts: Counts::NONE,
             ended: false,
-            has_warned: false,
+            lagging: Lagging::new(),
             receivers: 0,
         }
     }
@@ -216,6 +262,7 @@ impl Handoff {
         }
         let (mut dropped, mut left_out) = (0, 0);
         for event in batch.drain(..) {
+            state.lagging.is_told &= !matches!(event, Event::Connected { .. });
             let counts = &mut state.counts;
             match &event {
                 Event::Message { message, .. } => {
@@ -257,8 +304,8 @@ impl Handoff {
                 _ => state.queue.push_back(event),
             }
         }
-        if dropped > 0 && !std::mem::replace(&mut state.has_warned, true) {
-            warn!("the application takes no events: messages are dropped");
+        if dropped > 0 {
+            state.lagging.dropped(dropped, &self.board.log.span);
         }
         let Counts {
             messages, notes, ..
@@ -328,6 +375,7 @@ impl Handoff {
         let more = {
             let mut state = self.lock();
             state.hand_over(batch);
+            state.lagging.caught_up(&self.board.log.span);
             !state.ended
         };
         self.tell_room();
@@ -359,6 +407,7 @@ impl Handoff {
             }
             state.receivers -= 1;
             state.hand_over(batch);
+            state.lagging.caught_up(&self.board.log.span);
             !state.ended
         };
         self.tell_room();

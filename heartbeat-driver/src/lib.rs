@@ -87,6 +87,7 @@ mod ids;
 #[cfg(feature = "inflate")]
 mod inflate;
 mod limiter;
+mod log;
 mod message;
 pub mod messages;
 mod meter;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use heartbeat_core::{Clock, Instant, Limiter, LimiterError, Rate};
-use tracing::debug;
+use tracing::{Span, debug};
 
 /// Says when a dial may begin. Lent to many clients by [`Options::dial_budget`](crate::Options::dial_budget).
 ///
@@ -162,7 +162,7 @@ impl Gate {
     }
 
     /// Whether a dial may begin now; asks the budget if there is need.
-    pub(crate) fn is_open(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_open(&mut self, now: Instant, client: &Span) -> bool {
         let Some(budget) = &self.budget else {
             return true;
         };
@@ -177,7 +177,7 @@ impl Gate {
                 let at = now.saturating_add(wait);
                 self.turn = Turn::At(at);
                 if at > now {
-                    debug!("the dial's turn comes in {}", crate::Seconds(wait));
+                    debug!(parent: client, "the dial's turn comes in {}", crate::Seconds(wait));
                 }
                 at <= now
             }

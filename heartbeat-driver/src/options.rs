@@ -51,6 +51,8 @@ pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>
 /// # Ok::<(), heartbeat_driver::RequestError>(())
 /// ```
 pub struct Options {
+    /// What logs, figures and metrics call the client.
+    name: Option<Arc<str>>,
     pub(crate) factory: Factory,
     /// Dialled in turn; hopeless ones are left out. Empty: the factory says where to dial.
     pub(crate) endpoints: Vec<Request>,
@@ -89,7 +91,7 @@ pub struct Options {
     /// The dialect as a trace can name it.
     pub(crate) trace_dialect: AnyDialect,
     #[cfg(feature = "metrics")]
-    pub(crate) metrics: Option<String>,
+    pub(crate) metrics: bool,
     pub(crate) dial_budget: Option<Arc<dyn DialBudget>>,
     pub(crate) resolver: Option<Resolver>,
     #[cfg(feature = "tls")]
@@ -241,6 +243,7 @@ impl Options {
 
     fn make(factory: Factory) -> Self {
         Self {
+            name: None,
             factory,
             endpoints: Vec::new(),
             fixed_credentials: false,
@@ -278,12 +281,52 @@ impl Options {
             explain: None,
             trace_dialect: AnyDialect::default(),
             #[cfg(feature = "metrics")]
-            metrics: None,
+            metrics: false,
             dial_budget: None,
             resolver: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
+    }
+
+    /// What the client is called in logs, [figures](crate::ClientStats::name) and metrics. Default: the URL's host,
+    /// its port unless that is the scheme's own, and the first part of its path (`example.org:8443/feed`); of
+    /// several endpoints the first one's. A client of a factory has no URL yet, and is called `client`.
+    ///
+    /// The default shows no part of a URL that may be a token: of the path only a first part that is a short word
+    /// (at most 16 lower-case letters, `-`, `_` and `.`, and two digits at its end).
+    ///
+    /// # The log
+    ///
+    /// Each line stands in the span `client`, with the fields `id` (a number that no other client of the process
+    /// has) and `name`. Lines on a connection stand in the span `connection` within it, with `conn` and `host`.
+    /// The parent of `client` is the span in which the client was made.
+    ///
+    /// | level | what it says |
+    /// |---|---|
+    /// | `ERROR` | code of the application's panicked |
+    /// | `WARN` | all that an operator needs: each end of a connection or dial and why, the retry or the giving up that follows, gaps, messages that were handed back, an application that takes no events |
+    /// | `INFO` | how connections begin, and the check: `idle for 25.3 s`, every `check_interval` |
+    /// | `DEBUG` | each ping and its answer, each wait for a turn |
+    ///
+    /// The check is the only line at `INFO` that repeats by itself. Its target is `heartbeat_driver::check`, so a
+    /// filter can turn it off alone: `info,heartbeat_driver::check=off`.
+    ///
+    /// ```
+    /// use heartbeat_driver::Options;
+    /// let options = Options::new("ws://example.org/ws?streams=btcusdt@trade")?.name("binance trades");
+    /// # Ok::<(), heartbeat_driver::RequestError>(())
+    /// ```
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The client's name, or that which its first URL gives it.
+    pub(crate) fn take_name(&mut self) -> Option<Arc<str>> {
+        let of_url = || Some(self.known.first()?.client_name().into());
+        self.name.take().or_else(of_url)
     }
 
     /// Dials through this proxy, or through none if `None`. Default: the environment's proxy.
@@ -635,8 +678,8 @@ impl Options {
         self
     }
 
-    /// Reports figures to the recorder of the [`metrics`] facade, under the label `client`. Clients of one
-    /// name overwrite each other's figures. Default: nothing is recorded.
+    /// Reports figures to the recorder of the [`metrics`] facade, with the client's [`name`](Self::name) as the label
+    /// `client`. Clients of one name overwrite each other's figures. Default: nothing is recorded.
     ///
     /// | name | kind | further label |
     /// |---|---|---|
@@ -656,8 +699,8 @@ impl Options {
     /// `docs/grafana.json` of `heartbeat-tokio` is a dashboard for these.
     #[cfg(feature = "metrics")]
     #[must_use]
-    pub fn metrics(mut self, client: impl Into<String>) -> Self {
-        self.metrics = Some(client.into());
+    pub fn metrics(mut self) -> Self {
+        self.metrics = true;
         self
     }
 

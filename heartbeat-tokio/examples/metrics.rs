@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let handle = PrometheusBuilder::new().install_recorder()?;
     let listener = TcpListener::bind(address).await?;
-    let client = Client::spawn(Options::new(&url)?.metrics("example"))?;
+    let client = Client::spawn(Options::new(&url)?.name("example").metrics())?;
     tokio::select! {
         result = serve(listener, handle) => result?,
         client = watch(client) => {

@@ -17,7 +17,7 @@ use heartbeat_driver::{
 };
 use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep_until};
-use tracing::error;
+use tracing::{Span, error, error_span};
 
 use crate::client::Client;
 use crate::clock::TokioClock;
@@ -37,6 +37,9 @@ type Make = Box<dyn FnMut(Generation) -> Result<Client, StartError> + Send>;
 /// asked for, a client is ready once it is connected. While
 /// both are there, both bring the same messages; the [`Generation`] tells them apart, and sequence
 /// numbers, order ids or the like tell which is which.
+///
+/// In the log each client's lines are in a span `rotating` with its generation, within the span in which the rotating
+/// client was made.
 ///
 /// The clients go on whether this is polled or not, but nothing rotates meanwhile.
 ///
@@ -87,6 +90,8 @@ type Make = Box<dyn FnMut(Generation) -> Result<Client, StartError> + Send>;
 pub struct Rotating {
     rotation: Rotation,
     make: Make,
+    /// In which this was made: each client's log is in a span of its generation within it.
+    span: Span,
     /// The oldest first; two at most.
     clients: Vec<(Generation, Client)>,
     /// Which of them is asked first, so that none starves.
@@ -149,8 +154,10 @@ impl Rotating {
         let first = rotation.current();
         // The one that it asks for first.
         let _ = rotation.next(clock.now());
-        let client = make(first)?;
+        let span = Span::current();
+        let client = of_generation(&span, first).in_scope(|| make(first))?;
         Ok(Self {
+            span,
             rotation,
             make: Box::new(make),
             sender: RotatingSender::new(first, client.sender().clone()),
@@ -282,9 +289,12 @@ impl Rotating {
     }
 
     fn make(&mut self, generation: Generation) -> Result<Client, StartError> {
-        let made = catch("the maker of clients", || (self.make)(generation));
+        let span = of_generation(&self.span, generation);
+        let made = catch("the maker of clients", || {
+            span.in_scope(|| (self.make)(generation))
+        });
         made.unwrap_or_else(|panicked| {
-            error!("{panicked}");
+            error!(parent: &span, "{panicked}");
             self.begin_stop();
             Err(RequestError::failed(Cause::Io, panicked).into())
         })
@@ -331,6 +341,11 @@ impl Rotating {
         }
         self.timer.as_mut().poll(cx).is_ready()
     }
+}
+
+/// The span of a client's log. It has the level ERROR, so that a filter that lets a line pass lets its span pass.
+fn of_generation(parent: &Span, generation: Generation) -> Span {
+    error_span!(parent: parent, "rotating", %generation)
 }
 
 impl Stream for Rotating {

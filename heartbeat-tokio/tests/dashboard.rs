@@ -68,7 +68,8 @@ async fn every_figure_of_the_dashboard_is_in_a_scrape() {
     let options = Options::new(&url)
         .expect("a URL")
         .config(Config::from_json(config).expect("a configuration"))
-        .metrics("feed");
+        .name("feed")
+        .metrics();
     // Buckets, as an exporter of a histogram is set up; without them quantiles are exported.
     let handle = PrometheusBuilder::new()
         .set_buckets(&[0.001, 0.01, 0.1, 1.0])

@@ -513,7 +513,7 @@ fn a_pause_is_told_by_one_warning_a_connection() {
             for at in 1..4 {
                 rig.engine.pause_reading(&At(begun + at * S));
                 rig.engine.pause_reading(&At(begun + at * S));
-                rig.engine.resume_reading(&At(begun + at * S));
+                rig.engine.resume_reading(&At(begun + at * S + S / 2));
             }
             drop(ws);
             rig.turn(begun + 5 * S);
@@ -523,6 +523,14 @@ fn a_pause_is_told_by_one_warning_a_connection() {
     });
     let log = lines.text();
     assert_eq!(log.matches("reading is paused").count(), 2, "{log}");
+    assert_eq!(
+        log.matches("reading goes on after 0.5 s").count(),
+        2,
+        "{log}"
+    );
+    let sum = "reading was paused 3 times on this connection, for 1.5 s in all";
+    assert_eq!(log.matches(sum).count(), 2, "{log}");
+    assert!(log.contains("Options::overflow"), "what to do: {log}");
 }
 
 /// The same bounds as those of `Messages` in heartbeat-tokio, whose tests are the same.

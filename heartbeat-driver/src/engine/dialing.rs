@@ -3,12 +3,12 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use heartbeat_core::{
     Cause, Clock, ConnId, DIAL_FLOOR, Dialect as _, Event as Input, Instant, Ping, Route,
 };
-use tracing::{debug, field, info, info_span};
+use tracing::field::display;
+use tracing::{debug, info};
 
 use super::performing::Before;
 use super::reading::ReadOn;
@@ -74,8 +74,8 @@ impl<S: Read + Write> Engine<S> {
     }
 
     pub(super) fn begin_dial(&mut self, conn: ConnId, attempt: u32, refresh: bool, now: Instant) {
-        self.span = info_span!("connection", %conn, host = field::Empty);
-        info!(parent: &self.span, %conn, attempt, "connecting");
+        self.span = self.board.log.connection(conn);
+        info!(parent: &self.span, attempt, "connecting");
         self.events.push_back(Event::Connecting { conn, attempt });
         self.attempt = Attempt {
             conn,
@@ -212,6 +212,7 @@ impl<S: Read + Write> Engine<S> {
             self.link = Link::Redirected { begun, request, at };
             return;
         }
+        let is_first = begun.dialed.is_none();
         let begun = Begun {
             dialed: Some(now),
             ..begun
@@ -220,7 +221,9 @@ impl<S: Read + Write> Engine<S> {
             Some(proxy) => (proxy.host(), proxy.port(), &[][..]),
             None => (request.host(), request.port(), request.to()),
         };
-        self.span.record("host", request.host());
+        if is_first {
+            self.span.record("host", request.host());
+        }
         if self.options.max_redirects > 0 {
             self.trail.push(request.target());
         }
@@ -293,7 +296,7 @@ impl<S: Read + Write> Engine<S> {
             }
             Progress::Stale(refusal) => {
                 self.link = Link::Down;
-                debug!(parent: &self.span, %conn, "{}: a new nonce", refusal.cause);
+                debug!(parent: &self.span, "{}: a new nonce", refusal.cause);
                 self.refused = refusal.response;
                 self.attempt.refused.clone_from(&self.refused);
                 self.attempt.refresh = true;
@@ -310,8 +313,8 @@ impl<S: Read + Write> Engine<S> {
                 let ready = self.machine.config().session_timeout().is_none();
                 self.outbox.open(conn, ready);
                 let after = now.saturating_duration_since(begun.since);
-                info!(parent: &self.span, %conn, "connected after {}", Seconds(after));
-                self.tell_monitor_started(conn);
+                info!(parent: &self.span, "connected after {}", Seconds(after));
+                self.tell_monitor_started();
                 self.board.connected.opened(Arc::clone(&response));
                 self.events.push_back(Event::Connected {
                     conn,
@@ -356,7 +359,7 @@ impl<S: Read + Write> Engine<S> {
         });
         match target {
             Ok(request) => {
-                info!(parent: &self.span, %conn, "redirected to {request}");
+                info!(parent: &self.span, "redirected to {request}");
                 self.link = Link::Redirected {
                     begun: Begun {
                         hops: begun.hops + 1,
@@ -381,18 +384,19 @@ impl<S: Read + Write> Engine<S> {
             };
             draft.id = self.outbox.take_id();
             let sent = self.write(conn, draft);
-            debug!(parent: &self.span, %conn, sent, "greeting");
+            debug!(parent: &self.span, sent, "greeting");
         }
     }
 
-    pub(super) fn tell_monitor_started(&self, conn: ConnId) {
+    pub(super) fn tell_monitor_started(&self) {
         let config = self.machine.config();
         let (asks, interval) = match config.ping() {
-            Ping::Never => ("never asks", Duration::ZERO),
-            Ping::AfterSilence(silence) => ("asks after silence", silence),
-            Ping::Every(interval) => ("asks every", interval),
+            Ping::Never => ("never asks", None),
+            Ping::AfterSilence(silence) => ("asks after silence", Some(silence)),
+            Ping::Every(interval) => ("asks every", Some(interval)),
         };
-        let (interval, threshold) = (Seconds(interval), Seconds(config.idle_timeout()));
-        info!(parent: &self.span, %conn, asks, %interval, %threshold, "monitor started");
+        let interval = interval.map(|interval| display(Seconds(interval)));
+        let threshold = Seconds(config.idle_timeout());
+        info!(parent: &self.span, asks, interval, %threshold, "monitor started");
     }
 }

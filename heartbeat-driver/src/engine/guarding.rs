@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use heartbeat_core::{Cause, Clock, Event as Input, Failure, GiveUp, Instant, Phase};
-use tracing::{error, warn};
+use tracing::error;
 
 use super::{Engine, Link};
 use crate::connected::WaitEnd;
@@ -84,7 +84,7 @@ impl<S: Read + Write> Engine<S> {
         }
         if !was_closing {
             let reason = GiveUp::Cause(cause);
-            warn!("gave up: {reason}");
+            self.board.log.gave_up(reason, self.last);
             self.board.connected.ended(WaitEnd::GaveUp(reason));
             self.events.push_back(Event::GaveUp { reason });
         }

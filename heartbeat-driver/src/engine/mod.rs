@@ -8,6 +8,7 @@ mod dialing;
 mod guarding;
 mod joined;
 mod opening;
+mod pauses;
 mod performing;
 mod reading;
 
@@ -18,12 +19,13 @@ use std::sync::Arc;
 use heartbeat_core::{
     Buffer, Clock, Config, ConnId, Event as Input, Heartbeat, Instant, Phase, Route, Variables,
 };
-use tracing::{Span, debug, warn};
+use tracing::{Span, warn};
 
 use self::dialing::Begun;
 use self::guarding::Named;
 use self::joined::Joined;
 use self::opening::Lost;
+use self::pauses::Pauses;
 use self::performing::Renewing;
 use self::reading::ReadOn;
 use crate::addresses::Addresses;
@@ -34,6 +36,7 @@ use crate::farewell::CloseFrame;
 use crate::handoff::Overflow;
 use crate::ids::Ids;
 use crate::limiter::Gate;
+use crate::log::Log;
 use crate::message::{Event, Reason, Unsent};
 use crate::meter::Meter;
 use crate::options::{Options, SharedDialect};
@@ -84,8 +87,7 @@ pub struct Engine<S: Read + Write> {
     /// Keeps a dial until its turn in a shared budget has come.
     gate: Gate,
     paused: bool,
-    /// A log line has said so of the present connection.
-    pause_is_told: bool,
+    pauses: Pauses,
     /// The present connection's end has reached this host: what came before it is read although nobody takes it.
     ending: bool,
     /// An adapter has told of that end.
@@ -191,14 +193,14 @@ impl<S: Read + Write> Engine<S> {
         now: Instant,
         wake_engine: Notify,
     ) -> Result<Self, RequestError> {
+        let log = Log::new(options.take_name());
         options.check()?;
-        options.heed_service()?;
+        log.span.in_scope(|| options.heed_service())?;
         options.complete_config();
         #[cfg(feature = "metrics")]
         let meter = options
             .metrics
-            .take()
-            .map(|name| Box::new(Meter::new(name)));
+            .then(|| Box::new(Meter::new(log.name.to_string())));
         #[cfg(not(feature = "metrics"))]
         let meter = None;
         let recorder = options.explain.map(|events| {
@@ -235,7 +237,7 @@ impl<S: Read + Write> Engine<S> {
             addresses: Addresses::default(),
             gate,
             paused: false,
-            pause_is_told: false,
+            pauses: Pauses::default(),
             ending: false,
             hung_up: false,
             withheld: false,
@@ -266,7 +268,7 @@ impl<S: Read + Write> Engine<S> {
             lost: None,
             expires: Instant::NEVER,
             unsent: Unsent::default(),
-            board: Arc::new(Board::new(recorder)),
+            board: Arc::new(Board::new(log, recorder)),
             meter,
             span: Span::none(),
             news: true,
@@ -313,6 +315,11 @@ impl<S: Read + Write> Engine<S> {
     /// The same for whoever does not have the engine, as of the last time that it came to rest.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+
+    /// The span that names the client in the log.
+    pub fn log_span(&self) -> &Span {
+        &self.board.log.span
     }
 
     /// The connection for which a byte stream is wanted.
@@ -446,12 +453,7 @@ impl<S: Read + Write> Engine<S> {
                 let now = clock.now();
                 this.write_before_judging(now);
                 this.report(now);
-                let told = "reading is paused: the application takes no events";
-                if std::mem::replace(&mut this.pause_is_told, true) {
-                    debug!(parent: &this.span, "{told}");
-                } else {
-                    warn!(parent: &this.span, "{told}");
-                }
+                this.pauses.begin(now, &this.span);
                 if let Link::Open(session) = &this.link {
                     this.step(now, Input::ReadPaused(session.conn));
                 }
@@ -464,15 +466,15 @@ impl<S: Read + Write> Engine<S> {
         if std::mem::replace(&mut self.paused, false) {
             self.board.reading(None);
             self.news = true;
-            debug!(parent: &self.span, "reading goes on");
-            if let Link::Open(session) = &self.link {
-                let conn = session.conn;
-                self.guarded(clock, |this| {
-                    let now = clock.now();
+            self.guarded(clock, |this| {
+                let now = clock.now();
+                this.pauses.end(now, &this.span);
+                if let Link::Open(session) = &this.link {
+                    let conn = session.conn;
                     this.write_before_judging(now);
                     this.step(now, Input::ReadResumed(conn));
-                });
-            }
+                }
+            });
         }
     }
 
@@ -480,7 +482,10 @@ impl<S: Read + Write> Engine<S> {
     /// would be handed back. An open connection goes on.
     pub fn withhold_dials(&mut self, withheld: bool) {
         if std::mem::replace(&mut self.withheld, withheld) != withheld && withheld {
-            warn!("no dial begins: the application does not take what was handed back");
+            warn!(
+                parent: &self.board.log.span,
+                "no dial begins: messages were handed back, and the application takes no events; it goes on when events are taken"
+            );
         }
     }
 
@@ -635,7 +640,10 @@ impl<S: Read + Write> Engine<S> {
     /// False while the next step of the clock would begin a dial whose turn has not come.
     fn may_dial(&mut self, now: Instant) -> bool {
         self.machine.phase() != Phase::Waiting
-            || (!self.withheld && named("the dial budget", || self.gate.is_open(now)))
+            || (!self.withheld
+                && named("the dial budget", || {
+                    self.gate.is_open(now, &self.board.log.span)
+                }))
     }
 
     /// A write has failed, and what the stream says of having nothing to read is in doubt.

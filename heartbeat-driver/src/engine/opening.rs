@@ -67,7 +67,7 @@ impl<S: Read + Write> Engine<S> {
         self.opening = false;
         self.step(now, Input::Ready(conn));
         if self.machine.is_ready() {
-            info!(parent: &self.span, %conn, "session ready");
+            info!(parent: &self.span, "session ready");
             self.lost = None;
             self.outbox.open(conn, true);
             self.events.push_back(Event::Ready { conn });
@@ -116,7 +116,8 @@ impl<S: Read + Write> Engine<S> {
     pub(super) fn tell_gap(&mut self, conn: ConnId, ready: bool, now: Instant) {
         let Some(lost) = &self.lost else { return };
         let down_for = now.saturating_duration_since(lost.heard);
-        warn!(parent: &self.span, %conn, attempts = lost.attempts, unsent = lost.unsent, "gap of {} after {}", Seconds(down_for), lost.cause);
+        let unsent = (lost.unsent > 0).then_some(lost.unsent);
+        warn!(parent: &self.span, attempts = lost.attempts, unsent, "gap of {} after {}", Seconds(down_for), lost.cause);
         self.events.push_back(Event::Gap {
             conn,
             since: lost.since,

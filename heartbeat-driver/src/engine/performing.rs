@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::{Engine, Link};
 use crate::connected::WaitEnd;
+use crate::log::{self, End};
 use crate::message::{Event, Message, Reason, Seconds, Unsent};
 use crate::outbox::SendError;
 use crate::panicked::named;
@@ -80,7 +81,9 @@ impl<S: Read + Write> Engine<S> {
             .expire(|held| !withheld && config.expiry(held) <= now);
         self.expires = oldest.map_or(Instant::NEVER, |held| config.expiry(held));
         if !unsent.is_empty() {
-            warn!(unsent = unsent.len(), "held for too long");
+            let age = Seconds(self.machine.config().time_to_live());
+            let expired = unsent.len();
+            warn!(parent: &self.board.log.span, expired, "handed back: held for longer than {age}");
             self.board.handed_back(unsent.len());
             self.note_unsent(unsent.len());
             self.events.push_back(Event::Expired { unsent });
@@ -122,7 +125,7 @@ impl<S: Read + Write> Engine<S> {
         let unsent = std::mem::take(&mut self.unsent).and(last);
         self.expires = Instant::NEVER;
         self.board.handed_back(unsent.len());
-        info!(unsent = unsent.len(), "stopped");
+        self.board.log.stopped(unsent.len(), 0);
         self.board.connected.ended(WaitEnd::Stopped);
         self.events.push_back(Event::Stopped { unsent });
     }
@@ -139,13 +142,13 @@ impl<S: Read + Write> Engine<S> {
             }
             Action::SendPong { conn, reply } => {
                 if self.answer(conn, reply) {
-                    debug!(parent: &self.span, %conn, "ping answered");
+                    debug!(parent: &self.span, "ping answered");
                     self.note(Event::PongSent { conn });
                 }
             }
             Action::SendPing { conn, ping } => {
                 if self.ask(conn, ping) {
-                    debug!(parent: &self.span, %conn, "ping sent");
+                    debug!(parent: &self.span, "ping sent");
                     self.note(Event::PingSent { conn });
                     if session(&mut self.link, conn).is_some_and(Session::ping_waits) {
                         self.step(now, Input::PingWaiting(conn));
@@ -158,12 +161,12 @@ impl<S: Read + Write> Engine<S> {
                 let (outbox, span) = (Arc::clone(&self.outbox), &self.span);
                 if let Some(session) = session(&mut self.link, conn) {
                     let goodbye = self.goodbye.take().unwrap_or_else(|| code.into());
-                    info!(parent: span, %conn, code = goodbye.code, "closing");
+                    info!(parent: span, code = goodbye.code, "closing");
                     session.close(goodbye, &outbox, self.pace.as_mut(), now);
                 }
             }
             Action::Ending { conn, why, within } => {
-                info!(parent: &self.span, %conn, "ends soon ({why}): renewed in {}", Seconds(within));
+                info!(parent: &self.span, "ends soon ({why}): renewed in {}", Seconds(within));
                 self.events.push_back(Event::Ending { conn, why, within });
             }
             Action::Renew { conn, code, why } => self.renew(conn, code, why, before, now),
@@ -174,24 +177,15 @@ impl<S: Read + Write> Engine<S> {
                 tolerated,
                 ..
             } => {
-                match tolerated {
-                    Some(cause) => {
-                        let delay = Seconds(delay);
-                        warn!(
-                            "{cause} is a permanent error, not believed of this endpoint: retry {attempt} in {delay}"
-                        );
-                    }
-                    None if attempt == 0 => info!("the next dial in {}", Seconds(delay)),
-                    None => info!("retry {attempt} in {}", Seconds(delay)),
-                }
+                self.board.log.retry(attempt, delay, tolerated);
                 self.events.push_back(Event::Reconnect { attempt, delay });
             }
             Action::Check { conn, idle } => {
-                info!(parent: &self.span, %conn, "idle for {}", Seconds(idle));
+                log::check(&self.span, idle);
                 self.note(Event::Check { conn, idle });
             }
             Action::GaveUp { reason } => {
-                warn!("gave up: {reason}");
+                self.board.log.gave_up(reason, self.last);
                 self.board.connected.ended(WaitEnd::GaveUp(reason));
                 self.events.push_back(Event::GaveUp { reason });
             }
@@ -232,7 +226,7 @@ impl<S: Read + Write> Engine<S> {
             true
         });
         if !written {
-            warn!(parent: &self.span, %conn, "ping not answered: a variable of the reply is not set");
+            warn!(parent: &self.span, "ping not answered: a variable of the reply is not set");
         }
         written
     }
@@ -263,7 +257,7 @@ impl<S: Read + Write> Engine<S> {
         };
         let written = self.write(conn, draft);
         if !written {
-            warn!(parent: &self.span, %conn, "ping not sent: a variable of the message is not set");
+            warn!(parent: &self.span, "ping not sent: a variable of the message is not set");
         }
         written
     }
@@ -319,7 +313,7 @@ impl<S: Read + Write> Engine<S> {
         let (outbox, span) = (Arc::clone(&self.outbox), &self.span);
         self.opening = false;
         if let Some(session) = session(&mut self.link, conn) {
-            info!(parent: span, %conn, code, "closing, to be renewed ({why})");
+            info!(parent: span, code, "closing, to be renewed ({why})");
             session.close(code.into(), &outbox, self.pace.as_mut(), now);
             outbox.shut(now);
             self.expire(now);
@@ -359,15 +353,27 @@ impl<S: Read + Write> Engine<S> {
         unsent: Unsent,
         now: Instant,
     ) {
-        let Before { idle, open, .. } = before;
+        let Before {
+            idle,
+            open,
+            was_open,
+            ..
+        } = before;
         // Before the machine is told: what follows may depend on whether others are left.
         self.addresses.ended(before.stable);
         self.told = None;
         self.last = Some(reason);
         let response = self.response.take();
-        let text = detail.as_deref().unwrap_or_default();
-        let (idle_text, open_text) = (Seconds(idle), Seconds(open));
-        warn!(parent: &self.span, %conn, unsent = unsent.len(), detail = text, "disconnected: {reason}, idle for {idle_text}, open for {open_text}");
+        let end = End {
+            reason,
+            detail: detail.as_deref(),
+            idle,
+            open,
+            was_open,
+            unsent: unsent.len(),
+            uncertain: 0,
+        };
+        end.tell(&self.span);
         self.board.handed_back(unsent.len());
         if let Some(meter) = &self.meter {
             named("the metrics recorder", || meter.ended(reason));
@@ -392,7 +398,7 @@ impl<S: Read + Write> Engine<S> {
         self.opening = false;
         (self.ending, self.hung_up) = (false, false);
         self.paced_until = Instant::NEVER;
-        self.pause_is_told = false;
+        self.pauses.connection_ended(now, &self.span);
         self.joined = None;
         if let Link::Open(session) = &mut self.link {
             session.settle();
@@ -422,6 +428,7 @@ impl<S: Read + Write> Engine<S> {
         Before {
             idle: since(self.machine.heard()),
             open: since(self.machine.open_since()),
+            was_open: self.machine.open_since().is_some(),
             ready: self.machine.is_ready(),
             stable: self.machine.is_stable(now),
         }
@@ -444,6 +451,8 @@ pub(super) struct Before {
     pub(super) idle: Duration,
     /// How long it had been open.
     pub(super) open: Duration,
+    /// It was open, and no mere dial.
+    pub(super) was_open: bool,
     /// Its session was ready.
     pub(super) ready: bool,
     /// It had been ready for `stable_after`.

@@ -24,6 +24,7 @@ use heartbeat_core::{
     Buffer, Clock, Config, ConnId, Dialect as _, Event as Input, Heartbeat, Instant, Phase,
     Renewal, Variables,
 };
+use tracing::Span;
 
 pub use self::codec::{Codec, Frame, Socket, Traffic};
 pub use self::event::Event;
@@ -31,6 +32,7 @@ use self::link::{Link, Read};
 #[cfg(feature = "tungstenite")]
 pub use self::tungstenite::Tungstenite;
 use crate::factory::Attempt;
+use crate::log::Log;
 use crate::message::Reason;
 use crate::options::SharedDialect;
 use crate::panicked::catch;
@@ -72,6 +74,9 @@ pub struct Watched<S, C: Codec, K> {
     /// How the connection or dial before this one ended.
     last: Option<Reason>,
     clock: K,
+    log: Log,
+    /// What is logged about the present connection is logged in here.
+    span: Span,
     /// The application wants a kick, after what there is has been read.
     kicked: bool,
     /// There is something to write or to dial since the last attempt.
@@ -106,7 +111,11 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         clock: K,
         dials: bool,
     ) -> Self {
+        let log = Log::new(None);
+        let span = machine.conn().map(|conn| log.connection(conn));
         Self {
+            log,
+            span: span.unwrap_or_else(Span::none),
             machine,
             link: Link::Down,
             dials,
@@ -133,6 +142,19 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     /// Sets how many messages may wait to be written, at least 1. Default 256.
     pub fn set_queue(&mut self, messages: usize) {
         self.capacity = messages.max(1);
+    }
+
+    /// Names it in the log. Default: `client`.
+    pub fn set_name(&mut self, name: &str) {
+        self.log = Log::new(Some(name.into()));
+        let conn = self.machine.conn();
+        self.span = conn.map_or_else(Span::none, |conn| self.log.connection(conn));
+    }
+
+    /// The span that names it in the log.
+    #[must_use]
+    pub fn log_span(&self) -> &Span {
+        &self.log.span
     }
 
     /// Takes a message, which is written in the next turns.

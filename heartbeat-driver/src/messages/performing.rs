@@ -14,6 +14,7 @@ use super::link::Link;
 use super::{Codec, Event, Frame, Socket, Watched};
 use crate::clock::unix_ms;
 use crate::factory::Attempt;
+use crate::log::{self, End};
 use crate::message::{Reason, Seconds};
 use crate::panicked::Panicked;
 
@@ -30,37 +31,48 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                     attempt,
                     refresh,
                 } => {
-                    debug!(%conn, attempt, "connecting");
+                    self.span = self.log.connection(conn);
+                    info!(parent: &self.span, attempt, "connecting");
                     self.dial = Some(Attempt::new(conn, attempt, refresh, self.last));
                     self.link = Link::Dialing(conn);
                     self.dirty = true;
                 }
-                Action::SendPong { reply, .. } => self.reply(reply),
+                Action::SendPong { reply, .. } => {
+                    if self.reply(reply) {
+                        debug!(parent: &self.span, "ping answered");
+                    }
+                }
                 Action::SendPing { conn, ping } => {
                     let given = match ping {
                         Ask::Frame(payload) => self.own(Frame::Ping(&payload)),
                         Ask::Draft(draft) => self.put(draft),
                         _ => false,
                     };
-                    if !given {
+                    if given {
+                        debug!(parent: &self.span, "ping sent");
+                    } else {
                         self.step(now, Input::PingUnsent(conn));
-                    } else if let Link::Open(open) = &mut self.link {
+                    }
+                    if let (true, Link::Open(open)) = (given, &mut self.link) {
                         open.pinged();
                     }
                 }
                 Action::Close { code, .. } => {
+                    let span = &self.span;
                     if let Link::Open(open) = &mut self.link {
+                        info!(parent: span, code, "closing");
                         open.close(C::message(Frame::Close(Some(code))));
                         self.dirty = true;
                     }
                 }
                 Action::Ending { conn, why, within } => {
-                    info!(%conn, "ends soon ({why}): renewed in {}", Seconds(within));
+                    info!(parent: &self.span, "ends soon ({why}): renewed in {}", Seconds(within));
                     self.events.push_back(Event::Ending { conn, why, within });
                 }
                 Action::Renew { code, why, .. } => {
+                    let span = &self.span;
                     if let Link::Open(link) = &mut self.link {
-                        info!(conn = %link.conn, code, "closing, to be renewed ({why})");
+                        info!(parent: span, code, "closing, to be renewed ({why})");
                         link.close(C::message(Frame::Close(Some(code))));
                         self.dirty = true;
                         self.renewing = Some((why, now, idle, open));
@@ -81,20 +93,14 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                     tolerated,
                     ..
                 } => {
-                    match tolerated {
-                        Some(cause) => {
-                            let delay = Seconds(delay);
-                            warn!(
-                                "{cause} is a permanent error, not believed of this endpoint: retry {attempt} in {delay}"
-                            );
-                        }
-                        None if attempt == 0 => info!("the next dial in {}", Seconds(delay)),
-                        None => info!("retry {attempt} in {}", Seconds(delay)),
-                    }
+                    self.log.retry(attempt, delay, tolerated);
                     self.events.push_back(Event::Reconnect { attempt, delay });
                 }
-                Action::Check { conn, idle } => info!(%conn, "idle for {}", Seconds(idle)),
-                Action::GaveUp { reason } => self.events.push_back(Event::GaveUp { reason }),
+                Action::Check { idle, .. } => log::check(&self.span, idle),
+                Action::GaveUp { reason } => {
+                    self.log.gave_up(reason, self.last);
+                    self.events.push_back(Event::GaveUp { reason });
+                }
             }
         }
         if self.machine.phase() == Phase::Stopped && !self.ended {
@@ -106,7 +112,8 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         self.ended = true;
         let uncertain = self.link.uncertain();
         self.link = Link::Down;
-        let unsent = self.queue.drain(..).collect();
+        let unsent: Vec<_> = self.queue.drain(..).collect();
+        self.log.stopped(unsent.len(), uncertain);
         self.events.push_back(Event::Stopped { unsent, uncertain });
     }
 
@@ -117,7 +124,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             return;
         }
         let words = panicked.to_string();
-        error!("{words}");
+        error!(parent: &self.span, "{words}");
         let now = self.clock.now();
         let renewed = self.renewing.take().is_some();
         let was_closing = self.machine.phase() == Phase::Closing && !renewed;
@@ -131,6 +138,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         }
         if !was_closing && std::mem::take(&mut self.dials) {
             let reason = GiveUp::Cause(cause);
+            self.log.gave_up(reason, self.last);
             self.events.push_back(Event::GaveUp { reason });
         }
         // It asks nobody anything on this way.
@@ -192,13 +200,22 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         open: Duration,
     ) {
         let uncertain = self.link.uncertain();
+        let was_open = matches!(self.link, Link::Open(_));
         // The socket is closed here and now.
         self.link = Link::Down;
         self.joined = None;
         self.last = Some(reason);
         let unsent: Vec<_> = self.queue.drain(..).collect();
-        let text = detail.as_deref().unwrap_or_default();
-        warn!(%conn, unsent = unsent.len(), uncertain, detail = text, "disconnected: {reason}, idle for {}, open for {}", Seconds(idle), Seconds(open));
+        let end = End {
+            reason,
+            detail: detail.as_deref(),
+            idle,
+            open,
+            was_open,
+            unsent: unsent.len(),
+            uncertain,
+        };
+        end.tell(&self.span);
         self.events.push_back(Event::Disconnected {
             conn,
             reason,
@@ -210,25 +227,22 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         });
     }
 
-    pub(super) fn reply(&mut self, reply: Reply<'_>) {
+    pub(super) fn reply(&mut self, reply: Reply<'_>) -> bool {
         let message = match reply {
             Reply::Frame(payload) if C::ANSWERS_PINGS => {
                 if let Link::Open(open) = &mut self.link {
                     open.answered(payload.len());
                     self.dirty = true;
                 }
-                return;
+                return true;
             }
             Reply::Frame(payload) => Frame::Pong(payload),
             Reply::Text(text) => Frame::Text(text),
             Reply::Binary(bytes) => Frame::Binary(bytes),
-            Reply::Draft(draft) => {
-                self.put(draft);
-                return;
-            }
-            _ => return,
+            Reply::Draft(draft) => return self.put(draft),
+            _ => return false,
         };
-        self.own(message);
+        self.own(message)
     }
 
     /// Writes what the dialect makes of a draft. False if it can make nothing of it.
@@ -244,7 +258,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             Some(Outgoing::Text(text)) => self.own(Frame::Text(text)),
             Some(Outgoing::Binary(bytes)) => self.own(Frame::Binary(bytes)),
             None => {
-                warn!("not sent: a variable of the message is not set");
+                warn!(parent: &self.span, "not sent: a variable of the message is not set");
                 false
             }
         };

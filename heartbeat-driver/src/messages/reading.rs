@@ -41,7 +41,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         match dialed {
             Ok(socket) => {
                 self.step(self.clock.now(), Input::Connected(conn));
-                info!(%conn, "connected");
+                info!(parent: &self.span, "connected");
                 self.events.push_back(Event::Connected { conn });
                 self.opened(socket);
             }

@@ -198,6 +198,22 @@ impl Request {
         &self.host.name
     }
 
+    /// What a client of this URL is called, unless it has a name of its own. Nothing in it may be a credential: not
+    /// the path's first part either, unless it is a short word.
+    pub(crate) fn client_name(&self) -> String {
+        let default = if self.tls { 443 } else { 80 };
+        let mut name = self.host.bracketed();
+        if self.port != default {
+            name.push_str(&format!(":{}", self.port));
+        }
+        let first = self.uri.path().split('/').nth(1).unwrap_or_default();
+        if is_word(first) {
+            name.push('/');
+            name.push_str(first);
+        }
+        name
+    }
+
     /// The host and port as a proxy is asked for them.
     pub(crate) fn authority(&self) -> String {
         format!("{}:{}", self.host.bracketed(), self.port)
@@ -301,6 +317,15 @@ impl Request {
     }
 }
 
+/// A short word, and at most two digits behind it: a token is longer, or has more of them.
+fn is_word(part: &str) -> bool {
+    let letters = part.trim_end_matches(|last: char| last.is_ascii_digit());
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || b"-_.".contains(&byte);
+    (1..=16).contains(&letters.len())
+        && part.len() <= letters.len() + 2
+        && letters.bytes().all(is_letter)
+}
+
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&shown(&self.uri.to_string()))
@@ -321,6 +346,32 @@ impl fmt::Debug for Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_is_called_by_host_port_and_a_path_that_is_no_token() {
+        for (url, name) in [
+            ("ws://example.org", "example.org"),
+            ("ws://example.org:80/feed", "example.org/feed"),
+            (
+                "ws://example.org:8080/feed/SECRET?key=SECRET",
+                "example.org:8080/feed",
+            ),
+            ("ws://example.org/?key=SECRET", "example.org"),
+            ("ws://[::1]:9/socket.io/", "[::1]:9/socket.io"),
+            ("ws://example.org/ws5", "example.org/ws5"),
+            ("ws://example.org/v10/x", "example.org/v10"),
+            // A token has capitals, more digits, or is longer.
+            ("ws://example.org/SECRET", "example.org"),
+            ("ws://example.org/a2b4", "example.org"),
+            ("ws://example.org/a123", "example.org"),
+            ("ws://example.org/42", "example.org"),
+            ("ws://example.org/abcdefghijklmnopq", "example.org"),
+            ("ws://example.org/a%20b", "example.org"),
+        ] {
+            let request = Request::new(url).unwrap();
+            assert_eq!(request.client_name(), name, "{url}");
+        }
+    }
 
     #[test]
     fn a_bad_url_is_refused_with_the_rule() {

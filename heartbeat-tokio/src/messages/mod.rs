@@ -183,6 +183,15 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         }
     }
 
+    /// Names it in the log: each line stands in a span with this name. Default: `client`.
+    ///
+    /// The log is described at [`Options::name`](crate::Options::name).
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.watched.set_name(name);
+        self
+    }
+
     /// Tells how many bytes went over a socket, so that half of a large message is life, and half of one
     /// written is progress: `|ws| ws.get_ref().traffic()` where the library was put on a [`Counted`].
     #[must_use]

@@ -49,6 +49,7 @@ mod ends;
 mod fleet;
 mod garbage;
 mod harness;
+mod logs;
 mod on_tokio;
 mod panics;
 mod payloads;

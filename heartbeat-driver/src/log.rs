@@ -1,0 +1,139 @@
+//! What the log says of a client, in the same words for both drivers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use heartbeat_core::{Cause, ConnId, GiveUp};
+use tracing::{Span, error_span, field, info, warn};
+
+use crate::message::{Reason, Seconds};
+
+/// The target of the one line that repeats by itself, so that a filter can turn it off alone. The documentation of
+/// [`Options::name`](crate::Options::name) names it.
+const CHECK: &str = "heartbeat_driver::check";
+
+/// The target of the spans. They have the level ERROR, so that a filter that lets a line pass lets its spans pass.
+const SPANS: &str = "heartbeat_driver";
+
+/// What a client without a URL and without a name is called.
+const NAMELESS: &str = "client";
+
+/// Who a client is in the log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) name: Arc<str>,
+    /// Names the client. Its parent is the span in which the client was made.
+    pub(crate) span: Span,
+}
+
+impl Default for Log {
+    /// Of nobody.
+    fn default() -> Self {
+        Self {
+            name: NAMELESS.into(),
+            span: Span::none(),
+        }
+    }
+}
+
+impl Log {
+    /// A further client of this process.
+    pub(crate) fn new(name: Option<Arc<str>>) -> Self {
+        static CLIENTS: AtomicU64 = AtomicU64::new(1);
+        let mut log = Self::default();
+        let id = CLIENTS.fetch_add(1, Ordering::Relaxed);
+        if let Some(name) = name {
+            log.name = name;
+        }
+        log.span = error_span!(target: SPANS, "client", id, name = &*log.name);
+        log
+    }
+
+    /// The span of a connection, from its dial on.
+    pub(crate) fn connection(&self, conn: ConnId) -> Span {
+        error_span!(target: SPANS, parent: &self.span, "connection", %conn, host = field::Empty)
+    }
+
+    /// What follows an end. `attempt` is 0 where no failure came before: a connection is renewed.
+    pub(crate) fn retry(&self, attempt: u32, delay: Duration, tolerated: Option<Cause>) {
+        let delay = Seconds(delay);
+        match tolerated {
+            Some(cause) => warn!(
+                parent: &self.span,
+                "retry {attempt} in {delay}: {cause} is a permanent error, not believed of this endpoint"
+            ),
+            None if attempt == 0 => info!(parent: &self.span, "the next dial in {delay}"),
+            None => warn!(parent: &self.span, "retry {attempt} in {delay}"),
+        }
+    }
+
+    /// `last` is how the last dial or connection ended.
+    pub(crate) fn gave_up(&self, reason: GiveUp, last: Option<Reason>) {
+        match last {
+            // The other reasons hold the cause.
+            Some(last) if reason == GiveUp::MaxAttempts => {
+                warn!(parent: &self.span, "gave up: {reason}, the last one ended with {last}");
+            }
+            _ => warn!(parent: &self.span, "gave up: {reason}"),
+        }
+    }
+
+    pub(crate) fn stopped(&self, unsent: usize, uncertain: usize) {
+        let (unsent, uncertain) = (some(unsent), some(uncertain));
+        if unsent.is_some() || uncertain.is_some() {
+            warn!(parent: &self.span, unsent, uncertain, "stopped");
+        } else {
+            info!(parent: &self.span, "stopped");
+        }
+    }
+}
+
+/// A connection or a dial that has ended.
+pub(crate) struct End<'e> {
+    pub(crate) reason: Reason,
+    pub(crate) detail: Option<&'e str>,
+    pub(crate) idle: Duration,
+    pub(crate) open: Duration,
+    /// It was open, and no mere dial.
+    pub(crate) was_open: bool,
+    pub(crate) unsent: usize,
+    pub(crate) uncertain: usize,
+}
+
+impl End<'_> {
+    pub(crate) fn tell(&self, connection: &Span) {
+        let (unsent, uncertain) = (some(self.unsent), some(self.uncertain));
+        let detail = self.detail;
+        let is_planned = matches!(self.reason, Reason::Renewal(_));
+        if is_planned && unsent.is_none() && uncertain.is_none() {
+            info!(parent: connection, detail, "{self}");
+        } else {
+            warn!(parent: connection, unsent, uncertain, detail, "{self}");
+        }
+    }
+}
+
+impl fmt::Display for End<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = self.reason;
+        if !self.was_open {
+            return write!(f, "dial failed: {reason}");
+        }
+        let (idle, open) = (Seconds(self.idle), Seconds(self.open));
+        write!(
+            f,
+            "disconnected: {reason}, idle for {idle}, open for {open}"
+        )
+    }
+}
+
+pub(crate) fn check(connection: &Span, idle: Duration) {
+    info!(target: CHECK, parent: connection, "idle for {}", Seconds(idle));
+}
+
+/// A field is left out where there is nothing to count.
+fn some(count: usize) -> Option<usize> {
+    (count > 0).then_some(count)
+}
