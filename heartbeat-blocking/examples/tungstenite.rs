@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use heartbeat_blocking::core::{FramesOnly, Signal, Verdict};
 use heartbeat_blocking::messages::{Counted, Event, Messages, upgrade_error};
-use heartbeat_blocking::{Config, Ping};
+use heartbeat_blocking::{Config, FramesOnly, Ping, Signal, Verdict};
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 

@@ -42,7 +42,7 @@
 //! ```
 //!
 //! [`Client`] drives itself in a thread; [`InPlace`] is driven by its owner's calls. Both are
-//! iterators of [`Event`]s. [`Options`] holds everything that can be chosen, its [`core::Config`] the
+//! iterators of [`Event`]s. [`Options`] holds everything that can be chosen, its [`Config`] the
 //! times. Logs go to `tracing`, under the target `heartbeat_driver`.
 //!
 //! This crate waits and dials; the protocol is performed in `heartbeat-driver`, and every rule of
@@ -60,6 +60,15 @@
 //! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+/// The machine that holds every rule of time, and what describes services to it (`heartbeat-core`).
+///
+/// What an application meets in its first days is at the root of this crate, too. Where a sample in here says
+/// `heartbeat_core`, write `heartbeat_blocking::core`.
+pub mod core {
+    #[doc(inline)]
+    pub use heartbeat_driver::core::*;
+}
 
 mod client;
 mod clock;
@@ -82,13 +91,17 @@ pub use sender::Sender;
 pub use heartbeat_driver::Deflate;
 #[cfg(feature = "inflate")]
 pub use heartbeat_driver::Inflate;
-pub use heartbeat_driver::core;
-pub use heartbeat_driver::core::{Config, ConnId, Failure, Ping};
+pub use heartbeat_driver::core::{
+    AbortReason, AnyDialect, CatalogueEntry, Cause, Config, ConfigBuilder, ConfigError,
+    ConfigTextError, ConnId, Contradiction, Description, DescriptionError, Dialect, Failure,
+    FramesOnly, GiveUp, JsonType, Limiter, LimiterError, Lint, Overrides, PermanentErrors, Phase,
+    Ping, Rtt, Signal, UnknownService, Verdict, Verdicts,
+};
 #[cfg(feature = "tls")]
 pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
     Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, InvalidClose,
     Message, MessageRef, NotConnected, Observer, OnConnect, Opening, Options, Overflow, Progress,
     Proxy, Reason, Refusal, Request, RequestError, Resolver, Resolving, Response, Returned,
-    Seconds, SendError, SharedDialect, StartError, Text, Undecodable, Unsent, WaitEnd,
+    Seconds, SendError, SharedDialect, StartError, TcpOptions, Text, Undecodable, Unsent, WaitEnd,
 };

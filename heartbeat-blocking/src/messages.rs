@@ -1,4 +1,4 @@
-//! The machine over a [`tungstenite::WebSocket`] of the application's own: a client whose TCP, TLS and upgrade are the
+//! The machine over a [`tungstenite::WebSocket`](https://docs.rs/tungstenite) of the application's own: a client whose TCP, TLS and upgrade are the
 //! application's to choose, or a server's side of a connection. It needs the feature `tungstenite`.
 //!
 //! ```no_run
@@ -8,7 +8,7 @@
 //! use std::time::Duration;
 //!
 //! use heartbeat_blocking::messages::{Counted, Event, Messages, upgrade_error};
-//! use heartbeat_blocking::{Config, core::JsonType};
+//! use heartbeat_blocking::{Config, JsonType};
 //!
 //! let connect = |_| {
 //!     let mut addresses = "example.org:80".to_socket_addrs()?;
@@ -122,8 +122,8 @@ impl<T: Write> Write for Counted<T> {
     }
 }
 
-/// Turns the error of an upgrade into tungstenite's [`Error`]. An upgrade that ran into the stream's read timeout is
-/// [`Error::Io`] with [`TimedOut`](io::ErrorKind::TimedOut).
+/// Turns the error of an upgrade into tungstenite's `Error`. An upgrade that ran into the stream's read timeout is
+/// `Error::Io` with [`TimedOut`](io::ErrorKind::TimedOut).
 pub fn upgrade_error<R: HandshakeRole>(error: HandshakeError<R>) -> Error {
     match error {
         HandshakeError::Failure(error) => error,
@@ -217,7 +217,7 @@ impl<S: Read + Write> Socket<Tungstenite> for Watch<S> {
 type Connect<S> = Arc<dyn Fn(Attempt) -> Result<WebSocket<S>, Error> + Send + Sync>;
 type Dialed<S> = Result<Result<WebSocket<S>, Error>, Panicked>;
 
-/// A [`tungstenite::WebSocket`], watched by the machine. It lives only while one of its `recv` methods is running: call
+/// A [`tungstenite::WebSocket`](https://docs.rs/tungstenite), watched by the machine. It lives only while one of its `recv` methods is running: call
 /// them in a loop that never waits long for anything else, or heartbeats are late. Dropping it closes the socket.
 ///
 /// See the [module](self).

@@ -79,8 +79,9 @@ pub enum Verdict {
     /// For a row that would otherwise give up without a `Retry-After`:
     ///
     /// ```
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
     /// use core::time::Duration;
-    /// use heartbeat_core::{Config, Signal, Verdict};
+    /// use heartbeat_tokio::core::{Config, Signal, Verdict}; // or heartbeat_core
     /// // A ban that does not say how long it lasts is over in two minutes.
     /// let or = Duration::from_secs(120);
     /// let config = Config::builder().on(Signal::Http(418), Verdict::RetryAfter { or }).build();

@@ -66,7 +66,8 @@ impl Config {
     /// unit (`"90s"`, `"1500ms"`), `null` switches an optional setting off.
     ///
     /// ```
-    /// use heartbeat_core::Config;
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+    /// use heartbeat_tokio::core::Config; // or heartbeat_core
     /// let config = Config::from_json(r#"{
     ///     "idle_timeout": "20s", "check_interval": null, "ping": {"after_silence": "5s"},
     ///     "pong_timeout": "5s", "keepalive": null, "data_timeout": "1m", "connect_timeout": "5s",

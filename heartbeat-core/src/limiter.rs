@@ -13,8 +13,9 @@ use crate::time::{Instant, Span};
 /// handed out in the order of asking.
 ///
 /// ```
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
 /// use core::time::Duration;
-/// use heartbeat_core::{Instant, Limiter};
+/// use heartbeat_tokio::core::{Instant, Limiter}; // or heartbeat_core
 ///
 /// let mut dials = Limiter::new(2, Duration::from_secs(1), 1)?;     // 2 a second, one at a time
 /// let now = Instant::ORIGIN;

@@ -41,8 +41,9 @@ impl fmt::Display for Generation {
 /// The times of a [`Rotation`].
 ///
 /// ```
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
 /// use core::time::Duration;
-/// use heartbeat_core::RotationTimes;
+/// use heartbeat_tokio::core::RotationTimes; // or heartbeat_core
 ///
 /// // Binance ends every connection after 24 h.
 /// let times = RotationTimes::before(Duration::from_secs(24 * 3600))?;

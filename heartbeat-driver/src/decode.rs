@@ -12,7 +12,8 @@ pub(crate) const DECODER: &str = "the decoder";
 /// `limit` bytes ([`Options::max_message_size`](crate::Options::max_message_size)).
 ///
 /// ```
-/// use heartbeat_driver::{Decode, Message, Options, Undecodable};
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::{Decode, Message, Options, Undecodable}; // or heartbeat_blocking
 ///
 /// /// Every message begins with a byte that says nothing.
 /// struct Skip;

@@ -15,7 +15,8 @@ use crate::message::Message;
 /// their own.
 ///
 /// ```
-/// use heartbeat_driver::{Inflate, Options};
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::{Inflate, Options}; // or heartbeat_blocking
 /// # if cfg!(not(feature = "tls")) { return Ok(()) }
 /// let options = Options::new("wss://api.huobi.pro/ws")?.decoder(|| Inflate::Gzip);
 /// # Ok::<(), heartbeat_driver::RequestError>(())

@@ -140,7 +140,7 @@ pub use request::{Request, RequestError};
 pub use resolver::Resolver;
 pub use session::io_cause;
 pub use start::StartError;
-pub use tcp::{Dial, Resolving, Tcp};
+pub use tcp::{Dial, Resolving, TcpOptions};
 pub use text::Text;
 #[cfg(feature = "deflate")]
 pub use websocket::deflate::Deflate;

@@ -32,7 +32,8 @@ pub enum Grant {
 /// ```
 /// use std::sync::Arc;
 /// use std::time::Duration;
-/// use heartbeat_driver::{DialLimiter, Options};
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::{DialLimiter, Options}; // or heartbeat_blocking
 ///
 /// # if cfg!(not(feature = "tls")) { return Ok(()) }
 /// // 20 dials a second for all clients together, up to 5 at once.

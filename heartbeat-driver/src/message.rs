@@ -56,7 +56,8 @@ impl Message {
     /// The payload of a message of either kind: a text's bytes are UTF-8.
     ///
     /// ```
-    /// use heartbeat_driver::Message;
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::Message; // or heartbeat_blocking
     /// assert_eq!(Message::from("tick").as_bytes(), b"tick");
     /// ```
     #[must_use]
@@ -79,7 +80,8 @@ impl Message {
     /// Takes the text of a text message, or of a binary message that is UTF-8, without a copy.
     ///
     /// ```
-    /// use heartbeat_driver::Message;
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::Message; // or heartbeat_blocking
     /// let text = Message::from(b"tick".to_vec()).into_text();
     /// assert_eq!(text.as_deref(), Ok("tick"));
     /// assert!(Message::from(vec![0xff]).into_text().is_err());
@@ -212,7 +214,8 @@ impl From<Text> for Message {
 /// a peer. Of one that was *cut* a part was handed over; it says so, because a peer may act on that.
 ///
 /// ```
-/// use heartbeat_driver::{Message, Unsent};
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::{Message, Unsent}; // or heartbeat_blocking
 /// # fn again(_: Message) {}
 /// # let unsent = Unsent::default();
 /// for returned in unsent {

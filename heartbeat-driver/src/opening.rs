@@ -13,7 +13,8 @@ use crate::message::Message;
 /// A closure will do where nothing needs to be answered:
 ///
 /// ```
-/// use heartbeat_driver::{Opening, Options, Progress};
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::{Opening, Options, Progress}; // or heartbeat_blocking
 ///
 /// # if cfg!(not(feature = "tls")) { return Ok(()) }
 /// let options = Options::new("wss://example.org/feed")?.on_connect(|opening: &mut Opening<'_>| {
@@ -26,8 +27,9 @@ use crate::message::Message;
 /// A login that must be answered:
 ///
 /// ```
-/// use heartbeat_driver::core::Failure;
-/// use heartbeat_driver::{Message, OnConnect, Opening, Progress};
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::core::Failure; // or heartbeat_blocking
+/// use heartbeat_tokio::{Message, OnConnect, Opening, Progress};
 ///
 /// struct Login {
 ///     token: String,

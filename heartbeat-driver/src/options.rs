@@ -44,8 +44,8 @@ pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>
 /// Everything that can be chosen about a client. The defaults are good for most.
 ///
 /// ```
-/// use heartbeat_core::Config;
-/// use heartbeat_driver::Options;
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::{Options, core::Config}; // or heartbeat_blocking
 /// # if cfg!(not(feature = "tls")) { return Ok(()) }
 /// let options = Options::new("wss://example.org/feed")?.config(Config::brisk()).queue(256);
 /// # Ok::<(), heartbeat_driver::RequestError>(())
@@ -113,7 +113,8 @@ impl Options {
     /// statuses. See [`of_service`](Self::of_service).
     ///
     /// ```
-    /// use heartbeat_driver::Options;
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::Options; // or heartbeat_blocking
     /// let options = Options::service("kucoin", "ws://example.org/feed")?;
     ///
     /// let error = Options::service("kukoin", "ws://example.org/feed").unwrap_err();
@@ -146,7 +147,8 @@ impl Options {
     /// left out. At most 64 ([`Route::MOST`](heartbeat_core::Route::MOST)).
     ///
     /// ```
-    /// use heartbeat_driver::Options;
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::Options; // or heartbeat_blocking
     /// # if cfg!(not(feature = "tls")) { return Ok(()) }
     /// let options = Options::endpoints(["wss://a.example.org/feed", "wss://b.example.org/feed"])?;
     /// assert!(Options::endpoints(["wss://a.example.org/", "b.example.org"]).is_err());
@@ -182,7 +184,8 @@ impl Options {
     /// failed dial, by its cause ([`RequestError::failed`]).
     ///
     /// ```
-    /// use heartbeat_driver::{Options, Request};
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::{Options, Request}; // or heartbeat_blocking
     /// let mut token = 0;
     /// let options = Options::from_factory(move |attempt| {
     ///     if attempt.refresh {
@@ -209,7 +212,8 @@ impl Options {
     ///
     /// ```
     /// # async fn fetch_token() -> std::io::Result<String> { Ok(String::new()) }
-    /// use heartbeat_driver::{Options, Request, RequestError, core::Cause};
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::{Options, Request, RequestError, core::Cause}; // or heartbeat_blocking
     /// let options = Options::from_async_factory(|_| async {
     ///     let token = fetch_token()
     ///         .await
@@ -313,7 +317,8 @@ impl Options {
     /// filter can turn it off alone: `info,heartbeat_driver::check=off`.
     ///
     /// ```
-    /// use heartbeat_driver::Options;
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::Options; // or heartbeat_blocking
     /// let options = Options::new("ws://example.org/ws?streams=btcusdt@trade")?.name("binance trades");
     /// # Ok::<(), heartbeat_driver::RequestError>(())
     /// ```
@@ -339,7 +344,8 @@ impl Options {
     /// called. A single request can choose otherwise ([`Request::proxy`]).
     ///
     /// ```
-    /// use heartbeat_driver::{Options, Proxy};
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::{Options, Proxy}; // or heartbeat_blocking
     /// let options = Options::new("ws://example.org/")?.proxy(Proxy::new("socks5://localhost")?);
     /// # Ok::<(), heartbeat_driver::RequestError>(())
     /// ```
@@ -435,8 +441,9 @@ impl Options {
     /// heartbeat-tokio has the next connection ready before.
     ///
     /// ```
-    /// use heartbeat_driver::Options;
-    /// use heartbeat_driver::core::{AnyDialect, Description};
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::Options; // or heartbeat_blocking
+    /// use heartbeat_tokio::core::{AnyDialect, Description};
     ///
     /// let kucoin: AnyDialect = "kucoin".parse()?;
     /// let options = Options::endpoints(["ws://a.example.org/", "ws://b.example.org/"])?.of_service(kucoin);
@@ -462,8 +469,9 @@ impl Options {
     /// if one of them is not given here, the client is not made ([`RequestError::NotComputed`]).
     ///
     /// ```
-    /// use heartbeat_driver::Options;
-    /// use heartbeat_driver::core::Description;
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::Options; // or heartbeat_blocking
+    /// use heartbeat_tokio::core::Description;
     /// # fn sign(unix_ms: u64) -> String { format!("{unix_ms:x}") }
     /// let service = r#"{"ping": {"text": "{\"op\":\"ping\",\"t\":${now_ms},\"sig\":${sig}}", "every": "20s"}, "computed": ["sig"]}"#;
     /// let options = Options::new("ws://example.org/")?
@@ -562,7 +570,8 @@ impl Options {
     /// queue.
     ///
     /// ```
-    /// use heartbeat_driver::{Options, Overflow};
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::{Options, Overflow}; // or heartbeat_blocking
     /// // A program that only sends.
     /// let options = Options::new("ws://example.org/")?.overflow(Overflow::Discard);
     /// # Ok::<(), heartbeat_driver::RequestError>(())
@@ -616,7 +625,8 @@ impl Options {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use heartbeat_driver::Options;
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::Options; // or heartbeat_blocking
     /// let options = Options::new("ws://example.org/")?.send_rate(5, Duration::from_secs(1))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -678,7 +688,7 @@ impl Options {
         self
     }
 
-    /// Reports figures to the recorder of the [`metrics`] facade, with the client's [`name`](Self::name) as the label
+    /// Reports figures to the recorder of the [`metrics`](https://docs.rs/metrics) facade, with the client's [`name`](Self::name) as the label
     /// `client`. Clients of one name overwrite each other's figures. Default: nothing is recorded.
     ///
     /// | name | kind | further label |
@@ -773,7 +783,8 @@ impl Options {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use heartbeat_driver::{Options, rustls};
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::{Options, rustls}; // or heartbeat_blocking
     /// # fn private() -> rustls::RootCertStore { rustls::RootCertStore::empty() }
     /// let provider = Arc::new(rustls::crypto::ring::default_provider());
     /// let config = rustls::ClientConfig::builder_with_provider(provider)

@@ -18,7 +18,8 @@ use crate::stream::Stream;
 /// way to the proxy itself is plain.
 ///
 /// ```
-/// use heartbeat_driver::Proxy;
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::Proxy; // or heartbeat_blocking
 /// let proxy = Proxy::new("http://user:p%40ss@proxy.example:3128")?;
 /// assert_eq!(proxy.to_string(), "http://…@proxy.example:3128");
 /// assert!(Proxy::new("socks5://[::1]:1080").is_ok());
@@ -135,7 +136,8 @@ impl Proxy {
     /// [`RequestError::Proxy`] for a SOCKS5 proxy, which knows no headers.
     ///
     /// ```
-    /// use heartbeat_driver::Proxy;
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::Proxy; // or heartbeat_blocking
     /// let proxy = Proxy::new("http://proxy.example:3128")?.header("Proxy-Authorization", "Bearer TOKEN")?;
     /// assert_eq!(format!("{proxy:?}"), r#"Proxy("http://proxy.example:3128")"#);
     /// assert!(Proxy::new("socks5://proxy.example")?.header("X-Token", "TOKEN").is_err());

@@ -28,7 +28,8 @@ type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 ///
 /// ```
 /// use std::net::SocketAddr;
-/// use heartbeat_driver::{Options, Resolver};
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::{Options, Resolver}; // or heartbeat_blocking
 ///
 /// // The ports are not used.
 /// let resolver = Resolver::new(|host| match host {

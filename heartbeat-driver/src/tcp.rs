@@ -33,7 +33,7 @@ pub struct Dial {
     /// Addresses to use instead of the host's; usually none.
     pub addresses: Vec<SocketAddr>,
     /// How the socket is to be set up.
-    pub tcp: Tcp,
+    pub tcp: TcpOptions,
     pub(crate) resolver: Resolver,
     pub(crate) known: Addresses,
 }
@@ -46,7 +46,8 @@ impl Dial {
     /// future needs no runtime, and wakes whoever polls it from another thread. Dropping it gives the lookup up.
     ///
     /// ```no_run
-    /// use heartbeat_driver::Dial;
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::Dial; // or heartbeat_blocking
     /// # async fn connect(_: std::net::SocketAddr) -> std::io::Result<()> { Ok(()) }
     /// async fn dial(dial: Dial) -> std::io::Result<()> {
     ///     let addresses = dial.resolve().await?;
@@ -145,13 +146,13 @@ impl Future for Resolving {
 /// Socket options that follow from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Tcp {
+pub struct TcpOptions {
     /// `TCP_KEEPIDLE`: silence after which the kernel probes by itself. It matters only for a client
     /// that nobody drives, for the machine has given its verdict by then.
     pub keepalive: Duration,
 }
 
-impl Tcp {
+impl TcpOptions {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             keepalive: config.idle_timeout(),
@@ -205,7 +206,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let config = Config::default();
-        let tcp = Tcp::new(&config);
+        let tcp = TcpOptions::new(&config);
         tcp.apply(&socket).unwrap();
         let socket = SockRef::from(&socket);
         assert!(socket.tcp_nodelay().unwrap());

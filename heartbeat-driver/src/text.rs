@@ -13,7 +13,8 @@ use bytestring::ByteString;
 /// them, after a check.
 ///
 /// ```
-/// use heartbeat_driver::{Bytes, Text};
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::{Bytes, Text}; // or heartbeat_blocking
 /// let text = Text::from("é");
 /// assert_eq!(text.clone(), "é");
 /// assert_eq!(Bytes::from(text), "é".as_bytes());

@@ -12,9 +12,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use exchange::Exchange;
-use heartbeat_tokio::core::Description;
 use heartbeat_tokio::{
-    Client, Config, Event, Failure, Message, OnConnect, Opening, Options, Ping, Progress,
+    Client, Config, Description, Event, Failure, Message, OnConnect, Opening, Options, Ping,
+    Progress,
 };
 use serde_json::{Value, json};
 

@@ -14,9 +14,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::routing::any;
-use heartbeat_tokio::core::JsonType;
 use heartbeat_tokio::messages::{Codec, Event, Frame, Messages};
-use heartbeat_tokio::{Config, Reason, SharedDialect};
+use heartbeat_tokio::{Config, JsonType, Reason, SharedDialect};
 use tokio::net::TcpListener;
 
 #[tokio::main]

@@ -12,8 +12,7 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use heartbeat_tokio::core::AnyDialect;
-use heartbeat_tokio::{Client, Config, Event, Failure, Message, Options, Request};
+use heartbeat_tokio::{AnyDialect, Client, Config, Event, Failure, Message, Options, Request};
 use serde_json::{Value, json};
 
 #[path = "gateway/server.rs"]

@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
-use heartbeat_tokio::core::{AnyDialect, Signal, Verdict};
-use heartbeat_tokio::{Client, Config, ConnId, Event, Options, Ping, Request, SendError};
+use heartbeat_tokio::{
+    AnyDialect, Client, Config, ConnId, Event, Options, Ping, Request, SendError, Signal, Verdict,
+};
 use serde_json::{Value, json};
 
 #[path = "graphql_transport_ws/server.rs"]

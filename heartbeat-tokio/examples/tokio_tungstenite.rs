@@ -12,10 +12,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use heartbeat_tokio::core::{FramesOnly, Signal, Verdict};
 use heartbeat_tokio::messages::tungstenite::Tungstenite;
 use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages};
-use heartbeat_tokio::{Attempt, Config, Ping};
+use heartbeat_tokio::{Attempt, Config, FramesOnly, Ping, Signal, Verdict};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{WebSocketStream, client_async};
 use tungstenite::Message;

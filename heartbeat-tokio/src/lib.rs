@@ -93,12 +93,12 @@
 //! # A service that counts messages
 //!
 //! Binance closes a connection on which more than 5 messages a second arrive, pings and pongs among
-//! them. [`core::Limiter`] says when the next one may go; what is left of the allowance is for heartbeats,
+//! them. [`Limiter`] says when the next one may go; what is left of the allowance is for heartbeats,
 //! of which we send one in the time of [`Ping`] and one for each ping of the server's.
 //!
 //! ```
-//! use heartbeat_tokio::core::{Instant, Limiter};
-//! use heartbeat_tokio::Sender;
+//! use heartbeat_tokio::core::Instant;
+//! use heartbeat_tokio::{Limiter, Sender};
 //!
 //! struct Orders {
 //!     sender: Sender,
@@ -125,7 +125,7 @@
 //!
 //! [`Client`] drives itself in a task; [`InPlace`] is driven by its owner's polling. Both are streams
 //! of [`Event`]s. [`Rotating`] replaces one `Client` by the next, for services that end every connection
-//! after a day. [`Options`] holds everything that can be chosen, its [`core::Config`] the times.
+//! after a day. [`Options`] holds everything that can be chosen, its [`Config`] the times.
 //! Logs go to `tracing`, under the target `heartbeat_driver`.
 //!
 //! [`messages`] puts the machine on any other WebSocket library's sockets, also on a server's side.
@@ -165,6 +165,15 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+/// The machine that holds every rule of time, and what describes services to it (`heartbeat-core`).
+///
+/// What an application meets in its first days is at the root of this crate, too. Where a sample in here says
+/// `heartbeat_core`, write `heartbeat_tokio::core`.
+pub mod core {
+    #[doc(inline)]
+    pub use heartbeat_driver::core::*;
+}
+
 mod client;
 mod clock;
 mod dial;
@@ -187,13 +196,18 @@ pub use transport::{Compat, Tcp, Transport};
 pub use heartbeat_driver::Deflate;
 #[cfg(feature = "inflate")]
 pub use heartbeat_driver::Inflate;
-pub use heartbeat_driver::core;
-pub use heartbeat_driver::core::{Config, ConnId, Failure, Ping};
+pub use heartbeat_driver::core::{
+    AbortReason, AnyDialect, CatalogueEntry, Cause, Config, ConfigBuilder, ConfigError,
+    ConfigTextError, ConnId, Contradiction, Description, DescriptionError, Dialect, Failure,
+    FramesOnly, Generation, GiveUp, JsonType, Limiter, LimiterError, Lint, Overrides,
+    PermanentErrors, Phase, Ping, RotationError, RotationTimes, Rtt, Signal, UnknownService,
+    Verdict, Verdicts,
+};
 #[cfg(feature = "tls")]
 pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
     Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, InvalidClose,
     Message, MessageRef, NotConnected, Observer, OnConnect, Opening, Options, Overflow, Progress,
     Proxy, Reason, Refusal, Request, RequestError, Resolver, Resolving, Response, Returned,
-    Seconds, SendError, SharedDialect, StartError, Text, Undecodable, Unsent, WaitEnd,
+    Seconds, SendError, SharedDialect, StartError, TcpOptions, Text, Undecodable, Unsent, WaitEnd,
 };

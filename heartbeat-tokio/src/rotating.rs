@@ -45,7 +45,7 @@ type Make = Box<dyn FnMut(Generation) -> Result<Client, StartError> + Send>;
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use heartbeat_tokio::core::RotationTimes;
+/// use heartbeat_tokio::RotationTimes;
 /// use heartbeat_tokio::{
 ///     Client, Event, Message, OnConnect, Opening, Options, Progress, Rotating, RotatingEvent,
 /// };

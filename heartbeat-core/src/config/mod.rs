@@ -68,8 +68,9 @@ pub enum PermanentErrors {
 /// The timing rules of a client, checked for consistency when built.
 ///
 /// ```
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
 /// use core::time::Duration;
-/// use heartbeat_core::{Config, Ping};
+/// use heartbeat_tokio::core::{Config, Ping}; // or heartbeat_core
 ///
 /// let config = Config::builder()
 ///     .idle_timeout(Duration::from_secs(20))

@@ -14,8 +14,9 @@ use crate::duration_text::DurationText;
 /// Makes a [`Description`] in Rust, key by key as its documentation lists them.
 ///
 /// ```
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
 /// use core::time::Duration;
-/// use heartbeat_core::{Description, First, Rule};
+/// use heartbeat_tokio::core::{Description, First, Rule}; // or heartbeat_core
 ///
 /// let dialect = Description::builder()
 ///     .rule(Rule::json("/op", "ping").and("/ts", Rule::is("number")).reply(r#"{"op":"pong","ts":${/ts}}"#))
@@ -282,7 +283,8 @@ impl DescriptionBuilder {
 /// go together is refused when the description is built.
 ///
 /// ```
-/// use heartbeat_core::{Description, Rule};
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+/// use heartbeat_tokio::core::{Description, Rule}; // or heartbeat_core
 /// let rule = Rule::json("/op", "ping");
 /// let error = Description::builder().rule(rule).build().unwrap_err();
 /// assert!(error.to_string().starts_with("`rules[0]` is without an outcome"), "{error}");

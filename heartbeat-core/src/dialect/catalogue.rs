@@ -59,9 +59,10 @@ pub struct CatalogueEntry {
 /// All dialects that ship with this crate. Each is read from its data file when it is asked for.
 ///
 /// ```
-/// let entry = heartbeat_core::catalogue().find(|entry| entry.name == "okx").unwrap();
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+/// let entry = heartbeat_tokio::core::catalogue().find(|entry| entry.name == "okx").unwrap();
 /// assert_eq!(entry.server_timeout.unwrap().as_secs(), 30);
-/// assert!(heartbeat_core::catalogue().count() > 150);
+/// assert!(heartbeat_tokio::core::catalogue().count() > 150);
 /// ```
 pub fn catalogue() -> impl Iterator<Item = CatalogueEntry> {
     FILES.iter().flat_map(|text| {
@@ -76,7 +77,8 @@ impl CatalogueEntry {
     /// The entry of this name or alias.
     ///
     /// ```
-    /// use heartbeat_core::CatalogueEntry;
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+    /// use heartbeat_tokio::core::CatalogueEntry; // or heartbeat_core
     /// assert_eq!(CatalogueEntry::named("huobi").unwrap().name, "htx");
     /// assert!(CatalogueEntry::named("no such service").is_none());
     /// ```
@@ -96,7 +98,8 @@ impl CatalogueEntry {
     /// differ in two letters or fewer, or one contains the other.
     ///
     /// ```
-    /// use heartbeat_core::CatalogueEntry;
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+    /// use heartbeat_tokio::core::CatalogueEntry; // or heartbeat_core
     /// assert_eq!(CatalogueEntry::names_near("kukoin")[0], "kucoin");
     /// assert!(CatalogueEntry::names_near("Binance").contains(&"binance-api".into()));
     /// assert!(CatalogueEntry::names_near("no such service").is_empty());

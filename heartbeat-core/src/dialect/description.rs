@@ -25,7 +25,8 @@ use crate::json_text::Unique;
 /// format that serde reads. Every key is optional:
 ///
 /// ```
-/// use heartbeat_core::{Buffer, Class, Description, Dialect, Values, Variables};
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+/// use heartbeat_tokio::core::{Buffer, Class, Description, Dialect, Values, Variables}; // or heartbeat_core
 ///
 /// let dialect = Description::from_json(r#"{
 ///     "rules": [
@@ -35,12 +36,12 @@ use crate::json_text::Unique;
 ///     ],
 ///     "ping": {"text": "{\"op\":\"ping\",\"req_id\":\"${id}\"}", "every": "20s"}
 /// }"#)?;
-/// let Class::Ping(heartbeat_core::Reply::Draft(draft)) =
+/// let Class::Ping(heartbeat_tokio::core::Reply::Draft(draft)) =
 ///     dialect.classify_text(r#"{"ts": 18446744073709551616, "op": "\u0070ing"}"#) else { panic!() };
 /// let (mut buffer, variables) = (Buffer::default(), Variables::new());
 /// let values = Values { unix_ms: 0, variables: &variables };
 /// let reply = dialect.render(&draft, &values, &mut buffer);
-/// assert_eq!(reply, Some(heartbeat_core::Outgoing::Text(r#"{"op":"pong","ts":18446744073709551616}"#)));
+/// assert_eq!(reply, Some(heartbeat_tokio::core::Outgoing::Text(r#"{"op":"pong","ts":18446744073709551616}"#)));
 /// # Ok::<(), heartbeat_core::DescriptionError>(())
 /// ```
 ///
@@ -108,7 +109,8 @@ use crate::json_text::Unique;
 /// # Each key by example
 ///
 /// ```
-/// use heartbeat_core::{Class, Config, Description, Dialect, Ping, Verdict};
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+/// use heartbeat_tokio::core::{Class, Config, Description, Dialect, Ping, Verdict}; // or heartbeat_core
 /// use core::time::Duration;
 ///
 /// let read = |json: &str| Description::from_json(json).unwrap();
@@ -279,7 +281,8 @@ impl Description {
     /// Reads a description from JSON.
     ///
     /// ```
-    /// use heartbeat_core::Description;
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+    /// use heartbeat_tokio::core::Description; // or heartbeat_core
     /// let error = Description::from_json(r#"{"rules": [{"text": "ping", "reply": "${rest}"}]}"#);
     /// assert_eq!(
     ///     error.unwrap_err().to_string(),
@@ -313,7 +316,8 @@ impl Description {
     /// ping schedule and the `idle_timeout` of [`Config::default`] give way to what the description says.
     ///
     /// ```
-    /// use heartbeat_core::{Config, Description};
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+    /// use heartbeat_tokio::core::{Config, Description}; // or heartbeat_core
     ///
     /// let dialect = Description::from_json(r#"{"ping": {"text": "ping", "every": "99s"}}"#)?;
     /// assert_eq!(dialect.configure(&Config::default())?.idle_timeout().as_secs(), 297);
@@ -399,7 +403,8 @@ impl Description {
     /// does. `None`: the common table decides.
     ///
     /// ```
-    /// use heartbeat_core::{Description, Verdict};
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+    /// use heartbeat_tokio::core::{Description, Verdict}; // or heartbeat_core
     /// let dialect = Description::from_json(r#"{"close_codes": {"1008 no pong": "backoff", "1008": "never"}}"#)?;
     /// assert_eq!(dialect.close_verdict_with(1008, "closed: no pong for 60 s"), Some(Verdict::Backoff));
     /// assert_eq!(dialect.close_verdict_with(1008, "banned"), Some(Verdict::Never));

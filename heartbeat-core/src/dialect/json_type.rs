@@ -12,7 +12,8 @@ use super::{Class, Dialect, Reply};
 /// questions are WebSocket pings, so that such a pong answers the application.
 ///
 /// ```
-/// use heartbeat_core::{Class, Dialect, JsonType, Reply};
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+/// use heartbeat_tokio::core::{Class, Dialect, JsonType, Reply}; // or heartbeat_core
 /// let dialect = JsonType;
 /// let ping = Class::Ping(Reply::Text(r#"{"type":"pong"}"#));
 /// assert_eq!(dialect.classify_text(r#"{"type":"ping"}"#), ping);

@@ -56,7 +56,8 @@ impl Limits {
     /// service's.
     ///
     /// ```
-    /// use heartbeat_core::{Config, Description};
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+    /// use heartbeat_tokio::core::{Config, Description}; // or heartbeat_core
     /// // Five in a second; a ping every 30 s may be one of them.
     /// let limits = Description::named("binance").unwrap().limits();
     /// assert_eq!(limits.messages_beside(&Config::default()).unwrap().to_string(), "4/1s");
@@ -80,8 +81,9 @@ impl Limits {
 /// What a service allows its clients. `None`: it says nothing, or nobody has found out.
 ///
 /// ```
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
 /// use core::time::Duration;
-/// use heartbeat_core::{Description, Rate};
+/// use heartbeat_tokio::core::{Description, Rate}; // or heartbeat_core
 ///
 /// let binance = Description::named("binance").unwrap();
 /// let limits = binance.limits();

@@ -127,8 +127,9 @@ pub enum Lint {
 /// traffic: a proxy (nginx: 60 s), a load balancer, a service.
 ///
 /// ```
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
 /// use core::time::Duration;
-/// use heartbeat_core::{Config, lint_limit};
+/// use heartbeat_tokio::core::{Config, lint_limit}; // or heartbeat_core
 /// let nginx = Duration::from_secs(60);
 /// assert_eq!(lint_limit(&Config::default(), "nginx", nginx), None);
 /// let lint = lint_limit(&Config::thrifty(), "nginx", nginx).unwrap();
@@ -158,7 +159,8 @@ impl CatalogueEntry {
     /// What speaks against using this configuration with this service.
     ///
     /// ```
-    /// use heartbeat_core::{CatalogueEntry, Config};
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+    /// use heartbeat_tokio::core::{CatalogueEntry, Config}; // or heartbeat_core
     /// let bitget = CatalogueEntry::named("bitget").unwrap();
     /// assert_eq!(bitget.lint(&bitget.dialect.configure(&Config::default())?), []);
     /// assert_eq!(bitget.lint(&Config::default()).len(), 1);
@@ -206,7 +208,8 @@ impl CatalogueEntry {
     /// What speaks against the entry itself, whatever the configuration: no source, no date, pongs that no rule tells.
     ///
     /// ```
-    /// use heartbeat_core::CatalogueEntry;
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+    /// use heartbeat_tokio::core::CatalogueEntry; // or heartbeat_core
     /// let mut okx = CatalogueEntry::named("okx").unwrap();
     /// assert_eq!(okx.lint_entry(), []);
     /// okx.checked = "lately".into();
@@ -284,7 +287,8 @@ impl Description {
     /// may say ping, too.
     ///
     /// ```
-    /// use heartbeat_core::{Description, Lint};
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+    /// use heartbeat_tokio::core::{Description, Lint}; // or heartbeat_core
     /// let dialect = Description::from_json(r#"{"rules": [{"json": {"/channel": "spot.pong"}, "pong": true}]}"#)?;
     /// assert_eq!(dialect.lint_message(r#"{"time":1,"channel":"spot.pong"}"#), None);
     /// let told = dialect.lint_message(r#"{"time":1,"channel":"futures.pong"}"#);

@@ -15,7 +15,8 @@ use crate::duration_text::DurationText;
 /// No service of this name is in the catalogue.
 ///
 /// ```
-/// use heartbeat_core::AnyDialect;
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+/// use heartbeat_tokio::core::AnyDialect; // or heartbeat_core
 /// let error = "kukoin".parse::<AnyDialect>().unwrap_err();
 /// assert_eq!(error.to_string(), "no service is called \"kukoin\"; did you mean `kucoin`?");
 /// ```
@@ -181,8 +182,9 @@ impl AnyDialect {
     /// to, but is not known to: pings that leave no margin for a lost one, or are rarer than its clients' usual ones.
     ///
     /// ```
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
     /// use core::time::Duration;
-    /// use heartbeat_core::{AnyDialect, Config, Ping};
+    /// use heartbeat_tokio::core::{AnyDialect, Config, Ping}; // or heartbeat_core
     ///
     /// let kucoin: AnyDialect = "kucoin".parse()?;
     /// let (config, doubt) = kucoin.fit(&Config::default())?;

@@ -21,7 +21,7 @@ use crate::panicked::named;
 use crate::request::Request;
 use crate::resolver::Resolver;
 use crate::session::Session;
-use crate::tcp::{Dial, Tcp};
+use crate::tcp::{Dial, TcpOptions};
 use crate::upgrade::{Progress, Upgrade};
 
 /// A dial, however far it has got.
@@ -232,7 +232,7 @@ impl<S: Read + Write> Engine<S> {
             host: host.to_owned(),
             port,
             addresses: addresses.to_vec(),
-            tcp: Tcp::new(self.machine.config()),
+            tcp: TcpOptions::new(self.machine.config()),
             resolver: self
                 .options
                 .resolver

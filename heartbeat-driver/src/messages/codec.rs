@@ -35,7 +35,8 @@ impl Frame<'_> {
 /// can be written for any library anywhere.
 ///
 /// ```
-/// use heartbeat_driver::messages::{Codec, Frame};
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::messages::{Codec, Frame}; // or heartbeat_blocking
 /// use tungstenite::{Error, Message};
 ///
 /// /// For `tokio_tungstenite::WebSocketStream`.

@@ -1,4 +1,4 @@
-//! The messages of [`tungstenite`].
+//! The messages of [`tungstenite`](https://docs.rs/tungstenite).
 
 use heartbeat_core::Cause;
 use tungstenite::error::{Error, ProtocolError};

@@ -108,7 +108,8 @@ impl RequestError {
     /// (`Cause::Http` with status 403).
     ///
     /// ```
-    /// use heartbeat_driver::{RequestError, core::Cause};
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::{RequestError, core::Cause}; // or heartbeat_blocking
     /// let error = RequestError::failed(Cause::Io, "the token server does not answer");
     /// assert_eq!(error.to_string(), "the token server does not answer");
     /// ```

@@ -23,7 +23,8 @@ pub(crate) use url::{decode, host_and_port, lower_scheme, shown};
 /// subprotocols: credentials live there.
 ///
 /// ```
-/// use heartbeat_driver::Request;
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::Request; // or heartbeat_blocking
 /// # if cfg!(not(feature = "tls")) { return Ok(()) }
 /// let request = Request::new("wss://example.org/feed")?
 ///     .header("Authorization", "Bearer TOKEN")?
@@ -77,7 +78,8 @@ impl Request {
     /// [`RequestError`] names the URL, up to its path, and the rule.
     ///
     /// ```
-    /// use heartbeat_driver::Request;
+    /// # use heartbeat_driver as heartbeat_tokio;
+    /// use heartbeat_tokio::Request; // or heartbeat_blocking
     /// # if cfg!(not(feature = "tls")) { return Ok(()) }
     /// assert_eq!(Request::new("wss://example.org/feed")?.port(), 443);
     /// assert!(Request::new("https://example.org/").is_err());

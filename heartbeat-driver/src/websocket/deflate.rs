@@ -15,7 +15,8 @@ use super::Violation;
 /// for those.
 ///
 /// ```
-/// use heartbeat_driver::{Deflate, Options};
+/// # use heartbeat_driver as heartbeat_tokio;
+/// use heartbeat_tokio::{Deflate, Options}; // or heartbeat_blocking
 /// let options = Options::new("ws://example.org/")?.deflate(Deflate::new().min_size(256));
 /// # Ok::<(), heartbeat_driver::RequestError>(())
 /// ```

@@ -6,7 +6,7 @@
 //! ```no_run
 //! use std::sync::Arc;
 //! use heartbeat_tokio::messages::{Codec, Event, Messages, Socket};
-//! use heartbeat_tokio::{Config, core::FramesOnly};
+//! use heartbeat_tokio::{Config, FramesOnly};
 //!
 //! async fn serve<S: Socket<C>, C: Codec>(socket: S, config: Arc<Config>) {
 //!     let mut client = Messages::<S, C>::accepted(socket, config, Arc::new(FramesOnly));

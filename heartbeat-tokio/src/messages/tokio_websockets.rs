@@ -1,11 +1,11 @@
-//! A client over [`tokio_websockets`], which takes few instructions for a message.
+//! A client over [`tokio_websockets`](https://docs.rs/tokio-websockets), which takes few instructions for a message.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
 //! use heartbeat_tokio::messages::tokio_websockets::TokioWebsockets;
 //! use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages};
-//! use heartbeat_tokio::{Attempt, Config, core::JsonType};
+//! use heartbeat_tokio::{Attempt, Config, JsonType};
 //! use tokio::net::TcpStream;
 //! use tokio_websockets::{ClientBuilder, WebSocketStream};
 //!
@@ -38,7 +38,7 @@ use tokio_websockets::{CloseCode, Error, Message};
 
 use super::{Codec, Frame, Refused};
 
-/// The messages of [`tokio_websockets::WebSocketStream`].
+/// The messages of [`tokio_websockets::WebSocketStream`](https://docs.rs/tokio-websockets).
 #[derive(Clone, Copy, Debug)]
 pub struct TokioWebsockets;
 

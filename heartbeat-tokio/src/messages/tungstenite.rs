@@ -1,11 +1,11 @@
-//! The messages of [`tungstenite`], and with them the sockets of `tokio_tungstenite`.
+//! The messages of [`tungstenite`](https://docs.rs/tungstenite), and with them the sockets of `tokio_tungstenite`.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
 //! use heartbeat_tokio::messages::tungstenite::Tungstenite;
 //! use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages};
-//! use heartbeat_tokio::{Attempt, Config, core::JsonType};
+//! use heartbeat_tokio::{Attempt, Config, JsonType};
 //! use tokio::net::TcpStream;
 //! use tokio_tungstenite::{WebSocketStream, client_async};
 //!
