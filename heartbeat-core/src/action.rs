@@ -40,7 +40,7 @@ pub enum Action<'a> {
         ping: Ask,
     },
     /// A note: this connection is about to end, and will be [renewed](Self::Renew) after `within`. Whoever wants no gap
-    /// makes another one until then.
+    /// makes another one until then. It takes the place of a [`Check`](Self::Check) that is due in the same step.
     Ending {
         /// The connection.
         conn: ConnId,
@@ -200,8 +200,8 @@ pub struct Actions<'a>(ArrayVec<Action<'a>, { Actions::MAX }>);
 
 impl<'a> Actions<'a> {
     /// The most actions that one step can have: a ping's answer or the abort of a late dial, then
-    /// either a verdict with its `ReconnectAt`, or the note of an end, a check and a ping.
-    pub const MAX: usize = 4;
+    /// either a verdict with its `ReconnectAt`, or a note (of a check, or of an end) and a ping.
+    pub const MAX: usize = 3;
 
     pub(crate) fn push(&mut self, action: Action<'a>) {
         self.0.push(action);

@@ -33,7 +33,7 @@ use crate::dialect::{AskBy, Class, Dialect, Draft, First, Hello};
 use crate::endpoints::{Credentials, Endpoints};
 use crate::event::{ConnId, Event, Message};
 use crate::open::{Open, Session};
-use crate::renewal::{Ends, Renewal};
+use crate::renewal::{Due, Ends, Renewal};
 use crate::stats::Stats;
 use crate::time::{Instant, Span};
 
@@ -415,7 +415,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     /// When the open connection is [renewed](Action::Renew), and why; `None` if that is not planned.
     pub fn renewal(&self) -> Option<(Renewal, Instant)> {
         let ends = &self.open()?.ends;
-        (ends.renew_at != Instant::NEVER).then_some((ends.why, ends.renew_at))
+        let at = ends.renew_at();
+        (at != Instant::NEVER).then_some((ends.why, at))
     }
 
     /// Whether a [`Class::Response`] with this id answers the machine's own question, and is not for
@@ -857,24 +858,25 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             self.lose(Verdict::Backoff, true, None, actions);
             return;
         }
-        if open.ends.renew_at.is_due(now) {
-            return self.renew(actions);
+        let checks = open.next_check(config).is_due(now);
+        if checks {
+            open.checked = now;
         }
-        if open.ends.tell_at.is_due(now) {
-            open.ends.tell_at = Instant::NEVER;
-            actions.push(Action::Ending {
+        match open.ends.due(now) {
+            Some(Due::Renewal) => return self.renew(actions),
+            Some(Due::Note(within)) => actions.push(Action::Ending {
                 conn: ConnId::new(self.last_id),
                 why: open.ends.why,
-                within: open.ends.renew_at.saturating_duration_since(now),
-            });
-        }
-        if open.next_check(config).is_due(now) {
-            open.checked = now;
-            let idle = now.saturating_duration_since(open.heard);
-            actions.push(Action::Check {
-                conn: ConnId::new(self.last_id),
-                idle,
-            });
+                within,
+            }),
+            None if checks => {
+                let idle = now.saturating_duration_since(open.heard);
+                actions.push(Action::Check {
+                    conn: ConnId::new(self.last_id),
+                    idle,
+                });
+            }
+            None => {}
         }
         let ask = self.dialect.ask();
         let mut beat_now = open.next_keepalive(config).is_due(now) || open.put_off.is_due(now);

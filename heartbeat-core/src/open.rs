@@ -391,7 +391,7 @@ impl Open {
             .min(self.next_periodic_ping())
             .min(self.next_keepalive(config))
             .min(self.put_off)
-            .min(self.ends.deadline())
+            .min(self.ends.next)
     }
 
     // ---- late ticks ---------------------------------------------------------------------------

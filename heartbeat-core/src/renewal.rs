@@ -47,22 +47,25 @@ impl fmt::Display for Renewal {
 /// (`RotationTimes::DEFAULT_READY_WITHIN`).
 const NOTICE: Span = Span::new(Duration::from_secs(60));
 
-/// When an open connection ends by a plan.
+/// When an open connection ends by a plan: first that is told, then it is renewed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Ends {
     pub(crate) why: Renewal,
-    /// When that is told; never again once it was.
-    pub(crate) tell_at: Instant,
-    pub(crate) renew_at: Instant,
+    is_told: bool,
+    /// When the next of the two comes.
+    pub(crate) next: Instant,
+    /// From the note to the renewal.
+    pub(crate) notice: Span,
 }
 
 impl Default for Ends {
     fn default() -> Self {
         Self {
             why: Renewal::Lifetime,
-            tell_at: Instant::NEVER,
-            renew_at: Instant::NEVER,
+            is_told: false,
+            next: Instant::NEVER,
+            notice: Span::ZERO,
         }
     }
 }
@@ -81,33 +84,55 @@ impl Ends {
     /// The service has said that it will end the connection within this time: told in the first half of it, renewed a
     /// quarter of it later. A second word changes nothing, and none postpones what is due.
     pub(crate) fn announced(&mut self, within: Duration, rng: &mut Rng, now: Instant) {
-        let is_told = self.tell_at == Instant::NEVER && self.renew_at != Instant::NEVER;
-        if is_told || self.why == Renewal::Announced {
+        if self.is_told || self.why == Renewal::Announced {
             return;
         }
         let quarter = Span::new(within.max(Renewal::LEAST)).as_nanos() / 4;
         let told = now.after(rng.between(Span::ZERO, Span::from_nanos(2 * quarter)));
         let announced = Self::at(Renewal::Announced, told, quarter);
-        if announced.renew_at < self.renew_at {
+        if announced.renew_at() < self.renew_at() {
             *self = announced;
         }
     }
 
     fn at(why: Renewal, tell_at: Instant, notice: u64) -> Self {
-        let renew_at = tell_at.after(NOTICE.min(Span::from_nanos(notice)));
+        let notice = NOTICE.min(Span::from_nanos(notice));
+        // What never comes is not told.
+        let next = match tell_at.after(notice) {
+            Instant::NEVER => Instant::NEVER,
+            _ => tell_at,
+        };
         Self {
             why,
-            // What never comes is not told.
-            tell_at: if renew_at == Instant::NEVER {
-                Instant::NEVER
-            } else {
-                tell_at
-            },
-            renew_at,
+            is_told: false,
+            next,
+            notice,
         }
     }
 
-    pub(crate) fn deadline(&self) -> Instant {
-        self.tell_at.min(self.renew_at)
+    pub(crate) fn renew_at(&self) -> Instant {
+        match self.is_told {
+            true => self.next,
+            false => self.next.after(self.notice),
+        }
     }
+
+    /// What is due now, once: the note, so long before the renewal; or the renewal.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Due> {
+        if !self.next.is_due(now) {
+            return None;
+        }
+        let renew_at = self.renew_at();
+        if renew_at.is_due(now) {
+            return Some(Due::Renewal);
+        }
+        self.is_told = true;
+        self.next = renew_at;
+        Some(Due::Note(renew_at.saturating_duration_since(now)))
+    }
+}
+
+pub(crate) enum Due {
+    Note(Duration),
+    Renewal,
 }

@@ -742,9 +742,12 @@ impl Model {
             };
             return Ok(());
         }
+        let mut tells = false;
         if let (Some(told), Some(renewal)) = (self.next_note(), self.renewal)
             && told <= now
         {
+            // It takes the place of a check.
+            tells = true;
             dids.push(Did::Ending(conn, Renewal::Lifetime, (renewal - now) as u64));
             if let State::Open(history) = &mut self.state {
                 history.add(now, Fact::Told);
@@ -760,7 +763,9 @@ impl Model {
         let is_due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
 
         if is_due(check) {
-            dids.push(Did::Check(conn, (now - history.heard()) as u64));
+            if !tells {
+                dids.push(Did::Check(conn, (now - history.heard()) as u64));
+            }
             history.add(now, Fact::Checked);
         }
         let kick_asks = kicked && history.question().is_none();
