@@ -444,7 +444,7 @@ async fn a_connection_is_renewed_before_its_lifetime_ends() {
     let mut driver: Driver = Messages::connecting(connect, config, Arc::new(FramesOnly));
     let begin = Instant::now();
     let mut story = Vec::new();
-    while begin.elapsed() < secs(97) {
+    while begin.elapsed() < secs(120) {
         let Ok(event) = timeout(secs(100), driver.next()).await else {
             break;
         };
