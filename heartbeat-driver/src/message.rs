@@ -133,6 +133,15 @@ impl MessageRef<'_> {
         self.len() == 0
     }
 
+    /// The payload: of a text its UTF-8.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
     /// A message of its own, with a copy of the payload.
     #[must_use]
     pub fn to_message(&self) -> Message {

@@ -1,5 +1,5 @@
 //! Our client for the Autobahn test suite's fuzzing server: asks how many cases there are, echoes in
-//! each, and has the report written. `tests/autobahn/run` runs both sides.
+//! each, and has the report written. It offers permessage-deflate, which the server takes in cases 12 and 13 alone. `tests/autobahn/run` runs both sides.
 //!
 //! `autobahn ws://127.0.0.1:9001 tokio|blocking`
 
@@ -11,7 +11,7 @@
 )]
 
 use heartbeat_tokio::core::FramesOnly;
-use heartbeat_tokio::{Config, Event, Message, Options};
+use heartbeat_tokio::{Config, Deflate, Event, Message, Options};
 
 /// What a connection brings: messages, until its end.
 trait Session {
@@ -48,7 +48,8 @@ fn open(url: &str, adapter: &str) -> Box<dyn Session> {
     let options = Options::new(url)
         .unwrap_or_else(|error| panic!("{error}"))
         .config(Config::default())
-        .dialect(FramesOnly);
+        .dialect(FramesOnly)
+        .deflate(Deflate::new());
     if adapter == "blocking" {
         let client = heartbeat_blocking::Client::spawn(options);
         return Box::new(OnThread(client.expect("a thread")));

@@ -1,10 +1,13 @@
 //! The clients, each through its public interface: connect, take `count` messages, look at each.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::hint::black_box;
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,21 +15,26 @@ use tokio::net::TcpStream;
 
 use tungstenite::protocol::WebSocketConfig;
 
-use crate::{Meter, Result};
+use crate::{Meter, Result, latency};
 
 /// Every client's name, what it is measured against first.
 pub(crate) const ALL: &[&str] = &[
     "raw-tokio-tungstenite",
     "raw-tokio-tungstenite-4k",
+    "raw-tokio-tungstenite-task",
     "raw-tungstenite",
     "raw-tungstenite-4k",
     "heartbeat-tokio-in-place",
+    "heartbeat-tokio-lent",
     "heartbeat-tokio-task",
     "heartbeat-blocking-in-place",
+    "heartbeat-blocking-lent",
     "heartbeat-blocking-thread",
     "heartbeat-messages",
     "tokio-websockets",
     "fastwebsockets",
+    "yawc",
+    "sockudo-ws",
     "ezsockets",
     "floor",
 ];
@@ -37,6 +45,7 @@ pub(crate) fn receive(name: &str, url: &str, count: u64, meter: &mut Meter) -> R
         "raw-tungstenite" | "raw-tungstenite-4k" => raw_tungstenite(name, url, count, meter),
         "bare-echo-blocking" => bare_echo_blocking(url),
         "heartbeat-blocking-in-place" => blocking_in_place(url, count, meter),
+        "heartbeat-blocking-lent" => blocking_lent(url, count, meter),
         "heartbeat-blocking-thread" => blocking_thread(url, count, meter),
         _ => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -47,11 +56,15 @@ pub(crate) fn receive(name: &str, url: &str, count: u64, meter: &mut Meter) -> R
                     "raw-tokio-tungstenite" | "raw-tokio-tungstenite-4k" => {
                         raw_tokio(name, url, count, meter).await
                     }
+                    "raw-tokio-tungstenite-task" => raw_task(name, url, count, meter).await,
                     "heartbeat-tokio-in-place" => tokio_in_place(url, count, meter).await,
+                    "heartbeat-tokio-lent" => tokio_lent(url, count, meter).await,
                     "heartbeat-tokio-task" => tokio_task(url, count, meter).await,
                     "heartbeat-messages" => messages(url, count, meter).await,
                     "tokio-websockets" => tokio_websockets(url, count, meter).await,
                     "fastwebsockets" => fastwebsockets(url, count, meter).await,
+                    "yawc" => yawc(url, count, meter).await,
+                    "sockudo-ws" => sockudo_ws(url, count, meter).await,
                     "ezsockets" => ezsockets(url, count, meter).await,
                     "floor" => floor(url, count, meter).await,
                     "bare-echo" => bare_echo(url).await,
@@ -70,12 +83,31 @@ pub(crate) fn tungstenite_config(name: &str) -> WebSocketConfig {
     }
 }
 
+/// Looks at a message, as every client here does with every message. Where the server writes the time into its messages
+/// (`latency`), also notes how old the message is.
+#[inline]
+fn look(message: &[u8]) {
+    black_box(message.len());
+    if latency::ARE_NOTED.load(Ordering::Relaxed) {
+        latency::note(message);
+    }
+}
+
+/// The bytes of one of tungstenite's messages.
+fn bytes(message: &tungstenite::Message) -> &[u8] {
+    match message {
+        tungstenite::Message::Text(text) => text.as_bytes(),
+        tungstenite::Message::Binary(bytes) => bytes,
+        _ => &[],
+    }
+}
+
 fn raw_tungstenite(name: &str, url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     let config = Some(tungstenite_config(name));
     let (mut ws, _) = tungstenite::client::connect_with_config(url, config, 0)?;
     meter.start();
     for _ in 0..count {
-        black_box(ws.read()?.len());
+        look(bytes(&ws.read()?));
     }
     meter.stop();
     Ok(())
@@ -86,7 +118,28 @@ async fn raw_tokio(name: &str, url: &str, count: u64, meter: &mut Meter) -> Resu
     let (mut ws, _) = tokio_tungstenite::connect_async_with_config(url, config, true).await?;
     meter.start();
     for _ in 0..count {
-        black_box(ws.next().await.ok_or("ended")??.len());
+        look(bytes(&ws.next().await.ok_or("ended")??));
+    }
+    meter.stop();
+    Ok(())
+}
+
+/// tokio-tungstenite in a task, with a channel to the application: what a user would write who wants what
+/// `heartbeat_tokio::Client` is.
+async fn raw_task(name: &str, url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    let config = Some(tungstenite_config(name));
+    let (mut ws, _) = tokio_tungstenite::connect_async_with_config(url, config, true).await?;
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1024);
+    meter.start();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = ws.next().await {
+            if sender.send(message).await.is_err() {
+                break;
+            }
+        }
+    });
+    for _ in 0..count {
+        look(bytes(&receiver.recv().await.ok_or("ended")?));
     }
     meter.stop();
     Ok(())
@@ -100,7 +153,7 @@ macro_rules! take {
         while left > 0 {
             match $next.ok_or("ended")? {
                 Event::Message { message, .. } => {
-                    black_box(message.len());
+                    look(message.as_bytes());
                     left -= 1;
                 }
                 Event::Connected { .. } => $meter.start(),
@@ -111,6 +164,51 @@ macro_rules! take {
         }
         $meter.stop();
     };
+}
+
+async fn tokio_lent(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    use heartbeat_tokio::{Event, InPlace, MessageRef, Options};
+    let mut client = InPlace::new(Options::new(url)?)?;
+    while !matches!(client.next().await.ok_or("ended")?, Event::Connected { .. }) {}
+    meter.start();
+    let left = Cell::new(count);
+    let mut next = pin!(client.next_lent(|_, message: MessageRef<'_>| {
+        look(message.as_bytes());
+        left.set(left.get().saturating_sub(1));
+    }));
+    // It comes back for an event alone, and none need come after the last message.
+    poll_fn(|cx| match next.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending if left.get() == 0 => Poll::Ready(()),
+        Poll::Pending => Poll::Pending,
+    })
+    .await;
+    meter.stop();
+    match left.get() {
+        0 => Ok(()),
+        _ => Err("an event before the last message".into()),
+    }
+}
+
+fn blocking_lent(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    use heartbeat_blocking::{Event, InPlace, Options};
+    let mut client = InPlace::new(Options::new(url)?)?;
+    while !matches!(client.recv().ok_or("ended")?, Event::Connected { .. }) {}
+    let stopper = client.sender().clone();
+    meter.start();
+    let mut left = count;
+    let _ = client.recv_lent(|_, message| {
+        look(message.as_bytes());
+        left = left.saturating_sub(1);
+        if left == 0 {
+            meter.stop();
+            let _ = stopper.stop();
+        }
+    });
+    match left {
+        0 => Ok(()),
+        _ => Err("an event before the last message".into()),
+    }
 }
 
 async fn tokio_in_place(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
@@ -148,7 +246,7 @@ async fn tokio_websockets(url: &str, count: u64, meter: &mut Meter) -> Result<()
         .await?;
     meter.start();
     for _ in 0..count {
-        black_box(ws.next().await.ok_or("ended")??.as_payload().len());
+        look(ws.next().await.ok_or("ended")??.as_payload());
     }
     meter.stop();
     Ok(())
@@ -172,7 +270,7 @@ async fn messages(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     let mut left = count;
     while left > 0 {
         if let Event::Message { message, .. } = client.next().await.ok_or("ended")? {
-            black_box(message.as_payload().len());
+            look(message.as_payload());
             left -= 1;
         }
     }
@@ -253,7 +351,31 @@ async fn fastwebsockets(url: &str, count: u64, meter: &mut Meter) -> Result<()> 
     let mut ws = fastwebsockets::FragmentCollector::new(ws);
     meter.start();
     for _ in 0..count {
-        black_box(ws.read_frame().await?.payload.len());
+        look(&ws.read_frame().await?.payload);
+    }
+    meter.stop();
+    Ok(())
+}
+
+async fn yawc(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    let mut ws = yawc::WebSocket::connect(url.parse()?).await?;
+    meter.start();
+    for _ in 0..count {
+        look(ws.next_frame().await?.payload());
+    }
+    meter.stop();
+    Ok(())
+}
+
+async fn sockudo_ws(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
+    let socket = upgraded(url).await?;
+    let mut ws = sockudo_ws::WebSocketStream::client(socket, sockudo_ws::Config::default());
+    meter.start();
+    for _ in 0..count {
+        match ws.next().await.ok_or("ended")?? {
+            sockudo_ws::Message::Text(bytes) | sockudo_ws::Message::Binary(bytes) => look(&bytes),
+            _ => return Err("not a message".into()),
+        }
     }
     meter.stop();
     Ok(())
@@ -285,7 +407,7 @@ async fn floor(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
             let Some(payload) = rest.get(head..head + len) else {
                 break;
             };
-            black_box(std::str::from_utf8(payload)?.len());
+            look(std::str::from_utf8(payload)?.as_bytes());
             at += head + len;
             left -= 1;
         }
@@ -316,7 +438,7 @@ impl ezsockets::ClientExt for Ez {
         &mut self,
         text: ezsockets::Utf8Bytes,
     ) -> std::result::Result<(), ezsockets::Error> {
-        black_box(text.len());
+        look(text.as_bytes());
         self.left -= 1;
         if self.left == 0 {
             self.started.send(false)?;

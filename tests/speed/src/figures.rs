@@ -43,71 +43,248 @@ const TASK: &str = "heartbeat-tokio-task";
 const BLOCKING: &str = "heartbeat-blocking-in-place";
 const THREAD: &str = "heartbeat-blocking-thread";
 
-const ENGINE: &str = "machine, board, outbox and timers beside tungstenite's buffer; it would take fewer \
-    and smaller boxes, and queues that are given back when they are empty";
-const STACK: &str = "a thread that only sleeps has 8 KiB of its stack resident; the dial and the upgrade \
-    touch 16 KiB more, which stay; it would take a shallower dial";
-const LAYERS: &str = "a turn of the machine and a look at the clock for each wake, in the blocking client also a wait for the socket, \
-    which one without timers does not need; it would take fewer steps between socket and application";
-const OUTBOX: &str = "a message that waits is kept until it is written, to be handed back otherwise; a raw client copies it \
-    into its buffer at once, and what becomes of it nobody knows";
-const HANDOFF: &str = "a queue with a lock and a wake-up between driver and application, for what one turn brings; it would \
-    take whole reads handed over and parsed by whoever takes them; in place there is none";
+const LENT: &str = "heartbeat-tokio-lent";
 
-/// Why a received message takes what it takes, in instructions: tungstenite's part is measured in the same table.
-const CODEC: &str = "tungstenite takes most of it, and its kind of reading cannot be had for less without a codec of \
-    our own; ours are the search for heartbeats in any order of keys (its cost is in the core's record) and the way through \
-    client and event; `heartbeat-messages` is over tokio-websockets";
-const BUFFER: &str = "the raw client has a read buffer of 128 KiB, ours 1 KiB and one of 64 KiB while it is busy, which \
-    is copied once more; beside the codec's cost, above";
+const ENGINE: &str = "machine, outbox and timers beside the frames' buffers";
+const STACK: &str = "a thread that only sleeps has 8 KiB of its stack resident; the dial and the upgrade \
+    touch 16 KiB more, which stay";
+const LAYERS: &str = "a turn of the machine and a look at the clock for each wake; the blocking client also waits for \
+    the socket with a timeout";
+const OUTBOX: &str = "a message that waits is kept until it is written, so that it can be handed back; a raw client \
+    copies it into its buffer at once, and forgets it";
+const HANDOFF: &str = "a queue with a lock between driver and application, and a wake-up for each turn; in place there is none";
+const MESSAGE: &str = "of these, UTF-8 takes 150, the search for heartbeats about 100, and the event with its message the rest; \
+    `next_lent` does without the event";
+const RECORD: &str = "most of it is decryption, which all clients share";
 
 const GOALS: &[Goal] = &[
     goal(
-        "instructions of a received message, in place",
-        ["instructions", IN_PLACE, "instructions"],
-        880.0,
-        CODEC,
-    ),
-    goal(
-        "the same, blocking in place",
-        ["instructions", BLOCKING, "instructions"],
-        830.0,
-        CODEC,
-    ),
-    goal(
         "CPU of a received message, of raw tokio-tungstenite, in place",
         ["receive", IN_PLACE, "x the raw one"],
-        0.8,
-        BUFFER,
+        0.7,
+        MESSAGE,
     ),
     goal(
         "the same, task",
         ["receive", TASK, "x the raw one"],
-        1.0,
+        0.85,
         HANDOFF,
     ),
     goal(
-        "the same of raw tungstenite, blocking in place",
+        "the same of raw tokio-tungstenite in a task with a channel, task",
+        ["receive", TASK, "x raw in a task"],
+        0.6,
+        HANDOFF,
+    ),
+    goal(
+        "the same under TLS",
+        ["tls", TASK, "x raw in a task"],
+        0.6,
+        RECORD,
+    ),
+    goal(
+        "CPU of a received message under TLS, of raw tokio-tungstenite, in place",
+        ["tls", IN_PLACE, "x the raw one"],
+        0.9,
+        RECORD,
+    ),
+    goal(
+        "the same, of a raw one with a buffer of 4 KiB",
+        ["tls", IN_PLACE, "x raw, 4 KiB"],
+        0.9,
+        RECORD,
+    ),
+    goal("the same, task", ["tls", TASK, "x raw, 4 KiB"], 1.0, RECORD),
+    goal(
+        "CPU of a received message, of raw tungstenite, blocking in place",
         ["receive", BLOCKING, "x raw sync"],
-        1.05,
-        BUFFER,
+        0.8,
+        MESSAGE,
     ),
     goal(
         "the same, blocking thread",
         ["receive", THREAD, "x raw sync"],
-        1.3,
+        1.1,
         HANDOFF,
+    ),
+    goal(
+        "instructions of a received message, in place",
+        ["instructions", IN_PLACE, "instructions"],
+        620.0,
+        MESSAGE,
+    ),
+    goal(
+        "the same, task",
+        ["instructions", TASK, "instructions"],
+        690.0,
+        HANDOFF,
+    ),
+    goal(
+        "the same, blocking in place",
+        ["instructions", BLOCKING, "instructions"],
+        560.0,
+        MESSAGE,
+    ),
+    goal(
+        "the same, lent",
+        ["instructions", LENT, "instructions"],
+        400.0,
+        MESSAGE,
+    ),
+    goal(
+        "latency of a message that comes alone, p50, of raw tokio-tungstenite, in place",
+        ["latency", IN_PLACE, "x the raw one"],
+        1.05,
+        LAYERS,
+    ),
+    goal(
+        "the same, task",
+        ["latency", TASK, "x the raw one"],
+        1.05,
+        HANDOFF,
+    ),
+    goal(
+        "the same, p99, in place",
+        ["latency", IN_PLACE, "p99, x the raw one"],
+        1.1,
+        LAYERS,
+    ),
+    goal(
+        "the same, task",
+        ["latency", TASK, "p99, x the raw one"],
+        1.1,
+        HANDOFF,
+    ),
+    goal(
+        "CPU of a message of 16 B received, of raw tokio-tungstenite, in place",
+        ["sizes", "heartbeat-tokio-in-place, received", "x, 16 B"],
+        1.0,
+        MESSAGE,
+    ),
+    goal(
+        "CPU of a message of 1 KiB received, of raw tokio-tungstenite, in place",
+        ["sizes", "heartbeat-tokio-in-place, received", "x, 1 KiB"],
+        1.0,
+        MESSAGE,
+    ),
+    goal(
+        "CPU of a message of 16 KiB received, of raw tokio-tungstenite, in place",
+        ["sizes", "heartbeat-tokio-in-place, received", "x, 16 KiB"],
+        1.0,
+        MESSAGE,
+    ),
+    goal(
+        "CPU of a message of 100 KiB received, of raw tokio-tungstenite, in place",
+        ["sizes", "heartbeat-tokio-in-place, received", "x, 100 KiB"],
+        1.0,
+        MESSAGE,
+    ),
+    goal(
+        "CPU of a message of 1 MiB received, of raw tokio-tungstenite, in place",
+        ["sizes", "heartbeat-tokio-in-place, received", "x, 1 MiB"],
+        1.0,
+        MESSAGE,
+    ),
+    goal(
+        "CPU of a message of 16 B received, of raw tokio-tungstenite, task",
+        ["sizes", "heartbeat-tokio-task, received", "x, 16 B"],
+        1.0,
+        HANDOFF,
+    ),
+    goal(
+        "CPU of a message of 1 KiB received, of raw tokio-tungstenite, task",
+        ["sizes", "heartbeat-tokio-task, received", "x, 1 KiB"],
+        1.0,
+        HANDOFF,
+    ),
+    goal(
+        "CPU of a message of 16 KiB received, of raw tokio-tungstenite, task",
+        ["sizes", "heartbeat-tokio-task, received", "x, 16 KiB"],
+        1.0,
+        HANDOFF,
+    ),
+    goal(
+        "CPU of a message of 100 KiB received, of raw tokio-tungstenite, task",
+        ["sizes", "heartbeat-tokio-task, received", "x, 100 KiB"],
+        1.0,
+        HANDOFF,
+    ),
+    goal(
+        "CPU of a message of 1 MiB received, of raw tokio-tungstenite, task",
+        ["sizes", "heartbeat-tokio-task, received", "x, 1 MiB"],
+        1.0,
+        HANDOFF,
+    ),
+    goal(
+        "CPU of a message of 16 B sent, of raw tokio-tungstenite, in place",
+        ["sizes", "heartbeat-tokio-in-place, sent", "x, 16 B"],
+        1.0,
+        OUTBOX,
+    ),
+    goal(
+        "CPU of a message of 1 KiB sent, of raw tokio-tungstenite, in place",
+        ["sizes", "heartbeat-tokio-in-place, sent", "x, 1 KiB"],
+        1.0,
+        OUTBOX,
+    ),
+    goal(
+        "CPU of a message of 16 KiB sent, of raw tokio-tungstenite, in place",
+        ["sizes", "heartbeat-tokio-in-place, sent", "x, 16 KiB"],
+        1.0,
+        OUTBOX,
+    ),
+    goal(
+        "CPU of a message of 100 KiB sent, of raw tokio-tungstenite, in place",
+        ["sizes", "heartbeat-tokio-in-place, sent", "x, 100 KiB"],
+        1.0,
+        OUTBOX,
+    ),
+    goal(
+        "CPU of a message of 1 MiB sent, of raw tokio-tungstenite, in place",
+        ["sizes", "heartbeat-tokio-in-place, sent", "x, 1 MiB"],
+        1.0,
+        OUTBOX,
+    ),
+    goal(
+        "CPU of a message of 16 B sent, of raw tokio-tungstenite, task",
+        ["sizes", "heartbeat-tokio-task, sent", "x, 16 B"],
+        1.0,
+        OUTBOX,
+    ),
+    goal(
+        "CPU of a message of 1 KiB sent, of raw tokio-tungstenite, task",
+        ["sizes", "heartbeat-tokio-task, sent", "x, 1 KiB"],
+        1.0,
+        OUTBOX,
+    ),
+    goal(
+        "CPU of a message of 16 KiB sent, of raw tokio-tungstenite, task",
+        ["sizes", "heartbeat-tokio-task, sent", "x, 16 KiB"],
+        1.0,
+        OUTBOX,
+    ),
+    goal(
+        "CPU of a message of 100 KiB sent, of raw tokio-tungstenite, task",
+        ["sizes", "heartbeat-tokio-task, sent", "x, 100 KiB"],
+        1.0,
+        OUTBOX,
+    ),
+    goal(
+        "CPU of a message of 1 MiB sent, of raw tokio-tungstenite, task",
+        ["sizes", "heartbeat-tokio-task, sent", "x, 1 MiB"],
+        1.0,
+        OUTBOX,
     ),
     goal(
         "bytes an idle connection holds, in place",
         ["idle", IN_PLACE, "bytes each"],
-        8192.0,
+        7680.0,
         ENGINE,
     ),
     goal(
         "the same, task",
         ["idle", TASK, "bytes each"],
-        8192.0,
+        7680.0,
         ENGINE,
     ),
     goal(
@@ -224,13 +401,13 @@ const GOALS: &[Goal] = &[
             "heartbeat-tokio-in-place, 64 at once",
             "x the raw one",
         ],
-        1.1,
+        1.0,
         OUTBOX,
     ),
     goal(
         "the same, 64 at once, task",
         ["send", "heartbeat-tokio-task, 64 at once", "x the raw one"],
-        1.1,
+        1.2,
         OUTBOX,
     ),
     goal(
@@ -332,12 +509,22 @@ const MODES: &[(&str, &str, &str)] = &[
     (
         "receive",
         "Received messages",
-        "CPU time of the client's process. `x the raw one`: the median of the ratios within a round, to the first row.\n\n![CPU time a received message costs](speed/receive.svg)",
+        "CPU time of the client's process. `x the raw one`: the median of the ratios within a round, to the first row. `raw-tokio-tungstenite-task` is tokio-tungstenite in a task with tokio's mpsc channel of 1024 to the application. `-lent`: `InPlace::next_lent` and `recv_lent`.\n\n![CPU time a received message costs](speed/receive.svg)",
+    ),
+    (
+        "tls",
+        "The same under TLS",
+        "rustls with ring on both sides.",
+    ),
+    (
+        "sizes",
+        "Messages of several lengths",
+        "CPU ns a message. Sent: as many before each wait as make 64 KiB, 64 at the most. `x`: to the raw client in the same direction, the median of the ratios within a round.",
     ),
     (
         "instructions",
         "The same in instructions",
-        "Counted by callgrind, which counts the clearing of a buffer (`rep stosb`) by the byte.\n\nHow far it is to the floor: `floor` reads, finds the frames, checks their UTF-8 and hands out slices of its buffer. Between it and `raw-tungstenite` lies that library's codec: a buffer of its own for each message, counted references, its states and errors, limits. Between that and ours lies the search for heartbeats, the count and clock once in 64 messages, and an event with its connection. To come nearer takes another codec below: the fastest of the others need two thirds of tungstenite's instructions, and `heartbeat-messages` shows what our part adds to one of them.",
+        "Counted by callgrind, which counts the clearing of a buffer (`rep stosb`) by the byte. `floor` reads, finds the frames, checks their UTF-8 and hands out slices of its buffer: no client can take less.",
     ),
     (
         "profiles",
@@ -348,6 +535,11 @@ const MODES: &[(&str, &str, &str)] = &[
         "trickle",
         "Messages that come alone",
         "One write a message, so many a second. Tokio's clients are measured against raw tokio-tungstenite, blocking ones against raw tungstenite, both with a 4 KiB buffer.",
+    ),
+    (
+        "latency",
+        "How soon a message that comes alone is there",
+        "From the server's write until the application has the message, one clock for both processes, which have a processor each. Most of it is the kernel and the processor that wakes.",
     ),
     (
         "ping",
@@ -373,6 +565,11 @@ const MODES: &[(&str, &str, &str)] = &[
         "idle",
         "Idle connections",
         "Resident memory of the client's process with all connections less that without, by their number; tasks and stacks included, the kernel's sockets not. `wakes, quiet`: how often the whole process woke in a time in which no heartbeat was due. The rates are over a minute with the default configuration. The blocking client's thread has std's 2 MiB of stack (`RUST_MIN_STACK`), of which only what was used is resident.\n\n![Memory of an idle connection](speed/idle.svg)",
+    ),
+    (
+        "idle-tls",
+        "Idle connections under TLS",
+        "Resident memory of the client's process with all connections less that without, by their number, 11 s after the last was opened. rustls's own state is in it for all.",
     ),
     (
         "detection",
@@ -463,7 +660,7 @@ impl Page {
 
 pub(crate) fn write() -> Result<()> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-    let mut out = String::from(HEAD);
+    let mut out = HEAD.replace("@ANSWER@", &answer());
     let recorded = fs::read_to_string(docs.join("../tests/instructions/recorded.txt"))?;
     for (what, name, at_most) in RECORDED {
         judge(&mut out, what, counted(&recorded, name), *at_most, "")?;
@@ -489,6 +686,51 @@ pub(crate) fn write() -> Result<()> {
     fs::write(&file, out)?;
     println!("{}", file.display());
     Ok(())
+}
+
+/// What a user asks first, from the tables.
+fn answer() -> String {
+    let ratio = |mode: &str, row: &str, column: &str| {
+        let figure = Page::load(mode).and_then(|page| page.figure(row, column));
+        figure.map_or_else(|| "–".to_owned(), |figure| format!("{figure:.2}"))
+    };
+    let bytes = |mode: &str, row: &str| {
+        let figure = Page::load(mode).and_then(|page| page.figure(row, "bytes each"));
+        figure.map_or_else(
+            || "–".to_owned(),
+            |figure| format!("{:.1} KB", figure / 1000.0),
+        )
+    };
+    let raw = "raw-tokio-tungstenite";
+    let small = "raw-tokio-tungstenite-4k";
+    format!(
+        "A client with heartbeats beside a raw socket of tokio-tungstenite, which has none. `1.00` is the raw socket's cost.\n\n\
+         | | in place | task |\n|---|---:|---:|\n\
+         | CPU of a received message of 150 bytes | {} | {} |\n\
+         | the same under TLS | {} | {} |\n\
+         | the same, beside a raw socket in a task with a channel | | {} |\n\
+         | CPU of a sent message, 64 at once | {} | {} |\n\
+         | time until a message that comes alone is there, p50 | {} | {} |\n\
+         | memory of an idle connection ({} with a raw buffer of 4 KiB, {} with the default) | {} | {} |\n\
+         | the same under TLS ({} and {}) | {} | {} |",
+        ratio("receive", IN_PLACE, "x the raw one"),
+        ratio("receive", TASK, "x the raw one"),
+        ratio("tls", IN_PLACE, "x the raw one"),
+        ratio("tls", TASK, "x the raw one"),
+        ratio("receive", TASK, "x raw in a task"),
+        ratio("send", &format!("{IN_PLACE}, 64 at once"), "x the raw one"),
+        ratio("send", &format!("{TASK}, 64 at once"), "x the raw one"),
+        ratio("latency", IN_PLACE, "x the raw one"),
+        ratio("latency", TASK, "x the raw one"),
+        bytes("idle", small),
+        bytes("idle", raw),
+        bytes("idle", IN_PLACE),
+        bytes("idle", TASK),
+        bytes("idle-tls", small),
+        bytes("idle-tls", raw),
+        bytes("idle-tls", IN_PLACE),
+        bytes("idle-tls", TASK),
+    )
 }
 
 /// A line of the goals.
@@ -558,7 +800,7 @@ const HEAD: &str = "\
 
 The clients of this workspace and others, each through its public interface, against a server that costs as little as
 possible, over loopback. Written by `figures` from what the other modes measured; `all` measures everything but
-`profiles` (about 20 minutes) and writes this page:
+`profiles` (about 40 minutes) and writes this page:
 
 ```sh
 cargo run --release --manifest-path tests/speed/Cargo.toml -- all
@@ -567,6 +809,10 @@ cargo run --release --manifest-path tests/speed/Cargo.toml -- all
 Clients and servers are processes of their own. What is said of CPU time is user and system together, of the client's process
 alone. Ratios are between clients within one run, whose rounds are interleaved: compare these, and the figures of one table,
 not those of two machines.
+
+## How much does the heartbeat cost?
+
+@ANSWER@
 
 ## Goals
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::many;
-use crate::process::{Process, Server, Usage};
+use crate::process::{Process, Server, Usage, remove_certificate};
 use crate::results::{Results, median, quantile};
 use crate::{Result, Settings, progress};
 
@@ -22,7 +22,10 @@ fn start(
 ) -> Result<Process> {
     let (count, rate, block) = (count.to_string(), rate.to_string(), block.to_string());
     let port = server.port();
-    let arguments = ["many", name, &port, path, &count, &rate, &block, times];
+    let scheme = server.scheme();
+    let arguments = [
+        "many", name, scheme, &port, path, &count, &rate, &block, times,
+    ];
     let mut process = Process::start(processor, &arguments)?;
     process.numbers("ready")?;
     Ok(process)
@@ -112,6 +115,34 @@ pub(crate) fn idle(settings: &Settings) -> Result<()> {
     for (name, figures) in figures {
         results.row(name, &figures??);
     }
+    results.finish()
+}
+
+/// The memory of connections under TLS on which nothing happens.
+pub(crate) fn idle_tls(settings: &Settings) -> Result<()> {
+    /// By then the deadline of the dial, 10 s, has passed, for which a timer was set.
+    const SETTLED: f64 = 11.0;
+    let count = settings.connections.unwrap_or(1000);
+    let names = settings.names(&[
+        "raw-tokio-tungstenite-4k",
+        "raw-tokio-tungstenite",
+        "heartbeat-tokio-in-place",
+        "heartbeat-tokio-task",
+    ]);
+    let about = json!({"connections": count});
+    let columns = [("bytes each", 0), ("by PSS", 0)];
+    let mut results = Results::new("idle-tls", about, &columns);
+    for (at, name) in names.iter().enumerate() {
+        progress("idle-tls", at, names.len());
+        let server = Server::start_tls(None)?;
+        let mut process = start(None, name, &server, "/idle", count, 200.0, (0, "-"))?;
+        let empty = process.usage()?;
+        open(&mut process)?;
+        sleep(SETTLED);
+        let held = process.usage()?.since(empty);
+        results.row(name, &[held.rss / count as f64, held.pss / count as f64]);
+    }
+    remove_certificate();
     results.finish()
 }
 

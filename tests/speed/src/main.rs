@@ -10,6 +10,7 @@
 mod clients;
 mod figures;
 mod holding;
+mod latency;
 mod many;
 mod pictures;
 mod process;
@@ -19,6 +20,7 @@ mod sending;
 mod server;
 
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -32,16 +34,20 @@ usage: heartbeat-speed MODE... [--clients A,B] [--messages N] [--len BYTES] [--r
 Each mode prints a table and writes target/figures/MODE.json.
 
 receive       CPU time a received message costs each client
+tls           the same under TLS, rustls on both sides
+sizes         the same for messages of 16 B to 1 MiB, received and sent
 instructions  the same in instructions, counted by callgrind as the difference of two run lengths
 trickle       the same where every message comes alone, and wakes the client
+latency       from the server's write of a message that comes alone until the application has it
 ping          from a server's ping to the pong, beside a bare echo
 send          CPU time a sent message costs
 backpressure  memory while a million messages go to a server that reads slowly
 scale         CPU time a message costs with 1 to 10 000 connections in a process
 idle          memory, CPU time and wake-ups of connections on which nothing happens
+idle-tls      the memory of such connections under TLS
 detection     when 1000 of 10 000 servers fall silent at once: how late each is noticed
 crowd         100 000 connections with heartbeats for --seconds (600)
-all           all of these, about 20 minutes, and then figures
+all           all of these, about 40 minutes, and then figures
 profiles      what LTO and codegen units do to a received message; builds this program four times
 figures       docs/speed.md and its pictures, from what the other modes have written
 ";
@@ -123,8 +129,11 @@ fn sleeps() -> f64 {
     process::Usage::of(std::process::id()).map_or(f64::NAN, |usage| usage.sleeps)
 }
 
-/// A trade as exchanges send them, padded to `len` bytes; no dialect takes it for a heartbeat.
+/// A trade as exchanges send them, padded to `len` bytes; no dialect takes it for a heartbeat. Shorter than that, digits alone.
 pub(crate) fn message(len: usize) -> String {
+    if len < 80 {
+        return "7".repeat(len);
+    }
     let head = r#"{"e":"trade","E":1672515782136,"s":"BNBBTC","p":"612.40","#;
     let tail = r#""m":true}"#;
     let fill = len.saturating_sub(head.len() + tail.len() + 7);
@@ -175,15 +184,29 @@ fn run() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         [] => Err(format!("nothing to do\n{USAGE}").into()),
-        ["server"] => Ok(server::run()?),
+        ["server", ref certificate @ ..] => server::run(certificate.first().copied()),
         ["many", ref arguments @ ..] => many::run(arguments),
         ["client", name, url, count] => {
             let mut meter = Meter::default();
+            let is_stamped = url.contains("/stamp/");
+            latency::ARE_NOTED.store(is_stamped, Ordering::Relaxed);
             clients::receive(name, url, count.parse()?, &mut meter)?;
-            println!("took {} {} {}", meter.cpu, meter.wall, meter.sleeps);
+            if is_stamped {
+                let [p50, p99] = latency::figures();
+                println!("took {p50} {p99} {}", meter.sleeps);
+            } else {
+                println!("took {} {} {}", meter.cpu, meter.wall, meter.sleeps);
+            }
             Ok(())
         }
-        ["send", name, url, count, at_once] => send(name, url, count.parse()?, at_once.parse()?),
+        ["send", name, url, count, len, at_once] => {
+            let plan = sending::Plan {
+                count: count.parse()?,
+                len: len.parse()?,
+                at_once: at_once.parse()?,
+            };
+            send(name, url, &plan)
+        }
         ref modes => modes.iter().try_for_each(|name| mode(name, &settings)),
     }
 }
@@ -193,12 +216,16 @@ type Mode = fn(&Settings) -> Result<()>;
 /// Modes in the order of `all`: what is soon done first.
 const MODES: &[(&str, Mode)] = &[
     ("receive", receive::receive),
+    ("tls", receive::tls),
+    ("sizes", receive::sizes),
+    ("latency", receive::latency),
     ("trickle", receive::trickle),
     ("ping", receive::ping),
     ("send", receive::send),
     ("backpressure", receive::backpressure),
     ("scale", holding::scale),
     ("idle", holding::idle),
+    ("idle-tls", holding::idle_tls),
     ("detection", holding::detection),
     ("instructions", receive::instructions),
     ("crowd", holding::crowd),
@@ -227,15 +254,15 @@ fn mode(name: &str, settings: &Settings) -> Result<()> {
 }
 
 /// A sender's process: says when a tenth is accepted and when all is written, and waits to be looked at.
-fn send(name: &str, url: &str, count: u64, at_once: u64) -> Result<()> {
+fn send(name: &str, url: &str, plan: &sending::Plan) -> Result<()> {
     let mut meter = Meter::default();
     let slow = url.contains("/slow/");
     let mut each = |number: u64| {
-        if slow && number == count / 10 {
+        if slow && number == plan.count / 10 {
             println!("tenth");
         }
     };
-    sending::send(name, url, count, at_once, &mut meter, &mut each)?;
+    sending::send(name, url, plan, &mut meter, &mut each)?;
     if slow {
         println!("sent");
         // Until whoever looks has seen enough.

@@ -58,6 +58,7 @@ impl Tally {
 /// What to open.
 struct Plan {
     name: String,
+    scheme: String,
     port: u16,
     path: String,
     config: Arc<Config>,
@@ -69,7 +70,7 @@ impl Plan {
     fn url(&self, number: usize) -> String {
         let [_, b, c, d] = ((self.block * 256 + number / PER_ADDRESS + 1) as u32).to_be_bytes();
         let address = Ipv4Addr::new(127, b, c, d);
-        format!("ws://{address}:{}{}", self.port, self.path)
+        format!("{}://{address}:{}{}", self.scheme, self.port, self.path)
     }
 
     fn options(&self, number: usize) -> Result<Options> {
@@ -77,13 +78,14 @@ impl Plan {
     }
 }
 
-/// `name`, port, path, how many, how many a second, first of the addresses, and the times (`-`: default).
+/// `name`, scheme, port, path, how many, how many a second, first of the addresses, and the times (`-`: default).
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
-    let [name, port, path, count, rate, block, times] = arguments else {
-        return Err("many NAME PORT PATH COUNT RATE BLOCK TIMES".into());
+    let [name, scheme, port, path, count, rate, block, times] = arguments else {
+        return Err("many NAME SCHEME PORT PATH COUNT RATE BLOCK TIMES".into());
     };
     let plan = Arc::new(Plan {
         name: (*name).to_owned(),
+        scheme: (*scheme).to_owned(),
         port: port.parse()?,
         path: (*path).to_owned(),
         config: Arc::new(config(times)?),

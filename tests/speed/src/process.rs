@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::Result;
@@ -34,6 +34,8 @@ impl Process {
         };
         let mut child = command
             .args(arguments)
+            // Which roots rustls-native-certs finds.
+            .env("SSL_CERT_FILE", certificate())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -90,6 +92,16 @@ impl Drop for Process {
     }
 }
 
+/// Where a server under TLS leaves its certificate.
+fn certificate() -> PathBuf {
+    std::env::temp_dir().join(format!("heartbeat-speed-{}.pem", std::process::id()))
+}
+
+/// Removes that file.
+pub(crate) fn remove_certificate() {
+    let _ = fs::remove_file(certificate());
+}
+
 /// Starts a program on one processor alone: `taskset` becomes it.
 fn pinned(program: &Path, processor: usize) -> Command {
     let mut command = Command::new("taskset");
@@ -101,17 +113,40 @@ fn pinned(program: &Path, processor: usize) -> Command {
 pub(crate) struct Server {
     pub(crate) process: Process,
     port: u16,
+    scheme: &'static str,
 }
 
 impl Server {
     pub(crate) fn start(processor: Option<usize>) -> Result<Self> {
-        let mut process = Process::start(processor, &["server"])?;
+        Self::start_as(processor, "ws", &["server"])
+    }
+
+    /// The same under TLS: clients started later take its certificate for a root.
+    pub(crate) fn start_tls(processor: Option<usize>) -> Result<Self> {
+        let file = certificate();
+        Self::start_as(processor, "wss", &["server", &file.to_string_lossy()])
+    }
+
+    fn start_as(
+        processor: Option<usize>,
+        scheme: &'static str,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let mut process = Process::start(processor, arguments)?;
         let port = process.line()?.parse()?;
-        Ok(Self { process, port })
+        Ok(Self {
+            process,
+            port,
+            scheme,
+        })
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("ws://127.0.0.1:{}{path}", self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        self.scheme
     }
 
     pub(crate) fn port(&self) -> String {

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::process::{Process, Server};
+use crate::process::{Process, Server, remove_certificate};
 use crate::results::{Results, median};
 use crate::{Result, Settings, clients, progress, sending};
 
@@ -45,12 +45,16 @@ const COLUMNS: [(&str, usize); 4] = [
 
 /// CPU time, wall time and sleeps of one client with one server.
 fn took(path: &str, arguments: &[&str]) -> Result<[f64; 3]> {
-    took_as(&std::env::current_exe()?, path, arguments)
+    took_of(
+        Server::start(Some(0))?,
+        &std::env::current_exe()?,
+        path,
+        arguments,
+    )
 }
 
-/// The same of a client that was built otherwise.
-fn took_as(program: &Path, path: &str, arguments: &[&str]) -> Result<[f64; 3]> {
-    let server = Server::start(Some(0))?;
+/// The same of this server and a client that may be built otherwise.
+fn took_of(server: Server, program: &Path, path: &str, arguments: &[&str]) -> Result<[f64; 3]> {
     let url = server.url(path);
     let mut all = vec![arguments[0], arguments[1], &url];
     all.extend(&arguments[2..]);
@@ -65,7 +69,7 @@ pub(crate) fn receive(settings: &Settings) -> Result<()> {
     let names = settings.names(clients::ALL);
     let about = json!({"messages": messages, "bytes": settings.len, "rounds": settings.rounds});
     let mut columns = COLUMNS.to_vec();
-    columns.push(("x raw sync", 2));
+    columns.extend([("x raw sync", 2), ("x raw in a task", 2)]);
     let mut results = Results::new("receive", about, &columns);
     let mut rounds = Rounds::default();
     for round in 0..settings.rounds {
@@ -79,7 +83,150 @@ pub(crate) fn receive(settings: &Settings) -> Result<()> {
     for name in &names {
         let [cpu, least, most, ratio] = rounds.figures(name, &names[0]);
         let [.., sync] = rounds.figures(name, "raw-tungstenite");
-        results.row(name, &[cpu, least, most, ratio, sync]);
+        let [.., task] = rounds.figures(name, "raw-tokio-tungstenite-task");
+        results.row(name, &[cpu, least, most, ratio, sync, task]);
+    }
+    results.finish()
+}
+
+/// The same under TLS, with rustls on both sides.
+pub(crate) fn tls(settings: &Settings) -> Result<()> {
+    let messages = settings.messages.unwrap_or(1_000_000);
+    let names = settings.names(&[
+        "raw-tokio-tungstenite",
+        "raw-tokio-tungstenite-4k",
+        "raw-tokio-tungstenite-task",
+        "raw-tungstenite",
+        "raw-tungstenite-4k",
+        "heartbeat-tokio-in-place",
+        "heartbeat-tokio-lent",
+        "heartbeat-tokio-task",
+        "heartbeat-blocking-in-place",
+        "heartbeat-blocking-thread",
+    ]);
+    let about = json!({"messages": messages, "bytes": settings.len, "rounds": settings.rounds});
+    let mut columns = COLUMNS.to_vec();
+    columns.extend([
+        ("x raw, 4 KiB", 2),
+        ("x raw sync, 4 KiB", 2),
+        ("x raw in a task", 2),
+    ]);
+    let mut results = Results::new("tls", about, &columns);
+    let mut rounds = Rounds::default();
+    for round in 0..settings.rounds {
+        progress("tls", round, settings.rounds);
+        for name in &names {
+            let path = format!("/flood/{messages}/{}", settings.len);
+            let arguments = ["client", name, &messages.to_string()];
+            let server = Server::start_tls(Some(0))?;
+            let [cpu, ..] = took_of(server, &std::env::current_exe()?, &path, &arguments)?;
+            rounds.add(name, cpu / messages as f64);
+        }
+    }
+    remove_certificate();
+    for name in &names {
+        let mut figures = rounds.figures(name, &names[0]).to_vec();
+        for base in [
+            "raw-tokio-tungstenite-4k",
+            "raw-tungstenite-4k",
+            "raw-tokio-tungstenite-task",
+        ] {
+            figures.push(rounds.figures(name, base)[3]);
+        }
+        results.row(name, &figures);
+    }
+    results.finish()
+}
+
+/// Lengths of messages in bytes, and the columns of what they cost and of the ratio to the raw client.
+const SIZES: [(usize, &str, &str); 5] = [
+    (16, "16 B", "x, 16 B"),
+    (1 << 10, "1 KiB", "x, 1 KiB"),
+    (16 << 10, "16 KiB", "x, 16 KiB"),
+    (100 << 10, "100 KiB", "x, 100 KiB"),
+    (1 << 20, "1 MiB", "x, 1 MiB"),
+];
+
+/// What messages of several lengths cost, received and sent.
+pub(crate) fn sizes(settings: &Settings) -> Result<()> {
+    /// So many bytes of each length, or so many messages, whatever is less.
+    const BYTES: usize = 400 << 20;
+    const MESSAGES: usize = 500_000;
+    let rounds_of_each = settings.rounds;
+    let about = json!({"rounds": rounds_of_each});
+    let columns: Vec<(&str, usize)> = SIZES
+        .iter()
+        .flat_map(|(_, cost, ratio)| [(*cost, 0), (*ratio, 2)])
+        .collect();
+    let mut results = Results::new("sizes", about, &columns);
+    let names = settings.names(&[
+        "raw-tokio-tungstenite",
+        "heartbeat-tokio-in-place",
+        "heartbeat-tokio-task",
+    ]);
+    let key = |name: &str, way: &str, len: usize| format!("{name}, {way}, {len}");
+    let mut rounds = Rounds::default();
+    for round in 0..rounds_of_each {
+        progress("sizes", round, rounds_of_each);
+        for (len, ..) in SIZES {
+            let count = (BYTES / len).min(MESSAGES) as u64;
+            for name in &names {
+                let path = format!("/flood/{count}/{len}");
+                let [cpu, ..] = took(&path, &["client", name, &count.to_string()])?;
+                rounds.add(&key(name, "received", len), cpu / count as f64);
+                // Small ones share a write, as those do that a program sends in a row.
+                let at_once = (64 * 1024 / len).clamp(1, 64).to_string();
+                let (count_text, len_text) = (count.to_string(), len.to_string());
+                let arguments = ["send", name, &count_text, &len_text, &at_once];
+                let [cpu, ..] = took("/sink", &arguments)?;
+                rounds.add(&key(name, "sent", len), cpu / count as f64);
+            }
+        }
+    }
+    for way in ["received", "sent"] {
+        for name in &names {
+            let mut figures = Vec::new();
+            for (len, ..) in SIZES {
+                let of = rounds.figures(&key(name, way, len), &key(&names[0], way, len));
+                figures.extend([of[0], of[3]]);
+            }
+            results.row(&format!("{name}, {way}"), &figures);
+        }
+    }
+    results.finish()
+}
+
+/// How old a message that comes alone is when the application has it.
+pub(crate) fn latency(settings: &Settings) -> Result<()> {
+    const RATE: u64 = 2000;
+    let messages = settings.messages.unwrap_or(5000);
+    let about = json!({
+        "messages": messages, "bytes": settings.len, "rounds": settings.rounds, "a_second": RATE,
+    });
+    let columns = [
+        ("p50 us", 2),
+        ("least", 2),
+        ("most", 2),
+        ("x the raw one", 2),
+        ("p99 us", 1),
+        ("p99, x the raw one", 2),
+    ];
+    let mut results = Results::new("latency", about, &columns);
+    let (mut medians, mut tails) = (Rounds::default(), Rounds::default());
+    for round in 0..settings.rounds {
+        progress("latency", round, settings.rounds);
+        for (name, _) in settings.chosen(ALONE) {
+            let path = format!("/stamp/{messages}/{}/{RATE}", settings.len);
+            let [p50, p99, _] = took(&path, &["client", name, &messages.to_string()])?;
+            medians.add(name, p50 / 1000.0);
+            tails.add(name, p99 / 1000.0);
+        }
+    }
+    for (name, base) in settings.chosen(ALONE) {
+        let mut figures = medians.figures(name, base).to_vec();
+        let tail = tails.figures(name, base);
+        figures.extend([tail[0], tail[3]]);
+        results.row(name, &figures);
     }
     results.finish()
 }
@@ -123,7 +270,12 @@ pub(crate) fn profiles(settings: &Settings) -> Result<()> {
             for (profile, what) in PROFILES {
                 let program = Path::new(target).join(profile).join("heartbeat-speed");
                 let path = format!("/flood/{messages}/{}", settings.len);
-                let [cpu, ..] = took_as(&program, &path, &["client", name, &messages.to_string()])?;
+                let [cpu, ..] = took_of(
+                    Server::start(Some(0))?,
+                    &program,
+                    &path,
+                    &["client", name, &messages.to_string()],
+                )?;
                 rounds.add(&format!("{name}, {what}"), cpu / messages as f64);
             }
         }
@@ -177,6 +329,7 @@ fn count(client: &str, messages: u64, settings: &Settings) -> Result<f64> {
 /// Who takes part where every message comes alone, each with what it is measured against.
 const ALONE: &[(&str, &str)] = &[
     ("raw-tokio-tungstenite-4k", "raw-tokio-tungstenite-4k"),
+    ("raw-tokio-tungstenite-task", "raw-tokio-tungstenite-4k"),
     ("heartbeat-tokio-in-place", "raw-tokio-tungstenite-4k"),
     ("heartbeat-tokio-task", "raw-tokio-tungstenite-4k"),
     ("heartbeat-messages", "raw-tokio-tungstenite-4k"),
@@ -285,7 +438,13 @@ pub(crate) fn send(settings: &Settings) -> Result<()> {
     for round in 0..settings.rounds {
         progress("send", round, settings.rounds);
         for (name, _, at_once) in variants() {
-            let arguments = ["send", name, &messages.to_string(), &at_once.to_string()];
+            let arguments = [
+                "send",
+                name,
+                &messages.to_string(),
+                "150",
+                &at_once.to_string(),
+            ];
             let [cpu, ..] = took("/sink", &arguments)?;
             rounds.add(&key(name, at_once), cpu / messages as f64);
         }
@@ -310,7 +469,7 @@ pub(crate) fn backpressure(settings: &Settings) -> Result<()> {
         progress("backpressure", at, of_all);
         let mut server = Server::start(Some(0))?;
         let url = server.url(&format!("/slow/{BYTES_A_SECOND}"));
-        let arguments = ["send", name, &url, &messages.to_string(), "64"];
+        let arguments = ["send", name, &url, &messages.to_string(), "150", "64"];
         let mut client = Process::start(Some(1), &arguments)?;
         client.numbers("tenth")?;
         let before = client.usage()?;

@@ -1,6 +1,4 @@
-//! The clients as senders: `count` messages of 150 bytes, `at_once` of them before each is on its way.
-//!
-//! With `at_once` 1 each message is written to the socket before the next one is made, as far as the
+//! The clients as senders. With `at_once` 1 each message is written to the socket before the next one is made, as far as the
 //! client lets one have that.
 
 use std::time::Duration;
@@ -26,8 +24,7 @@ type Each<'a> = &'a mut dyn FnMut(u64);
 pub(crate) fn send(
     name: &str,
     url: &str,
-    count: u64,
-    at_once: u64,
+    plan: &Plan,
     meter: &mut Meter,
     each: Each<'_>,
 ) -> Result<()> {
@@ -35,12 +32,12 @@ pub(crate) fn send(
         "raw-tungstenite-4k" => {
             let config = Some(tungstenite_config(name));
             let (mut ws, _) = tungstenite::client::connect_with_config(url, config, 0)?;
-            let text = crate::message(LEN);
+            let text = crate::message(plan.len);
             meter.start();
-            for number in 1..=count {
+            for number in 1..=plan.count {
                 ws.write(tungstenite::Message::text(text.clone()))?;
                 each(number);
-                if number % at_once == 0 {
+                if number % plan.at_once == 0 {
                     ws.flush()?;
                 }
             }
@@ -48,17 +45,19 @@ pub(crate) fn send(
             meter.stop();
             Ok(())
         }
-        "heartbeat-blocking-in-place" => blocking_in_place(url, count, at_once, meter, each),
-        "heartbeat-blocking-thread" => blocking_thread(url, count, meter, each),
+        "heartbeat-blocking-in-place" => blocking_in_place(url, plan, meter, each),
+        "heartbeat-blocking-thread" => blocking_thread(url, plan, meter, each),
         _ => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             runtime.block_on(async {
                 match name {
-                    "raw-tokio-tungstenite-4k" => raw_tokio(url, count, at_once, meter, each).await,
-                    "heartbeat-tokio-in-place" => in_place(url, count, at_once, meter, each).await,
-                    "heartbeat-tokio-task" => task(url, count, at_once, meter, each).await,
+                    "raw-tokio-tungstenite" | "raw-tokio-tungstenite-4k" => {
+                        raw_tokio(name, url, plan, meter, each).await
+                    }
+                    "heartbeat-tokio-in-place" => in_place(url, plan, meter, each).await,
+                    "heartbeat-tokio-task" => task(url, plan, meter, each).await,
                     _ => Err(format!("{name:?} is none of {ALL:?}").into()),
                 }
             })
@@ -66,23 +65,31 @@ pub(crate) fn send(
     }
 }
 
-const LEN: usize = 150;
+/// What is sent.
+pub(crate) struct Plan {
+    /// How many messages.
+    pub(crate) count: u64,
+    /// Their length in bytes.
+    pub(crate) len: usize,
+    /// How many of them before they are on their way.
+    pub(crate) at_once: u64,
+}
 
 async fn raw_tokio(
+    name: &str,
     url: &str,
-    count: u64,
-    at_once: u64,
+    plan: &Plan,
     meter: &mut Meter,
     each: Each<'_>,
 ) -> Result<()> {
-    let config = Some(tungstenite_config("raw-tokio-tungstenite-4k"));
+    let config = Some(tungstenite_config(name));
     let (mut ws, _) = tokio_tungstenite::connect_async_with_config(url, config, true).await?;
-    let text = crate::message(LEN);
+    let text = crate::message(plan.len);
     meter.start();
-    for number in 1..=count {
+    for number in 1..=plan.count {
         ws.feed(tungstenite::Message::text(text.clone())).await?;
         each(number);
-        if number % at_once == 0 {
+        if number % plan.at_once == 0 {
             ws.flush().await?;
         }
     }
@@ -91,77 +98,65 @@ async fn raw_tokio(
     Ok(())
 }
 
-async fn in_place(
-    url: &str,
-    count: u64,
-    at_once: u64,
-    meter: &mut Meter,
-    each: Each<'_>,
-) -> Result<()> {
-    use heartbeat_tokio::{Event, InPlace, Message, Options, Refusal};
-    // One by one in its place, several by way of the queue, as the docs advise.
-    let give = |client: &mut InPlace, message: Message, at_once: u64| match at_once {
-        1 => client.try_send(message),
-        _ => client.sender().try_send(message),
-    };
+async fn in_place(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> Result<()> {
+    use heartbeat_tokio::{Event, InPlace, Options, Refusal};
     let mut client = InPlace::new(Options::new(url)?)?;
     while !matches!(client.next().await.ok_or("ended")?, Event::Connected { .. }) {}
-    let text = crate::message(LEN);
+    let sender = client.sender().clone();
+    let text = crate::message(plan.len);
     meter.start();
-    for number in 1..=count {
-        let mut message = text.clone().into();
-        while let Err(error) = give(&mut client, message, at_once) {
+    for number in 1..=plan.count {
+        // One by one in its place, several by way of the queue, as the docs advise.
+        let sent = match plan.at_once {
+            1 => client.try_send(text.clone()),
+            _ => sender.try_send(text.clone()),
+        };
+        if let Err(error) = sent {
             if error.reason != Refusal::Full {
                 return Err(error.into());
             }
-            message = error.message;
-            let _ = tokio::time::timeout(Duration::from_millis(1), client.next()).await;
+            // Until there is room the client is driven.
+            let mut room = std::pin::pin!(sender.send(error.message));
+            loop {
+                tokio::select! {
+                    sent = &mut room => break sent?,
+                    event = client.next() => drop(event.ok_or("ended")?),
+                }
+            }
         }
         each(number);
-        if at_once > 1 && number % at_once == 0 {
+        if plan.at_once > 1 && number % plan.at_once == 0 {
             let _ = futures_util::poll!(std::pin::pin!(client.next()));
         }
     }
-    while client.stats().messages_sent < count {
+    while client.stats().messages_sent < plan.count {
         let _ = tokio::time::timeout(Duration::from_millis(1), client.next()).await;
     }
     meter.stop();
     Ok(())
 }
 
-async fn task(
-    url: &str,
-    count: u64,
-    at_once: u64,
-    meter: &mut Meter,
-    each: Each<'_>,
-) -> Result<()> {
+async fn task(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> Result<()> {
     use heartbeat_tokio::{Client, Event, Options};
     let mut client = Client::spawn(Options::new(url)?)?;
     while !matches!(client.next().await.ok_or("ended")?, Event::Connected { .. }) {}
-    let text = crate::message(LEN);
+    let text = crate::message(plan.len);
     meter.start();
-    for number in 1..=count {
+    for number in 1..=plan.count {
         client.sender().send(text.clone()).await?;
         each(number);
-        if number % at_once == 0 {
+        if number % plan.at_once == 0 {
             tokio::task::yield_now().await;
         }
     }
-    while client.stats().messages_sent < count {
+    while client.stats().messages_sent < plan.count {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     meter.stop();
     Ok(())
 }
 
-fn blocking_in_place(
-    url: &str,
-    count: u64,
-    at_once: u64,
-    meter: &mut Meter,
-    each: Each<'_>,
-) -> Result<()> {
+fn blocking_in_place(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> Result<()> {
     use heartbeat_blocking::{Event, InPlace, Message, Options, Refusal};
     // One by one in its place, several by way of the queue, as the docs advise.
     let give = |client: &mut InPlace, message: Message, at_once: u64| match at_once {
@@ -170,11 +165,11 @@ fn blocking_in_place(
     };
     let mut client = InPlace::new(Options::new(url)?)?;
     while !matches!(client.recv().ok_or("ended")?, Event::Connected { .. }) {}
-    let text = crate::message(LEN);
+    let text = crate::message(plan.len);
     meter.start();
-    for number in 1..=count {
+    for number in 1..=plan.count {
         let mut message = text.clone().into();
-        while let Err(error) = give(&mut client, message, at_once) {
+        while let Err(error) = give(&mut client, message, plan.at_once) {
             if error.reason != Refusal::Full {
                 return Err(error.into());
             }
@@ -182,11 +177,11 @@ fn blocking_in_place(
             drop(client.recv_timeout(Duration::from_millis(1)));
         }
         each(number);
-        if at_once > 1 && number % at_once == 0 {
+        if plan.at_once > 1 && number % plan.at_once == 0 {
             drop(client.recv_timeout(Duration::ZERO));
         }
     }
-    while client.stats().messages_sent < count {
+    while client.stats().messages_sent < plan.count {
         drop(client.recv_timeout(Duration::from_millis(1)));
     }
     meter.stop();
@@ -194,19 +189,19 @@ fn blocking_in_place(
 }
 
 /// The thread takes what there is whenever it runs: how many at once is not ours to say.
-fn blocking_thread(url: &str, count: u64, meter: &mut Meter, each: Each<'_>) -> Result<()> {
+fn blocking_thread(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> Result<()> {
     use heartbeat_blocking::{Client, Event, Options};
     let mut client = Client::spawn(Options::new(url)?)?;
     while !matches!(client.recv().ok_or("ended")?, Event::Connected { .. }) {}
-    let text = crate::message(LEN);
+    let text = crate::message(plan.len);
     meter.start();
-    for number in 1..=count {
+    for number in 1..=plan.count {
         client
             .sender()
             .send_timeout(text.clone(), Duration::from_secs(60))?;
         each(number);
     }
-    while client.stats().messages_sent < count {
+    while client.stats().messages_sent < plan.count {
         std::thread::sleep(Duration::from_millis(1));
     }
     meter.stop();

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `/flood/COUNT/LEN` | sends so many messages as fast as they are taken |
 //! | `/trickle/COUNT/LEN/RATE` | sends them one at a time, so many a second |
+//! | `/stamp/COUNT/LEN/RATE` | the same, with the time of sending in each |
 //! | `/ask/COUNT` | pings, each when the last was answered; says `asked P50 P99` (ns) on its output |
 //! | `/slow/RATE` | reads so many bytes a second and counts messages |
 //! | `/fan` | is one of those over which `fan` spreads messages |
@@ -15,6 +16,8 @@
 //! `freeze N` (every Nth connection that is open now is answered no more), `deaths` (answer: for each
 //! of these that the client has ended, microseconds from the last answer to the end), and
 //! `fan COUNT LEN RATE` (answer: `fan`, when they are sent).
+//!
+//! Under TLS it floods, or says nothing and reads nothing.
 
 mod plays;
 
@@ -24,8 +27,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 /// What a control program is told on standard output, and asks on standard input.
 #[derive(Default)]
@@ -87,7 +92,9 @@ fn say(line: &str) {
     drop(io::stdout().flush());
 }
 
-pub(crate) fn run() -> io::Result<()> {
+/// Serves until its input ends; under TLS with a new certificate, which it writes to this file.
+pub(crate) fn run(certificate: Option<&str>) -> crate::Result<()> {
+    let tls = certificate.map(tls).transpose()?;
     let shared = Arc::new(Shared::default());
     let control = Arc::clone(&shared);
     std::thread::spawn(move || {
@@ -100,10 +107,22 @@ pub(crate) fn run() -> io::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(serve(shared))
+        .block_on(serve(shared, tls))?;
+    Ok(())
 }
 
-async fn serve(shared: Arc<Shared>) -> io::Result<()> {
+fn tls(certificate: &str) -> crate::Result<TlsAcceptor> {
+    let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names)?;
+    std::fs::write(certificate, made.cert.pem())?;
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)?;
+    Ok(Arc::new(config).into())
+}
+
+async fn serve(shared: Arc<Shared>, tls: Option<TlsAcceptor>) -> io::Result<()> {
     let socket = TcpSocket::new_v4()?;
     // All of 127.0.0.0/8: a hundred thousand clients need more ports than one address has.
     socket.bind((Ipv4Addr::UNSPECIFIED, 0).into())?;
@@ -111,11 +130,14 @@ async fn serve(shared: Arc<Shared>) -> io::Result<()> {
     say(&listener.local_addr()?.port().to_string());
     loop {
         let (socket, _) = listener.accept().await?;
-        let shared = Arc::clone(&shared);
+        let (shared, tls) = (Arc::clone(&shared), tls.clone());
         tokio::spawn(async move {
             shared.open.fetch_add(1, Ordering::Relaxed);
             // A client that goes away is the usual end.
-            let _ = serve_one(socket, &shared).await;
+            let _ = match tls {
+                None => serve_one(socket, &shared).await,
+                Some(tls) => Box::pin(serve_tls(socket, &tls)).await,
+            };
             shared.open.fetch_sub(1, Ordering::Relaxed);
         });
     }
@@ -134,7 +156,24 @@ async fn serve_one(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
             Box::pin(plays::flood(&mut socket, *count, *len as usize)).await?;
         }
         ("trickle", [count, len, rate]) => {
-            Box::pin(plays::trickle(&mut socket, *count, *len as usize, *rate)).await?;
+            Box::pin(plays::trickle(
+                &mut socket,
+                *count,
+                *len as usize,
+                *rate,
+                false,
+            ))
+            .await?;
+        }
+        ("stamp", [count, len, rate]) => {
+            Box::pin(plays::trickle(
+                &mut socket,
+                *count,
+                *len as usize,
+                *rate,
+                true,
+            ))
+            .await?;
         }
         ("ask", [count]) => socket = plays::ask(socket, *count)?,
         ("slow", [rate]) => return Box::pin(plays::slow(&mut socket, *rate, shared)).await,
@@ -149,8 +188,23 @@ async fn serve_one(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
     plays::idle(&mut socket, number, shared).await
 }
 
+async fn serve_tls(socket: TcpStream, tls: &TlsAcceptor) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let mut socket = tls.accept(socket).await?;
+    let path = upgrade(&mut socket).await?;
+    let numbers: Vec<u64> = path
+        .split('/')
+        .filter_map(|part| part.parse().ok())
+        .collect();
+    if let ("/flood", [count, len]) = (path.get(..6).unwrap_or_default(), &numbers[..]) {
+        plays::flood(&mut socket, *count, *len as usize).await?;
+        socket.flush().await?;
+    }
+    std::future::pending().await
+}
+
 /// Reads the request, answers it, and returns its path.
-async fn upgrade(socket: &mut TcpStream) -> io::Result<String> {
+async fn upgrade(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() > 8192 {
@@ -180,5 +234,6 @@ async fn upgrade(socket: &mut TcpStream) -> io::Result<String> {
             .as_bytes(),
         )
         .await?;
+    socket.flush().await?;
     Ok(path)
 }

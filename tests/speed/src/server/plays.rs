@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{Shared, locked, say};
+use crate::latency;
 use crate::results::quantile;
 
 /// A text frame as servers send them: a trade that is no heartbeat, padded to `len` bytes.
@@ -30,7 +31,11 @@ fn frame(len: usize) -> Vec<u8> {
     frame
 }
 
-pub(super) async fn flood(socket: &mut TcpStream, count: u64, len: usize) -> io::Result<()> {
+pub(super) async fn flood(
+    socket: &mut (impl AsyncWrite + Unpin),
+    count: u64,
+    len: usize,
+) -> io::Result<()> {
     let frame = frame(len);
     let batch = (256 * 1024 / frame.len()).max(1) as u64;
     let block = frame.repeat(batch as usize);
@@ -68,16 +73,21 @@ impl Pace {
     }
 }
 
-/// One message a write: each wakes the client.
+/// One message a write: each wakes the client. If asked to, writes the time into each.
 pub(super) async fn trickle(
     socket: &mut TcpStream,
     count: u64,
     len: usize,
     rate: u64,
+    is_stamped: bool,
 ) -> io::Result<()> {
-    let (frame, pace) = (frame(len), Pace::new(rate));
+    let (mut frame, pace) = (frame(len), Pace::new(rate));
+    let head = frame.len() - len;
     for number in 0..count {
         pace.wait(number);
+        if is_stamped {
+            latency::stamp(&mut frame[head..]);
+        }
         socket.write_all(&frame).await?;
     }
     Ok(())
