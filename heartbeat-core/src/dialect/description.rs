@@ -66,7 +66,7 @@ use crate::json_text::Unique;
 /// responses by its id), `"data": true` (the application's, whatever later rules say). Next to any
 /// of them, or alone, `"hello"` says where the service announces its own times:
 /// `"hello": {"ping": {"ms": "/d/heartbeat_interval"}, "idle_timeout": {"ms": ["/a", "/b"], "plus": "10s"}}`,
-/// unit `ms` or `s`, numbers or strings of digits; `"inside": "/data"` where they stand in JSON that is a string. And `"ending"`, alone or
+/// unit `ms` or `s`, numbers or strings of digits (for `s` also `"3.5s"`, as protobuf writes a duration in JSON); `"inside": "/data"` where they stand in JSON that is a string. And `"ending"`, alone or
 /// next to any of them: the service announces that it will end this connection, within `"30s"`, within the time that the
 /// message says (`{"ms": "/left"}`, units as in `hello`), or soon (`true`: within 10 s). The machine renews it before.
 ///

@@ -195,8 +195,11 @@ impl TimeRule {
     fn sum(&self, slots: &Slots<'_>) -> Option<Duration> {
         let mut sum = Duration::ZERO;
         for slot in &self.slots {
-            // Some write numbers as strings.
-            let raw = slots[*slot].map(|raw| unquoted(raw).unwrap_or(raw))?;
+            // Some write numbers as strings, and protobuf's JSON writes a duration as `"3.5s"`.
+            let raw = slots[*slot].map(|raw| match unquoted(raw) {
+                Some(text) if self.unit.as_secs() == 1 => text.strip_suffix('s').unwrap_or(text),
+                text => text.unwrap_or(raw),
+            })?;
             let raw = Some(raw).filter(|raw| Kind::of(raw) == Kind::Number)?;
             let number = raw.parse::<f64>().ok()?;
             let time = Duration::try_from_secs_f64(number * self.unit.as_secs_f64()).ok()?;

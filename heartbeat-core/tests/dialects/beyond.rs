@@ -155,6 +155,34 @@ fn an_announced_end_is_told_and_the_application_gets_it_if_it_is_data() {
     );
 }
 
+#[test]
+fn an_announced_end_says_when_it_comes_as_a_number_or_as_a_duration_of_protobufs() {
+    let dialect = load(
+        r#"{"rules": [{"json": {"/goAway": {"exists": true}}, "ending": {"s": "/goAway/timeLeft"}},
+            {"json": {"/left": {"exists": true}}, "ending": {"ms": "/left"}}]}"#,
+    );
+    let within = |text| carried(dialect.classify_text(text)).ending;
+    for (text, within_ms) in [
+        (r#"{"goAway":{"timeLeft":"50s"}}"#, 50_000),
+        (r#"{"goAway":{"timeLeft":"3.5s"}}"#, 3_500),
+        (r#"{"goAway":{"timeLeft":"50"}}"#, 50_000),
+        (r#"{"goAway":{"timeLeft":50}}"#, 50_000),
+        (r#"{"left":30000}"#, 30_000),
+        // Nothing that is a time: soon.
+        (r#"{"goAway":{"timeLeft":"soon"}}"#, 10_000),
+        (r#"{"goAway":{"timeLeft":"s"}}"#, 10_000),
+        (r#"{"goAway":{"timeLeft":"5ss"}}"#, 10_000),
+        (r#"{"goAway":{}}"#, 10_000),
+        (r#"{"left":"30s"}"#, 10_000),
+    ] {
+        assert_eq!(
+            within(text),
+            Some(Duration::from_millis(within_ms)),
+            "{text}"
+        );
+    }
+}
+
 // ---- what is sent -----------------------------------------------------------------------------
 
 #[test]
@@ -279,7 +307,9 @@ fn an_announced_time_may_be_a_number_in_quotes() {
     for (text, expected) in [
         (r#"{"v":1,"s":"30"}"#, Some(30)),
         (r#"{"v":1,"s":30}"#, Some(30)),
-        (r#"{"v":1,"s":"30s"}"#, None),
+        (r#"{"v":1,"s":"30s"}"#, Some(30)),
+        (r#"{"v":1,"s":"30m"}"#, None),
+        (r#"{"v":1,"s":"30ms"}"#, None),
         (r#"{"v":1,"s":""}"#, None),
         (r#"{"v":1,"s":true}"#, None),
     ] {

@@ -150,7 +150,13 @@ fn what_ends_it(source: &Value, entry: &CatalogueEntry) -> String {
     );
     let rules = source["rules"].as_array().into_iter().flatten();
     let announced = rules.filter(|rule| rule.get("ending").is_some());
-    ends.extend(announced.map(|rule| format!("announced by {}", looks(rule))));
+    ends.extend(announced.map(|rule| {
+        let within = rule["ending"]
+            .as_str()
+            .map(|time| format!(", {time} before"));
+        let within = within.unwrap_or_default();
+        format!("announced by {}{within}", looks(rule))
+    }));
     for (key, name) in [("close_codes", "close"), ("http_statuses", "HTTP")] {
         let table = source[key].as_object().into_iter().flatten();
         ends.extend(table.map(|(code, verdict)| {
