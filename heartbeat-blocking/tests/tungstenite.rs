@@ -83,7 +83,7 @@ fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at_a_403
     let gave_up = loop {
         match next(&mut client) {
             Event::Disconnected { reason, .. } => ends.push(reason),
-            Event::GaveUp { reason } => break reason,
+            Event::GaveUp { reason, .. } => break reason,
             _ => {}
         }
     };

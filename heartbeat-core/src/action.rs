@@ -169,23 +169,78 @@ impl fmt::Display for AbortReason {
     }
 }
 
+/// How a connection or a dial ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// We dropped it.
+    Verdict(AbortReason),
+    /// The peer or the network did.
+    Cause(Cause),
+    /// We closed it, although it was well, to dial anew before the service ends it.
+    Renewal(Renewal),
+}
+
+impl Reason {
+    /// What the peer or the network did, if it was that.
+    #[must_use]
+    pub const fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Cause(cause) => Some(cause),
+            Self::Verdict(_) | Self::Renewal(_) => None,
+        }
+    }
+
+    /// The kind of end in one word, without codes: `idle_timeout`, `close`, `http`, `reset`, `renewal`, ….
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Verdict(reason) => reason.as_str(),
+            Self::Renewal(_) => "renewal",
+            Self::Cause(cause) => match cause {
+                Cause::Refused => "refused",
+                Cause::Reset => "reset",
+                Cause::Eof => "eof",
+                Cause::Tls => "tls",
+                Cause::Close(_) => "close",
+                Cause::Protocol(_) => "protocol",
+                Cause::Http { .. } => "http",
+                Cause::Session(_) => "session",
+                _ => "io",
+            },
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Verdict(reason) => reason.fmt(f),
+            Self::Cause(cause) => cause.fmt(f),
+            Self::Renewal(why) => write!(f, "renewal ({why})"),
+        }
+    }
+}
+
 /// Why there will be no further dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GiveUp {
-    /// `max_attempts` retries in a row did not lead to a stable connection.
-    MaxAttempts,
+    /// `max_attempts` dials in a row did not lead to a stable connection; how the last one ended.
+    MaxAttempts(Reason),
     /// Fresh credentials were refused, too; the last refusal.
     Credentials(Cause),
     /// Dialling again cannot mend this.
     Cause(Cause),
 }
 
-/// In words, for people: `too many attempts`, `http 403`.
+/// In words, for people: `too many attempts, the last one ended with refused`, `http 403`.
 impl fmt::Display for GiveUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MaxAttempts => f.write_str("too many attempts"),
+            Self::MaxAttempts(last) => {
+                write!(f, "too many attempts, the last one ended with {last}")
+            }
             Self::Credentials(cause) => {
                 write!(f, "credentials refused twice, the last time by {cause}")
             }

@@ -118,7 +118,7 @@ mod time;
 #[cfg(feature = "trace")]
 pub mod trace;
 
-pub use action::{AbortReason, Action, Actions, Ask, GiveUp, IntoIter, Reply, Step};
+pub use action::{AbortReason, Action, Actions, Ask, GiveUp, IntoIter, Reason, Reply, Step};
 pub use backoff::DIAL_FLOOR;
 pub use cause::{Cause, Failure, MAX_RETRY_AFTER, Overrides, Signal, Verdict};
 pub use config::{

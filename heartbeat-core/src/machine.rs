@@ -25,7 +25,7 @@
 
 use core::borrow::Borrow;
 
-use crate::action::{AbortReason, Action, Actions, Ask, GiveUp, Reply, Step};
+use crate::action::{AbortReason, Action, Actions, Ask, GiveUp, Reason, Reply, Step};
 use crate::backoff::{DIAL_FLOOR, Rng};
 use crate::cause::{Cause, Failure, MAX_RETRY_AFTER, Verdict};
 use crate::config::{Config, PermanentErrors, Ping};
@@ -58,6 +58,8 @@ pub struct Heartbeat<C, D> {
     state: State,
     /// Losses in a row without a stable connection between them.
     failures: u32,
+    /// Dials in a row that led to no stable connection. The loss of a stable connection is a failure, but no such dial.
+    fruitless: u32,
     endpoints: Endpoints,
     credentials: Credentials,
     rng: Rng,
@@ -112,6 +114,8 @@ pub struct Memory {
     accepted: bool,
     state: State,
     failures: u32,
+    #[serde(default)]
+    fruitless: u32,
     #[serde(default)]
     endpoints: Endpoints,
     #[serde(default)]
@@ -181,6 +185,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                 earliest: start,
             },
             failures: 0,
+            fruitless: 0,
             endpoints: Endpoints::default(),
             credentials: Credentials::default(),
             rng: Rng::new(seed),
@@ -294,6 +299,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             accepted: self.accepted,
             state: self.state.clone(),
             failures: self.failures,
+            fruitless: self.fruitless,
             endpoints: self.endpoints.clone(),
             credentials: self.credentials.clone(),
             rng: self.rng.clone(),
@@ -313,6 +319,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             accepted,
             state,
             failures,
+            fruitless,
             endpoints,
             credentials,
             rng,
@@ -325,6 +332,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             accepted,
             state,
             failures,
+            fruitless,
             endpoints,
             credentials,
             rng,
@@ -785,7 +793,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                     Some(verdict) => (verdict, false),
                     None => (self.table_verdict(cause), true),
                 };
-                self.lose(verdict, from_table, Some(cause), actions);
+                self.lose(verdict, from_table, Reason::Cause(cause), actions);
             }
             State::Closing { then, .. } => self.has_closed(then, actions),
             State::Waiting { .. } | State::Stopped => {}
@@ -813,12 +821,9 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             State::Connecting { since }
                 if since.after(self.config().connect_timeout).is_due(self.now) =>
             {
-                self.abort(
-                    ConnId::new(self.last_id),
-                    AbortReason::ConnectTimeout,
-                    actions,
-                );
-                self.lose(Verdict::Backoff, true, None, actions);
+                let reason = AbortReason::ConnectTimeout;
+                self.abort(ConnId::new(self.last_id), reason, actions);
+                self.lose(Verdict::Backoff, true, Reason::Verdict(reason), actions);
             }
             State::Closing { since, then }
                 if since.after(self.config().close_timeout).is_due(self.now) =>
@@ -855,7 +860,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         let (deadline, reason) = open.first_verdict(config);
         if deadline.is_due(now) {
             self.abort(ConnId::new(self.last_id), reason, actions);
-            self.lose(Verdict::Backoff, true, None, actions);
+            self.lose(Verdict::Backoff, true, Reason::Verdict(reason), actions);
             return;
         }
         let checks = open.next_check(config).is_due(now);
@@ -1002,7 +1007,10 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     fn has_closed(&mut self, then: Then, actions: &mut Actions<'_>) {
         match then {
             Then::Stop => self.state = State::Stopped,
-            Then::BackOff => self.lose(Verdict::Backoff, true, None, actions),
+            Then::BackOff => {
+                let ended = Reason::Renewal(Renewal::Announced);
+                self.lose(Verdict::Backoff, true, ended, actions);
+            }
             Then::Dial => {
                 let at = self.now.saturating_add(DIAL_FLOOR);
                 self.state = State::Waiting { at, earliest: at };
@@ -1017,24 +1025,26 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     }
 
     fn has_proved_itself(&mut self) {
-        self.failures = 0;
+        (self.failures, self.fruitless) = (0, 0);
         self.endpoints.proved();
         self.credentials.accepted();
     }
 
-    /// The connection or the dial has ended, by `cause` or by a verdict of our own: plan the next
-    /// dial, or give up. An accepted connection is the peer's to dial again. `from_table`: the verdict is the
+    /// The connection or the dial has ended: plan the next dial, or give up. An accepted connection is the peer's to dial again. `from_table`: the verdict is the
     /// built-in table's, and not one that the configuration or the dialect insists on.
     fn lose(
         &mut self,
         verdict: Verdict,
         from_table: bool,
-        cause: Option<Cause>,
+        ended: Reason,
         actions: &mut Actions<'_>,
     ) {
+        let cause = ended.cause();
         self.stats.losses = self.stats.losses.saturating_add(1);
         if self.leave_open() {
             self.has_proved_itself();
+        } else {
+            self.fruitless = self.fruitless.saturating_add(1);
         }
         if self.accepted {
             self.state = State::Stopped;
@@ -1045,10 +1055,10 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         let exhausted = self
             .config()
             .max_attempts
-            .is_some_and(|most| self.failures >= most);
+            .is_some_and(|most| self.fruitless >= most);
         let gives_up = match hopeless {
             Some(reason) if !tolerated && self.is_the_last_way(reason) => Some(reason),
-            _ => exhausted.then_some(GiveUp::MaxAttempts),
+            _ => exhausted.then_some(GiveUp::MaxAttempts(ended)),
         };
         if let Some(reason) = gives_up {
             self.state = State::Stopped;
@@ -1128,7 +1138,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             GiveUp::Cause(Cause::Session(_)) => true,
             GiveUp::Cause(_) => self.endpoints.is_last_hope(),
             // Addresses share their credentials.
-            GiveUp::Credentials(_) | GiveUp::MaxAttempts => self.endpoints.condemn(),
+            GiveUp::Credentials(_) | GiveUp::MaxAttempts(_) => self.endpoints.condemn(),
         }
     }
 

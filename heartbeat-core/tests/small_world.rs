@@ -322,7 +322,7 @@ fn every_short_life_with_sessions_obeys_the_rules() {
         let builder = small()
             .session_timeout(session_timeout)
             .stable_after(secs(1));
-        assert_whole(explore(builder.max_attempts(2), &events), 15);
+        assert_whole(explore(builder.max_attempts(3), &events), 15);
     }
 }
 
@@ -348,5 +348,5 @@ fn every_short_life_that_may_give_up_obeys_the_rules() {
         What::Closed(CURRENT, Cause::Close(1012)),
         What::Closed(CURRENT, Cause::Eof),
     ];
-    assert_whole(explore(small().max_attempts(2), &events), 15);
+    assert_whole(explore(small().max_attempts(3), &events), 15);
 }

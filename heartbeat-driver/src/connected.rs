@@ -47,10 +47,10 @@ impl fmt::Display for NotConnected {
             WaitEnd::Timeout => f.write_str("no connection within the time")?,
             WaitEnd::Inside => f.write_str("the client's own code cannot wait for the client")?,
         }
-        match self.last {
-            Some(Reason::Cause(last)) if self.why == WaitEnd::GaveUp(GiveUp::Cause(last)) => {}
-            Some(last) => write!(f, "; the last dial ended with {last}")?,
-            None => {}
+        match (self.why, self.last) {
+            // These say it.
+            (WaitEnd::GaveUp(GiveUp::Cause(_) | GiveUp::MaxAttempts(_)), _) | (_, None) => {}
+            (_, Some(last)) => write!(f, "; the last dial ended with {last}")?,
         }
         match &self.detail {
             Some(detail) => write!(f, " ({detail})"),
@@ -126,6 +126,11 @@ impl Connected {
         let mut state = self.lock();
         state.open = None;
         (state.last, state.detail, state.refused) = (Some(reason), detail, refused);
+    }
+
+    /// The words of the last error.
+    pub(crate) fn last_detail(&self) -> Option<Box<str>> {
+        self.lock().detail.clone()
     }
 
     /// The first call counts.

@@ -69,15 +69,8 @@ impl Log {
         }
     }
 
-    /// `last` is how the last dial or connection ended.
-    pub(crate) fn gave_up(&self, reason: GiveUp, last: Option<Reason>) {
-        match last {
-            // The other reasons hold the cause.
-            Some(last) if reason == GiveUp::MaxAttempts => {
-                warn!(parent: &self.span, "gave up: {reason}, the last one ended with {last}");
-            }
-            _ => warn!(parent: &self.span, "gave up: {reason}"),
-        }
+    pub(crate) fn gave_up(&self, reason: GiveUp) {
+        warn!(parent: &self.span, "gave up: {reason}");
     }
 
     pub(crate) fn stopped(&self, unsent: usize, uncertain: usize) {

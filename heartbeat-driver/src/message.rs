@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use heartbeat_core::{AbortReason, Cause, ConnId, GiveUp, Renewal};
+pub use heartbeat_core::Reason;
+use heartbeat_core::{ConnId, GiveUp, Renewal};
 
 use crate::exchange::Response;
 use crate::text::Text;
@@ -464,8 +465,11 @@ pub enum Event {
     },
     /// There will be no further dial. The last event but [`Event::Stopped`].
     GaveUp {
-        /// Why.
+        /// Why; after [`max_attempts`](heartbeat_core::ConfigBuilder::max_attempts) with how the last dial or connection
+        /// ended.
         reason: GiveUp,
+        /// What the last error said, for people: the `detail` of the last [`Event::Disconnected`].
+        detail: Option<Box<str>>,
     },
     /// The client has ended, by its user's wish or because it gave up. Always the last event.
     Stopped {
@@ -484,50 +488,6 @@ impl Event {
             | Self::Skipped { unsent, .. }
             | Self::Stopped { unsent } => unsent,
             _ => Unsent::default(),
-        }
-    }
-}
-
-/// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// We dropped it.
-    Verdict(AbortReason),
-    /// The peer or the network did.
-    Cause(Cause),
-    /// We closed it, although it was well, to dial anew before the service ends it.
-    Renewal(Renewal),
-}
-
-impl Reason {
-    /// The kind of end in one word, without codes: `idle_timeout`, `close`, `http`, `reset`, `renewal`, ….
-    #[must_use]
-    pub const fn kind(self) -> &'static str {
-        match self {
-            Self::Verdict(reason) => reason.as_str(),
-            Self::Renewal(_) => "renewal",
-            Self::Cause(cause) => match cause {
-                Cause::Refused => "refused",
-                Cause::Reset => "reset",
-                Cause::Eof => "eof",
-                Cause::Tls => "tls",
-                Cause::Close(_) => "close",
-                Cause::Protocol(_) => "protocol",
-                Cause::Http { .. } => "http",
-                Cause::Session(_) => "session",
-                _ => "io",
-            },
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Verdict(reason) => reason.fmt(f),
-            Self::Cause(cause) => cause.fmt(f),
-            Self::Renewal(why) => write!(f, "renewal ({why})"),
         }
     }
 }

@@ -89,7 +89,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     detail.unwrap_or_default()
                 );
             }
-            Event::GaveUp { reason } => println!("gave up: {reason:?}"),
+            Event::GaveUp { reason, .. } => println!("gave up: {reason:?}"),
             _ => {}
         }
     }

@@ -40,7 +40,7 @@ async fn watch(mut client: Client) -> Client {
             _ = tokio::signal::ctrl_c() => return client,
             event = client.next() => match event {
                 Some(Event::Disconnected { reason, .. }) => println!("disconnected: {reason}"),
-                Some(Event::GaveUp { reason }) => println!("gave up: {reason:?}"),
+                Some(Event::GaveUp { reason, .. }) => println!("gave up: {reason:?}"),
                 Some(_) => {}
                 None => return client,
             },

@@ -76,7 +76,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 println!("{}", message.to_text().unwrap_or("(binary)"))
             }
             Event::Disconnected { reason, .. } => println!("disconnected: {reason}"),
-            Event::GaveUp { reason } => println!("gave up: {reason}"),
+            Event::GaveUp { reason, .. } => println!("gave up: {reason}"),
             _ => {}
         }
     }

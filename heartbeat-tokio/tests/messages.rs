@@ -578,7 +578,7 @@ async fn a_client_gives_up_on_what_no_retry_can_mend() {
     let events = run(&mut driver, secs(1)).await;
     let [
         Event::Disconnected { .. },
-        Event::GaveUp { reason },
+        Event::GaveUp { reason, .. },
         Event::Stopped { .. },
     ] = &events[..]
     else {
@@ -741,7 +741,7 @@ async fn a_panic_of_the_applications_ends_it_by_events() {
                 Event::Disconnected { reason, detail, .. } => {
                     told.push(format!("{reason}: {}", detail.unwrap_or_default()));
                 }
-                Event::GaveUp { reason } => told.push(format!("gave up: {reason}")),
+                Event::GaveUp { reason, .. } => told.push(format!("gave up: {reason}")),
                 Event::Stopped { .. } => told.push("stopped".into()),
                 _ => {}
             }

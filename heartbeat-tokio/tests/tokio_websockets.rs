@@ -87,7 +87,7 @@ async fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at
     let gave_up = loop {
         match next(&mut client).await {
             Event::Disconnected { reason, .. } => ends.push(reason),
-            Event::GaveUp { reason } => break reason,
+            Event::GaveUp { reason, .. } => break reason,
             _ => {}
         }
     };

@@ -69,6 +69,8 @@ pub(crate) struct Oracle {
     live: Option<u64>,
     last_conn: u64,
     failures: u32,
+    /// Dials in a row that led to no stable connection.
+    fruitless: u32,
     opened: Option<u64>,
     /// Where the latest dial went.
     endpoint: usize,
@@ -151,6 +153,7 @@ impl Oracle {
             live: None,
             last_conn: 0,
             failures: 0,
+            fruitless: 0,
             opened: None,
             endpoint: 0,
             records: Vec::new(),
@@ -327,10 +330,11 @@ impl Oracle {
 
     fn lost(&mut self, cause: Option<Cause>) {
         let config = &self.plan.config;
+        self.fruitless = self.fruitless.saturating_add(1);
         if let Some(opened) = self.opened.take() {
             self.figures.open_nanos += u128::from(self.clock - opened);
             if self.clock - opened >= nanos(config.stable_after()) {
-                self.failures = 0;
+                (self.failures, self.fruitless) = (0, 0);
                 self.refused = None;
                 self.records[self.endpoint].proven = true;
             }
@@ -338,7 +342,7 @@ impl Oracle {
         self.paused = None;
         let exhausted = config
             .max_attempts()
-            .is_some_and(|most| self.failures >= most);
+            .is_some_and(|most| self.fruitless >= most);
         let all_hopeless = self.condemns(cause);
         let config = &self.plan.config;
         self.is_hopeless = all_hopeless || exhausted;

@@ -481,7 +481,9 @@ fn json_line(event: &Event) -> Value {
         Event::Reconnect { attempt, delay } => {
             json!({"event": "reconnect", "attempt": attempt, "delay_ms": millis(*delay)})
         }
-        Event::GaveUp { reason } => json!({"event": "gave_up", "reason": give_up_value(*reason)}),
+        Event::GaveUp { reason, .. } => {
+            json!({"event": "gave_up", "reason": give_up_value(*reason)})
+        }
         Event::Gap {
             conn,
             down_for,
@@ -554,7 +556,7 @@ fn words(event: &Event) -> String {
         Event::Reconnect { attempt, delay } => {
             format!("retry {attempt} in {:.2} s", delay.as_secs_f64())
         }
-        Event::GaveUp { reason } => format!("GAVE UP: {reason}"),
+        Event::GaveUp { reason, .. } => format!("GAVE UP: {reason}"),
         Event::Stopped { .. } => "stopped".into(),
         other => format!("{other:?}"),
     }

@@ -108,7 +108,7 @@ fn tell(event: Event) -> String {
             let texts = texts.iter().map(|message| message.as_text().unwrap_or("?"));
             format!("expired: {}", texts.collect::<Vec<_>>().join(", "))
         }
-        Event::GaveUp { reason } => format!("gave up: {reason}"),
+        Event::GaveUp { reason, .. } => format!("gave up: {reason}"),
         Event::Stopped { unsent } => format!("stopped, {} unsent", unsent.len()),
         other => format!("{other:?}"),
     }

@@ -86,7 +86,7 @@ fn assert_each_line_is_whole(log: &str) {
 /// A dead server, a retry that is refused, one that leads to a dead server again, and the end.
 fn a_bad_night() -> Script {
     Script {
-        config: Config::from_json(r#"{"max_attempts": 2}"#).expect("consistent"),
+        config: Config::from_json(r#"{"max_attempts": 3}"#).expect("consistent"),
         visits: vec![
             visit([(0.1, Act::Freeze)]),
             turned_away(Reception::Refused),
@@ -182,7 +182,7 @@ impl Socket<Bytes> for Silent {
 #[test]
 fn the_log_of_messages_has_the_same_words() {
     let config = Config::from_json(
-        r#"{"max_attempts": 1, "stable_after": "10m", "backoff": {"base": "100ms", "cap": "100ms", "jitter_percent": 0}}"#,
+        r#"{"max_attempts": 2, "stable_after": "10m", "backoff": {"base": "100ms", "cap": "100ms", "jitter_percent": 0}}"#,
     );
     let log = log_at("debug", || {
         let clock = Rc::new(Cell::new(Instant::ORIGIN));

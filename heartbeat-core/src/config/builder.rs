@@ -173,7 +173,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Give up after this many retries in a row without a stable connection. `None`: never.
+    /// Give up after this many dials in a row that led to no stable connection. 1: one dial and no retry. `None`: never.
+    ///
+    /// A stable connection (`stable_after`) starts the count anew: as many dials follow its loss.
     #[must_use]
     pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
         self.config.max_attempts = attempts.into();

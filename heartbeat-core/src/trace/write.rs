@@ -120,7 +120,7 @@ pub fn cause_value(cause: Cause) -> Value {
 #[must_use]
 pub fn give_up_value(reason: GiveUp) -> Value {
     match reason {
-        GiveUp::MaxAttempts => json!("max_attempts"),
+        GiveUp::MaxAttempts(_) => json!("max_attempts"),
         GiveUp::Credentials(_) => json!("credentials"),
         GiveUp::Cause(cause) => cause_value(cause),
     }

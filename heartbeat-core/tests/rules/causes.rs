@@ -7,7 +7,7 @@ use crate::support::*;
 use heartbeat_core::trace::Header;
 use heartbeat_core::{
     AbortReason, Cause, Class, Config, ConfigError, Dialect, Failure, GiveUp, Heartbeat, Instant,
-    MAX_RETRY_AFTER, Overrides, PermanentErrors, Phase, Route, Signal, Verdict,
+    MAX_RETRY_AFTER, Overrides, PermanentErrors, Phase, Reason, Renewal, Route, Signal, Verdict,
 };
 
 const SPREAD: Verdict = Verdict::Spread(secs(5), secs(30));
@@ -799,7 +799,7 @@ fn an_address_that_is_hopeless_is_no_reason_while_others_were_not_tried() {
 
 #[test]
 fn what_cannot_be_mended_outranks_the_number_of_attempts() {
-    let config = Config::builder().max_attempts(1).build().unwrap();
+    let config = Config::builder().max_attempts(2).build().unwrap();
     let mut rig = Rig::new(config);
     rig.step(0, TICK);
     let now = delay_of(&rig.step(0, closed(1, Cause::Refused)));
@@ -869,7 +869,19 @@ fn causes_and_reasons_to_give_up_are_told_in_words() {
         "http 503, retry after 18446744073709551616 s"
     );
     assert_eq!(words(Cause::Session(Failure::Refresh)), "session refused");
-    assert_eq!(GiveUp::MaxAttempts.to_string(), "too many attempts");
+    for (last, words) in [
+        (Reason::Cause(http(503)), "http 503"),
+        (
+            Reason::Verdict(AbortReason::ConnectTimeout),
+            "connect_timeout",
+        ),
+        (Reason::Renewal(Renewal::Announced), "renewal (announced)"),
+    ] {
+        assert_eq!(
+            GiveUp::MaxAttempts(last).to_string(),
+            format!("too many attempts, the last one ended with {words}")
+        );
+    }
     assert_eq!(GiveUp::Cause(http(403)).to_string(), "http 403");
     assert_eq!(
         GiveUp::Credentials(http(401)).to_string(),

@@ -5,7 +5,7 @@
 use crate::support::*;
 use heartbeat_core::{
     AbortReason, Action, Actions, Cause, Config, ConfigBuilder, DIAL_FLOOR, GiveUp, Instant, Phase,
-    Ping,
+    Ping, Reason,
 };
 
 const GRACE: u64 = S;
@@ -689,31 +689,72 @@ fn the_first_dial_is_the_first_step_of_any_kind() {
     }
 }
 
-#[test]
-fn attempts_count_the_losses_and_the_last_allowed_one_gives_up() {
-    let config = Config::builder().max_attempts(3).build().unwrap();
-    let mut rig = Rig::new(config);
-    let mut now = 0;
-    assert_eq!(rig.step(now, TICK), [Did::Connect(1, 0)]);
-    for retry in 1..=3 {
-        let dids = rig.step(now, closed(u64::from(retry), Cause::Refused));
-        assert!(
-            matches!(dids[..], [Did::Reconnect { attempt, .. }] if attempt == retry),
-            "{dids:?}"
-        );
-        now += delay_of(&dids);
-        let conn = u64::from(retry) + 1;
-        assert_eq!(rig.step(now, TICK), [Did::Connect(conn, retry)]);
+/// Each of three dials fails, the last one by its timeout.
+fn three_dials_in_vain(rig: &mut Rig, mut now: u64, conn: u64, attempt: u32) {
+    for tried in 0..3 {
+        let (conn, attempt) = (conn + u64::from(tried), attempt + tried);
+        assert_eq!(rig.step(now, TICK), [Did::Connect(conn, attempt)]);
+        if tried < 2 {
+            let dids = rig.step(now, closed(conn, Cause::Refused));
+            assert!(
+                matches!(dids[..], [Did::Reconnect { attempt: next, .. }] if next == attempt + 1),
+                "{dids:?}"
+            );
+            now += delay_of(&dids);
+        }
     }
-    let dids = rig.step(now + 10 * S, TICK);
+    let reason = AbortReason::ConnectTimeout;
     assert_eq!(
-        dids,
+        rig.step(now + 10 * S, TICK),
         [
-            Did::Abort(4, AbortReason::ConnectTimeout),
-            Did::GaveUp(GiveUp::MaxAttempts)
+            Did::Abort(conn + 2, reason),
+            Did::GaveUp(GiveUp::MaxAttempts(Reason::Verdict(reason)))
         ]
     );
     assert_eq!((rig.phase(), rig.wake()), (Phase::Stopped, None));
+}
+
+#[test]
+fn attempts_count_the_dials_and_the_last_allowed_one_gives_up() {
+    let config = |most| Config::builder().max_attempts(most).build().unwrap();
+    three_dials_in_vain(&mut Rig::new(config(3)), 0, 1, 0);
+
+    // One dial, and no retry.
+    let mut rig = Rig::new(config(1));
+    assert_eq!(rig.step(0, TICK), [Did::Connect(1, 0)]);
+    let last = Reason::Cause(Cause::Refused);
+    assert_eq!(
+        rig.step(0, closed(1, Cause::Refused)),
+        [Did::GaveUp(GiveUp::MaxAttempts(last))]
+    );
+
+    // A connection that is lost before it is stable is an attempt, too.
+    let mut rig = Rig::open_at(config(1), 0);
+    assert_eq!(
+        rig.step(S, closed(1, Cause::Eof)),
+        [Did::GaveUp(GiveUp::MaxAttempts(Reason::Cause(Cause::Eof)))]
+    );
+}
+
+#[test]
+fn the_loss_of_a_stable_connection_is_no_attempt() {
+    for most in [1, 3] {
+        let config = Config::builder().max_attempts(most).build().unwrap();
+        let mut rig = Rig::open_at(config, 0);
+        rig.step(30 * S, data(1));
+        let dids = rig.step(30 * S, closed(1, Cause::Reset));
+        let now = 30 * S + delay_of(&dids);
+        if most == 3 {
+            three_dials_in_vain(&mut rig, now, 2, 1);
+        } else {
+            assert_eq!(rig.step(now, TICK), [Did::Connect(2, 1)]);
+            let last = Reason::Cause(Cause::Refused);
+            assert_eq!(
+                rig.step(now, closed(2, Cause::Refused)),
+                [Did::GaveUp(GiveUp::MaxAttempts(last))]
+            );
+        }
+    }
 }
 
 // ---- 12: the delay -----------------------------------------------------------------------------

@@ -378,7 +378,7 @@ fn transitions() -> Transitions {
         }
     }
     // Each verdict, with and without another attempt after it.
-    let silent = || quiet().backoff(secs(2), secs(60), 0).max_attempts(1);
+    let silent = || quiet().backoff(secs(2), secs(60), 0).max_attempts(2);
     let verdicts = [
         silent().idle_timeout(secs(5)),
         silent()

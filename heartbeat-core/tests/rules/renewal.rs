@@ -223,7 +223,7 @@ fn no_announcement_postpones_what_is_due_and_none_counts_on_an_accepted_connecti
 #[test]
 fn an_end_that_is_announced_before_a_connection_is_stable_is_a_failure() {
     let config = quiet().stable_after(secs(30)).backoff(secs(2), secs(60), 0);
-    let mut machine = announcing(config.max_attempts(2), 7);
+    let mut machine = announcing(config.max_attempts(3), 7);
     let mut delays = Vec::new();
     for conn in 1..=3 {
         let now = machine.wake().unwrap_or(instant(0));

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use heartbeat_core::{
     AbortReason, Cause, Config, Event, Failure, GiveUp, Message, PermanentErrors, Phase, Ping,
-    Renewal, Route, Signal, Verdict,
+    Reason, Renewal, Route, Signal, Verdict,
 };
 
 use super::{Did, JSON_PONG, nanos};
@@ -49,6 +49,8 @@ pub(crate) struct Model {
     dials: u64,
     /// Losses since the last connection that was stable.
     failures: u32,
+    /// Dials since the start, or since the last stable connection.
+    tries: u32,
     /// The end that asked for fresh credentials, until some are accepted.
     refused: Option<Cause>,
     /// The latest dial was told to fetch them.
@@ -359,6 +361,7 @@ impl Model {
             accepted: false,
             dials: 0,
             failures: 0,
+            tries: 0,
             refused: None,
             told_the_dial: false,
             route: Route::ONLY,
@@ -525,7 +528,8 @@ impl Model {
                     (None, Cause::Tls) if is_open => Verdict::Backoff,
                     _ => verdict(&self.config, cause),
                 };
-                self.lose(verdict, replaced.is_none(), Some(cause), answer, dids)?;
+                let ended = Reason::Cause(cause);
+                self.lose(verdict, replaced.is_none(), ended, answer, dids)?;
             }
             (State::Closing { renews, .. }, Event::Closed(..)) => {
                 let renews = *renews;
@@ -677,6 +681,7 @@ impl Model {
             State::Waiting { at, .. } if at <= now && at < END => {
                 self.dials += 1;
                 self.counts.dials += 1;
+                self.tries += 1;
                 self.counts.reconnects = self.counts.dials - 1;
                 let attempt = self.failures;
                 self.told_the_dial = self.refused.is_some();
@@ -689,8 +694,15 @@ impl Model {
                 self.state = State::Connecting { since: now };
             }
             State::Connecting { since } if self.has_come(since, self.config.connect_timeout()) => {
-                dids.push(Did::Abort(self.dials, AbortReason::ConnectTimeout));
-                self.lose(Verdict::Backoff, true, None, answer, dids)?;
+                let reason = AbortReason::ConnectTimeout;
+                dids.push(Did::Abort(self.dials, reason));
+                self.lose(
+                    Verdict::Backoff,
+                    true,
+                    Reason::Verdict(reason),
+                    answer,
+                    dids,
+                )?;
             }
             State::Closing { since, renews }
                 if self.has_come(since, self.config.close_timeout()) =>
@@ -729,12 +741,15 @@ impl Model {
             .min_by_key(|(deadline, _)| *deadline);
         if let Some((_, reason)) = first {
             dids.push(Did::Abort(conn, reason));
-            return self.lose(Verdict::Backoff, true, None, answer, dids);
+            let ended = Reason::Verdict(reason);
+            return self.lose(Verdict::Backoff, true, ended, answer, dids);
         }
 
         if self.renewal.is_some_and(|at| at <= now) {
             dids.push(Did::Renew(conn, 4000, Renewal::Lifetime));
             self.counts.renewals += 1;
+            // It came to a good end, whether it was stable or not.
+            self.tries -= 1;
             self.leave_open();
             self.state = State::Closing {
                 since: now,
@@ -998,7 +1013,7 @@ impl Model {
                 .ready()
                 .is_some_and(|ready| self.now - ready >= stable)
             {
-                self.failures = 0;
+                (self.failures, self.tries) = (0, 0);
                 self.refused = None;
                 self.proven.insert(record(self.route.endpoint));
             }
@@ -1062,10 +1077,14 @@ impl Model {
         &mut self,
         verdict: Verdict,
         by_the_table: bool,
-        cause: Option<Cause>,
+        ended: Reason,
         answer: &Answer,
         dids: &mut Vec<Did>,
     ) -> Result<(), String> {
+        let cause = match ended {
+            Reason::Cause(cause) => Some(cause),
+            _ => None,
+        };
         self.counts.losses += 1;
         self.leave_open();
         if self.accepted {
@@ -1106,8 +1125,8 @@ impl Model {
                 }
             };
         }
-        if gives_up.is_none() && self.config.max_attempts() == Some(self.failures) {
-            gives_up = Some(GiveUp::MaxAttempts);
+        if gives_up.is_none() && self.config.max_attempts() == Some(self.tries) {
+            gives_up = Some(GiveUp::MaxAttempts(ended));
         }
         if let Some(reason) = gives_up {
             dids.push(Did::GaveUp(reason));

@@ -6,8 +6,7 @@ use heartbeat_core::{Cause, Clock, Event as Input, Failure, GiveUp, Instant, Pha
 use tracing::error;
 
 use super::{Engine, Link};
-use crate::connected::WaitEnd;
-use crate::message::{Event, Reason};
+use crate::message::Reason;
 use crate::panicked::{Inside, Panicked, catch, named};
 
 /// A clock whose panics have its name.
@@ -83,10 +82,7 @@ impl<S: Read + Write> Engine<S> {
             _ => self.unsent = std::mem::take(&mut self.unsent).and(unsent),
         }
         if !was_closing {
-            let reason = GiveUp::Cause(cause);
-            self.board.log.gave_up(reason, self.last);
-            self.board.connected.ended(WaitEnd::GaveUp(reason));
-            self.events.push_back(Event::GaveUp { reason });
+            self.give_up(GiveUp::Cause(cause));
         }
         // It asks nobody anything on this way.
         let conn = self.machine.conn();

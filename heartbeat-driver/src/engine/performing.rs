@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_core::{
-    AbortReason, Action, Ask, Cause, ConnId, Dialect as _, Draft, Event as Input, Instant,
+    AbortReason, Action, Ask, Cause, ConnId, Dialect as _, Draft, Event as Input, GiveUp, Instant,
     Message as Received, Outgoing, Phase, Renewal, Reply,
 };
 use tracing::{debug, info, warn};
@@ -184,12 +184,15 @@ impl<S: Read + Write> Engine<S> {
                 log::check(&self.span, idle);
                 self.note(Event::Check { conn, idle });
             }
-            Action::GaveUp { reason } => {
-                self.board.log.gave_up(reason, self.last);
-                self.board.connected.ended(WaitEnd::GaveUp(reason));
-                self.events.push_back(Event::GaveUp { reason });
-            }
+            Action::GaveUp { reason } => self.give_up(reason),
         }
+    }
+
+    pub(super) fn give_up(&mut self, reason: GiveUp) {
+        self.board.log.gave_up(reason);
+        self.board.connected.ended(WaitEnd::GaveUp(reason));
+        let detail = self.board.connected.last_detail();
+        self.events.push_back(Event::GaveUp { reason, detail });
     }
 
     /// Tells of a heartbeat, if that is wanted.

@@ -59,8 +59,10 @@ pub enum Event<M> {
     },
     /// There will be no further dial.
     GaveUp {
-        /// Why.
+        /// Why; after `max_attempts` with how the last dial or connection ended.
         reason: GiveUp,
+        /// What the last error said, for people: the `detail` of the last [`Event::Disconnected`].
+        detail: Option<Box<str>>,
     },
     /// The end, always the last event.
     Stopped {
@@ -109,7 +111,11 @@ impl<M> fmt::Debug for Event<M> {
                 .field("attempt", attempt)
                 .field("delay", delay)
                 .finish(),
-            Self::GaveUp { reason } => f.debug_struct("GaveUp").field("reason", reason).finish(),
+            Self::GaveUp { reason, detail } => f
+                .debug_struct("GaveUp")
+                .field("reason", reason)
+                .field("detail", detail)
+                .finish(),
             Self::Stopped { unsent, uncertain } => f
                 .debug_struct("Stopped")
                 .field("unsent", &unsent.len())

@@ -73,6 +73,8 @@ pub struct Watched<S, C: Codec, K> {
     renewing: Option<(Renewal, Instant, Duration, Duration)>,
     /// How the connection or dial before this one ended.
     last: Option<Reason>,
+    /// What its error said.
+    detail: Option<Box<str>>,
     clock: K,
     log: Log,
     /// What is logged about the present connection is logged in here.
@@ -127,6 +129,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             ended: false,
             renewing: None,
             last: None,
+            detail: None,
             clock,
             kicked: false,
             dirty: true,

@@ -97,15 +97,18 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                     self.events.push_back(Event::Reconnect { attempt, delay });
                 }
                 Action::Check { idle, .. } => log::check(&self.span, idle),
-                Action::GaveUp { reason } => {
-                    self.log.gave_up(reason, self.last);
-                    self.events.push_back(Event::GaveUp { reason });
-                }
+                Action::GaveUp { reason } => self.give_up(reason),
             }
         }
         if self.machine.phase() == Phase::Stopped && !self.ended {
             self.tell_stopped();
         }
+    }
+
+    fn give_up(&mut self, reason: GiveUp) {
+        self.log.gave_up(reason);
+        let detail = self.detail.take();
+        self.events.push_back(Event::GaveUp { reason, detail });
     }
 
     fn tell_stopped(&mut self) {
@@ -137,9 +140,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             self.disconnected(conn, reason, Some(words.into()), idle, open);
         }
         if !was_closing && std::mem::take(&mut self.dials) {
-            let reason = GiveUp::Cause(cause);
-            self.log.gave_up(reason, self.last);
-            self.events.push_back(Event::GaveUp { reason });
+            self.give_up(GiveUp::Cause(cause));
         }
         // It asks nobody anything on this way.
         let conn = self.machine.conn();
@@ -205,6 +206,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         self.link = Link::Down;
         self.joined = None;
         self.last = Some(reason);
+        self.detail.clone_from(&detail);
         let unsent: Vec<_> = self.queue.drain(..).collect();
         let end = End {
             reason,

@@ -161,7 +161,7 @@ fn assert_told(what: &str, code: &str, mut next: impl FnMut() -> Option<Event>) 
             Event::Disconnected { reason, detail, .. } => {
                 told.push(format!("{reason}: {}", detail.as_deref().unwrap_or("")));
             }
-            Event::GaveUp { reason } => told.push(format!("gave up: {reason}")),
+            Event::GaveUp { reason, .. } => told.push(format!("gave up: {reason}")),
             Event::Stopped { .. } => told.push("stopped".into()),
             _ => {}
         }

@@ -167,3 +167,32 @@ fn code_that_the_client_runs_is_refused_the_wait() {
         client.sender().stop();
     });
 }
+
+#[test]
+fn the_last_of_the_attempts_is_told_with_its_error() {
+    let gone = Server::start().port();
+    let options = || {
+        let config = r#"{"max_attempts": 2, "backoff": {"base": "50ms", "cap": "50ms", "jitter_percent": 0}}"#;
+        let options = Options::new(&format!("ws://127.0.0.1:{gone}/")).expect("a URL");
+        options.config(heartbeat_tokio::Config::from_json(config).expect("consistent"))
+    };
+    for mut client in Client::both(options) {
+        let ended = client.connected(PATIENCE).expect_err("nobody is there");
+        let words = ended.expect("no timeout").to_string();
+        let (mut dials, mut last) = (0, None);
+        while let Some(event) = client.next() {
+            match event {
+                Event::Connecting { .. } => dials += 1,
+                Event::GaveUp { reason, detail } => last = Some((reason, detail)),
+                _ => {}
+            }
+        }
+        let (reason, detail) = last.expect("it gives up");
+        assert_eq!(dials, 2);
+        let refused = Reason::Cause(Cause::Refused);
+        assert_eq!(reason, GiveUp::MaxAttempts(refused));
+        let detail = detail.expect("the error's words");
+        assert!(detail.contains("refused"), "{detail}");
+        assert_eq!(words, format!("gave up: {reason} ({detail})"));
+    }
+}

@@ -70,7 +70,7 @@ fn ended(client: &mut Client) -> (Reason, Option<GiveUp>) {
             ends.push(reason);
             None
         }
-        Event::GaveUp { reason } => Some(Some(reason)),
+        Event::GaveUp { reason, .. } => Some(Some(reason)),
         Event::Reconnect { .. } => Some(None),
         _ => None,
     });

@@ -23,7 +23,7 @@ fn each_line_names_its_client_and_stands_in_the_span_of_its_maker(case: Case) {
         tracing::subscriber::set_global_default(subscriber).expect("the only one");
         let gone = Server::start().port();
         let url = format!("ws://127.0.0.1:{gone}/feed?key=SECRET");
-        let config = r#"{"max_attempts": 1, "backoff": {"base": "50ms", "cap": "50ms"}}"#;
+        let config = r#"{"max_attempts": 2, "backoff": {"base": "50ms", "cap": "50ms"}}"#;
         let options = || {
             let options = Options::new(&url).expect("a URL");
             options.config(Config::from_json(config).expect("consistent"))

@@ -174,7 +174,7 @@ fn each_panic_of_the_applications_ends_the_client_as_one_in_on_connect_does(case
                 Event::Disconnected { reason, detail, .. } => {
                     told.push(format!("{reason}: {}", detail.as_deref().unwrap_or("")));
                 }
-                Event::GaveUp { reason } => told.push(format!("gave up: {reason}")),
+                Event::GaveUp { reason, .. } => told.push(format!("gave up: {reason}")),
                 Event::Stopped { .. } => told.push("stopped".into()),
                 _ => {}
             }
@@ -217,7 +217,7 @@ fn a_panic_after_stop_ends_the_client_as_it_was_asked_to(case: Case) {
     client.until_connected();
     client.sender().stop();
     client.until(|event| match event {
-        Event::GaveUp { reason } => panic!("{reason}"),
+        Event::GaveUp { reason, .. } => panic!("{reason}"),
         Event::Stopped { .. } => Some(()),
         _ => None,
     });

@@ -73,7 +73,7 @@ fn ends_with(case: Case, message: Bytes, code: u16) {
         let cause = Cause::Protocol(code);
         assert_eq!(client.until_disconnected().reason, cause.to_string());
         let gave_up = client.until(|event| match event {
-            Event::GaveUp { reason } => Some(Some(reason)),
+            Event::GaveUp { reason, .. } => Some(Some(reason)),
             Event::Reconnect { .. } => Some(None),
             _ => None,
         });

@@ -217,7 +217,7 @@ fn ends(
 
 fn gave_up(client: &mut Client) -> Option<GiveUp> {
     client.until(|event| match event {
-        Event::GaveUp { reason } => Some(Some(reason)),
+        Event::GaveUp { reason, .. } => Some(Some(reason)),
         Event::Reconnect { .. } => Some(None),
         _ => None,
     })
@@ -286,7 +286,7 @@ fn what_an_http_proxy_refuses_is_judged_by_its_status(case: Case) {
             }
         });
         let reason = client.until(|event| match event {
-            Event::GaveUp { reason } => Some(reason),
+            Event::GaveUp { reason, .. } => Some(reason),
             _ => None,
         });
         let cause = Cause::Http {
@@ -581,7 +581,7 @@ fn a_proxys_challenge_is_answered_and_then_the_servers(case: Case) {
         });
         let message = client.until(|event| match event {
             Event::Message { message, .. } => Some(message),
-            Event::GaveUp { reason } => panic!("{reason}"),
+            Event::GaveUp { reason, .. } => panic!("{reason}"),
             _ => None,
         });
         assert_eq!(message, "welcome".into());

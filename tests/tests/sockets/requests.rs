@@ -86,7 +86,7 @@ const SWITCH: &str = "101 Switching Protocols\nUpgrade: websocket\nConnection: k
 
 fn until_given_up(client: &mut Client) -> GiveUp {
     client.until(|event| match event {
-        Event::GaveUp { reason } => Some(reason),
+        Event::GaveUp { reason, .. } => Some(reason),
         _ => None,
     })
 }

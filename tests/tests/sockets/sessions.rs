@@ -183,7 +183,7 @@ fn a_login_that_is_refused_is_judged_as_the_application_says(case: Case) {
         assert_words(&mut client, &["banned", "session refused"]);
     });
     let reason = client.until(|event| match event {
-        Event::GaveUp { reason } => Some(reason),
+        Event::GaveUp { reason, .. } => Some(reason),
         _ => None,
     });
     assert_eq!(

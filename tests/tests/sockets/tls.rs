@@ -341,7 +341,7 @@ fn a_certificate_that_is_not_to_be_trusted_is_final_and_nothing_is_said(case: Ca
             assert_eq!(end.reason, "tls", "{name}: {}", end.detail);
             assert!(end.detail.contains(words), "{name}: {}", end.detail);
             let reason = client.until(|event| match event {
-                Event::GaveUp { reason } => Some(reason),
+                Event::GaveUp { reason, .. } => Some(reason),
                 _ => None,
             });
             assert_eq!(reason, GiveUp::Cause(Cause::Tls), "{name}");

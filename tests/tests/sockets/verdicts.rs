@@ -87,7 +87,7 @@ fn ends_until_again(client: &mut Client) -> Vec<String> {
             ends.push(reason.to_string());
             None
         }
-        Event::GaveUp { reason } => panic!("{reason} after {ends:?}"),
+        Event::GaveUp { reason, .. } => panic!("{reason} after {ends:?}"),
         Event::Message { message, .. } => Some(message),
         _ => None,
     });
@@ -100,7 +100,7 @@ fn ends_until_again(client: &mut Client) -> Vec<String> {
 fn given_up(client: &mut Client) -> (GiveUp, usize) {
     let mut dials = 0;
     let reason = client.until(|event| match event {
-        Event::GaveUp { reason } => Some(reason),
+        Event::GaveUp { reason, .. } => Some(reason),
         Event::Connecting { .. } => {
             dials += 1;
             None
