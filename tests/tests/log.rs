@@ -86,7 +86,7 @@ fn assert_each_line_is_whole(log: &str) {
 /// A dead server, a retry that is refused, one that leads to a dead server again, and the end.
 fn a_bad_night() -> Script {
     Script {
-        config: Config::from_json(r#"{"max_attempts": 3}"#).expect("consistent"),
+        config: Config::from_json(r#"{"max_attempts": 2}"#).expect("consistent"),
         visits: vec![
             visit([(0.1, Act::Freeze)]),
             turned_away(Reception::Refused),
