@@ -77,6 +77,20 @@ impl DialLimiter {
 /// What the clients of a service have left of its dials, while there are any.
 static SERVICES: Mutex<BTreeMap<String, Weak<DialLimiter>>> = Mutex::new(BTreeMap::new());
 
+/// The living clients of each service whose connections are limited.
+static CLIENTS: Mutex<BTreeMap<String, Weak<()>>> = Mutex::new(BTreeMap::new());
+
+/// One more client of a service, until this is dropped, and how many it has with that in this process.
+pub(crate) fn client_of(service: &str) -> (Arc<()>, usize) {
+    let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    clients.retain(|_, living| living.strong_count() > 0);
+    let living = clients.get(service).and_then(Weak::upgrade);
+    let client = living.unwrap_or_default();
+    clients.insert(service.to_owned(), Arc::downgrade(&client));
+    let count = Arc::strong_count(&client);
+    (client, count)
+}
+
 impl DialLimiter {
     /// A budget that never allows more dials than this rate: half of them at once after a quiet time, the others evenly
     /// spread ([`Rate::limiter`]). The real clock.

@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::exchange::Refusal;
 use crate::factory::{Attempt, Factory, Make, Offload};
 use crate::handoff::Overflow;
-use crate::limiter::{DialBudget, DialLimiter};
+use crate::limiter::{DialBudget, DialLimiter, client_of};
 use crate::opening::OnConnect;
 use crate::outbox::Limits;
 use crate::proxy::Proxy;
@@ -68,6 +68,8 @@ pub struct Options {
     pub(crate) has_own_dialect: bool,
     /// The dialect's service gives the times and limits, too.
     heeds_service: bool,
+    /// This client among those of a service whose connections are limited.
+    counted: Option<Arc<()>>,
     pub(crate) seed: u64,
     pub(crate) first_id: u64,
     pub(crate) read_buffer: usize,
@@ -258,6 +260,7 @@ impl Options {
             dialect: Arc::new(JsonType),
             has_own_dialect: false,
             heeds_service: false,
+            counted: None,
             // The standard library's hasher keys are random; jitter needs no more than that.
             seed: RandomState::new().build_hasher().finish(),
             // Some services (Home Assistant) refuse an id that is not above 0.
@@ -431,6 +434,9 @@ impl Options {
     ///   ([`Limits::messages_beside`](heartbeat_core::Limits::messages_beside)), evenly spread.
     /// - The default of [`dial_budget`](Self::dial_budget) is the service's limit of dials. All clients of one
     ///   catalogue entry in this process share it; each client of a description of your own has one for itself.
+    /// - If more clients of one catalogue entry live in this process than it allows connections
+    ///   ([`Limits::connections`](heartbeat_core::Limits::connections)), one warning in the log says both numbers. No
+    ///   dial is held back for it: the service counts by address or account, which a process does not know.
     ///
     /// If a value that was set contradicts the service, the client is not made: the error is
     /// [`RequestError::Contradiction`], which names both values. What the service may object to (pings that
@@ -857,6 +863,15 @@ impl Options {
             };
             if let Ok(budget) = budget {
                 self.dial_budget = Some(budget);
+            }
+        }
+        if let (AnyDialect::Named(entry), Some(most)) = (&self.trace_dialect, limits.connections) {
+            let (client, count) = client_of(&entry.name);
+            self.counted = Some(client);
+            if usize::try_from(most).is_ok_and(|most| count > most) {
+                warn!(
+                    "{service} allows {most} connections at once, and this is its client number {count} in this process"
+                );
             }
         }
         self.config = Arc::new(config);

@@ -350,3 +350,29 @@ fn what_a_service_may_object_to_is_one_warning() {
         assert_eq!(log.matches("26s").count(), warnings, "{ping}:\n{log}");
     }
 }
+
+#[test]
+fn more_clients_than_a_service_allows_connections_are_a_warning_with_both_numbers() {
+    let engine = |name: &str| {
+        let options = Options::service(name, "ws://127.0.0.1:9/").expect("in the catalogue");
+        Engine::<Cursor<Vec<u8>>>::new(options, Instant::ORIGIN, Box::new(|| ())).expect("fits")
+    };
+    let soniox = CatalogueEntry::named("soniox-tts").expect("in the catalogue");
+    assert_eq!(soniox.dialect.limits().connections, Some(3));
+    let words = "name=\"127.0.0.1:9\"}: heartbeat_driver::options: soniox-tts allows 3 connections at once, and this is \
+                 its client number 4 in this process";
+    let mut living = Vec::new();
+    let log = log_while(|| {
+        living = (0..3).map(|_| engine("soniox-tts")).collect();
+        // Of another service, and of one without a limit.
+        living.push(engine("hyperliquid"));
+        living.push(engine("kucoin"));
+    });
+    assert!(!log.contains("at once"), "{log}");
+    let log = log_while(|| living.push(engine("soniox-tts")));
+    assert_eq!(log.matches(words).count(), 1, "{log}");
+    // One that has ended is not counted.
+    living.drain(..2);
+    let log = log_while(|| living.push(engine("soniox-tts")));
+    assert!(!log.contains("at once"), "{log}");
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use heartbeat_tests::frames::CLOSE;
 use heartbeat_tests::lines::Lines;
-use heartbeat_tokio::core::{Cause, Config, GiveUp};
+use heartbeat_tokio::core::{Cause, Config, Description, GiveUp};
 use heartbeat_tokio::{Event, Options, Request, RequestError};
 use rustls::{ServerConfig, ServerConnection};
 use tungstenite::Message as Frame;
@@ -35,6 +35,7 @@ cases! {
         an_endpoint_that_is_hopeless_keeps_nobody_from_the_next_one,
         an_endpoint_that_is_hopeless_is_not_dialled_again_while_another_is_well,
         a_client_gives_up_when_all_of_its_endpoints_are_hopeless,
+        a_status_means_what_the_service_says_unless_the_answer_or_the_configuration_says_more,
     ]
 }
 
@@ -108,6 +109,53 @@ fn given_up(client: &mut Client) -> (GiveUp, usize) {
         _ => None,
     });
     (reason, dials)
+}
+
+/// Of this service 418 is the end, 503 a pause of two seconds, and 404 is nothing.
+const SERVICE: &str =
+    r#"{"http_statuses": {"418": "never", "503": {"after": "2s"}, "404": "backoff"}}"#;
+
+fn a_status_means_what_the_service_says_unless_the_answer_or_the_configuration_says_more(
+    case: Case,
+) {
+    let server = Server::start();
+    let service = Description::from_json(SERVICE).expect("a description");
+    let start = |json: &str| case.start(server.options(json).of_service(service.clone()));
+    let delay = |client: &mut Client| {
+        client.until(|event| match event {
+            Event::Reconnect { delay, .. } => Some(delay),
+            Event::GaveUp { reason, .. } => panic!("{reason}"),
+            _ => None,
+        })
+    };
+    let teapot = "418 I'm a teapot";
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for status in [
+                "404 Not Found",
+                "503 Service Unavailable",
+                "503 Service Unavailable\r\nRetry-After: 1",
+                teapot,
+            ] {
+                refuse(&server, status);
+            }
+        });
+        let mut client = start(QUICK);
+        assert_eq!(delay(&mut client), Duration::from_millis(50));
+        assert_eq!(delay(&mut client), Duration::from_secs(2));
+        assert_eq!(delay(&mut client), Duration::from_secs(1));
+        let end = GiveUp::Cause(Cause::Http {
+            status: 418,
+            retry_after: None,
+        });
+        assert_eq!(given_up(&mut client).0, end);
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| refuse(&server, teapot));
+        let causes = r#"{"causes": {"http 418": "backoff"}, "#;
+        let mut client = start(&QUICK.replacen('{', causes, 1));
+        assert_eq!(delay(&mut client), Duration::from_millis(50));
+    });
 }
 
 /// What a factory was told on each dial: whether to refresh.
