@@ -54,6 +54,12 @@ fn variables() -> Variables {
         ("user_id".into(), "\"u\"".into()),
         ("service_id".into(), "300".into()),
         ("sn".into(), "251".into()),
+        ("key".into(), "\"k\"".into()),
+        ("passphrase".into(), "\"p\"".into()),
+        ("timestamp".into(), "\"1700000000\"".into()),
+        ("signature".into(), "\"s\"".into()),
+        ("device_ids".into(), "[\"P/d\"]".into()),
+        ("access_token".into(), "\"t\"".into()),
         ("session".into(), "777".into()),
         ("seq".into(), "251".into()),
     ])
