@@ -314,43 +314,59 @@ enum Looks {
     Pong,
 }
 
-/// What a message looks like: it is a word, or JSON of which a key or a text near the top is one.
+/// What a message looks like: it is or begins with a word, or JSON of which a key or a text near the top is one.
 fn looks(text: &str) -> Option<Looks> {
-    let word = |text: &str| {
-        let text = text.trim().trim_matches('"').to_ascii_lowercase();
-        // Services put their own name in front: `futures.pong`, `pusher:ping`, `public/heartbeat`.
-        match text.rsplit(['.', ':', '/', '_']).next()? {
-            "pong" => Some(Looks::Pong),
-            "ping" | "hb" | "heartbeat" | "keepalive" | "alive" => Some(Looks::Ping),
-            _ => None,
+    match serde_json::from_str(text) {
+        Ok(value) => looks_within(&value, NEAR),
+        Err(_) => word(text.split(' ').next()?),
+    }
+}
+
+/// How deep a key or a text lies at most that is near the top.
+const NEAR: usize = 3;
+
+fn looks_within(value: &Value, depth: usize) -> Option<Looks> {
+    let found = |items: &mut dyn Iterator<Item = Option<Looks>>| {
+        let mut first = None;
+        for looks in items {
+            match looks {
+                Some(Looks::Pong) => return looks,
+                other => first = first.or(other),
+            }
         }
+        first
     };
-    let Ok(value) = serde_json::from_str::<Value>(text) else {
-        return word(text);
-    };
-    let of_value = |value: &Value| value.as_str().and_then(word);
-    let of_object = |object: &serde_json::Map<String, Value>| {
-        let mut found = None;
-        for (key, value) in object {
-            // What a subscription or an error says of a heartbeat is none.
-            let is_about_one = match &**key {
+    match value {
+        Value::String(text) => word(text),
+        Value::Array(items) if items.len() <= 4 && depth > 0 => {
+            found(&mut items.iter().map(|item| looks_within(item, depth - 1)))
+        }
+        Value::Object(object) if depth > 0 => {
+            // What a subscription, an error or the application's own data say of a heartbeat is none.
+            let is_about_one = |key: &str| match key {
                 "error" | "errors" | "args" | "params" => true,
                 "message" => object.len() > 1,
                 _ => false,
             };
-            if is_about_one {
-                continue;
-            }
-            match word(key).or_else(|| of_value(value)) {
-                Some(Looks::Pong) => return Some(Looks::Pong),
-                other => found = found.or(other),
-            }
+            let is_own = |key: &str| matches!(key, "data" | "payload" | "d" | "body");
+            let fields = object.iter().filter(|(key, _)| !is_about_one(key));
+            found(&mut fields.map(|(key, value)| {
+                let depth = if is_own(key) { 0 } else { depth - 1 };
+                word(key).or_else(|| looks_within(value, depth))
+            }))
         }
-        found
-    };
-    match &value {
-        Value::Object(object) => of_object(object),
-        Value::Array(items) if items.len() <= 4 => items.iter().find_map(of_value),
-        other => of_value(other),
+        _ => None,
+    }
+}
+
+fn word(text: &str) -> Option<Looks> {
+    let text = text.trim().trim_matches('"').to_ascii_lowercase();
+    // Services put their own name in front: `futures.pong`, `pusher:ping`, `public/heartbeat`.
+    match text.rsplit(['.', ':', '/', '_']).next()? {
+        "pong" => Some(Looks::Pong),
+        "ping" | "hb" | "heartbeat" | "heartbeats" | "keepalive" | "alive" | "ka" | "probe" => {
+            Some(Looks::Ping)
+        }
+        _ => None,
     }
 }

@@ -463,6 +463,158 @@ fn the_linter_sees_what_was_wrong_with_ten_entries() {
     assert_eq!(gate.lint_rules(), None);
 }
 
+/// The entry without some of its rules.
+fn without(dialect: &Description, is_planted: impl Fn(usize) -> bool) -> Description {
+    let mut source: serde_json::Value = serde_json::from_str(dialect.as_json()).unwrap();
+    let rules = source["rules"].as_array_mut().expect("rules");
+    let mut number = 0;
+    rules.retain(|_| {
+        number += 1;
+        !is_planted(number - 1)
+    });
+    Description::from_json(&source.to_string()).expect("still valid")
+}
+
+/// Each rule of each entry is taken out of a copy. What it told reaches the application then, and the linter says so.
+#[test]
+fn a_rule_that_is_missing_is_seen_in_the_messages_that_it_told() {
+    // Their words are numbers, single letters or nothing, or words of no other service.
+    let own = [
+        "ably",
+        "bithumb",
+        "centrifugo",
+        "centrifugo-uni",
+        "deribit",
+        "discord",
+        "engine-io",
+        "fluxer",
+        "jellyfin",
+        "signalr",
+        "sockjs",
+        "socketcluster",
+        "supabase",
+        "synquote",
+        "tiingo",
+        "tradingview",
+    ];
+    let (mut seen, mut missed) = (0, BTreeSet::new());
+    for (vectors, dialect) in in_catalogue() {
+        let source: serde_json::Value = serde_json::from_str(dialect.as_json()).unwrap();
+        let count = source["rules"].as_array().map_or(0, Vec::len);
+        for number in 0..count {
+            let planted = without(&dialect, |rule| rule == number);
+            let said = vectors.server_ping.iter().chain(&vectors.server_pong);
+            let texts = said.filter(|text| !is_frame(text) && !text.starts_with("hex:"));
+            for text in texts.filter(|text| told(&planted, text).kind == "data") {
+                let is_seen =
+                    planted.lint_rules().is_some() || planted.lint_message(text).is_some();
+                seen += usize::from(is_seen);
+                if !is_seen {
+                    missed.insert(vectors.dialect.clone().unwrap_or_default());
+                }
+            }
+        }
+    }
+    assert_eq!(missed, own.map(str::to_owned).into());
+    assert!(seen > 320, "{seen}");
+}
+
+/// The faults that ten entries had, each planted in a copy of the entry of today.
+#[test]
+fn each_fault_that_an_entry_had_is_seen_when_it_is_planted_again() {
+    let entry = |name: &str| CatalogueEntry::named(name).expect("in the catalogue");
+    let has = |rule: &serde_json::Value, words: &str| rule.to_string().contains(words);
+    // The entry, what its lost rules have in common, and a message that they told.
+    for (name, lost, message) in [
+        (
+            "gate-futures",
+            "futures.pong",
+            r#"{"time":1,"channel":"futures.pong","event":"","result":null}"#,
+        ),
+        (
+            "gate-delivery",
+            "futures.pong",
+            r#"{"time":1,"channel":"futures.pong","event":"","result":null}"#,
+        ),
+        (
+            "bybit-private",
+            r#"{"/op":"pong"}"#,
+            r#"{"req_id":"7","op":"pong","args":["1675418560633"]}"#,
+        ),
+        ("bitfinex", r#""/2":{"is""#, r#"[0,"hb",17]"#),
+        ("kraken-v1", "pong", r#"{"event":"pong","reqid":42}"#),
+        ("kraken-v1", "heartbeat", r#"{"event":"heartbeat"}"#),
+        ("mexc", "PONG", r#"{"id":0,"code":0,"msg":"PONG"}"#),
+        ("bithumb", r#""/ping""#, r#"{"ping":1700000000123}"#),
+        ("bithumb", r#""text":"ping""#, "ping"),
+        ("apex", r#""/pong""#, r#"{"pong":1653296711335}"#),
+        ("polymarket", "PONG", "PONG"),
+    ] {
+        let good = entry(name);
+        assert_eq!(good.dialect.lint_message(message), None, "{name}");
+        let source: serde_json::Value = serde_json::from_str(good.dialect.as_json()).unwrap();
+        let planted = without(&good.dialect, |rule| has(&source["rules"][rule], lost));
+        assert_ne!(planted, good.dialect, "{name}: {lost}");
+        let told = planted.lint_message(message);
+        match message.to_lowercase().contains("pong") {
+            true => assert!(
+                matches!(told, Some(Lint::LooksLikePong { .. })),
+                "{name}: {told:?}"
+            ),
+            false => assert!(
+                matches!(told, Some(Lint::LooksLikePing { .. })),
+                "{name}: {told:?}"
+            ),
+        }
+    }
+
+    // Without its only pong, or with too rare a ping, no message is needed to see it.
+    let lints = |name: &str, from: &str, to: &str| {
+        let mut planted = entry(name);
+        let source = planted.dialect.as_json().replace(from, to);
+        assert_ne!(source, planted.dialect.as_json(), "{name}: {from}");
+        planted.dialect = Description::from_json(&source).expect("still valid");
+        let config = planted
+            .dialect
+            .configure(&heartbeat_core::Config::default());
+        let mut lints = planted.lint(&config.expect("consistent"));
+        lints.extend(planted.lint_entry());
+        lints
+    };
+    for name in [
+        "gate-futures",
+        "mexc",
+        "polymarket",
+        "bitunix",
+        "hyperliquid",
+    ] {
+        let lints = lints(name, r#""pong":true"#, r#""data":true"#);
+        assert!(
+            matches!(lints[..], [Lint::PongIsData { .. }]),
+            "{name}: {lints:?}"
+        );
+    }
+    for (name, from, to) in [
+        ("gate-futures", r#""every":"10s""#, r#""every":"60s""#),
+        (
+            "bitmart",
+            r#""after_silence":"10s""#,
+            r#""after_silence":"25s""#,
+        ),
+        ("polymarket-perps", r#""every":"20s""#, r#""every":"70s""#),
+    ] {
+        let lints = lints(name, from, to);
+        assert!(
+            matches!(lints[..], [Lint::TooLate { .. }]),
+            "{name}: {lints:?}"
+        );
+    }
+    let rare = lints("bybit", r#""every":"20s""#, r#""every":"25s""#);
+    assert!(matches!(rare[..], [Lint::TooRare { .. }]), "{rare:?}");
+    let margin = lints("gate-futures", r#""every":"10s""#, r#""every":"50s""#);
+    assert!(matches!(margin[..], [Lint::NoMargin { .. }]), "{margin:?}");
+}
+
 #[test]
 fn an_entry_without_a_source_or_a_date_or_with_too_rare_pings_is_told() {
     let entry = |fields: &str| -> CatalogueEntry {
