@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use heartbeat_core::{
     AnyDialect, Config, Contradiction, DEFAULT_SESSION_TIMEOUT, Description, Dialect, Event,
-    FramesOnly, Instant, JsonType, Limiter, LimiterError, Phase, Rate, Step, Values,
+    FramesOnly, Instant, JsonType, Limiter, LimiterError, Phase, Rate, Step, Values, Variables,
 };
 use tracing::warn;
 
@@ -876,6 +876,14 @@ impl Options {
         }
         self.config = Arc::new(config);
         Ok(())
+    }
+
+    /// A variable that the service's messages need and the application has not set.
+    pub(crate) fn unset(&self, variables: &Variables) -> Option<&str> {
+        let described = self.trace_dialect.described()?;
+        described
+            .variables()
+            .find(|name| !variables.contains_key(*name))
     }
 
     /// Completes the configuration. A session that is wanted gets its time. Credentials are fixed if neither

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heartbeat_core::{
     AbortReason, Action, Ask, Cause, ConnId, Dialect as _, Draft, Event as Input, GiveUp, Instant,
-    Message as Received, Outgoing, Phase, Renewal, Reply,
+    Message as Received, Outgoing, Phase, Renewal, Reply, Values,
 };
 use tracing::{debug, info, warn};
 
@@ -260,7 +260,11 @@ impl<S: Read + Write> Engine<S> {
         };
         let written = self.write(conn, draft);
         if !written {
-            warn!(parent: &self.span, "ping not sent: a variable of the message is not set");
+            let options = &self.options;
+            let unset = |values: &Values<'_>| options.unset(values.variables).map(str::to_owned);
+            let name = self.outbox.with_values(&self.tracked, &[], unset);
+            let name = name.map_or("a variable".into(), |name| format!("the variable `{name}`"));
+            warn!(parent: &self.span, "ping not sent: {name} of the message is not set");
         }
         written
     }

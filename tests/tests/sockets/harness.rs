@@ -297,6 +297,13 @@ impl Sender {
         }
     }
 
+    pub(crate) fn set_variable(&self, name: &str, value: &str) {
+        match self {
+            Self::Tokio(sender, _) => sender.set_variable(name, value),
+            Self::Blocking(sender) => sender.set_variable(name, value),
+        }
+    }
+
     /// Waits for room.
     pub(crate) fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         match self {

@@ -1,13 +1,16 @@
 //! What the log says of clients that are driven on their own, or in place.
 
 use heartbeat_tests::lines::Lines;
-use heartbeat_tokio::core::Config;
+use heartbeat_tokio::core::{Config, Description};
 use heartbeat_tokio::{Event, Options};
 
 use crate::harness::{Case, Server};
 
 cases! {
-    everywhere: [each_line_names_its_client_and_stands_in_the_span_of_its_maker]
+    everywhere: [
+        each_line_names_its_client_and_stands_in_the_span_of_its_maker,
+        a_ping_that_lacks_a_variable_is_a_warning_that_names_it,
+    ]
 }
 
 /// Also the lines of a thread or a task of the client's own.
@@ -49,5 +52,40 @@ fn each_line_names_its_client_and_stands_in_the_span_of_its_maker(case: Case) {
             }
         }
         assert!(!lines.text().contains("SECRET"), "{}", lines.text());
+    });
+}
+
+fn a_ping_that_lacks_a_variable_is_a_warning_that_names_it(case: Case) {
+    case.alone(|| {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_ansi(false)
+            .with_writer(lines.clone())
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).expect("the only one");
+        let server = Server::start();
+        let service = r#"{"ping": {"text": "${id} ${user} ${key}", "every": "50ms"}, "variables": ["user", "key"]}"#;
+        let service = Description::from_json(service).expect("a description");
+        let mut client = case.start(server.options("{}").of_service(service));
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| {
+                let mut ws = server.upgrade();
+                ws.read().expect("a ping").to_string()
+            });
+            client.until_connected();
+            for name in ["user", "key"] {
+                let words = format!("ping not sent: the variable `{name}` of the message is not set");
+                while !lines.text().contains(&words) {
+                    client.drive_for(std::time::Duration::from_millis(20));
+                }
+                client.sender().set_variable(name, "7");
+            }
+            while !asked.is_finished() {
+                client.drive_for(std::time::Duration::from_millis(20));
+            }
+            let text = asked.join().expect("a server");
+            assert!(text.ends_with(" 7 7"), "{text}");
+        });
     });
 }
