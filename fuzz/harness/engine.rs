@@ -872,7 +872,7 @@ impl World {
                 assert!(self.owes_plan, "a plan after no end");
                 self.owes_plan = false;
             }
-            Event::Stopped { unsent } => {
+            Event::Stopped { unsent, .. } => {
                 assert!(!self.has_stopped);
                 self.has_stopped = true;
                 if std::mem::replace(&mut self.told, Told::Down) == Told::Down {

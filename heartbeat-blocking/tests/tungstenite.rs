@@ -62,6 +62,7 @@ fn messages_go_there_and_back_and_each_ping_is_answered_once() {
     let Event::Stopped {
         unsent,
         uncertain: 0,
+        ..
     } = next(&mut client)
     else {
         panic!("another end");

@@ -297,7 +297,7 @@ impl Handoff {
                 }
                 Event::Disconnected { unsent, .. }
                 | Event::Expired { unsent }
-                | Event::Stopped { unsent } => {
+                | Event::Stopped { unsent, .. } => {
                     counts.handed_back += weight(unsent);
                     state.queue.push_back(event);
                 }
@@ -445,7 +445,7 @@ fn unsent_of(event: &mut Event) -> Option<&mut Unsent> {
         Event::Disconnected { unsent, .. }
         | Event::Expired { unsent }
         | Event::Skipped { unsent, .. }
-        | Event::Stopped { unsent } => Some(unsent),
+        | Event::Stopped { unsent, .. } => Some(unsent),
         _ => None,
     }
 }
@@ -531,21 +531,28 @@ fn fold_run(run: &mut Vec<Event>, folded: &mut VecDeque<Event>) {
         return folded.extend(run.drain(..));
     };
     let (mut ends, mut missing_since, mut all) = (0, None, Unsent::default());
-    let mut missed = 0;
+    let (mut missed, mut in_doubt) = (0, 0_usize);
     for (index, event) in run.drain(..).enumerate() {
         if index <= first || index > before_last {
             folded.push_back(event);
         } else {
             match event {
-                Event::Disconnected { unsent, .. } => {
+                Event::Disconnected {
+                    unsent,
+                    in_doubt: more,
+                    ..
+                } => {
                     ends += 1;
                     all = all.and(unsent);
+                    in_doubt = in_doubt.saturating_add(more);
                 }
                 Event::Skipped {
                     ends: more,
                     since,
                     unsent,
+                    in_doubt: more_in_doubt,
                 } => {
+                    in_doubt = in_doubt.saturating_add(more_in_doubt);
                     ends += more;
                     missing_since = missing_since.or(since);
                     all = all.and(unsent);
@@ -564,6 +571,7 @@ fn fold_run(run: &mut Vec<Event>, folded: &mut VecDeque<Event>) {
                 ends,
                 since: missing_since,
                 unsent: std::mem::take(&mut all),
+                in_doubt,
             });
         }
     }
@@ -618,6 +626,7 @@ mod tests {
             idle: Duration::ZERO,
             open: Duration::ZERO,
             unsent: Unsent::new(None, unsent.iter().map(|text| Message::from(*text))),
+            in_doubt: unsent.len(),
         }
     }
 
@@ -646,8 +655,9 @@ mod tests {
                 ends,
                 since,
                 unsent,
+                in_doubt,
             } => format!(
-                "{ends} skipped, missing {}, {} unsent",
+                "{ends} skipped, missing {}, {} unsent, {in_doubt} in doubt",
                 since.is_some(),
                 unsent.len()
             ),
@@ -773,6 +783,7 @@ mod tests {
                     cause: Reason::Cause(Cause::Eof),
                     attempts: 1,
                     unsent: 0,
+                    in_doubt: 0,
                 };
                 push(&handoff, [dial(attempt), gap, lost(&["x", "y"])]);
             }
@@ -782,7 +793,7 @@ mod tests {
         let taken = taken(&handoff);
         assert_eq!(taken[..3], ["a", "dial 0", "lost, 0 unsent"]);
         assert!(
-            taken[3].ends_with("skipped, missing true, 2 unsent"),
+            taken[3].ends_with("skipped, missing true, 2 unsent, 2 in doubt"),
             "{}",
             taken[3]
         );

@@ -73,10 +73,10 @@ impl Log {
         warn!(parent: &self.span, "gave up: {reason}");
     }
 
-    pub(crate) fn stopped(&self, unsent: usize, uncertain: usize) {
-        let (unsent, uncertain) = (some(unsent), some(uncertain));
-        if unsent.is_some() || uncertain.is_some() {
-            warn!(parent: &self.span, unsent, uncertain, "stopped");
+    pub(crate) fn stopped(&self, unsent: usize, uncertain: usize, in_doubt: usize) {
+        let (unsent, uncertain, in_doubt) = (some(unsent), some(uncertain), some(in_doubt));
+        if unsent.or(uncertain).or(in_doubt).is_some() {
+            warn!(parent: &self.span, unsent, uncertain, in_doubt, "stopped");
         } else {
             info!(parent: &self.span, "stopped");
         }
@@ -93,17 +93,19 @@ pub(crate) struct End<'e> {
     pub(crate) was_open: bool,
     pub(crate) unsent: usize,
     pub(crate) uncertain: usize,
+    pub(crate) in_doubt: usize,
 }
 
 impl End<'_> {
     pub(crate) fn tell(&self, connection: &Span) {
         let (unsent, uncertain) = (some(self.unsent), some(self.uncertain));
+        let in_doubt = some(self.in_doubt);
         let detail = self.detail;
         let is_planned = matches!(self.reason, Reason::Renewal(_));
-        if is_planned && unsent.is_none() && uncertain.is_none() {
+        if is_planned && unsent.or(uncertain).or(in_doubt).is_none() {
             info!(parent: connection, detail, "{self}");
         } else {
-            warn!(parent: connection, unsent, uncertain, detail, "{self}");
+            warn!(parent: connection, unsent, uncertain, in_doubt, detail, "{self}");
         }
     }
 }
@@ -127,6 +129,6 @@ pub(crate) fn check(connection: &Span, idle: Duration) {
 }
 
 /// A field is left out where there is nothing to count.
-fn some(count: usize) -> Option<usize> {
+pub(crate) fn some(count: usize) -> Option<usize> {
     (count > 0).then_some(count)
 }

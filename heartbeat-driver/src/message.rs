@@ -361,6 +361,9 @@ pub enum Event {
         attempts: u32,
         /// Messages handed back since then.
         unsent: usize,
+        /// Messages that were written and may not have arrived: the sum of `in_doubt` of each
+        /// [`Event::Disconnected`] since then, that of the lost connection included.
+        in_doubt: usize,
     },
     /// The session is ready: messages can be sent, and those that were held go out. Told only where a
     /// session is asked for ([`Options::on_connect`](crate::Options::on_connect), or by the application
@@ -398,6 +401,8 @@ pub enum Event {
         since: Option<SystemTime>,
         /// The messages that they handed back, in order, those among them that expired.
         unsent: Unsent,
+        /// Messages that were written and may not have arrived: the sum of `in_doubt` of the ends.
+        in_doubt: usize,
     },
     /// A ping of the server was answered. This and the other notes on heartbeats ([`Event::PingSent`],
     /// [`Event::PongReceived`], [`Event::Check`]) are left out when 64 of them wait for the application, or
@@ -455,6 +460,11 @@ pub enum Event {
         /// Where messages are held ([`Options::hold`](crate::Options::hold)): only the one that was
         /// cut, those that belonged to this connection, and what there is no room to hold.
         unsent: Unsent,
+        /// Messages of the application's that were written (wholly handed to the operating system) after the last byte of
+        /// the peer's was read: nothing that was heard can speak of them, and the peer may never have had them. Of messages
+        /// that were written before, only an answer of the service's own is a receipt. Messages of `on_connect` do not
+        /// count, nor do those in `unsent`.
+        in_doubt: usize,
     },
     /// The next dial is planned.
     Reconnect {
@@ -475,6 +485,9 @@ pub enum Event {
     Stopped {
         /// Messages that were accepted but not wholly handed to the operating system, in order.
         unsent: Unsent,
+        /// Messages that were written after the last byte of the peer's was read, as in [`Event::Disconnected`]. 0 if
+        /// the peer has answered the Close, or no connection was open.
+        in_doubt: usize,
     },
 }
 
@@ -486,7 +499,7 @@ impl Event {
             Self::Disconnected { unsent, .. }
             | Self::Expired { unsent }
             | Self::Skipped { unsent, .. }
-            | Self::Stopped { unsent } => unsent,
+            | Self::Stopped { unsent, .. } => unsent,
             _ => Unsent::default(),
         }
     }

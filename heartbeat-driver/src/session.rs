@@ -86,6 +86,8 @@ pub(crate) struct Session<S: Read + Write> {
     written: u64,
     /// Application messages received, and wholly written.
     messages: (u64, u64),
+    /// Of those written, the ones since the last read, and `Wire::read` then.
+    doubtful: (u64, u64),
     decoder: Option<Box<dyn Decode>>,
     /// What a decoded message may be.
     limit: usize,
@@ -122,6 +124,7 @@ impl<S: Read + Write> Session<S> {
             ping_waits: false,
             written,
             messages: (0, 0),
+            doubtful: (0, read),
             decoder,
             limit: sizes.max_message,
         }
@@ -477,9 +480,24 @@ impl<S: Read + Write> Session<S> {
     pub(crate) fn settle(&mut self) {
         if !self.ws.writer.has_settled() {
             let written = self.ws.written();
+            let before = self.messages.1;
             while let Some(sent) = self.ws.writer.settle(written) {
                 self.messages.1 += u64::from(!sent.is_own);
             }
+            let wrote = self.messages.1 - before;
+            if wrote > 0 {
+                self.doubtful = (self.in_doubt() + wrote, self.ws.stream().wire().read);
+            }
+        }
+    }
+
+    /// Messages that were written after the last byte was read.
+    pub(crate) fn in_doubt(&self) -> u64 {
+        let (messages, read) = self.doubtful;
+        if read == self.ws.stream().wire().read {
+            messages
+        } else {
+            0
         }
     }
 }

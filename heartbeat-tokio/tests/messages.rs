@@ -209,6 +209,28 @@ async fn a_silent_client_is_asked_and_dropped_at_the_idle_timeout_and_nothing_fo
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_flushed_after_the_last_message_is_in_doubt() {
+    let (mut driver, socket) = accepted(Config::default());
+    driver.send(Message::text("before")).unwrap();
+    assert_eq!(run(&mut driver, secs(1)).await, []);
+    socket.says(Message::text("heard"));
+    assert_eq!(run(&mut driver, secs(1)).await.len(), 1);
+    for text in ["one", "two"] {
+        driver.send(Message::text(text)).unwrap();
+    }
+    let events = run(&mut driver, secs(100)).await;
+    let Event::Disconnected {
+        uncertain,
+        in_doubt,
+        ..
+    } = &events[0]
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!((*uncertain, *in_doubt), (0, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_answers_lives_for_hours() {
     let (mut driver, socket) = accepted(Config::default());
     for hour in 0..1200 {
@@ -337,7 +359,9 @@ async fn stop_writes_what_was_taken_then_closes_and_waits_for_the_peer() {
     assert_eq!(written[199..], [Message::text("199"), Message::Close(None)]);
     socket.says(Message::Close(None));
     let events = run(&mut driver, secs(1)).await;
-    assert!(matches!(&events[..], [Event::Stopped { unsent, uncertain: 0 }] if unsent.is_empty()));
+    assert!(
+        matches!(&events[..], [Event::Stopped { unsent, uncertain: 0, .. }] if unsent.is_empty())
+    );
     assert!(socket.with(|state| state.dropped));
 }
 

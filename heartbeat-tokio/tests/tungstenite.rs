@@ -63,6 +63,7 @@ async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
     let Event::Stopped {
         unsent,
         uncertain: 0,
+        ..
     } = next(&mut client).await
     else {
         panic!("another end");

@@ -61,7 +61,7 @@ fn tell(event: Event, course: &Course) -> ControlFlow<(), Option<Duration>> {
             driver::say("disconnected", &reason.to_string());
         }
         Event::GaveUp { reason, .. } => driver::say("gave_up", &format!("{reason:?}")),
-        Event::Stopped { unsent } => {
+        Event::Stopped { unsent, .. } => {
             driver::returned(unsent.len());
             return ControlFlow::Break(());
         }

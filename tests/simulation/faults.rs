@@ -563,7 +563,7 @@ impl World {
                 }
                 self.hand_back(Back::Of(conn.get()), unsent);
             }
-            Event::Stopped { unsent } => {
+            Event::Stopped { unsent, .. } => {
                 self.hand_back(Back::OfAll, unsent);
                 self.oracle.stopped = true;
                 if !self.oracle.stopping && !self.oracle.gave_up {

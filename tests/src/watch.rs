@@ -497,7 +497,7 @@ fn json_line(event: &Event) -> Value {
         }),
         Event::Ready { conn } => json!({"event": "ready", "conn": conn.get()}),
         Event::Expired { unsent } => json!({"event": "expired", "unsent": unsent.len()}),
-        Event::Stopped { unsent } => json!({"event": "stopped", "unsent": unsent.len()}),
+        Event::Stopped { unsent, .. } => json!({"event": "stopped", "unsent": unsent.len()}),
         other => json!({"event": "unknown", "debug": format!("{other:?}")}),
     }
 }

@@ -109,7 +109,7 @@ fn tell(event: Event) -> String {
             format!("expired: {}", texts.collect::<Vec<_>>().join(", "))
         }
         Event::GaveUp { reason, .. } => format!("gave up: {reason}"),
-        Event::Stopped { unsent } => format!("stopped, {} unsent", unsent.len()),
+        Event::Stopped { unsent, .. } => format!("stopped, {} unsent", unsent.len()),
         other => format!("{other:?}"),
     }
 }

@@ -62,15 +62,18 @@ fn words(event: &Event) -> String {
             idle,
             open,
             unsent,
+            in_doubt,
             ..
-        } => format!(
-            "{reason}, idle {}, open {}, {} unsent",
-            text(idle),
-            text(open),
-            unsent.len()
-        ),
+        } => {
+            let (idle, open, unsent) = (text(idle), text(open), unsent.len());
+            let doubt = match in_doubt {
+                0 => String::new(),
+                count => format!(", {count} in doubt"),
+            };
+            format!("{reason}, idle {idle}, open {open}, {unsent} unsent{doubt}")
+        }
         Event::Reconnect { attempt, delay } => format!("retry {attempt} in {}", text(delay)),
-        Event::Stopped { unsent } => format!("stopped, {} unsent", unsent.len()),
+        Event::Stopped { unsent, .. } => format!("stopped, {} unsent", unsent.len()),
         other => format!("{other:?}"),
     }
 }
@@ -231,6 +234,32 @@ fn a_stuck_write_is_judged_after_write_timeout_and_handed_back() {
             (3.0, "ping"),
             (5.0, "write_timeout, idle 5, open 5, 2 unsent"),
             (5.0, "retry 1 in 100"),
+        ],
+    );
+}
+
+/// What was written before the last byte was heard is not in doubt, nor is what was not written.
+#[test]
+fn messages_written_after_the_last_byte_are_in_doubt() {
+    let acts = [(2.0, data()), (3.5, Act::Freeze)];
+    let mut script = script(config(r#", "write_timeout": "4s""#), acts);
+    let send = |at, text| (seconds(at), User::Send(text));
+    script.user = vec![
+        send(1.0, "before"),
+        send(2.5, "one"),
+        send(3.0, "two"),
+        send(4.0, large()),
+        send(4.5, "waits"),
+    ];
+    assert_told(
+        &script,
+        &[
+            (0.0, "connecting 0"),
+            (0.0, "connected"),
+            (2.0, "message of 4"),
+            (5.0, "ping"),
+            (8.0, "write_timeout, idle 6, open 8, 2 unsent, 2 in doubt"),
+            (8.0, "retry 1 in 100"),
         ],
     );
 }

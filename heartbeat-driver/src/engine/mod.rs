@@ -137,6 +137,8 @@ pub struct Engine<S: Read + Write> {
     /// When the first of the messages that are held expires.
     expires: Instant,
     unsent: Unsent,
+    /// Messages that the last connection had written after its last read, if it has ended and that is not told.
+    in_doubt: usize,
     board: Arc<Board>,
     meter: Option<Box<Meter>>,
     /// What is logged about the present connection is logged in here.
@@ -268,6 +270,7 @@ impl<S: Read + Write> Engine<S> {
             lost: None,
             expires: Instant::NEVER,
             unsent: Unsent::default(),
+            in_doubt: 0,
             board: Arc::new(Board::new(log, recorder)),
             meter,
             span: Span::none(),

@@ -11,6 +11,7 @@ use super::performing::{Before, session};
 use super::{Engine, Link};
 use crate::clock;
 use crate::farewell::CloseFrame;
+use crate::log::some;
 use crate::message::{Event, Message, Reason, Seconds};
 use crate::opening::{Opening, Progress};
 use crate::panicked::named;
@@ -25,6 +26,8 @@ pub(super) struct Lost {
     pub(super) attempts: u32,
     /// Messages handed back since then.
     unsent: usize,
+    /// Messages that were written and may not have arrived.
+    in_doubt: usize,
 }
 
 impl<S: Read + Write> Engine<S> {
@@ -89,10 +92,19 @@ impl<S: Read + Write> Engine<S> {
     }
 
     /// A connection or a dial has ended: from which moment on something may be missing.
-    pub(super) fn note_loss(&mut self, cause: Reason, before: Before, unsent: usize, now: Instant) {
+    ///
+    /// `missing`: messages that were handed back, and that are in doubt.
+    pub(super) fn note_loss(
+        &mut self,
+        cause: Reason,
+        before: Before,
+        missing: (usize, usize),
+        now: Instant,
+    ) {
+        let (unsent, in_doubt) = missing;
         if self.lost.is_some() {
             // That other session has never come to be: the gap is the old one still.
-            self.note_unsent(unsent);
+            self.note_unsent(unsent, in_doubt);
         } else if before.ready {
             let wall = clock::wall();
             self.lost = Some(Box::new(Lost {
@@ -101,14 +113,16 @@ impl<S: Read + Write> Engine<S> {
                 cause,
                 attempts: 0,
                 unsent,
+                in_doubt,
             }));
         }
     }
 
-    /// Messages were handed back: they count in the gap, if there is one.
-    pub(super) fn note_unsent(&mut self, unsent: usize) {
+    /// Messages were handed back, or may not have arrived: they count in the gap, if there is one.
+    pub(super) fn note_unsent(&mut self, unsent: usize, in_doubt: usize) {
         if let Some(lost) = &mut self.lost {
             lost.unsent = lost.unsent.saturating_add(unsent);
+            lost.in_doubt = lost.in_doubt.saturating_add(in_doubt);
         }
     }
 
@@ -116,8 +130,8 @@ impl<S: Read + Write> Engine<S> {
     pub(super) fn tell_gap(&mut self, conn: ConnId, ready: bool, now: Instant) {
         let Some(lost) = &self.lost else { return };
         let down_for = now.saturating_duration_since(lost.heard);
-        let unsent = (lost.unsent > 0).then_some(lost.unsent);
-        warn!(parent: &self.span, attempts = lost.attempts, unsent, "gap of {} after {}", Seconds(down_for), lost.cause);
+        let (unsent, in_doubt) = (some(lost.unsent), some(lost.in_doubt));
+        warn!(parent: &self.span, attempts = lost.attempts, unsent, in_doubt, "gap of {} after {}", Seconds(down_for), lost.cause);
         self.events.push_back(Event::Gap {
             conn,
             since: lost.since,
@@ -125,6 +139,7 @@ impl<S: Read + Write> Engine<S> {
             cause: lost.cause,
             attempts: lost.attempts,
             unsent: lost.unsent,
+            in_doubt: lost.in_doubt,
         });
         if ready {
             self.lost = None;

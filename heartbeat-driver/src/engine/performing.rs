@@ -85,7 +85,7 @@ impl<S: Read + Write> Engine<S> {
             let expired = unsent.len();
             warn!(parent: &self.board.log.span, expired, "handed back: held for longer than {age}");
             self.board.handed_back(unsent.len());
-            self.note_unsent(unsent.len());
+            self.note_unsent(unsent.len(), 0);
             self.events.push_back(Event::Expired { unsent });
         }
     }
@@ -125,9 +125,10 @@ impl<S: Read + Write> Engine<S> {
         let unsent = std::mem::take(&mut self.unsent).and(last);
         self.expires = Instant::NEVER;
         self.board.handed_back(unsent.len());
-        self.board.log.stopped(unsent.len(), 0);
+        let in_doubt = std::mem::take(&mut self.in_doubt);
+        self.board.log.stopped(unsent.len(), 0, in_doubt);
         self.board.connected.ended(WaitEnd::Stopped);
-        self.events.push_back(Event::Stopped { unsent });
+        self.events.push_back(Event::Stopped { unsent, in_doubt });
     }
 
     pub(super) fn perform(&mut self, now: Instant, action: Action<'_>, before: Before) {
@@ -371,6 +372,7 @@ impl<S: Read + Write> Engine<S> {
         self.told = None;
         self.last = Some(reason);
         let response = self.response.take();
+        let in_doubt = std::mem::take(&mut self.in_doubt);
         let end = End {
             reason,
             detail: detail.as_deref(),
@@ -379,6 +381,7 @@ impl<S: Read + Write> Engine<S> {
             was_open,
             unsent: unsent.len(),
             uncertain: 0,
+            in_doubt,
         };
         end.tell(&self.span);
         self.board.handed_back(unsent.len());
@@ -388,7 +391,7 @@ impl<S: Read + Write> Engine<S> {
         self.board
             .connected
             .lost(reason, detail.clone(), response.clone());
-        self.note_loss(reason, before, unsent.len(), now);
+        self.note_loss(reason, before, (unsent.len(), in_doubt), now);
         self.events.push_back(Event::Disconnected {
             conn,
             reason,
@@ -397,6 +400,7 @@ impl<S: Read + Write> Engine<S> {
             idle,
             open,
             unsent,
+            in_doubt,
         });
     }
 
@@ -409,6 +413,7 @@ impl<S: Read + Write> Engine<S> {
         self.joined = None;
         if let Link::Open(session) = &mut self.link {
             session.settle();
+            self.in_doubt = usize::try_from(session.in_doubt()).unwrap_or(usize::MAX);
             self.board.traffic(session.traffic());
         }
         self.board.connection_ended();

@@ -49,6 +49,10 @@ pub enum Event<M> {
         unsent: Vec<M>,
         /// How many were given to it and are not known to be written.
         uncertain: usize,
+        /// How many of the application's messages were flushed, and nothing was heard after that: the peer may never have had them. With
+        /// [`Socket::traffic`](super::Socket::traffic) any byte is something heard, without it a whole message. Of those
+        /// before, only an answer of the service's own is a receipt.
+        in_doubt: usize,
     },
     /// The next dial is planned.
     Reconnect {
@@ -70,6 +74,8 @@ pub enum Event<M> {
         unsent: Vec<M>,
         /// How many were given to it and are not known to be written.
         uncertain: usize,
+        /// How many were flushed, and nothing was heard after that.
+        in_doubt: usize,
     },
 }
 
@@ -90,6 +96,7 @@ impl<M> fmt::Debug for Event<M> {
                 open,
                 unsent,
                 uncertain,
+                in_doubt,
             } => f
                 .debug_struct("Disconnected")
                 .field("conn", conn)
@@ -99,6 +106,7 @@ impl<M> fmt::Debug for Event<M> {
                 .field("open", open)
                 .field("unsent", &unsent.len())
                 .field("uncertain", uncertain)
+                .field("in_doubt", in_doubt)
                 .finish(),
             Self::Ending { conn, why, within } => f
                 .debug_struct("Ending")
@@ -116,10 +124,15 @@ impl<M> fmt::Debug for Event<M> {
                 .field("reason", reason)
                 .field("detail", detail)
                 .finish(),
-            Self::Stopped { unsent, uncertain } => f
+            Self::Stopped {
+                unsent,
+                uncertain,
+                in_doubt,
+            } => f
                 .debug_struct("Stopped")
                 .field("unsent", &unsent.len())
                 .field("uncertain", uncertain)
+                .field("in_doubt", in_doubt)
                 .finish(),
         }
     }

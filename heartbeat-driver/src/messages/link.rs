@@ -30,6 +30,17 @@ impl<S, C: Codec> Link<S, C> {
         }
     }
 
+    /// Messages of the application's that were written, and after which nothing was heard.
+    pub(super) fn in_doubt(&self) -> usize
+    where
+        S: Socket<C>,
+    {
+        match self {
+            Self::Down | Self::Dialing(_) => 0,
+            Self::Open(open) => open.in_doubt(),
+        }
+    }
+
     /// Messages of the application's that were given away and are not known to be written.
     pub(super) fn uncertain(&self) -> usize {
         match self {
@@ -74,6 +85,10 @@ pub(super) struct Open<S, C: Codec> {
     ping_waits: bool,
     /// Application messages since the last flush that went through.
     given: usize,
+    /// Messages read so far.
+    messages_read: u64,
+    /// Application messages that were flushed since the last read, and how much was read then.
+    doubtful: (usize, (u64, u64)),
     unflushed: bool,
     blocked: bool,
     /// Data arrived of which the machine does not know.
@@ -95,6 +110,8 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
             pinged: false,
             ping_waits: false,
             given: 0,
+            messages_read: 0,
+            doubtful: (0, (0, 0)),
             unflushed: false,
             blocked: false,
             unreported: false,
@@ -163,6 +180,9 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
             self.unflushed = false;
             self.blocked = false;
             self.backlog = 0;
+            if self.given > 0 {
+                self.doubtful = (self.in_doubt() + self.given, self.heard());
+            }
             self.given = 0;
             if self.own.is_empty() {
                 // The pings among what was given have left, whatever is given next.
@@ -204,6 +224,18 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
         }
     }
 
+    /// Messages and bytes that were read.
+    fn heard(&self) -> (u64, u64) {
+        let traffic = self.socket.traffic().unwrap_or_default();
+        (self.messages_read, traffic.read)
+    }
+
+    /// Messages of the application's that were written, and after which nothing was heard.
+    fn in_doubt(&self) -> usize {
+        let (messages, heard) = self.doubtful;
+        if heard == self.heard() { messages } else { 0 }
+    }
+
     fn moved(&mut self) -> bool {
         self.socket
             .traffic()
@@ -230,7 +262,10 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
             return Poll::Pending;
         }
         let end = match self.socket.poll_next(cx) {
-            Poll::Ready(Some(Ok(message))) => return Poll::Ready(Ok(message)),
+            Poll::Ready(Some(Ok(message))) => {
+                self.messages_read += 1;
+                return Poll::Ready(Ok(message));
+            }
             Poll::Ready(Some(Err(error))) => (C::cause(&error), Some(error.to_string().into())),
             Poll::Ready(None) => (Cause::Eof, None),
             Poll::Pending => match self.failed.take() {

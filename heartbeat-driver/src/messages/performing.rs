@@ -113,11 +113,15 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
 
     fn tell_stopped(&mut self) {
         self.ended = true;
-        let uncertain = self.link.uncertain();
+        let (uncertain, in_doubt) = (self.link.uncertain(), self.link.in_doubt());
         self.link = Link::Down;
         let unsent: Vec<_> = self.queue.drain(..).collect();
-        self.log.stopped(unsent.len(), uncertain);
-        self.events.push_back(Event::Stopped { unsent, uncertain });
+        self.log.stopped(unsent.len(), uncertain, in_doubt);
+        self.events.push_back(Event::Stopped {
+            unsent,
+            uncertain,
+            in_doubt,
+        });
     }
 
     /// Code of the application's has panicked. None of it is called any more, nor is the machine asked what to do.
@@ -200,7 +204,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         idle: Duration,
         open: Duration,
     ) {
-        let uncertain = self.link.uncertain();
+        let (uncertain, in_doubt) = (self.link.uncertain(), self.link.in_doubt());
         let was_open = matches!(self.link, Link::Open(_));
         // The socket is closed here and now.
         self.link = Link::Down;
@@ -216,6 +220,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             was_open,
             unsent: unsent.len(),
             uncertain,
+            in_doubt,
         };
         end.tell(&self.span);
         self.events.push_back(Event::Disconnected {
@@ -226,6 +231,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             open,
             unsent,
             uncertain,
+            in_doubt,
         });
     }
 

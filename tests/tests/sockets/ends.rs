@@ -217,7 +217,7 @@ fn what_was_accepted_before_stop_is_written_before_the_close(case: Case) {
         let refusal = sender.try_send("late").expect_err("stopped");
         assert_eq!(refusal.reason, Refusal::Ended);
         let unsent = client.until(|event| match event {
-            Event::Stopped { unsent } => Some(unsent),
+            Event::Stopped { unsent, .. } => Some(unsent),
             Event::Disconnected { reason, .. } => panic!("{reason}"),
             _ => None,
         });
@@ -232,7 +232,7 @@ fn stop_hands_back_what_a_frozen_server_did_not_take(case: Case) {
     let mut scene = set(case, Phase::OpenAndStuck);
     scene.client.sender().stop();
     let unsent = scene.client.until(|event| match event {
-        Event::Stopped { unsent } => Some(unsent),
+        Event::Stopped { unsent, .. } => Some(unsent),
         _ => None,
     });
     assert!(!unsent.is_empty());

@@ -23,6 +23,7 @@ cases! {
         what_is_held_goes_out_on_the_next_connection_and_is_sent_once,
         what_is_held_too_long_comes_back,
         a_gap_comes_before_any_message_of_the_new_connection,
+        an_end_and_the_gap_count_what_was_written_after_the_last_byte,
         stop_hands_back_what_is_held,
         stop_waits_for_the_end_and_says_what_was_not_sent,
         stats_count_what_went_over_all_connections,
@@ -192,7 +193,7 @@ fn a_login_that_is_refused_is_judged_as_the_application_says(case: Case) {
         "a verdict is final"
     );
     let unsent = client.until(|event| match event {
-        Event::Stopped { unsent } => Some(unsent),
+        Event::Stopped { unsent, .. } => Some(unsent),
         _ => None,
     });
     assert_eq!(unsent.into_messages(), ["order".into()]);
@@ -344,7 +345,7 @@ fn what_is_held_goes_out_on_the_next_connection_and_is_sent_once(case: Case) {
         }
         client.sender().stop();
         let unsent = client.until(|event| match event {
-            Event::Stopped { unsent } => Some(unsent),
+            Event::Stopped { unsent, .. } => Some(unsent),
             _ => None,
         });
         assert!(unsent.is_empty());
@@ -411,17 +412,55 @@ fn a_gap_comes_before_any_message_of_the_new_connection(case: Case) {
             cause,
             attempts,
             unsent,
+            in_doubt,
         }) = client.next()
         else {
             panic!("no gap right after the connection")
         };
-        assert_eq!((conn.get(), attempts, unsent), (3, 2, 0));
+        assert_eq!((conn.get(), attempts, unsent, in_doubt), (3, 2, 0, 0));
         assert_eq!(cause.to_string(), "eof");
         // Two delays of 50 ms; how much of the silence before the end we saw is the machine's load.
         assert!(down_for >= Duration::from_millis(100), "{down_for:?}");
         let now = SystemTime::now();
         assert!(begin <= since && since + down_for <= now + Duration::from_millis(50));
         assert_words(&mut client, &["two"]);
+        client.stop();
+    });
+}
+
+fn an_end_and_the_gap_count_what_was_written_after_the_last_byte(case: Case) {
+    let server = Server::start();
+    let mut client = case.connect(&server, PROMPT);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut ws = server.upgrade();
+            ws.read().expect("the first");
+            ws.send(Frame::text("heard")).expect("the client reads");
+            for _ in 0..2 {
+                ws.read().expect("two more");
+            }
+            hang_up(ws.get_ref());
+            let mut ws = server.upgrade();
+            let _ = ws.read();
+        });
+        client.until_connected();
+        client.sender().try_send("answered").expect("room");
+        client.message();
+        for text in ["one", "two"] {
+            client.sender().try_send(text).expect("room");
+        }
+        let ended = client.until(|event| match event {
+            Event::Disconnected {
+                in_doubt, unsent, ..
+            } => Some((in_doubt, unsent.len())),
+            _ => None,
+        });
+        assert_eq!(ended, (2, 0));
+        let gap = client.until(|event| match event {
+            Event::Gap { in_doubt, .. } => Some(in_doubt),
+            _ => None,
+        });
+        assert_eq!(gap, 2);
         client.stop();
     });
 }
