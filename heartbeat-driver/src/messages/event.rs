@@ -49,9 +49,9 @@ pub enum Event<M> {
         unsent: Vec<M>,
         /// How many were given to it and are not known to be written.
         uncertain: usize,
-        /// How many of the application's messages were flushed, and nothing was heard after that: the peer may never have had them. With
-        /// [`Socket::traffic`](super::Socket::traffic) any byte is something heard, without it a whole message. Of those
-        /// before, only an answer of the service's own is a receipt.
+        /// How many of the application's messages were flushed after the last that was heard: the peer may never have
+        /// had them. With [`Socket::traffic`](super::Socket::traffic) a byte is something heard, without it a whole
+        /// message. For earlier messages only an answer of the service's own is a receipt.
         in_doubt: usize,
     },
     /// The next dial is planned.
