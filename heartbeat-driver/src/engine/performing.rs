@@ -413,12 +413,14 @@ impl<S: Read + Write> Engine<S> {
         self.joined = None;
         if let Link::Open(session) = &mut self.link {
             session.settle();
-            self.in_doubt = usize::try_from(session.in_doubt()).unwrap_or(usize::MAX);
             self.board.traffic(session.traffic());
         }
         self.board.connection_ended();
         let (cut, in_flight) = match std::mem::replace(&mut self.link, Link::Down) {
-            Link::Open(session) => session.into_unsent(),
+            Link::Open(session) => {
+                self.in_doubt = usize::try_from(session.in_doubt()).unwrap_or(usize::MAX);
+                session.into_unsent()
+            }
             Link::Down
             | Link::Preparing { .. }
             | Link::Redirected { .. }
