@@ -1,0 +1,427 @@
+//! `heartbeat explain`: a recorded trace, in sentences.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use heartbeat_tokio::core::parse_duration;
+use heartbeat_tokio::core::trace::{Header, Replay, read_event};
+use heartbeat_tokio::{Config, Seconds};
+use serde_json::Value;
+
+use crate::arguments::{Refusal, unexpected, wrong};
+use crate::sums::counted;
+use crate::words::{Stamp, printable, times};
+
+const USAGE: &str = "\
+usage: heartbeat explain [FILE]
+
+Tells a recorded trace in sentences: what happened, what the client did, and why. FILE is what `heartbeat watch --trace`
+or a program's `explain()` wrote; without it the trace is read from standard input. Events without consequences are left
+out. The same trace always gives the same text.
+Exit status: 0, or 2 at a line that is wrong; everything before it is told.
+";
+
+/// Runs `explain`.
+pub(crate) fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
+    use lexopt::prelude::*;
+    let mut file = None;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("help") | Short('h') => return Err(Refusal::Help(USAGE)),
+            Value(value) if file.is_none() => file = Some(value.string()?),
+            other => return Err(unexpected(other)),
+        }
+    }
+    let name = file.unwrap_or_else(|| "-".into());
+    let output = io::stdout().lock();
+    match name.as_str() {
+        "-" if io::stdin().is_terminal() => Err(Refusal::Wrong(
+            "explain: a trace's file, or a trace on standard input, is expected".into(),
+        )),
+        "-" => explain(io::stdin().lock(), output),
+        name if name.contains("://") => {
+            Err(wrong("explain", "a URL stands where a file is expected"))
+        }
+        name => {
+            let file =
+                File::open(name).map_err(|error| wrong("explain", format!("{name}: {error}")))?;
+            explain(BufReader::new(file), output)
+        }
+    }
+}
+
+fn explain(input: impl BufRead, mut output: impl Write) -> Result<ExitCode, Refusal> {
+    let mut told: Option<(Replay, Story)> = None;
+    for (index, line) in input.lines().enumerate() {
+        let at_line = |error: &dyn std::fmt::Display| {
+            wrong("explain", format!("line {}: {error}", index + 1))
+        };
+        let line = line.map_err(|error| at_line(&error))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        match &mut told {
+            None => {
+                let header = Header::read(&line).map_err(|error| at_line(&error))?;
+                let story = Story::new(header.config.clone(), header.accepted);
+                writeln!(output, "{}", story.beginning())?;
+                told = Some((Replay::new(header), story));
+            }
+            Some((replay, story)) => {
+                let recorded = read_event(&line).map_err(|error| at_line(&error))?;
+                let answer = replay.answer(&recorded);
+                let parse =
+                    |text: &str| serde_json::from_str(text).map_err(|error| at_line(&error));
+                let (event, answer): (Value, Value) = (parse(&line)?, parse(&answer)?);
+                for sentence in story.tell(&event, &answer) {
+                    writeln!(output, "{} {sentence}", Stamp(nanos(&event["at"])))?;
+                }
+            }
+        }
+    }
+    let Some((_, story)) = told else {
+        return Err(wrong(
+            "explain",
+            "the trace is empty: its first line must be a header",
+        ));
+    };
+    writeln!(output, "{}", story.end())?;
+    output.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What must be remembered to say why.
+struct Story {
+    config: Config,
+    /// When something was last heard, and when it was last asked.
+    heard: Duration,
+    asked: Option<Duration>,
+    /// When the machine wanted to be woken.
+    wake: Option<Duration>,
+    accepted: bool,
+    dials: u32,
+    opened: u32,
+    ends: Vec<(String, u32)>,
+}
+
+impl Story {
+    fn new(config: Config, accepted: bool) -> Self {
+        Self {
+            config,
+            heard: Duration::ZERO,
+            asked: None,
+            wake: None,
+            accepted,
+            dials: 0,
+            opened: u32::from(accepted),
+            ends: Vec::new(),
+        }
+    }
+
+    fn beginning(&self) -> String {
+        let whose = if self.accepted {
+            "A server's connection"
+        } else {
+            "A client"
+        };
+        format!("{whose} with these times: {}.", times(&self.config))
+    }
+
+    /// The sentences about one event and what followed from it.
+    fn tell(&mut self, event: &Value, answer: &Value) -> Vec<String> {
+        let at = nanos(&event["at"]);
+        let mut sentences: Vec<String> = Vec::new();
+        let stale = answer["stale"] == true;
+        if !stale {
+            sentences.extend(self.event(at, event));
+        }
+        let actions = answer["actions"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        for action in actions {
+            let sentence = self.action(at, event, action);
+            sentences.push(sentence);
+        }
+        if stale && !actions.is_empty() {
+            sentences.insert(
+                0,
+                format!("Connection {} was already given up.", event["conn"]),
+            );
+        }
+        self.wake = answer["wake"].as_u64().map(Duration::from_nanos);
+        sentences
+    }
+
+    /// What an event by itself is worth saying.
+    fn event(&mut self, at: Duration, event: &Value) -> Option<String> {
+        let conn = &event["conn"];
+        let name = event["event"].as_str().unwrap_or_default();
+        if matches!(name, "connected" | "received" | "progress") {
+            self.heard = at;
+        }
+        match name {
+            "connected" => {
+                self.opened += 1;
+                self.asked = None;
+                Some(format!("Connection {conn} is open."))
+            }
+            "ready" => Some(format!("The session of connection {conn} is ready.")),
+            "received" if event["ping"].is_string() => Some("The peer pings by frame.".into()),
+            "received" if event["pong"].is_string() => Some(self.answered(at)),
+            "closed" => Some(self.closed(conn, &event["cause"])),
+            "kick" => Some("The application says that the network is back.".into()),
+            "stop" => Some("The application stops the client.".into()),
+            "ping_unsent" => {
+                self.asked = None;
+                Some("The ping could not be sent: a variable of its message is not set.".into())
+            }
+            "read_paused" => Some("The application takes no messages: reading pauses.".into()),
+            "read_resumed" => Some("The application takes messages again.".into()),
+            "tick" => self.lateness(at),
+            _ => None,
+        }
+    }
+
+    fn answered(&mut self, at: Duration) -> String {
+        match self.asked.take() {
+            Some(asked) => format!(
+                "A pong comes {} after the ping.",
+                Seconds(at.saturating_sub(asked))
+            ),
+            None => "A pong comes that nobody has asked for.".into(),
+        }
+    }
+
+    /// A timer that came much later than it was set to: a suspend, or a stopped process.
+    fn lateness(&self, at: Duration) -> Option<String> {
+        let late = at.saturating_sub(self.wake?);
+        (late > self.config.late_grace()).then(|| {
+            format!(
+                "The timer comes {} late: the program or the machine was stopped. What was not read in this time is not \
+                 held against the peer.",
+                Seconds(late)
+            )
+        })
+    }
+
+    fn closed(&mut self, conn: &Value, cause: &Value) -> String {
+        self.asked = None;
+        let (kind, words) = cause_words(cause);
+        self.count(&kind);
+        format!("Connection {conn} ends: {words}.")
+    }
+
+    fn count(&mut self, kind: &str) {
+        match self.ends.iter_mut().find(|(known, _)| known == kind) {
+            Some((_, count)) => *count += 1,
+            None => self.ends.push((kind.to_owned(), 1)),
+        }
+    }
+
+    /// What the machine did, and why.
+    fn action(&mut self, at: Duration, event: &Value, action: &Value) -> String {
+        let conn = &action["conn"];
+        let silence = Seconds(at.saturating_sub(self.heard));
+        match action["action"].as_str().unwrap_or_default() {
+            "connect" => {
+                self.dials += 1;
+                match action["attempt"].as_u64() {
+                    Some(0) | None => format!("It dials connection {conn}."),
+                    Some(attempt) => format!("It dials connection {conn}, retry {attempt}."),
+                }
+            }
+            "send_pong" => {
+                let ping = match event["text"].as_str() {
+                    Some(text) => format!(
+                        "The peer pings by message, {}: it answers ",
+                        printable(text)
+                    ),
+                    None => "It answers ".into(),
+                };
+                format!("{ping}{}.", how(action))
+            }
+            "send_ping" => {
+                self.asked = Some(at);
+                format!("Nothing was heard for {silence}: it pings {}.", how(action))
+            }
+            "check" => format!("It has been idle for {}.", Seconds(nanos(&action["idle"]))),
+            "abort" => {
+                let reason = action["reason"].as_str().unwrap_or_default();
+                self.asked = None;
+                if reason != "stale" {
+                    self.count(reason);
+                }
+                format!(
+                    "It drops connection {conn}: {}.",
+                    self.verdict(reason, silence)
+                )
+            }
+            "reconnect_at" => {
+                let mut sentence = match action["attempt"].as_u64() {
+                    Some(0) | None => {
+                        format!("It dials again in {}.", Seconds(nanos(&action["delay"])))
+                    }
+                    Some(attempt) => {
+                        format!(
+                            "It dials again in {}, as retry {attempt}.",
+                            Seconds(nanos(&action["delay"]))
+                        )
+                    }
+                };
+                if action.get("tolerated").is_some() {
+                    sentence +=
+                        " The end says that this is hopeless, but the endpoint was well before.";
+                }
+                sentence
+            }
+            "gave_up" => format!("It gives up: {}.", gave_up(&action["reason"])),
+            "ending" => format!(
+                "Connection {conn} is about to end ({}): it is renewed within {}.",
+                renewal(action),
+                Seconds(nanos(&action["within"]))
+            ),
+            "renew" => {
+                self.count("renewal");
+                format!(
+                    "It closes connection {conn} with code {} to renew it ({}).",
+                    action["code"],
+                    renewal(action)
+                )
+            }
+            "close" => format!("It closes connection {conn} with code {}.", action["code"]),
+            other => format!("It does `{other}`."),
+        }
+    }
+
+    /// Why the machine dropped a connection, with the configured value.
+    fn verdict(&self, reason: &str, silence: Seconds) -> String {
+        let config = &self.config;
+        let within = |time: Option<Duration>| {
+            time.map_or_else(String::new, |time| {
+                format!(" (`{reason}` is {})", Seconds(time))
+            })
+        };
+        match reason {
+            "connect_timeout" => format!(
+                "the dial took too long{}",
+                within(Some(config.connect_timeout()))
+            ),
+            "idle_timeout" => format!(
+                "nothing was heard for {silence}{}",
+                within(Some(config.idle_timeout()))
+            ),
+            "pong_timeout" => format!(
+                "nothing was heard for {silence}, and the ping was not answered in time{}",
+                within(config.pong_timeout())
+            ),
+            "data_timeout" => format!("no data came{}", within(config.data_timeout())),
+            "write_timeout" => format!("a write did not move{}", within(config.write_timeout())),
+            "session_timeout" => format!(
+                "the session was not ready in time{}",
+                within(config.session_timeout())
+            ),
+            "close_timeout" => format!(
+                "the closing handshake took too long{}",
+                within(Some(config.close_timeout()))
+            ),
+            "stale" => "it is not wanted any more".into(),
+            other => format!("`{other}`"),
+        }
+    }
+
+    fn end(&self) -> String {
+        let dials = counted(self.dials.into(), "dial");
+        let opened = counted(self.opened.into(), "connection");
+        let ends: u32 = self.ends.iter().map(|(_, count)| count).sum();
+        let mut line = format!("In all: {dials}, {opened}, {}", counted(ends.into(), "end"));
+        let kinds: Vec<String> = self
+            .ends
+            .iter()
+            .map(|(kind, count)| format!("{kind} {count}"))
+            .collect();
+        if !kinds.is_empty() {
+            line = format!("{line} ({})", kinds.join(", "));
+        }
+        line + "."
+    }
+}
+
+/// How a heartbeat goes out.
+fn how(action: &Value) -> String {
+    match (&action["text"], action.get("binary"), action.get("frame")) {
+        (Value::String(text), ..) => format!("with {}", printable(text)),
+        (_, Some(bytes), _) => format!("with the bytes {}", bytes.as_str().unwrap_or_default()),
+        (_, _, Some(_)) => "by frame".into(),
+        _ => "with a message of which a variable is not known".into(),
+    }
+}
+
+fn renewal(action: &Value) -> &'static str {
+    match action["why"].as_str() {
+        Some("lifetime") => "it is nearly as old as the service allows",
+        _ => "the service has announced it",
+    }
+}
+
+/// One word, and a sentence's part.
+fn cause_words(cause: &Value) -> (String, String) {
+    if let Some(word) = cause.as_str() {
+        let words = match word {
+            "refused" => "nobody listens there (connection refused)",
+            "reset" => "the peer reset it",
+            "eof" => "the byte stream ends without a Close frame",
+            "tls" => "TLS failed",
+            _ => "an I/O error (the name, the network, a proxy)",
+        };
+        return (word.into(), words.into());
+    }
+    if let Some(code) = cause["close"].as_u64() {
+        return (
+            format!("close {code}"),
+            format!("the peer closes with code {code}"),
+        );
+    }
+    if let Some(code) = cause["protocol"].as_u64() {
+        return (
+            "protocol".into(),
+            format!("the peer broke the protocol (close code {code})"),
+        );
+    }
+    if let Some(status) = cause["http"].as_u64() {
+        let after = cause["retry_after"]
+            .as_str()
+            .and_then(|after| parse_duration(after).ok());
+        let after = after
+            .map(|after| format!(" and asks to come back after {}", Seconds(after)))
+            .unwrap_or_default();
+        return (
+            format!("http {status}"),
+            format!("the server answers HTTP {status}{after}"),
+        );
+    }
+    (
+        "session".into(),
+        format!(
+            "the application could not open its session ({})",
+            cause["session"]
+        ),
+    )
+}
+
+fn gave_up(reason: &Value) -> String {
+    match reason.as_str() {
+        Some("max_attempts") => {
+            "as many attempts as `max_attempts` allows led to no stable connection".into()
+        }
+        Some("credentials") => "fresh credentials were refused, too".into(),
+        _ => format!("no retry mends this: {}", cause_words(reason).1),
+    }
+}
+
+/// Times in traces are nanoseconds.
+fn nanos(value: &Value) -> Duration {
+    Duration::from_nanos(value.as_u64().unwrap_or_default())
+}

@@ -1,0 +1,409 @@
+//! A connection's life, drawn in a terminal.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use std::{mem, panic};
+
+use heartbeat_tokio::core::Rtt;
+use heartbeat_tokio::{ClientStats, Config, Event, Phase, Ping, Seconds};
+use ratatui::DefaultTerminal;
+use ratatui::Frame;
+use ratatui::crossterm::event::{
+    self, Event as Key, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
+};
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Gauge, Paragraph, Sparkline};
+
+use crate::misbehaving::ServerNote;
+use crate::sums::Sums;
+use crate::words::{Stamp, times};
+
+/// So many lines and round trips are kept: more than a terminal shows.
+const KEPT: usize = 500;
+
+/// A longer line is cut.
+const WIDEST: usize = 500;
+
+/// Between two pictures.
+const FRAME: Duration = Duration::from_millis(50);
+
+static DRAWS: AtomicBool = AtomicBool::new(false);
+static AFTERWARDS: Mutex<String> = Mutex::new(String::new());
+
+/// A picture on the terminal. Dropping it gives the terminal back; so does a panic.
+pub(crate) struct Picture {
+    terminal: DefaultTerminal,
+    scene: Scene,
+    /// When it was drawn last.
+    drawn: Option<Duration>,
+}
+
+/// What is drawn.
+struct Scene {
+    url: String,
+    times: String,
+    /// The silence after which the connection is dead, and that after which it is asked.
+    bound: Duration,
+    asks_after: Option<Duration>,
+    lines: VecDeque<(Style, String)>,
+    /// In microseconds, the latest first.
+    round_trips: VecDeque<u64>,
+    /// When something was last heard, and how many bytes had been heard by then.
+    heard: (Duration, u64),
+    /// Since when the connection is open, or the next dial is planned for.
+    opened: Option<Duration>,
+    dials_at: Option<Duration>,
+}
+
+impl Picture {
+    /// Takes the terminal.
+    pub(crate) fn start(url: &str, config: &Config) -> io::Result<Self> {
+        let terminal = ratatui::try_init()?;
+        DRAWS.store(true, Ordering::Relaxed);
+        // Also where another thread than the one that draws panics.
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            restore();
+            hook(info);
+        }));
+        Ok(Self {
+            terminal,
+            scene: Scene::new(url, config),
+            drawn: None,
+        })
+    }
+
+    /// Takes note of an event, `at` this time since the start.
+    pub(crate) fn event(&mut self, at: Duration, event: &Event, words: &str) {
+        self.scene.event(at, event, words);
+    }
+
+    /// Takes note of what the demo's server does.
+    pub(crate) fn server(&mut self, at: Duration, note: &ServerNote) {
+        let line = format!("{} {note}", Stamp(at));
+        self.scene.line(Style::new().fg(Color::Cyan), line);
+    }
+
+    /// Whether it is time to draw again: a busy feed has more events than anybody can see.
+    pub(crate) fn is_due(&self, at: Duration) -> bool {
+        self.drawn
+            .is_none_or(|drawn| at.saturating_sub(drawn) >= FRAME)
+    }
+
+    /// Draws; true if a key says that it is enough.
+    pub(crate) fn draw(
+        &mut self,
+        at: Duration,
+        stats: &ClientStats,
+        sums: &Sums,
+    ) -> io::Result<bool> {
+        // A thread that panicked has given the terminal back.
+        if !DRAWS.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        self.drawn = Some(at);
+        self.scene.hears(at, stats.bytes_received);
+        let scene = &self.scene;
+        self.terminal
+            .draw(|frame| scene.render(frame, at, stats.phase, &stats.machine.rtt, sums))?;
+        wants_an_end()
+    }
+}
+
+impl Scene {
+    fn new(url: &str, config: &Config) -> Self {
+        Self {
+            url: url.to_owned(),
+            times: times(config),
+            bound: config.idle_timeout(),
+            asks_after: match config.ping() {
+                Ping::AfterSilence(silence) => Some(silence),
+                _ => None,
+            },
+            lines: VecDeque::new(),
+            round_trips: VecDeque::new(),
+            heard: (Duration::ZERO, 0),
+            opened: None,
+            dials_at: None,
+        }
+    }
+
+    fn event(&mut self, at: Duration, event: &Event, words: &str) {
+        let style = match event {
+            Event::Connected { .. } => {
+                (self.opened, self.dials_at, self.heard.0) = (Some(at), None, at);
+                Style::new().fg(Color::Green)
+            }
+            Event::Disconnected { .. } => {
+                self.opened = None;
+                Style::new().fg(Color::Red).add_modifier(Modifier::BOLD)
+            }
+            Event::Reconnect { delay, .. } => {
+                self.dials_at = Some(at + *delay);
+                Style::new().fg(Color::Yellow)
+            }
+            Event::PongReceived { rtt, .. } => {
+                if let Some(rtt) = rtt {
+                    self.round_trips
+                        .push_front(u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
+                    self.round_trips.truncate(KEPT);
+                }
+                Style::new().fg(Color::Magenta)
+            }
+            Event::PingSent { .. } | Event::Check { .. } => Style::new().fg(Color::Magenta),
+            Event::GaveUp { .. } => Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
+            Event::Gap { .. } => Style::new().fg(Color::Yellow),
+            _ => Style::new(),
+        };
+        self.line(style, format!("{} {words}", Stamp(at)));
+    }
+
+    fn hears(&mut self, at: Duration, bytes: u64) {
+        if self.heard.1 != bytes {
+            self.heard = (at, bytes);
+        }
+    }
+
+    fn line(&mut self, style: Style, line: String) {
+        let line = match line.char_indices().nth(WIDEST) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None => line,
+        };
+        self.lines.push_front((style, line));
+        self.lines.truncate(KEPT);
+    }
+
+    /// Where there is little room, the chart goes first, then the sums, then the events.
+    fn render(&self, frame: &mut Frame<'_>, at: Duration, phase: Phase, rtt: &Rtt, sums: &Sums) {
+        let area = frame.area();
+        let (chart_rows, foot_rows) = match area.height {
+            16.. => (5, 2),
+            10.. => (0, 2),
+            _ => (0, 0),
+        };
+        let [head, silence, chart, log, foot] = Layout::vertical([
+            Constraint::Length(2),
+            Constraint::Length(3),
+            Constraint::Length(chart_rows),
+            Constraint::Min(0),
+            Constraint::Length(foot_rows),
+        ])
+        .areas(area);
+        let (state, style) = self.state(at, phase);
+        let title = Line::from(vec![
+            Span::styled(
+                format!(" {state} "),
+                style.add_modifier(Modifier::REVERSED | Modifier::BOLD),
+            ),
+            Span::raw(format!("  {}", self.url)),
+        ]);
+        let head_lines = vec![title, Line::raw(self.times.as_str())];
+        frame.render_widget(Paragraph::new(head_lines), head);
+        let silent = self.opened.map(|_| at.saturating_sub(self.heard.0));
+        frame.render_widget(gauge(silent, self.bound, self.asks_after), silence);
+        frame.render_widget(self.chart(rtt, usize::from(chart.width)), chart);
+        tell(frame, log, &self.lines);
+        let foot_lines = vec![
+            Line::raw(sums.to_string()),
+            Line::styled(
+                "q or Ctrl-C ends it",
+                Style::new().add_modifier(Modifier::DIM),
+            ),
+        ];
+        frame.render_widget(Paragraph::new(foot_lines), foot);
+    }
+
+    /// The round trips that there is room for, the latest on the right.
+    fn chart(&self, rtt: &Rtt, width: usize) -> Sparkline<'static> {
+        let title = match rtt.samples {
+            0 => " round trips: none yet (it has not had to ask) ".to_owned(),
+            _ => format!(
+                " round trips: last {}, shortest {}, longest {} ",
+                Seconds(rtt.last),
+                Seconds(rtt.min),
+                Seconds(rtt.max)
+            ),
+        };
+        let room = width.saturating_sub(2);
+        let mut data: Vec<u64> = self.round_trips.iter().copied().take(room).collect();
+        data.reverse();
+        Sparkline::default()
+            .data(data)
+            .style(Style::new().fg(Color::Magenta))
+            .block(Block::bordered().title(title))
+    }
+
+    fn state(&self, at: Duration, phase: Phase) -> (String, Style) {
+        let (words, colour) = match (phase, self.opened, self.dials_at) {
+            (Phase::Open, Some(since), _) => (
+                format!("open for {}", Seconds(tenths(at.saturating_sub(since)))),
+                Color::Green,
+            ),
+            (Phase::Waiting, _, Some(until)) => (
+                format!("dials in {}", Seconds(tenths(until.saturating_sub(at)))),
+                Color::Yellow,
+            ),
+            (phase, ..) => (phase.as_str().to_owned(), Color::Yellow),
+        };
+        (words, Style::new().fg(colour))
+    }
+}
+
+impl Drop for Picture {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Gives the terminal back, if it was taken, and says what was not to be said meanwhile.
+pub(crate) fn restore() {
+    if DRAWS.swap(false, Ordering::Relaxed) {
+        ratatui::restore();
+        let said = mem::take(&mut *AFTERWARDS.lock().unwrap_or_else(PoisonError::into_inner));
+        // If nobody reads it any more, nobody misses it.
+        let _ = io::stderr().write_all(said.as_bytes());
+    }
+}
+
+/// Keeps a text for standard error until the terminal is given back; returns it where none is drawn on.
+pub(crate) fn after(text: String) -> Option<String> {
+    if !DRAWS.load(Ordering::Relaxed) {
+        return Some(text);
+    }
+    let mut said = AFTERWARDS.lock().unwrap_or_else(PoisonError::into_inner);
+    said.push_str(&text);
+    None
+}
+
+fn gauge(silent: Option<Duration>, bound: Duration, asks: Option<Duration>) -> Gauge<'static> {
+    let block = Block::bordered().title(" silence ");
+    let Some(silent) = silent else {
+        return Gauge::default()
+            .block(block)
+            .ratio(0.0)
+            .label("no connection");
+    };
+    let ratio = (silent.as_secs_f64() / bound.as_secs_f64()).clamp(0.0, 1.0);
+    let colour = match asks {
+        _ if ratio > 0.8 => Color::Red,
+        Some(asks) if silent >= asks => Color::Yellow,
+        _ => Color::Green,
+    };
+    let asks = asks
+        .map(|asks| format!(", asks after {}", Seconds(asks)))
+        .unwrap_or_default();
+    let label = format!(
+        "{:.1} s, dead after {}{asks}",
+        silent.as_secs_f64(),
+        Seconds(bound)
+    );
+    Gauge::default()
+        .block(block)
+        .gauge_style(Style::new().fg(colour))
+        .ratio(ratio)
+        .label(label)
+}
+
+/// The last lines, the latest at the bottom.
+fn tell(frame: &mut Frame<'_>, area: ratatui::layout::Rect, lines: &VecDeque<(Style, String)>) {
+    let room = usize::from(area.height.saturating_sub(2));
+    let shown: Vec<Line<'_>> = lines
+        .iter()
+        .take(room)
+        .rev()
+        .map(|(style, line)| Line::styled(line.as_str(), *style))
+        .collect();
+    frame.render_widget(
+        Paragraph::new(shown).block(Block::bordered().title(" events ")),
+        area,
+    );
+}
+
+/// Reads the keys that were pressed. In a terminal that is drawn on, Ctrl-C is one of them.
+fn wants_an_end() -> io::Result<bool> {
+    let mut wants = false;
+    while event::poll(Duration::ZERO)? {
+        if let Key::Key(KeyEvent {
+            code,
+            modifiers,
+            kind: KeyEventKind::Press,
+            ..
+        }) = event::read()?
+        {
+            wants |= match code {
+                KeyCode::Char('q') | KeyCode::Esc => true,
+                KeyCode::Char('c') => modifiers.contains(KeyModifiers::CONTROL),
+                _ => false,
+            };
+        }
+    }
+    Ok(wants)
+}
+
+/// Cut to tenths of a second: what changes ten times a second needs no more.
+fn tenths(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) / 100 * 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat_tokio::ConnId;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    /// What stands on a screen of this size, at 2.5 s, 1.5 s after the last byte.
+    fn screen(columns: u16, rows: u16) -> String {
+        let mut scene = Scene::new("ws://127.0.0.1:9/", &Config::brisk());
+        let conn = ConnId::new(1);
+        let mut sums = Sums::default();
+        let second = Duration::from_secs(1);
+        let connected: Event = Event::PongReceived {
+            conn,
+            rtt: Some(Duration::from_millis(20)),
+        };
+        sums.count(&connected);
+        scene.event(second, &connected, "pong after 20 ms");
+        scene.opened = Some(second / 2);
+        scene.hears(second, 17);
+        let rtt = Rtt::default();
+        let mut terminal = Terminal::new(TestBackend::new(columns, rows)).expect("no terminal");
+        let at = second * 5 / 2;
+        terminal
+            .draw(|frame| scene.render(frame, at, Phase::Open, &rtt, &sums))
+            .expect("drawn");
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn a_screen_shows_state_silence_round_trips_events_and_sums() {
+        let screen = screen(100, 30);
+        for part in [
+            " open for 2 s ",
+            "ws://127.0.0.1:9/",
+            "1.5 s, dead after ",
+            "round trips",
+            "1.000 pong after 20 ms",
+            "0 connections, ",
+            "q or Ctrl-C ends it",
+        ] {
+            assert!(screen.contains(part), "no {part:?}\n{screen}");
+        }
+    }
+
+    #[test]
+    fn any_size_can_be_drawn_on_and_a_small_one_shows_the_state() {
+        for columns in [1, 2, 3, 20, 80] {
+            for rows in 0..20 {
+                let _ = screen(columns, rows);
+            }
+        }
+        assert!(screen(20, 5).contains("open for 2 s"), "{}", screen(20, 5));
+        assert!(screen(60, 10).contains("pong after"), "{}", screen(60, 10));
+    }
+}
