@@ -74,8 +74,7 @@
 //! | `mio_loop` | a WebSocket client on `mio` and tungstenite: dial, read, answer, write, close, reconnect in one loop |
 //! | `smol_client` | a client under `smol`, whose owner awaits what happens |
 //! | `browser_like` | only callbacks, `setTimeout` and `performance.now()`; a background tab's late timers kill nothing |
-//! | `replay` | what a trace was answered, and with `--why` why there was a reconnect |
-//! | `dialect` | what each message is to a dialect, and whether a configuration fits a service |
+//! | `replay` | what a trace was answered, line by line; `heartbeat explain` (heartbeat-cli) says it in sentences |
 //!
 //! # Features
 //!

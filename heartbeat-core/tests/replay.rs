@@ -182,15 +182,10 @@ fn assert_action(action: &Value, name: &str) {
 
 /// Runs `replay` as its documentation says, in the way a user would.
 fn replay(input: impl AsRef<[u8]>) -> Output {
-    replay_with(&[], input)
-}
-
-fn replay_with(flags: &[&str], input: impl AsRef<[u8]>) -> Output {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut child = Command::new(cargo)
         .args(["run", "--quiet", "-p", "heartbeat-core"])
         .args(["--example", "replay", "--"])
-        .args(flags)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -213,27 +208,6 @@ fn the_program_prints_the_answers() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{name}");
         assert!(output.stderr.is_empty(), "{name}: {output:?}");
     }
-}
-
-/// Events without consequences are left out; the others stand beside what followed from them.
-#[test]
-fn asked_why_it_tells_events_with_what_followed_from_them() {
-    let trace = r#"{"seed": 7, "config": {"backoff": {"jitter_percent": 0}}}
-{"at": 0, "event": "tick"}
-{"at": 1000000, "event": "connected", "conn": 1}
-{"at": 2000000, "event": "received", "conn": 1, "data": true}
-{"at": 3500000000, "event": "closed", "conn": 1, "cause": {"http": 502}}
-"#;
-    let output = replay_with(&["--why"], trace);
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        "     0.000  tick: connect attempt=0 conn=1\n     \
-              3.500  closed cause={\"http\":502} conn=1: reconnect_at attempt=1 delay=2.000s\n",
-        "{output:?}"
-    );
-    let output = replay_with(&["--because"], trace);
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(output.stderr.starts_with(b"usage: replay"), "{output:?}");
 }
 
 #[test]

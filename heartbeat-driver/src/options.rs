@@ -724,8 +724,8 @@ impl Options {
     /// it did. Default: none is kept.
     ///
     /// `events` (at least one) are kept at the least, and twice as many at the most. `explain()` returns a
-    /// trace that the example `replay` of heartbeat-core answers line by line (with `--why` for people). 64
-    /// events are a few minutes of a quiet connection, and about 10 KiB.
+    /// trace that `heartbeat explain` (heartbeat-cli) tells in sentences. 64 events are a few minutes of a quiet
+    /// connection, and about 10 KiB.
     ///
     /// The trace holds heartbeats as they came, and no data. Ids that the application took from the dialect's
     /// row are not in the trace, so the replayed messages may have other ids. If the dialect is written in

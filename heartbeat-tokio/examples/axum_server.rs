@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run -p heartbeat-tokio --example axum_server                       # serves ws://127.0.0.1:3000/
-//! cargo run -p heartbeat-tokio --example watch -- ws://127.0.0.1:3000/     # a client; freeze it: Ctrl-Z
+//! cargo run -p heartbeat-cli -- watch --plain ws://127.0.0.1:3000/     # a client; freeze it: Ctrl-Z
 //! ```
 //!
 //! Each client is asked after 5 s of silence, and is dropped when it has said nothing for 15 s. Its own pings,

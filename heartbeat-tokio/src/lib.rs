@@ -138,11 +138,11 @@
 //!
 //! # Examples
 //!
-//! `cargo run -p heartbeat-tokio --example NAME`; all but the servers end by themselves.
+//! `cargo run -p heartbeat-tokio --example NAME`; all but the servers end by themselves. The program `heartbeat`
+//! (`heartbeat-cli`) shows a client against a server that misbehaves, or against yours.
 //!
 //! | | |
 //! |---|---|
-//! | `watch` | a client against a server that misbehaves, or against yours |
 //! | `account_stream` | an exchange's account: login, subscription, and after each gap a snapshot before changes are applied |
 //! | `graphql_transport_ws` | GraphQL subscriptions that outlive their connections; which close codes end it |
 //! | `gateway` | a gateway like Discord's: hello, heartbeats with a sequence number, zombies, resumed sessions |

@@ -1,7 +1,6 @@
 //! What crosses the crates of the workspace, and is shared by their examples and tests.
 //!
-//! [`misbehaving`] is the server behind the demo of the `watch` examples. The tests that run the
-//! compiled examples against servers written by others are in `tests/interop`.
+//! The tests that run the program `heartbeat` against servers written by others are in `tests/interop`.
 //!
 //! Nothing here depends on the adapters, so that their examples can depend on it.
 
@@ -19,13 +18,11 @@
 pub mod fleet;
 pub mod frames;
 pub mod lines;
-pub mod misbehaving;
 pub mod peer;
 pub mod sim;
 pub mod split_mix;
 #[cfg(target_os = "linux")]
 pub mod torture;
-pub mod watch;
 
 /// The examples of the README.
 #[cfg(doctest)]

@@ -1,4 +1,4 @@
-//! The compiled `watch` example of both adapters, as a black box, against servers written by others:
+//! `heartbeat watch` with the clients of both adapters, as a black box, against servers written by others:
 //! Python's `websockets` and `aiohttp`, and `ws` of Node. `tests/README.md` says how to run one scenario,
 //! and what happens where Python or Node is missing.
 

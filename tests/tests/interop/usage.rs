@@ -22,8 +22,9 @@ pub(crate) fn a_url_that_is_none_is_named(watch: &Watch) {
 }
 
 pub(crate) fn a_flag_without_its_value_is_named(watch: &Watch) {
-    for flag in ["--config", "--dialect", "--for"] {
-        refuses(watch, &[URL, flag], &[flag]);
+    for flag in ["--config", "--dialect", "--service", "--for"] {
+        // With its `=`, or it would take what follows.
+        refuses(watch, &[URL, &format!("{flag}=")], &[flag]);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The client under test: builds the two `watch` examples, runs them, reads what they print.
+//! The client under test: builds the program `heartbeat`, runs its `watch`, reads what it prints.
 
 use std::env;
 use std::path::PathBuf;
@@ -13,28 +13,14 @@ use crate::contract::Contract;
 use crate::process::{Line, PATIENCE, Process};
 use crate::server;
 
-/// Which of the twins.
+/// Whose client it runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Adapter {
     Tokio,
     Blocking,
 }
 
-impl Adapter {
-    /// Its package, its variable that names another program to test, and its example.
-    fn names(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Tokio => ("heartbeat-tokio", "HEARTBEAT_WATCH_TOKIO", "watch"),
-            Self::Blocking => (
-                "heartbeat-blocking",
-                "HEARTBEAT_WATCH_BLOCKING",
-                "watch_blocking",
-            ),
-        }
-    }
-}
-
-/// The compiled example of an adapter.
+/// The program, and the adapter that it is told to use.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     pub(crate) adapter: Adapter,
@@ -44,28 +30,26 @@ pub(crate) struct Watch {
 impl Watch {
     /// Builds it, once for all tests.
     pub(crate) fn of(adapter: Adapter) -> Self {
-        static TOKIO: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        static BLOCKING: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let built = match adapter {
-            Adapter::Tokio => &TOKIO,
-            Adapter::Blocking => &BLOCKING,
-        };
-        let built = built.get_or_init(|| match env::var_os(adapter.names().1) {
+        static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        let built = BUILT.get_or_init(|| match env::var_os("HEARTBEAT_PROGRAM") {
             Some(program) => Ok(program.into()),
-            None => build(adapter),
+            None => build(),
         });
         match built {
             Ok(program) => Self {
                 adapter,
                 program: program.clone(),
             },
-            Err(why) => panic!("{}: {why}", adapter.names().0),
+            Err(why) => panic!("heartbeat-cli: {why}"),
         }
     }
 
     pub(crate) fn start<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Client {
         let mut command = Command::new(&self.program);
-        command.args(arguments);
+        command.arg("watch").args(arguments);
+        if let Adapter::Blocking = self.adapter {
+            command.arg("--blocking");
+        }
         Client {
             process: Process::start(format!("watch ({:?})", self.adapter), &mut command),
             contract: Contract::default(),
@@ -79,8 +63,7 @@ impl Watch {
     }
 }
 
-fn build(adapter: Adapter) -> Result<PathBuf, String> {
-    let (package, _, example) = adapter.names();
+fn build() -> Result<PathBuf, String> {
     let _lock = server::lock();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args([
@@ -88,7 +71,7 @@ fn build(adapter: Adapter) -> Result<PathBuf, String> {
         "--quiet",
         "--message-format=json-render-diagnostics",
     ]);
-    cargo.args(["--package", package, "--example", example]);
+    cargo.args(["--package", "heartbeat-cli", "--bin", "heartbeat"]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     // Cargo puts CARGO_TARGET_TMPDIR into the target directory of the run that we are part of.
     cargo.env(
@@ -100,16 +83,16 @@ fn build(adapter: Adapter) -> Result<PathBuf, String> {
     let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("cargo does not start: {error}"))?;
     if !output.status.success() {
-        return Err(format!("the example `{example}` does not build, see above"));
+        return Err("the program does not build, see above".into());
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .find_map(|message: Value| {
             let executable = message["executable"].as_str().map(PathBuf::from);
-            executable.filter(|_| message["target"]["name"] == example)
+            executable.filter(|_| message["target"]["name"] == "heartbeat")
         })
-        .ok_or_else(|| format!("cargo names no executable for the example `{example}`"))
+        .ok_or_else(|| "cargo names no executable".to_owned())
 }
 
 /// A running `watch`.
