@@ -9,7 +9,7 @@ use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::cause::{Signal, Verdict};
-use crate::config::{Config, ConfigBuilder, ConfigError, PermanentErrors, Ping};
+use crate::config::{Config, ConfigBuilder, ConfigError, MIN_BACKOFF_BASE, PermanentErrors, Ping};
 use crate::duration_text::{DurationError, DurationText, parse_duration};
 use crate::json_text::Unique;
 
@@ -79,8 +79,12 @@ impl Config {
     /// }"#)?;
     /// assert_eq!(config.worst_case_detection().as_secs(), 10);
     ///
-    /// let error = Config::from_json(r#"{"idle_timeout": "20s"}"#).unwrap_err();
-    /// assert_eq!(error.to_string(), "`ping` is 30s: it must be shorter than `idle_timeout`, which is 20s");
+    /// let error = Config::from_json(r#"{"ping": {"every": "2m"}}"#).unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "`ping` is 120s: it must be shorter than `idle_timeout`, which is 90s (default); \
+    ///      set `idle_timeout` to more than 120s, too",
+    /// );
     /// # Ok::<(), heartbeat_core::ConfigTextError>(())
     /// ```
     ///
@@ -207,11 +211,12 @@ fn backoff(builder: ConfigBuilder, value: &Value) -> Result<ConfigBuilder> {
     let object = value
         .as_object()
         .ok_or_else(|| wrong_kind("backoff", value, "an object"))?;
-    let (mut base, mut cap, mut jitter_percent) = Config::default().backoff();
+    let (default, mut cap, mut jitter_percent) = Config::default().backoff();
+    let (mut base, mut has_cap) = (None, false);
     for (key, value) in object {
         match key.as_str() {
-            "base" => base = duration("backoff.base", value)?,
-            "cap" => cap = duration("backoff.cap", value)?,
+            "base" => base = Some(duration("backoff.base", value)?),
+            "cap" => (cap, has_cap) = (duration("backoff.cap", value)?, true),
             "jitter_percent" => {
                 let percent = value
                     .as_u64()
@@ -229,7 +234,13 @@ fn backoff(builder: ConfigBuilder, value: &Value) -> Result<ConfigBuilder> {
             }
         }
     }
-    Ok(builder.backoff(base, cap, jitter_percent))
+    // Whoever lowers the cap alone means all delays.
+    let base = base.unwrap_or(default.min(cap).max(MIN_BACKOFF_BASE));
+    let builder = builder.backoff(base, cap, jitter_percent);
+    Ok(match has_cap {
+        true => builder,
+        false => builder.with_default_cap(),
+    })
 }
 
 fn permanent_errors(value: &Value) -> Result<PermanentErrors> {
@@ -445,12 +456,13 @@ mod tests {
                 "`idle_timeout` is 17280000000s: it must be at most",
             ),
             (
-                r#"{"idle_timeout": "30s"}"#,
+                r#"{"idle_timeout": "30s", "ping": {"every": "30s"}}"#,
                 "`ping` is 30s: it must be shorter than `idle_timeout`, which is 30s",
             ),
             (
                 r#"{"ping": {"every": "90s"}}"#,
-                "`ping` is 90s: it must be shorter than `idle_timeout`",
+                "`ping` is 90s: it must be shorter than `idle_timeout`, which is 90s (default); set `idle_timeout` to more \
+                 than 90s, too",
             ),
             (
                 r#"{"ping": "often"}"#,
@@ -459,11 +471,13 @@ mod tests {
             (r#"{"ping": {"after": "1s"}}"#, "unknown key `ping.after`"),
             (
                 r#"{"pong_timeout_floor": "61s"}"#,
-                "`pong_timeout_floor` is 61s: it must not be longer than `pong_timeout`, which is 60s",
+                "`pong_timeout_floor` is 61s: it must not be longer than `pong_timeout`, which is 60s (default); \
+                 set `pong_timeout` to at least 61s, too",
             ),
             (
                 r#"{"backoff": {"base": "61s"}}"#,
-                "`backoff.base` is 61s: it must not be longer than `backoff.cap`",
+                "`backoff.base` is 61s: it must not be longer than `backoff.cap`, which is 60s (default); set `backoff.cap` \
+                 to at least 61s, too",
             ),
             (
                 r#"{"backoff": {"base": "20ms"}}"#,

@@ -232,7 +232,7 @@ fn a_bad_line_is_named_by_its_number_after_everything_before_it_was_answered() {
             "line 2: `cause` is 7: expected {\"close\": 1012}",
         ),
         (
-            r#"{"config": {"idle_timeout": "20s"}}"#.to_owned(),
+            r#"{"config": {"idle_timeout": "20s", "ping": {"every": "30s"}}}"#.to_owned(),
             0,
             "line 1: config: `ping` is 30s: it must be shorter than `idle_timeout`, which is 20s",
         ),

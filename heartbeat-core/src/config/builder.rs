@@ -1,9 +1,11 @@
 //! Builds a configuration and checks it.
 
+use core::fmt;
 use core::time::Duration;
 
 use super::{
-    Config, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, MIN_LIFETIME, PermanentErrors, Ping,
+    Config, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, MIN_LIFETIME, Origin, PermanentErrors,
+    Ping,
 };
 use crate::backoff::{Backoff, DIAL_FLOOR};
 use crate::cause::{Overrides, Signal, Verdict};
@@ -15,6 +17,47 @@ use crate::time::Span;
 pub struct ConfigBuilder {
     pub(super) config: Config,
     pub(super) complaint: Option<ConfigError>,
+    pub(super) set: Set,
+}
+
+/// Which of the settings that others depend on were set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Set {
+    idle_timeout: bool,
+    ping: bool,
+    pong_timeout: bool,
+    backoff_cap: bool,
+}
+
+impl Set {
+    /// Where a configuration is changed: it does not remember what was set.
+    pub(super) const ALL: Self = Self {
+        idle_timeout: true,
+        ping: true,
+        pong_timeout: true,
+        backoff_cap: true,
+    };
+    const NONE: Self = Self {
+        idle_timeout: false,
+        ping: false,
+        pong_timeout: false,
+        backoff_cap: false,
+    };
+}
+
+/// `ping` and `pong_timeout` where only `idle_timeout` was set: a third of it, at most 30 s, and the rest. Whole
+/// milliseconds, where there are some.
+pub(super) fn following(idle_timeout: Duration) -> (Ping, Duration) {
+    let third = idle_timeout / 3;
+    let whole = Duration::from_millis(u64::try_from(third.as_millis()).unwrap_or(u64::MAX));
+    let silence = whole.clamp(MIN_DURATION, Duration::from_secs(30));
+    if silence < idle_timeout {
+        let rest = (idle_timeout - silence).max(MIN_DURATION);
+        (Ping::AfterSilence(silence), rest)
+    } else {
+        // No time is left for a question.
+        (Ping::Never, idle_timeout)
+    }
 }
 
 impl Default for ConfigBuilder {
@@ -46,18 +89,36 @@ impl Default for ConfigBuilder {
             overrides: Overrides::default(),
             permanent_errors: PermanentErrors::default(),
             fixed_credentials: false,
+            ping_origin: Origin::Set,
         };
         Self {
             config,
             complaint: None,
+            set: Set::NONE,
         }
     }
 }
 
 impl ConfigBuilder {
-    /// The connection is dead when no byte was heard for this long.
+    /// The connection is dead when no byte was heard for this long. Default 90 s.
+    ///
+    /// If `ping` is not set, it follows: after a third of this time, at most 30 s, of silence. If neither `ping` nor
+    /// `pong_timeout` is set, `pong_timeout` is the rest of this time.
+    ///
+    /// ```
+    /// # mod heartbeat_tokio { pub use heartbeat_core::*; }
+    /// use std::time::Duration;
+    /// use heartbeat_tokio::{Config, Ping}; // or heartbeat_blocking
+    ///
+    /// let config = Config::builder().idle_timeout(Duration::from_secs(15)).build()?;
+    /// assert_eq!(config.ping(), Ping::AfterSilence(Duration::from_secs(5)));
+    /// assert_eq!(config.pong_timeout(), Some(Duration::from_secs(10)));
+    /// assert_eq!(config.worst_case_detection(), Duration::from_secs(15));
+    /// # Ok::<(), heartbeat_tokio::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.set.idle_timeout = true;
         self.config.idle_timeout = self.time("idle_timeout", timeout);
         self
     }
@@ -69,9 +130,12 @@ impl ConfigBuilder {
         self
     }
 
-    /// When to ask the peer for a sign of life. Must be shorter than `idle_timeout`.
+    /// When to ask the peer for a sign of life. Must be shorter than `idle_timeout`. Default: after 30 s of silence, or
+    /// what follows from [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub fn ping(mut self, ping: Ping) -> Self {
+        self.set.ping = true;
+        self.config.ping_origin = Origin::Set;
         let (silence, every) = match ping {
             Ping::Never => (None, None),
             Ping::AfterSilence(silence) => (Some(silence), None),
@@ -91,9 +155,11 @@ impl ConfigBuilder {
     }
 
     /// The connection is dead when nothing at all was heard for this long after a probe. After the probe that
-    /// a late tick sends, the time is at most 20 s. `None`: only `idle_timeout` decides.
+    /// a late tick sends, the time is at most 20 s. `None`: only `idle_timeout` decides. Default: 60 s, or what follows
+    /// from [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub fn pong_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.set.pong_timeout = true;
         self.config.pong_timeout = self.optional("pong_timeout", timeout.into());
         self
     }
@@ -156,6 +222,7 @@ impl ConfigBuilder {
     /// [`DIAL_FLOOR`](crate::DIAL_FLOOR).
     #[must_use]
     pub fn backoff(mut self, base: Duration, cap: Duration, jitter_percent: u8) -> Self {
+        self.set.backoff_cap = true;
         let base = self.time("backoff.base", base);
         let cap = self.time("backoff.cap", cap);
         self.config.backoff = Backoff {
@@ -254,6 +321,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// Says that the backoff's cap is the default: it was not the user's to give.
+    #[cfg(feature = "serde")]
+    pub(crate) fn with_default_cap(mut self) -> Self {
+        self.set.backoff_cap = false;
+        self
+    }
+
     /// Checks all settings and returns the configuration.
     ///
     /// # Errors
@@ -262,7 +336,20 @@ impl ConfigBuilder {
         if let Some(complaint) = self.complaint {
             return Err(complaint);
         }
-        let config = self.config;
+        let set = self.set;
+        let mut config = self.config;
+        if set.idle_timeout && !set.ping {
+            let (ping, rest) = following(config.idle_timeout.duration());
+            config.ping_after_silence = match ping {
+                Ping::AfterSilence(silence) => Span::new(silence),
+                Ping::Never | Ping::Every(_) => Span::OFF,
+            };
+            config.ping_origin = Origin::Follows;
+            if !set.pong_timeout {
+                config.pong_timeout = Span::new(rest);
+            }
+        }
+        let unset = |key, is_set: bool| (!is_set).then_some(key);
         let Backoff {
             base,
             cap,
@@ -275,12 +362,20 @@ impl ConfigBuilder {
                 min: MIN_BACKOFF_BASE,
             });
         }
+        if cap.duration() < MIN_BACKOFF_BASE {
+            return Err(ConfigError::TooShort {
+                key: "backoff.cap",
+                value: cap.duration(),
+                min: MIN_BACKOFF_BASE,
+            });
+        }
         if base > cap {
             return Err(ConfigError::LongerThan {
                 key: "backoff.base",
                 value: base.duration(),
                 other: "backoff.cap",
                 limit: cap.duration(),
+                default: unset("backoff.cap", set.backoff_cap),
             });
         }
         let floor = config.pong_timeout_floor;
@@ -290,6 +385,7 @@ impl ConfigBuilder {
                 value: floor.duration(),
                 other: "pong_timeout",
                 limit: config.pong_timeout.duration(),
+                default: unset("pong_timeout", set.pong_timeout),
             });
         }
         if jitter_percent > 100 {
@@ -305,6 +401,7 @@ impl ConfigBuilder {
                     value: ping.duration(),
                     other: "idle_timeout",
                     limit: config.idle_timeout.duration(),
+                    default: unset("idle_timeout", set.idle_timeout),
                 });
             }
         }
@@ -340,6 +437,19 @@ impl ConfigBuilder {
     }
 }
 
+/// What to set where a default is in the way.
+struct Advice(Option<&'static str>, &'static str, Duration);
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(default, comparison, value) = *self;
+        let value = DurationText(value);
+        default.map_or(Ok(()), |key| {
+            write!(f, " (default); set `{key}` to {comparison} {value}, too")
+        })
+    }
+}
+
 /// Why a configuration was refused. Each names the setting, its value and the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -371,7 +481,7 @@ pub enum ConfigError {
         max: Duration,
     },
     /// Longer than another setting allows.
-    #[error("`{key}` is {}: it must not be longer than `{other}`, which is {}", DurationText(*value), DurationText(*limit))]
+    #[error("`{key}` is {}: it must not be longer than `{other}`, which is {}{}", DurationText(*value), DurationText(*limit), Advice(*default, "at least", *value))]
     LongerThan {
         /// The setting.
         key: &'static str,
@@ -381,9 +491,11 @@ pub enum ConfigError {
         other: &'static str,
         /// The limiting setting's value.
         limit: Duration,
+        /// The limiting setting again, if it was not set and its value is the default.
+        default: Option<&'static str>,
     },
     /// As long as another setting or longer, but it must be shorter.
-    #[error("`{key}` is {}: it must be shorter than `{other}`, which is {}", DurationText(*value), DurationText(*limit))]
+    #[error("`{key}` is {}: it must be shorter than `{other}`, which is {}{}", DurationText(*value), DurationText(*limit), Advice(*default, "more than", *value))]
     NotShorterThan {
         /// The setting.
         key: &'static str,
@@ -393,6 +505,8 @@ pub enum ConfigError {
         other: &'static str,
         /// The limiting setting's value.
         limit: Duration,
+        /// The limiting setting again, if it was not set and its value is the default.
+        default: Option<&'static str>,
     },
     /// Not a percentage.
     #[error("`{key}` is {value}: it must lie between 0 and 100")]

@@ -8,6 +8,9 @@ use crate::backoff::Backoff;
 use crate::cause::{Cause, Overrides, Verdict};
 use crate::time::{Instant, Span};
 
+use builder::Set;
+#[cfg(feature = "dialects")]
+use builder::following;
 pub use builder::{ConfigBuilder, ConfigError};
 
 /// The shortest time that any setting may have: 1 ms. Below that a timer is a busy loop.
@@ -85,8 +88,8 @@ pub enum PermanentErrors {
 /// |---|---|---|
 /// | [`idle_timeout`](ConfigBuilder::idle_timeout) | 90 s | the service that this library began from |
 /// | [`check_interval`](ConfigBuilder::check_interval) | 30 s | the same service |
-/// | [`ping`](ConfigBuilder::ping) | after 30 s of silence | the same service (its heartbeat interval) |
-/// | [`pong_timeout`](ConfigBuilder::pong_timeout) | 60 s | `idle_timeout` − `ping`: a probe brings the verdict no earlier than silence alone would |
+/// | [`ping`](ConfigBuilder::ping) | after 30 s of silence; if `idle_timeout` is set, after a third of it, at most 30 s | the same service (its heartbeat interval) |
+/// | [`pong_timeout`](ConfigBuilder::pong_timeout) | 60 s; if `idle_timeout` is set and `ping` is not, the rest of it | `idle_timeout` − `ping`: a probe brings the verdict no earlier than silence alone would |
 /// | [`pong_timeout_floor`](ConfigBuilder::pong_timeout_floor) | off: `pong_timeout` is fixed | |
 /// | [`keepalive`](ConfigBuilder::keepalive) | off | |
 /// | [`data_timeout`](ConfigBuilder::data_timeout) | off | |
@@ -125,7 +128,24 @@ pub struct Config {
     pub(crate) overrides: Overrides,
     pub(crate) permanent_errors: PermanentErrors,
     pub(crate) fixed_credentials: bool,
+    pub(crate) ping_origin: Origin,
 }
+
+/// Whether `ping` was set, or follows `idle_timeout`. A service's `ping` takes the place of one that follows. No part of
+/// what a configuration says: two that differ in this alone are equal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin {
+    Set,
+    Follows,
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Origin {}
 
 impl Default for Config {
     fn default() -> Self {
@@ -140,12 +160,13 @@ impl Config {
         ConfigBuilder::default()
     }
 
-    /// Starts from this configuration.
+    /// Starts from this configuration. All of it counts as set: nothing follows another `idle_timeout`.
     #[must_use]
     pub fn to_builder(&self) -> ConfigBuilder {
         ConfigBuilder {
             config: self.clone(),
             complaint: None,
+            set: Set::ALL,
         }
     }
 
@@ -194,6 +215,19 @@ impl Config {
             permanent_errors: PermanentErrors::Retry,
             ..Self::default()
         }
+    }
+
+    /// Whether `ping`, and whether `pong_timeout`, are what they are where nobody has set them.
+    #[cfg(feature = "dialects")]
+    pub(crate) fn follows(&self) -> (bool, bool) {
+        let default = Self::default();
+        let follows = matches!(self.ping_origin, Origin::Follows);
+        let (_, rest) = following(self.idle_timeout());
+        let pong = self.pong_timeout();
+        (
+            follows || self.ping() == default.ping(),
+            (follows && pong == Some(rest)) || pong == default.pong_timeout(),
+        )
     }
 
     /// The longest time from the last byte heard to the verdict, if ticks come when they are asked for and

@@ -351,7 +351,7 @@ impl Description {
                 self.question.schedule,
                 Schedule::Default | Schedule::AfterSending(_)
             );
-            if self.idle_timeout.is_some() && is_base && base.ping() == default.ping() {
+            if self.idle_timeout.is_some() && is_base && base.follows().0 {
                 // The default schedule is of no use in a shorter silence.
                 *time = (*time).min(idle / 2);
             }

@@ -178,7 +178,8 @@ impl AnyDialect {
     /// The configuration `base` for this service, and a doubt if there is one.
     ///
     /// Each of `ping`, `idle_timeout`, `pong_timeout`, `keepalive` and `lifetime` that `base` leaves at its value in
-    /// [`Config::default`] is the service's. Any other value of `base` stays. A doubt is what the service may object
+    /// [`Config::default`], or lets follow from
+    /// `idle_timeout`, is the service's. Any other value of `base` stays. A doubt is what the service may object
     /// to, but is not known to: pings that leave no margin for a lost one, or are rarer than its clients' usual ones.
     ///
     /// ```
@@ -241,16 +242,17 @@ impl CatalogueEntry {
         };
         let own = self.dialect.configure(&default).map_err(times)?;
         let schedule = self.dialect.question.schedule;
-        let sets_ping = base.ping() != default.ping();
+        let (ping_follows, pong_follows) = base.follows();
+        let sets_ping = !ping_follows;
         let sets_idle = base.idle_timeout() != default.idle_timeout();
         let mut builder = base.to_builder();
-        if !sets_ping {
+        if !sets_ping && own.ping() != default.ping() {
             builder = builder.ping(own.ping());
         }
         if !sets_idle {
             builder = builder.idle_timeout(own.idle_timeout());
         }
-        if base.pong_timeout() == default.pong_timeout() {
+        if pong_follows && own.pong_timeout() != default.pong_timeout() {
             builder = builder.pong_timeout(own.pong_timeout());
         }
         if base.keepalive().is_none() {

@@ -216,7 +216,8 @@ fn a_backoff_has_a_base_of_50_ms_at_least_a_cap_no_lower_and_at_most_100_percent
             key: "backoff.base",
             value: secs(2),
             other: "backoff.cap",
-            limit: secs(2) - NANO
+            limit: secs(2) - NANO,
+            default: None
         })
     );
     assert_eq!(
@@ -252,7 +253,8 @@ fn a_ping_comes_before_the_idle_verdict() {
                 key: "ping",
                 value: secs(20),
                 other: "idle_timeout",
-                limit: secs(20)
+                limit: secs(20),
+                default: None
             })
         );
     }
@@ -273,7 +275,8 @@ fn a_floor_of_the_pong_timeout_is_no_longer_than_it() {
             key: "pong_timeout_floor",
             value: secs(8) + NANO,
             other: "pong_timeout",
-            limit: secs(8)
+            limit: secs(8),
+            default: None
         })
     );
 }
@@ -315,4 +318,100 @@ fn a_configuration_is_where_another_one_begins() {
     let config = brisk.build().expect("consistent");
     assert_eq!(config.late_grace(), secs(3));
     assert_eq!(config.idle_timeout(), secs(15));
+}
+
+/// Every setting alone, from the least value to the most: it works, or the error says which value is the default and
+/// what to set. With that it works.
+#[test]
+fn each_setting_alone_works_or_the_error_says_which_default_is_in_the_way() {
+    type One = fn(ConfigBuilder, Duration) -> ConfigBuilder;
+    let settings: [(&str, One); 16] = [
+        ("idle_timeout", |it, time| it.idle_timeout(time)),
+        ("check_interval", |it, time| it.check_interval(time)),
+        ("ping", |it, time| it.ping(Ping::AfterSilence(time))),
+        ("ping", |it, time| it.ping(Ping::Every(time))),
+        ("keepalive", |it, time| it.keepalive(time)),
+        ("pong_timeout", |it, time| it.pong_timeout(time)),
+        ("pong_timeout_floor", |it, time| it.pong_timeout_floor(time)),
+        ("data_timeout", |it, time| it.data_timeout(time)),
+        ("connect_timeout", |it, time| it.connect_timeout(time)),
+        ("write_timeout", |it, time| it.write_timeout(time)),
+        ("close_timeout", |it, time| it.close_timeout(time)),
+        ("late_grace", |it, time| it.late_grace(time)),
+        ("stable_after", |it, time| it.stable_after(time)),
+        ("session_timeout", |it, time| it.session_timeout(time)),
+        ("lifetime", |it, time| it.lifetime(time)),
+        ("time_to_live", |it, time| it.time_to_live(time)),
+    ];
+    let times = [1, 2, 3, 10, 999].map(millis);
+    let longer = [1, 5, 10, 30, 31, 60, 61, 89, 90, 91, 300, 86_400].map(secs);
+    for (key, set) in settings {
+        for time in times.into_iter().chain(longer).chain([MAX_DURATION]) {
+            let error = match set(Config::builder(), time).build() {
+                Ok(_) => continue,
+                Err(error) => error,
+            };
+            let words = error.to_string();
+            let (other, more) = match error {
+                ConfigError::NotShorterThan {
+                    key: found,
+                    value,
+                    default: Some(other),
+                    ..
+                } if (found, value) == (key, time) => (other, time + NANO),
+                ConfigError::LongerThan {
+                    key: found,
+                    value,
+                    default: Some(other),
+                    ..
+                } if (found, value) == (key, time) => (other, time),
+                ConfigError::TooShort {
+                    key: "lifetime", ..
+                } if time < secs(1) => continue,
+                other => panic!("{key} = {time:?}: {other}"),
+            };
+            assert!(words.contains(" (default); set `"), "{words}");
+            if more > MAX_DURATION {
+                continue;
+            }
+            let (_, fix) = settings.iter().find(|(key, _)| *key == other).expect(other);
+            let mended = fix(set(Config::builder(), time), more).build();
+            assert!(mended.is_ok(), "{words}: {mended:?}");
+        }
+    }
+}
+
+#[test]
+fn ping_and_pong_timeout_follow_an_idle_timeout_that_is_set_alone() {
+    let idle = |time| Config::builder().idle_timeout(time);
+    for (time, asks, rest) in [
+        (secs(10), millis(3_333), millis(6_667)),
+        (secs(5), millis(1_666), millis(3_334)),
+        (secs(1), millis(333), millis(667)),
+        (secs(90), secs(30), secs(60)),
+        (secs(300), secs(30), secs(270)),
+    ] {
+        let config = idle(time).build().expect("it follows");
+        assert_eq!(config.ping(), Ping::AfterSilence(asks));
+        assert_eq!(config.pong_timeout(), Some(rest));
+        assert_eq!(config.worst_case_detection(), time);
+    }
+    assert_eq!(
+        idle(millis(1)).build().expect("silence").ping(),
+        Ping::Never
+    );
+
+    // What was set stays.
+    let asks = Ping::Every(secs(2));
+    let config = idle(secs(10)).ping(asks).build().expect("consistent");
+    assert_eq!(
+        (config.ping(), config.pong_timeout()),
+        (asks, Some(secs(60)))
+    );
+    let config = idle(secs(30))
+        .pong_timeout(secs(4))
+        .build()
+        .expect("consistent");
+    let expected = (Ping::AfterSilence(secs(10)), Some(secs(4)));
+    assert_eq!((config.ping(), config.pong_timeout()), expected);
 }
