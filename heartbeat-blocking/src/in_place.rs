@@ -189,16 +189,21 @@ impl<R: Reactor> InPlace<R> {
 
     fn drive_until(&mut self, deadline: Option<Instant>) -> Result<Event, RecvTimeoutError> {
         loop {
-            match self.poll() {
+            let is_dry = match self.poll() {
                 Polled::Event(event) => return Ok(event),
                 Polled::Ended => return Err(RecvTimeoutError::Ended),
-                Polled::Busy | Polled::Nothing
-                    if deadline.is_some_and(|deadline| deadline <= self.now()) =>
-                {
-                    return Err(RecvTimeoutError::Timeout);
-                }
-                Polled::Busy => {}
-                Polled::Nothing => self.wait(deadline),
+                Polled::Busy => false,
+                Polled::Nothing => true,
+            };
+            if is_dry {
+                // Before it rests: what this thread sends wakes nobody.
+                self.engine.outbox().driven_by_this_thread();
+            }
+            if deadline.is_some_and(|deadline| deadline <= self.now()) {
+                return Err(RecvTimeoutError::Timeout);
+            }
+            if is_dry {
+                self.wait(deadline);
             }
         }
     }
@@ -254,7 +259,6 @@ impl<R: Reactor> InPlace<R> {
     }
 
     fn wait_at_rest(&mut self, deadline: Option<Instant>) {
-        self.engine.outbox().driven_by_this_thread();
         let wake = self.engine.wake();
         let until = match (wake, deadline) {
             (Some(wake), Some(deadline)) => Some(wake.min(deadline)),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -543,8 +544,11 @@ impl Outbox {
 
     pub(crate) fn notify_engine(&self) {
         // Whoever set it first has woken the engine, which does not rest before it has looked: one wake-up
-        // for a whole burst.
-        if !self.pending.swap(true, Ordering::AcqRel) && self.resting.load(Ordering::Acquire) {
+        // for a whole burst. The thread that drives the engine itself does not wait now.
+        if !self.pending.swap(true, Ordering::AcqRel)
+            && self.resting.load(Ordering::Acquire)
+            && !self.is_driver()
+        {
             (self.wake_engine)();
         }
     }
@@ -658,23 +662,19 @@ impl Outbox {
         self.ready_to_go.load(Ordering::Acquire)
     }
 
-    /// Moves messages that the connection may take to `take`, until these have `room` bytes, each its length and
-    /// `overhead`. Returns how many bytes these are: 0 if there was none.
-    pub(crate) fn take(&self, room: u64, overhead: u64, mut take: impl FnMut(Waiting)) -> u64 {
+    /// Moves messages that the connection may take to `take`, until `take` says that it has enough.
+    pub(crate) fn take(&self, mut take: impl FnMut(Waiting) -> ControlFlow<()>) {
         if !self.is_ready_to_go() {
-            return 0;
+            return;
         }
-        let mut taken = 0;
         let mut state = self.lock();
-        while taken < room
-            && let Some(waiting) = state.next()
-        {
-            taken = taken.saturating_add(waiting.message.len() as u64 + overhead);
-            take(waiting);
+        while let Some(waiting) = state.next() {
+            if take(waiting).is_break() {
+                break;
+            }
         }
         self.note(&state);
         self.call_and_unlock(state);
-        taken
     }
 
     /// A connection is open, and its session ready or not.
@@ -1047,15 +1047,23 @@ mod tests {
         unsent.into_iter().map(text).collect()
     }
 
-    fn take(outbox: &Outbox, room: u64) -> VecDeque<Waiting> {
-        let mut taken = VecDeque::new();
-        outbox.take(room, 0, |waiting| taken.push_back(waiting));
+    /// Takes messages until there are this many bytes, or none is left.
+    fn take(outbox: &Outbox, bytes: usize) -> VecDeque<Waiting> {
+        let (mut taken, mut left) = (VecDeque::new(), bytes);
+        outbox.take(|waiting| {
+            left = left.saturating_sub(waiting.message.len());
+            taken.push_back(waiting);
+            match left {
+                0 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
         taken
     }
 
     fn taken(outbox: &Outbox) -> Vec<String> {
         let text = |waiting: Waiting| waiting.message.as_text().unwrap_or("?").to_owned();
-        take(outbox, u64::MAX).into_iter().map(text).collect()
+        take(outbox, usize::MAX).into_iter().map(text).collect()
     }
 
     fn close(outbox: &Outbox) -> Vec<String> {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use heartbeat_core::{Ask, Cause, ConnId, Instant, Outgoing, Reply};
 
@@ -17,7 +17,7 @@ use crate::records::ANSWERS;
 use crate::upgrade::Opened;
 use crate::websocket::connection::{self, Connection, Pushed};
 use crate::websocket::reader::Place;
-use crate::websocket::writer::{Carries, LOW_WATER};
+use crate::websocket::writer::{Carries, MAX_HEADER};
 use crate::websocket::{Close, Goodbye, Incoming, Violation};
 
 /// Bytes of the application's that are written before reading gets its turn: one that never stops sending must not
@@ -346,7 +346,7 @@ impl<S: Read + Write> Session<S> {
     ) {
         match pace {
             None => {
-                self.take_from(outbox, u64::MAX);
+                self.take_from(outbox, u64::MAX, u64::MAX);
             }
             Some(pace) => while self.take_at_pace(outbox, pace, now) > 0 {},
         }
@@ -365,9 +365,8 @@ impl<S: Read + Write> Session<S> {
         self.can_go_on = false;
         loop {
             while left > 0 && self.has_room() {
-                let room = LOW_WATER - self.ws.writer.buffered();
                 let taken = match &mut pace {
-                    None => self.take_from(outbox, left.min(room)),
+                    None => self.take_from(outbox, left, self.ws.writer.room()),
                     Some(pace) => self.take_at_pace(outbox, pace, now),
                 };
                 if taken == 0 {
@@ -408,14 +407,23 @@ impl<S: Read + Write> Session<S> {
         (cut, unsent.map(|sent| sent.waiting).collect())
     }
 
-    /// Queues about so many bytes of what waits. Returns how many, [`OVERHEAD`] included: 0 if nothing waits.
-    fn take_from(&mut self, outbox: &Outbox, bytes: u64) -> u64 {
+    /// Queues what waits, until it comes to `work`, [`OVERHEAD`] included, or fills `room`. Returns the work: 0 if nothing
+    /// waits.
+    fn take_from(&mut self, outbox: &Outbox, work: u64, room: u64) -> u64 {
         let writer = &mut self.ws.writer;
-        let taken = outbox.take(bytes, OVERHEAD, |waiting| {
+        let (mut taken, mut framed) = (0_u64, 0_u64);
+        outbox.take(|waiting| {
+            let len = waiting.message.len() as u64;
+            taken += len + OVERHEAD;
+            framed += len + MAX_HEADER;
             writer.queue(Sent {
                 waiting,
                 is_own: false,
             });
+            match taken < work && framed < room {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
         });
         self.wrote |= taken > 0;
         self.unflushed |= taken > 0;
@@ -427,12 +435,12 @@ impl<S: Read + Write> Session<S> {
         if !self.ws.writer.takes_more() || !outbox.is_ready_to_go() || !pace.takes_turn(now) {
             return 0;
         }
-        self.take_from(outbox, 1)
+        self.take_from(outbox, 1, 1)
     }
 
     /// Fewer bytes wait than may.
     pub(crate) fn has_room(&self) -> bool {
-        self.ws.writer.has_room()
+        self.ws.writer.room() > 0
     }
 
     /// Writes a message of the application's, as far as that goes now: true if all of it is written. The machine is

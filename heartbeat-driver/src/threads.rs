@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,14 +87,21 @@ fn outbox(messages: usize) -> (Arc<Outbox>, Arc<Bell>) {
 }
 
 /// Takes messages until there are this many bytes, or none is left.
-fn take(outbox: &Outbox, room: u64) -> Vec<String> {
-    let mut taken = Vec::new();
-    outbox.take(room, 0, |waiting| taken.push(text(waiting.message)));
+fn take(outbox: &Outbox, bytes: usize) -> Vec<String> {
+    let (mut taken, mut left) = (Vec::new(), bytes);
+    outbox.take(|waiting| {
+        left = left.saturating_sub(waiting.message.len());
+        taken.push(text(waiting.message));
+        match left {
+            0 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
     taken
 }
 
 fn take_all(outbox: &Outbox) -> Vec<String> {
-    take(outbox, u64::MAX)
+    take(outbox, usize::MAX)
 }
 
 fn take_one(outbox: &Outbox) -> Vec<String> {

@@ -7,6 +7,9 @@ use std::hash::{BuildHasher, RandomState};
 /// a few hundred bytes.
 const DRAWN: usize = 1024;
 
+/// Bytes that are masked at once.
+const BLOCK: usize = 32;
+
 struct Keys {
     bytes: [u8; DRAWN],
     at: usize,
@@ -56,15 +59,19 @@ pub(super) fn append(to: &mut Vec<u8>, bytes: &[u8], key: [u8; 4]) {
 /// Masks, or takes the mask away.
 #[inline]
 pub(super) fn apply(bytes: &mut [u8], key: [u8; 4]) {
-    let [a, b, c, d] = key;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let mut words = bytes.chunks_exact_mut(8);
-    for word in &mut words {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(word);
-        word.copy_from_slice(&(u64::from_ne_bytes(eight) ^ wide).to_ne_bytes());
+    // The compiler makes vector instructions of the blocks.
+    let wide: [u8; BLOCK] = std::array::from_fn(|at| key[at % 4]);
+    let (blocks, rest) = bytes.as_chunks_mut::<BLOCK>();
+    for block in blocks {
+        for (byte, key) in block.iter_mut().zip(wide) {
+            *byte ^= key;
+        }
     }
-    for (byte, key) in words.into_remainder().iter_mut().zip([a, b, c, d, a, b, c]) {
+    let (words, rest) = rest.as_chunks_mut::<4>();
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(key)).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(key) {
         *byte ^= key;
     }
 }

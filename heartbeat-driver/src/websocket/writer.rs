@@ -19,12 +19,19 @@ use super::{
 use crate::farewell::CloseFrame;
 use crate::message::Message;
 
-/// Messages are framed only while fewer bytes than this wait: what has not gone to the operating system can be
-/// handed back, and pongs find a short queue.
-pub(crate) const LOW_WATER: u64 = 16 * 1024;
+/// A message of any size, or its next fragment, is framed only while fewer bytes than this wait, so that pongs find a
+/// short queue.
+const LOW_WATER: u64 = 16 * 1024;
+
+/// Messages that fit below this mark are framed as well: a write costs as much as some ten small messages, and they
+/// share it.
+const HIGH_WATER: u64 = PIECE as u64;
 
 /// A frame is masked in pieces of this size, so that a large message is never in memory twice.
 const PIECE: usize = 64 * 1024;
+
+/// The longest header of a masked frame.
+pub(crate) const MAX_HEADER: u64 = header::MAX_HEADER as u64 + 4;
 
 /// An empty buffer larger than this is given back at once, a smaller one when the connection rests.
 const SPARE: usize = 256 * 1024;
@@ -266,10 +273,13 @@ impl<T: Carries> Writer<T> {
         self.backlog() == 0 && !has_messages && !matches!(self.closing, Closing::AfterAll(_))
     }
 
-    /// Few enough bytes wait that more messages may be queued.
+    /// About so many bytes of messages may be queued, so that few wait here.
     #[inline]
-    pub(crate) fn has_room(&self) -> bool {
-        self.framed == self.messages.len() && self.buffered() < LOW_WATER
+    pub(crate) fn room(&self) -> u64 {
+        match self.framed == self.messages.len() {
+            true => HIGH_WATER.saturating_sub(self.buffered()),
+            false => 0,
+        }
     }
 
     /// Framed bytes that wait.
@@ -344,8 +354,11 @@ impl<T: Carries> Writer<T> {
 
     /// Frames what is queued, as far as the buffer may hold it.
     fn frame_messages(&mut self) {
-        while self.buffered() < LOW_WATER {
+        loop {
             if self.frame_rest > 0 {
+                if self.buffered() >= LOW_WATER {
+                    break;
+                }
                 self.frame_piece();
             } else if self.closing == Closing::Said || !self.begin_frame() {
                 break;
@@ -359,12 +372,19 @@ impl<T: Carries> Writer<T> {
         }
     }
 
-    /// Begins the next frame; false if there is no message for it.
+    /// Begins the next frame; false if there is no message for it, or no room.
     fn begin_frame(&mut self) -> bool {
+        let buffered = self.buffered();
         let Some(next) = self.messages.get_mut(self.framed) else {
             return false;
         };
         let (first, payload) = parts(next.item.message());
+        let is_whole = payload.len() <= self.fragment;
+        if buffered >= LOW_WATER
+            && !(is_whole && buffered + payload.len() as u64 + MAX_HEADER <= HIGH_WATER)
+        {
+            return false;
+        }
         #[cfg(feature = "deflate")]
         if let Some(deflating) = &mut self.deflater
             && deflating.deflater.wants(payload.len())
