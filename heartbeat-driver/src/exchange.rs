@@ -243,6 +243,11 @@ impl Refusal {
     }
 }
 
+/// True for the beginning of a connection in HTTP/2: a SETTINGS frame on stream 0 (RFC 9113 §3.4, §4.1).
+fn is_http_2(bytes: &[u8]) -> bool {
+    matches!(bytes, [_, _, _, 4, _, 0, 0, 0, 0, ..])
+}
+
 fn too_large() -> Refusal {
     Refusal::new(
         Cause::Close(1009),
@@ -361,7 +366,11 @@ impl Exchange {
             }
             let seen = self.head.len().min(PREFIX.len());
             if self.head[..seen] != PREFIX[..seen] || self.leading > MAX_LEADING {
-                return Err(Refusal::broken("its answer is not HTTP"));
+                return Err(Refusal::broken(if is_http_2(&self.head) {
+                    "its answer is HTTP/2, and a WebSocket begins in HTTP/1.1"
+                } else {
+                    "its answer is not HTTP"
+                }));
             }
             let Some(end) = end_of_head(&self.head, from) else {
                 return if self.head.len() > MAX_HEAD {
@@ -803,6 +812,10 @@ pub(crate) mod tests {
         let cause = |bytes: &[u8]| answer(bytes, 999).unwrap_err().cause;
         assert_eq!(cause(b"SSH-2.0-"), Cause::Close(1002));
         assert_eq!(cause(b"HTTP/2"), Cause::Close(1002));
+        let told = |bytes: &[u8]| answer(bytes, 999).unwrap_err().detail.unwrap();
+        let settings = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x80";
+        assert!(told(settings).contains("is HTTP/2"));
+        assert!(!told(b"\0\0\x06\x07\0\0\0\0\0").contains("HTTP/2"));
         assert_eq!(cause(b"HTTP/1.1 abc\r\n\r\n"), Cause::Close(1002));
         assert_eq!(cause(b"HTTP/1.0 101 \r\n\r\n"), Cause::Close(1002));
         let long = [b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'x'; MAX_HEAD]].concat();

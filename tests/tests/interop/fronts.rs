@@ -4,13 +4,16 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde_json::Value;
 
 use crate::process::{Line, PATIENCE};
@@ -73,7 +76,7 @@ impl Kind {
         }
     }
 
-    fn config(self, dir: &str, port: u16, upstream: u64) -> String {
+    fn config(self, dir: &str, [port, tls]: [u16; 2], upstream: u64) -> String {
         let limit = LIMIT.as_millis();
         match self {
             Self::Nginx => format!(
@@ -92,6 +95,9 @@ impl Kind {
                     limit_conn_zone $server_port zone=all:1m;
                     server {{
                         listen 127.0.0.1:{port};
+                        listen 127.0.0.1:{tls} ssl http2;
+                        ssl_certificate {dir}/certificate;
+                        ssl_certificate_key {dir}/certificate.key;
                         proxy_pass_request_headers on;
                         proxy_http_version 1.1;
                         proxy_set_header Upgrade $http_upgrade;
@@ -116,6 +122,7 @@ impl Kind {
                     timeout tunnel {limit}ms
                 listen front
                     bind 127.0.0.1:{port}
+                    bind 127.0.0.1:{tls} ssl crt {dir}/certificate alpn h2,http/1.1
                     server only 127.0.0.1:{upstream} maxconn 1\n"
             ),
         }
@@ -137,7 +144,9 @@ const UNTIL_STDIN_ENDS: &str = r#""$@" </dev/null & read end; kill -TERM $!; wai
 struct Front {
     kind: Kind,
     dir: PathBuf,
-    port: u16,
+    /// In plain text; under TLS, where HTTP/2 is preferred.
+    ports: [u16; 2],
+    certificate: CertificateDer<'static>,
     shell: Child,
 }
 
@@ -147,11 +156,12 @@ impl Front {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = output().join(format!("front-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).expect("the target directory takes files");
-        // Free a moment ago; somebody else may have it by then.
-        let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr());
-        let port = free.expect("a port").port();
+        // Free a moment ago; somebody else may have them by then.
+        let free = [(); 2].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("a port"));
+        let ports = free.map(|free| free.local_addr().expect("bound").port());
         let name = dir.to_str().expect("a path in UTF-8");
-        let config = kind.config(name, port, upstream.port());
+        let certificate = certify(&dir);
+        let config = kind.config(name, ports, upstream.port());
         fs::write(dir.join("config"), config).expect("the target directory takes files");
         let said = File::create(dir.join("said")).expect("the target directory takes files");
         let shell = Command::new("sh")
@@ -166,11 +176,14 @@ impl Front {
         let mut front = Self {
             kind,
             dir,
-            port,
+            ports,
+            certificate,
             shell,
         };
         let deadline = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() || front.pid().is_none() {
+        while std::net::TcpStream::connect(("127.0.0.1", ports[0])).is_err()
+            || front.pid().is_none()
+        {
             let ended = front.shell.try_wait().expect("a child of ours");
             assert!(
                 ended.is_none() && Instant::now() < deadline,
@@ -183,7 +196,7 @@ impl Front {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("ws://127.0.0.1:{}{path}", self.port)
+        format!("ws://127.0.0.1:{}{path}", self.ports[0])
     }
 
     fn pid(&self) -> Option<Pid> {
@@ -214,6 +227,41 @@ impl Drop for Front {
         }
         drop(fs::remove_dir_all(&self.dir));
     }
+}
+
+/// Puts a certificate for 127.0.0.1 and its key where both programs look for them.
+fn certify(dir: &Path) -> CertificateDer<'static> {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).expect("a name");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    let files: [(_, _, &[u8]); 2] = [
+        ("certificate", "CERTIFICATE", certificate.der()),
+        ("certificate.key", "PRIVATE KEY", key.serialized_der()),
+    ];
+    for (name, what, bytes) in files {
+        let base64 = data_encoding::BASE64.encode(bytes);
+        let text = format!("-----BEGIN {what}-----\n{base64}\n-----END {what}-----\n");
+        fs::write(dir.join(name), text).expect("the target directory takes files");
+    }
+    certificate.der().clone()
+}
+
+/// What the front chooses of HTTP/2 and HTTP/1.1.
+fn chosen_of_both(front: &Front) -> Option<Vec<u8>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(front.certificate.clone()).expect("a certificate");
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let name = "127.0.0.1".try_into().expect("an address");
+    let mut tls = ClientConnection::new(Arc::new(config), name).expect("a configuration");
+    let mut tcp = std::net::TcpStream::connect(("127.0.0.1", front.ports[1])).expect("it listens");
+    tls.complete_io(&mut tcp).expect("a handshake");
+    tls.alpn_protocol().map(<[u8]>::to_vec)
 }
 
 /// What meets in a scenario.
@@ -327,6 +375,16 @@ pub(crate) fn a_limit_of_connections_is_503_until_there_is_room(trio: &Trio) {
     second.event("connected");
     second.event("message");
     second.interrupt();
+}
+
+pub(crate) fn http_1_1_is_agreed_on_where_http_2_is_preferred(trio: &Trio) {
+    let (_server, front) = trio.front();
+    assert_eq!(chosen_of_both(&front).as_deref(), Some(&b"h2"[..]));
+    let url = format!("wss://127.0.0.1:{}/chat", front.ports[1]);
+    let roots = front.dir.join("certificate");
+    let mut client = trio.watch.watch_trusting(&url, CONFIG, &roots);
+    client.event("message");
+    client.interrupt();
 }
 
 /// Neither is a matter of language: one that is not installed fails nobody's run.

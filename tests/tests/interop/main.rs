@@ -124,6 +124,7 @@ macro_rules! fronts {
             an_upstream_that_is_killed_is_dialled_until_it_is_back
             an_upstream_that_hangs_is_504_and_dialled_until_its_successor_is_there
             a_limit_of_connections_is_503_until_there_is_room
+            http_1_1_is_agreed_on_where_http_2_is_preferred
         }
     };
     ($adapter:ident, $kind:ident: $($scenario:ident)*) => {

@@ -1,7 +1,7 @@
 //! The client under test: builds the program `heartbeat`, runs its `watch`, reads what it prints.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -45,13 +45,21 @@ impl Watch {
     }
 
     pub(crate) fn start<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Client {
+        self.run(&mut self.command(arguments))
+    }
+
+    fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("watch").args(arguments);
         if let Adapter::Blocking = self.adapter {
             command.arg("--blocking");
         }
+        command
+    }
+
+    fn run(&self, command: &mut Command) -> Client {
         Client {
-            process: Process::start(format!("watch ({:?})", self.adapter), &mut command),
+            process: Process::start(format!("watch ({:?})", self.adapter), command),
             contract: Contract::default(),
             seen: Vec::new(),
         }
@@ -60,6 +68,13 @@ impl Watch {
     /// Watches `url` and prints JSON. `--for` ends it even if the tests are killed and cannot.
     pub(crate) fn watch(&self, url: &str, config: &str) -> Client {
         self.start([url, "--json", "--config", config, "--for", "60s"])
+    }
+
+    /// The same, with the certificates of this file for trusted authorities.
+    pub(crate) fn watch_trusting(&self, url: &str, config: &str, roots: &Path) -> Client {
+        let mut command = self.command([url, "--json", "--config", config, "--for", "60s"]);
+        command.env("SSL_CERT_FILE", roots);
+        self.run(&mut command)
     }
 }
 
