@@ -204,6 +204,12 @@ impl Board {
         *self.seldom.lock().unwrap_or_else(PoisonError::into_inner) = (phase, ready, machine);
     }
 
+    /// Nobody drives the client any more, whatever the machine has come to.
+    pub(crate) fn ended(&self) {
+        let mut seldom = self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
+        (seldom.0, seldom.1) = (Phase::Stopped, false);
+    }
+
     /// The present connection's traffic so far. Only the engine writes.
     pub(crate) fn traffic(&self, traffic: Traffic) {
         let figures = [

@@ -360,6 +360,7 @@ impl Handoff {
             state.receivers > 0
         };
         self.board.connected.ended(WaitEnd::Stopped);
+        self.board.ended();
         self.tell_arrived(waited_for);
     }
 

@@ -73,9 +73,19 @@ impl Log {
         warn!(parent: &self.span, "gave up: {reason}");
     }
 
-    pub(crate) fn stopped(&self, unsent: usize, uncertain: usize, in_doubt: usize) {
+    /// `late`: the peer did not answer the Close in this time.
+    pub(crate) fn stopped(
+        &self,
+        unsent: usize,
+        uncertain: usize,
+        in_doubt: usize,
+        late: Option<Duration>,
+    ) {
         let (unsent, uncertain, in_doubt) = (some(unsent), some(uncertain), some(in_doubt));
-        if unsent.or(uncertain).or(in_doubt).is_some() {
+        if let Some(timeout) = late {
+            let timeout = Seconds(timeout);
+            warn!(parent: &self.span, unsent, uncertain, in_doubt, "stopped: the peer did not answer the Close within {timeout}");
+        } else if unsent.or(uncertain).or(in_doubt).is_some() {
             warn!(parent: &self.span, unsent, uncertain, in_doubt, "stopped");
         } else {
             info!(parent: &self.span, "stopped");

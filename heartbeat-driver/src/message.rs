@@ -488,6 +488,8 @@ pub enum Event {
         /// Messages that were written after the last byte of the peer's was read, as in [`Event::Disconnected`]. 0 if
         /// the peer has answered the Close, or no connection was open.
         in_doubt: usize,
+        /// The peer did not answer the Close within `close_timeout`, and its connection was dropped.
+        close_timed_out: bool,
     },
 }
 

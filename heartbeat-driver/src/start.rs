@@ -16,6 +16,9 @@ pub enum StartError {
     Io(#[from] io::Error),
     /// A client of tokio's was made outside of a runtime, or in one without a timer
     /// (`Builder::enable_time`).
-    #[error("there is no tokio runtime with a timer here: make the client within one")]
+    #[error(
+        "there is no tokio runtime with a timer here: `Client::spawn`, `InPlace::new` and `Rotating::spawn` must be called \
+         within one (`Client::spawn_thread` needs none)"
+    )]
     NoRuntime,
 }

@@ -12,5 +12,8 @@ pub mod gaps {}
 #[doc = include_str!("../docs/connecting.md")]
 pub mod connecting {}
 
+#[doc = include_str!("../docs/logs.md")]
+pub mod logs {}
+
 #[doc = include_str!("../docs/migrating.md")]
 pub mod migrating {}

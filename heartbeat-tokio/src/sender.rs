@@ -11,6 +11,9 @@ use heartbeat_driver::{Board, ClientStats, InvalidClose, Message, Outbox, Panick
 /// back by [`Event::Disconnected`](crate::Event::Disconnected),
 /// [`Event::Expired`](crate::Event::Expired) or [`Event::Stopped`](crate::Event::Stopped), in order.
 /// Nothing is sent twice.
+///
+/// *Written* promises that the whole message was handed to the operating system's send buffer. It does not promise that
+/// the server has it: only an answer of the server's own says that.
 #[derive(Clone, Debug)]
 pub struct Sender {
     outbox: Arc<Outbox>,

@@ -73,7 +73,14 @@ fn words(event: &Event) -> String {
             format!("{reason}, idle {idle}, open {open}, {unsent} unsent{doubt}")
         }
         Event::Reconnect { attempt, delay } => format!("retry {attempt} in {}", text(delay)),
-        Event::Stopped { unsent, .. } => format!("stopped, {} unsent", unsent.len()),
+        Event::Stopped {
+            unsent,
+            close_timed_out,
+            ..
+        } => {
+            let how = if *close_timed_out { "stopped late" } else { "stopped" };
+            format!("{how}, {} unsent", unsent.len())
+        }
         other => format!("{other:?}"),
     }
 }
@@ -334,7 +341,7 @@ fn stop_waits_for_close_timeout_and_no_longer() {
         &[
             (0.0, "connecting 0"),
             (0.0, "connected"),
-            (3.2, "stopped, 1 unsent"),
+            (3.2, "stopped late, 1 unsent"),
         ],
     );
     script.visits = vec![visit([])];

@@ -139,6 +139,8 @@ pub struct Engine<S: Read + Write> {
     unsent: Unsent,
     /// Messages that the last connection had written after its last read, if it has ended and that is not told.
     in_doubt: usize,
+    /// A stop has waited for `close_timeout`.
+    close_timed_out: bool,
     board: Arc<Board>,
     meter: Option<Box<Meter>>,
     /// What is logged about the present connection is logged in here.
@@ -271,6 +273,7 @@ impl<S: Read + Write> Engine<S> {
             expires: Instant::NEVER,
             unsent: Unsent::default(),
             in_doubt: 0,
+            close_timed_out: false,
             board: Arc::new(Board::new(log, recorder)),
             meter,
             span: Span::none(),

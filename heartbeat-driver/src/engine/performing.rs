@@ -126,9 +126,17 @@ impl<S: Read + Write> Engine<S> {
         self.expires = Instant::NEVER;
         self.board.handed_back(unsent.len());
         let in_doubt = std::mem::take(&mut self.in_doubt);
-        self.board.log.stopped(unsent.len(), 0, in_doubt);
+        let close_timed_out = self.close_timed_out;
+        let late = close_timed_out.then(|| self.machine.config().close_timeout());
+        self.board.log.stopped(unsent.len(), 0, in_doubt, late);
         self.board.connected.ended(WaitEnd::Stopped);
-        self.events.push_back(Event::Stopped { unsent, in_doubt });
+        // Whoever takes the last event sees the last figures.
+        self.publish();
+        self.events.push_back(Event::Stopped {
+            unsent,
+            in_doubt,
+            close_timed_out,
+        });
     }
 
     pub(super) fn perform(&mut self, now: Instant, action: Action<'_>, before: Before) {
@@ -311,7 +319,10 @@ impl<S: Read + Write> Engine<S> {
         }
         match reason {
             // The user's own wish: only the end is told.
-            AbortReason::Stale | AbortReason::CloseTimeout => self.unsent = unsent,
+            AbortReason::Stale | AbortReason::CloseTimeout => {
+                self.unsent = unsent;
+                self.close_timed_out = reason == AbortReason::CloseTimeout;
+            }
             _ => self.tell_disconnected(conn, Reason::Verdict(reason), hidden, before, unsent, now),
         }
     }

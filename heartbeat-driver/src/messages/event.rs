@@ -76,6 +76,8 @@ pub enum Event<M> {
         uncertain: usize,
         /// How many were flushed, and nothing was heard after that.
         in_doubt: usize,
+        /// The peer did not answer the Close within `close_timeout`, and the socket was dropped.
+        close_timed_out: bool,
     },
 }
 
@@ -128,11 +130,13 @@ impl<M> fmt::Debug for Event<M> {
                 unsent,
                 uncertain,
                 in_doubt,
+                close_timed_out,
             } => f
                 .debug_struct("Stopped")
                 .field("unsent", &unsent.len())
                 .field("uncertain", uncertain)
                 .field("in_doubt", in_doubt)
+                .field("close_timed_out", close_timed_out)
                 .finish(),
         }
     }

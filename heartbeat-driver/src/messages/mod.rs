@@ -69,6 +69,8 @@ pub struct Watched<S, C: Codec, K> {
     stopping: bool,
     events: VecDeque<Event<C::Message>>,
     ended: bool,
+    /// A stop has waited for `close_timeout`.
+    close_timed_out: bool,
     /// The open connection is being closed to be renewed: why, since when, and how long it was idle and open then.
     renewing: Option<(Renewal, Instant, Duration, Duration)>,
     /// How the connection or dial before this one ended.
@@ -127,6 +129,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             stopping: false,
             events: VecDeque::new(),
             ended: false,
+            close_timed_out: false,
             renewing: None,
             last: None,
             detail: None,

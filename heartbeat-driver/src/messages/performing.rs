@@ -82,10 +82,13 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                     let told = !matches!(reason, AbortReason::Stale | AbortReason::CloseTimeout);
                     if self.link.conn() == Some(conn) && self.renewing.is_some() {
                         self.renewed(conn, false, now);
-                    } else if told && self.link.conn() == Some(conn) {
+                        continue;
+                    }
+                    if told && self.link.conn() == Some(conn) {
                         self.disconnected(conn, Reason::Verdict(reason), None, idle, open);
                     }
                     // Otherwise its user's own wish: only the end is told.
+                    self.close_timed_out |= reason == AbortReason::CloseTimeout;
                 }
                 Action::ReconnectAt {
                     attempt,
@@ -116,11 +119,14 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         let (uncertain, in_doubt) = (self.link.uncertain(), self.link.in_doubt());
         self.link = Link::Down;
         let unsent: Vec<_> = self.queue.drain(..).collect();
-        self.log.stopped(unsent.len(), uncertain, in_doubt);
+        let close_timed_out = self.close_timed_out;
+        let late = close_timed_out.then(|| self.machine.config().close_timeout());
+        self.log.stopped(unsent.len(), uncertain, in_doubt, late);
         self.events.push_back(Event::Stopped {
             unsent,
             uncertain,
             in_doubt,
+            close_timed_out,
         });
     }
 

@@ -55,6 +55,8 @@ use heartbeat_driver::messages::{Socket as Shared, Turn, Watched};
 use heartbeat_driver::{Attempt, SharedDialect, catch, named};
 
 pub use self::counted::Counted;
+use tokio::runtime::Handle;
+
 use crate::clock::{Alarm, Look, TokioClock};
 pub use heartbeat_driver::messages::{Codec, Event, Frame, Traffic};
 
@@ -144,6 +146,10 @@ pub struct Messages<S, C: Codec> {
 impl<C: Codec, S: Socket<C>> Messages<S, C> {
     /// A server's side: `socket` is open, and when it ends nothing follows. Of the configuration only what
     /// concerns an open connection counts.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with a timer.
+    #[track_caller]
     pub fn accepted(socket: S, config: impl Into<Arc<Config>>, dialect: SharedDialect) -> Self {
         let clock = TokioClock::start();
         let socket = Sunk {
@@ -151,11 +157,15 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             traffic: None,
         };
         let watched = Watched::accepted(socket, config.into(), dialect, clock);
-        Self::new(watched, clock, None)
+        Self::new(watched, clock, None, "Messages::accepted")
     }
 
     /// A client: `connect` is called for each dial, and what it returns is dropped at `connect_timeout`.
     /// It resolves, connects, and does the upgrade. The first dial begins when this is first polled.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with a timer.
+    #[track_caller]
     pub fn connecting(
         connect: impl FnMut(Attempt) -> Connecting<S> + Send + 'static,
         config: impl Into<Arc<Config>>,
@@ -163,14 +173,22 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
     ) -> Self {
         let clock = TokioClock::start();
         let watched = Watched::connecting(config.into(), dialect, clock);
-        Self::new(watched, clock, Some(Box::new(connect)))
+        let connect: Connect<S> = Box::new(connect);
+        Self::new(watched, clock, Some(connect), "Messages::connecting")
     }
 
+    /// `call` is what the application has called.
+    #[track_caller]
     fn new(
         watched: Watched<Sunk<S>, C, TokioClock>,
         clock: TokioClock,
         connect: Option<Connect<S>>,
+        call: &str,
     ) -> Self {
+        assert!(
+            Handle::try_current().is_ok(),
+            "{call} must be called within a tokio runtime"
+        );
         Self {
             watched,
             connect,

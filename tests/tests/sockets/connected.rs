@@ -49,6 +49,13 @@ impl Client {
         }
     }
 
+    fn phase(&self) -> heartbeat_tokio::Phase {
+        match self {
+            Self::Tokio(client, _) => client.stats().phase,
+            Self::Blocking(client) => client.stats().phase,
+        }
+    }
+
     fn stop(&self) {
         match self {
             Self::Tokio(client, _) => client.sender().stop(),
@@ -77,6 +84,7 @@ fn a_wait_ends_with_the_answer_as_often_as_one_asks_and_takes_no_event() {
             assert!(matches!(client.next(), Some(Event::Connected { .. })));
             client.stop();
             while client.next().is_some() {}
+            assert_eq!(client.phase(), heartbeat_tokio::Phase::Stopped);
             let ended = client.connected(PATIENCE).expect_err("it was stopped");
             assert_eq!(ended.expect("no timeout").why, WaitEnd::Stopped);
         }
