@@ -799,5 +799,8 @@ fn outside_of_a_runtime_the_panic_names_the_call() {
     let panicked = std::panic::catch_unwind(|| accepted(Config::default())).err();
     let words = panicked.expect("there is no runtime");
     let words = words.downcast_ref::<String>().expect("a text");
-    assert_eq!(words, "Messages::accepted must be called within a tokio runtime");
+    assert_eq!(
+        words,
+        "Messages::accepted must be called within a tokio runtime"
+    );
 }

@@ -78,7 +78,11 @@ fn words(event: &Event) -> String {
             close_timed_out,
             ..
         } => {
-            let how = if *close_timed_out { "stopped late" } else { "stopped" };
+            let how = if *close_timed_out {
+                "stopped late"
+            } else {
+                "stopped"
+            };
             format!("{how}, {} unsent", unsent.len())
         }
         other => format!("{other:?}"),
