@@ -102,7 +102,9 @@ pub(crate) fn json_line(event: &Event) -> Value {
         }),
         Event::Ready { conn } => json!({"event": "ready", "conn": conn.get()}),
         Event::Expired { unsent } => json!({"event": "expired", "unsent": unsent.len()}),
-        Event::Stopped { unsent, in_doubt } => {
+        Event::Stopped {
+            unsent, in_doubt, ..
+        } => {
             json!({"event": "stopped", "unsent": unsent.len(), "in_doubt": in_doubt})
         }
         other => json!({"event": "unknown", "debug": format!("{other:?}")}),
