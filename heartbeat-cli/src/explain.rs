@@ -169,7 +169,6 @@ impl Story {
                 Some(format!("Connection {conn} is open."))
             }
             "ready" => Some(format!("The session of connection {conn} is ready.")),
-            "received" if event["ping"].is_string() => Some("The peer pings by frame.".into()),
             "received" if event["pong"].is_string() => Some(self.answered(at)),
             "closed" => Some(self.closed(conn, &event["cause"])),
             "kick" => Some("The application says that the network is back.".into()),
@@ -234,6 +233,9 @@ impl Story {
                 }
             }
             "send_pong" => {
+                if event["ping"].is_string() {
+                    return "The peer pings by frame: it answers with a pong.".into();
+                }
                 let ping = match event["text"].as_str() {
                     Some(text) => format!(
                         "The peer pings by message, {}: it answers ",

@@ -33,7 +33,11 @@ pub(crate) type Acts = &'static [Act];
 /// Made for a client with an `idle_timeout` of 3 s that probes after 1 s of silence, and comes back
 /// after 250 ms to 2 s: it then takes about half a minute to reach the last line.
 pub(crate) const DEMO: &[Acts] = &[
-    &[Act::Talk(Duration::from_secs(4)), Act::Freeze],
+    &[
+        Act::Talk(Duration::from_secs(2)),
+        Act::Quiet(Duration::from_millis(2500)),
+        Act::Freeze,
+    ],
     &[Act::Refuse {
         status: 503,
         retry_after: Some(Duration::from_secs(2)),

@@ -181,13 +181,13 @@ impl Scene {
     /// Where there is little room, the chart goes first, then the sums, then the events.
     fn render(&self, frame: &mut Frame<'_>, at: Duration, phase: Phase, rtt: &Rtt, sums: &Sums) {
         let area = frame.area();
-        let (chart_rows, foot_rows) = match area.height {
-            16.. => (5, 2),
-            10.. => (0, 2),
-            _ => (0, 0),
+        let (head_rows, chart_rows, foot_rows) = match area.height {
+            16.. => (3, 5, 2),
+            10.. => (2, 0, 2),
+            _ => (2, 0, 0),
         };
         let [head, silence, chart, log, foot] = Layout::vertical([
-            Constraint::Length(2),
+            Constraint::Length(head_rows),
             Constraint::Length(3),
             Constraint::Length(chart_rows),
             Constraint::Min(0),
@@ -202,7 +202,8 @@ impl Scene {
             ),
             Span::raw(format!("  {}", self.url)),
         ]);
-        let head_lines = vec![title, Line::raw(self.times.as_str())];
+        let mut head_lines = vec![title];
+        head_lines.extend(self.times.split("; ").map(Line::raw));
         frame.render_widget(Paragraph::new(head_lines), head);
         let silent = self.opened.map(|_| at.saturating_sub(self.heard.0));
         frame.render_widget(gauge(silent, self.bound, self.asks_after), silence);

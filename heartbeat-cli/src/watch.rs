@@ -48,8 +48,9 @@ Each line begins with the seconds since the start. In a terminal the connection 
   --json                   one JSON object for each event on standard output, logs on standard error
   --blocking               the client of heartbeat-blocking in place of heartbeat-tokio's
 
-Lines on standard input are sent as text messages, once connected (not while it draws). Ctrl-C stops gracefully, which takes `close_timeout`
-(5 s) at the most; a second one stops at once. RUST_LOG=heartbeat_driver=debug shows the log.
+Lines on standard input are sent as text messages, once connected (not while it draws). Ctrl-C stops gracefully, which
+takes `close_timeout` (5 s) at the most; a second one stops at once. RUST_LOG=heartbeat_driver=debug shows the log, and
+no picture.
 Exit status: 0 when stopped, 1 when it gave up, 2 for a wrong argument or configuration, 130 after a second Ctrl-C.
 ";
 
