@@ -544,10 +544,10 @@ impl Outbox {
 
     pub(crate) fn notify_engine(&self) {
         // Whoever set it first has woken the engine, which does not rest before it has looked: one wake-up
-        // for a whole burst. The thread that drives the engine itself does not wait now.
+        // for a whole burst. The thread that drives the engine itself does not wait now, unless its wait runs this.
         if !self.pending.swap(true, Ordering::AcqRel)
             && self.resting.load(Ordering::Acquire)
-            && !self.is_driver()
+            && (self.is_inside() || !self.is_driver())
         {
             (self.wake_engine)();
         }
