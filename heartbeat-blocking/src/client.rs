@@ -117,6 +117,9 @@ impl Client {
     /// once if a connection is open now. Takes no event: those of the dials and of the connection come from
     /// [`recv`](Self::recv) as ever.
     ///
+    /// The session need not be ready yet: with [`Options::on_connect`](crate::Options::on_connect), messages are accepted
+    /// from [`Event::Ready`](crate::Event::Ready) on.
+    ///
     /// ```no_run
     /// use std::time::Duration;
     /// use heartbeat_blocking::{Client, Options};

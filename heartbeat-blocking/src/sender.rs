@@ -9,8 +9,8 @@ use heartbeat_driver::{Board, ClientStats, InvalidClose, Message, Outbox, Panick
 /// Hands messages and commands to a client. Cheap to clone.
 ///
 /// A message that was accepted is either written (handed to the operating system whole) or handed
-/// back by [`Event::Disconnected`](crate::Event::Disconnected),
-/// [`Event::Expired`](crate::Event::Expired) or [`Event::Stopped`](crate::Event::Stopped), in order.
+/// back by [`Event::Disconnected`](crate::Event::Disconnected), [`Event::Expired`](crate::Event::Expired),
+/// [`Event::Skipped`](crate::Event::Skipped) or [`Event::Stopped`](crate::Event::Stopped), in order.
 /// Nothing is sent twice.
 ///
 /// *Written* promises that the whole message was handed to the operating system's send buffer. It does not promise that
@@ -29,7 +29,7 @@ impl Sender {
     /// each gets its turn, in the order in which they came.
     ///
     /// # Errors
-    /// [`SendError`] hands the message back if there is no ready connection and none is waited for
+    /// [`SendError`] hands the message back if there is no ready connection now and messages are not held
     /// ([`Options::hold`](crate::Options::hold)), if it is too large, if the client has ended, or if it would wait for
     /// its own return ([`Refusal::Inside`](crate::Refusal::Inside)): in a callback, and in the thread that calls
     /// [`InPlace::recv`](crate::InPlace::recv).

@@ -173,6 +173,9 @@ impl Client {
     /// Waits for a connection and returns the server's answer to the upgrade; at once if one is open now. Takes no
     /// event: those of the dials and of the connection come from [`next`](Self::next) as ever.
     ///
+    /// The session need not be ready yet: with [`Options::on_connect`](crate::Options::on_connect), messages are accepted
+    /// from [`Event::Ready`](crate::Event::Ready) on.
+    ///
     /// A client dials until it is connected, unless its configuration ends it sooner
     /// ([`max_attempts`](crate::core::ConfigBuilder::max_attempts), a cause that no retry can mend). Bound the wait
     /// by `tokio::time::timeout`.

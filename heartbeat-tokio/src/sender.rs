@@ -8,8 +8,8 @@ use heartbeat_driver::{Board, ClientStats, InvalidClose, Message, Outbox, Panick
 /// Hands messages and commands to a client. Cheap to clone.
 ///
 /// A message that was accepted is either written (handed to the operating system whole) or handed
-/// back by [`Event::Disconnected`](crate::Event::Disconnected),
-/// [`Event::Expired`](crate::Event::Expired) or [`Event::Stopped`](crate::Event::Stopped), in order.
+/// back by [`Event::Disconnected`](crate::Event::Disconnected), [`Event::Expired`](crate::Event::Expired),
+/// [`Event::Skipped`](crate::Event::Skipped) or [`Event::Stopped`](crate::Event::Stopped), in order.
 /// Nothing is sent twice.
 ///
 /// *Written* promises that the whole message was handed to the operating system's send buffer. It does not promise that
@@ -30,7 +30,7 @@ impl Sender {
     /// Cancel-safe: a message is accepted when this returns, or not at all.
     ///
     /// # Errors
-    /// [`SendError`] hands the message back if there is no ready connection and none is waited for
+    /// [`SendError`] hands the message back if there is no ready connection now and messages are not held
     /// ([`Options::hold`](crate::Options::hold)), if it is too large, if the client has ended, or if it would wait for
     /// its own return ([`Refusal::Inside`](crate::Refusal::Inside)).
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {

@@ -242,7 +242,8 @@ impl ConfigBuilder {
 
     /// Give up after this many dials in a row that led to no stable connection. 1: one dial and no retry. `None`: never.
     ///
-    /// A stable connection (`stable_after`) starts the count anew: as many dials follow its loss.
+    /// A stable connection (`stable_after`) starts the count anew: as many dials follow its loss. For one dial at the
+    /// start and any number later, leave this unset and take events until the first end or connection.
     #[must_use]
     pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
         self.config.max_attempts = attempts.into();
