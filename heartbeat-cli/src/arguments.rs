@@ -43,7 +43,7 @@ pub(crate) fn text(arguments: &mut lexopt::Parser) -> Result<String, Refusal> {
     Ok(arguments.value()?.string()?)
 }
 
-/// The same of a flag whose errors repeat its value. A URL, which may hold credentials, is not repeated.
+/// The value of a flag whose errors repeat it. A URL is refused without being repeated: it may hold credentials.
 pub(crate) fn word(flag: &str, arguments: &mut lexopt::Parser) -> Result<String, Refusal> {
     let word = text(arguments)?;
     match word.contains("://") {
@@ -52,7 +52,7 @@ pub(crate) fn word(flag: &str, arguments: &mut lexopt::Parser) -> Result<String,
     }
 }
 
-/// What is wrong with an argument that has no place.
+/// The error about an argument that the command does not take.
 pub(crate) fn unexpected(argument: lexopt::Arg<'_>) -> Refusal {
     match argument {
         lexopt::Arg::Value(value) if value.to_string_lossy().contains("://") => {

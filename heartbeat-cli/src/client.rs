@@ -16,7 +16,7 @@ pub(crate) enum Client {
     Blocking(heartbeat_blocking::Client),
 }
 
-/// What came of waiting.
+/// How a wait for an event ended.
 #[derive(Debug)]
 pub(crate) enum Next {
     Event(Event),

@@ -92,7 +92,7 @@ fn explain(input: impl BufRead, mut output: impl Write) -> Result<ExitCode, Refu
     Ok(ExitCode::SUCCESS)
 }
 
-/// What must be remembered to say why.
+/// The state of the connection so far: the reasons in the sentences come from it.
 struct Story {
     config: Config,
     /// When something was last heard, and when it was last asked.
@@ -155,7 +155,7 @@ impl Story {
         sentences
     }
 
-    /// What an event by itself is worth saying.
+    /// The sentence about the event itself, if it needs one.
     fn event(&mut self, at: Duration, event: &Value) -> Option<String> {
         let conn = &event["conn"];
         let name = event["event"].as_str().unwrap_or_default();
@@ -220,7 +220,7 @@ impl Story {
         }
     }
 
-    /// What the machine did, and why.
+    /// The sentence about an action of the machine, with its reason.
     fn action(&mut self, at: Duration, event: &Value, action: &Value) -> String {
         let conn = &action["conn"];
         let silence = Seconds(at.saturating_sub(self.heard));

@@ -37,12 +37,12 @@ impl Heartbeats {
         }
     }
 
-    /// What the next ping is that is told of this connection: `frame ping`.
+    /// The kind of the ping that the next `PingSent` of this connection tells of: `frame ping`.
     pub(crate) fn next_asked(&self, conn: ConnId) -> &'static str {
         next(&mut self.rows().asked, conn)
     }
 
-    /// What the next ping is that is told to be answered.
+    /// The kind of the ping that the next `PongSent` of this connection tells of.
     pub(crate) fn next_answered(&self, conn: ConnId) -> &'static str {
         next(&mut self.rows().answered, conn)
     }
@@ -58,7 +58,7 @@ fn push(row: &mut Row, conn: ConnId, kind: &'static str) {
     }
 }
 
-/// What is left of earlier connections was never told.
+/// Takes the next kind of this connection. Kinds of earlier connections have no event any more, and go.
 fn next(row: &mut Row, conn: ConnId) -> &'static str {
     while row.front().is_some_and(|(of, _)| *of != conn) {
         row.pop_front();

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     match run(&mut arguments) {
         Ok(status) => status,
         Err(Refusal::Help(text)) => {
-            // Whoever has closed the output wants no help any more.
+            // An error here means that nobody reads the help.
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }

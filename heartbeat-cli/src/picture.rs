@@ -23,7 +23,7 @@ use crate::misbehaving::ServerNote;
 use crate::sums::Sums;
 use crate::words::{Stamp, times};
 
-/// So many lines and round trips are kept: more than a terminal shows.
+/// The number of lines and round trips that are kept. A terminal shows fewer.
 const KEPT: usize = 500;
 
 /// A longer line is cut.

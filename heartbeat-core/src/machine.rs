@@ -1030,8 +1030,9 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         self.credentials.accepted();
     }
 
-    /// The connection or the dial has ended: plan the next dial, or give up. An accepted connection is the peer's to dial again. `from_table`: the verdict is the
-    /// built-in table's, and not one that the configuration or the dialect insists on.
+    /// Plans the next dial after the end of a connection or a dial, or gives up. An accepted connection is the peer's to
+    /// dial again. `from_table`: the verdict is the built-in table's, and not one that the configuration or the dialect
+    /// insists on.
     fn lose(
         &mut self,
         verdict: Verdict,

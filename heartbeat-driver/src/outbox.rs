@@ -677,6 +677,21 @@ impl Outbox {
         self.call_and_unlock(state);
     }
 
+    /// Takes messages until there are this many bytes, or none is left.
+    #[cfg(test)]
+    pub(crate) fn take_bytes(&self, mut bytes: usize) -> VecDeque<Waiting> {
+        let mut taken = VecDeque::new();
+        self.take(|waiting| {
+            bytes = bytes.saturating_sub(waiting.message.len());
+            taken.push_back(waiting);
+            match bytes {
+                0 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        taken
+    }
+
     /// A connection is open, and its session ready or not.
     pub(crate) fn open(&self, conn: ConnId, ready: bool) {
         let mut state = self.lock();
@@ -1047,23 +1062,13 @@ mod tests {
         unsent.into_iter().map(text).collect()
     }
 
-    /// Takes messages until there are this many bytes, or none is left.
-    fn take(outbox: &Outbox, bytes: usize) -> VecDeque<Waiting> {
-        let (mut taken, mut left) = (VecDeque::new(), bytes);
-        outbox.take(|waiting| {
-            left = left.saturating_sub(waiting.message.len());
-            taken.push_back(waiting);
-            match left {
-                0 => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            }
-        });
-        taken
-    }
-
     fn taken(outbox: &Outbox) -> Vec<String> {
         let text = |waiting: Waiting| waiting.message.as_text().unwrap_or("?").to_owned();
-        take(outbox, usize::MAX).into_iter().map(text).collect()
+        outbox
+            .take_bytes(usize::MAX)
+            .into_iter()
+            .map(text)
+            .collect()
     }
 
     fn close(outbox: &Outbox) -> Vec<String> {
@@ -1094,7 +1099,7 @@ mod tests {
         let large = refusal(&outbox, &"x".repeat(50));
         assert_eq!(large, None, "a large one goes alone");
         assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full));
-        assert_eq!(take(&outbox, 1).len(), 1);
+        assert_eq!(outbox.take_bytes(1).len(), 1);
         assert_eq!(refusal(&outbox, "x"), None);
         assert_eq!(refusal(&outbox, "x"), None);
         assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full), "two are enough");
@@ -1108,7 +1113,7 @@ mod tests {
         std::thread::scope(|scope| {
             let waiting =
                 scope.spawn(|| outbox.send_timeout("second".into(), Duration::from_secs(60)));
-            assert_eq!(take(&outbox, 1).len(), 1);
+            assert_eq!(outbox.take_bytes(1).len(), 1);
             assert_eq!(waiting.join().unwrap(), Ok(()));
             let waiting =
                 scope.spawn(|| outbox.send_timeout("third".into(), Duration::from_secs(60)));
@@ -1155,7 +1160,7 @@ mod tests {
         for sending in &mut waiting {
             assert_eq!(poll(sending), None);
         }
-        assert_eq!(take(&outbox, 2).len(), 2);
+        assert_eq!(outbox.take_bytes(2).len(), 2);
         assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full), "theirs");
         let [c, d, e] = &mut waiting;
         assert_eq!(
@@ -1277,7 +1282,7 @@ mod tests {
             None,
             "the queue has room for more"
         );
-        let in_flight = take(&outbox, 6);
+        let in_flight = outbox.take_bytes(6);
         assert_eq!(in_flight.len(), 2);
         outbox.send_opening(CONN, "login".into()).unwrap();
         // "one" was cut, "two" is sure not to have gone; four bytes are too many to be held.
@@ -1318,7 +1323,7 @@ mod tests {
         outbox.commands(at(2));
         assert_eq!(expire(at(0)), (vec![], Some(at(1))));
         outbox.open(CONN, true);
-        let in_flight = take(&outbox, 1);
+        let in_flight = outbox.take_bytes(1);
         assert_eq!(refusal(&outbox, "c"), None);
         assert_eq!(outbox.close(false, in_flight, at(3)).len(), 0);
         assert_eq!(expire(at(1)), (vec!["a".into()], Some(at(2))));

@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,16 +87,8 @@ fn outbox(messages: usize) -> (Arc<Outbox>, Arc<Bell>) {
 
 /// Takes messages until there are this many bytes, or none is left.
 fn take(outbox: &Outbox, bytes: usize) -> Vec<String> {
-    let (mut taken, mut left) = (Vec::new(), bytes);
-    outbox.take(|waiting| {
-        left = left.saturating_sub(waiting.message.len());
-        taken.push(text(waiting.message));
-        match left {
-            0 => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        }
-    });
-    taken
+    let taken = outbox.take_bytes(bytes).into_iter();
+    taken.map(|waiting| text(waiting.message)).collect()
 }
 
 fn take_all(outbox: &Outbox) -> Vec<String> {

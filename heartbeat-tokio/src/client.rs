@@ -238,8 +238,8 @@ impl Client {
         self.sender.stats(&self.board)
     }
 
-    /// The last events of the machine as a trace, if any are kept ([`Options::explain`]). The example
-    /// `replay` of heartbeat-core says what the machine did at each, and so why it reconnected.
+    /// The last events of the machine as a trace, if any are kept ([`Options::explain`]). The program
+    /// `heartbeat explain` (heartbeat-cli) tells in sentences what the machine did at each, and so why it reconnected.
     #[must_use]
     pub fn explain(&self) -> Option<String> {
         self.board.explain()

@@ -10,6 +10,23 @@ use tracing_subscriber::fmt::MakeWriter;
 pub struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
+    /// Keeps the warnings and errors of the whole process: a client's threads log, too.
+    ///
+    /// # Panics
+    ///
+    /// The process has a subscriber already.
+    #[must_use]
+    pub fn of_warnings() -> Self {
+        let lines = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_ansi(false)
+            .with_writer(lines.clone())
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).expect("the only one");
+        lines
+    }
+
     /// All of it so far.
     ///
     /// # Panics

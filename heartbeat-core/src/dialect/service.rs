@@ -178,9 +178,9 @@ impl AnyDialect {
     /// The configuration `base` for this service, and a doubt if there is one.
     ///
     /// Each of `ping`, `idle_timeout`, `pong_timeout`, `keepalive` and `lifetime` that `base` leaves at its value in
-    /// [`Config::default`], or lets follow from
-    /// `idle_timeout`, is the service's. Any other value of `base` stays. A doubt is what the service may object
-    /// to, but is not known to: pings that leave no margin for a lost one, or are rarer than its clients' usual ones.
+    /// [`Config::default`], or lets follow from `idle_timeout`, is the service's. Any other value of `base` stays. A doubt
+    /// is what the service may object to, but is not known to: pings that leave no margin for a lost one, or are rarer than
+    /// its clients' usual ones.
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }

@@ -57,13 +57,7 @@ fn each_line_names_its_client_and_stands_in_the_span_of_its_maker(case: Case) {
 
 fn a_ping_that_lacks_a_variable_is_a_warning_that_names_it(case: Case) {
     case.alone(|| {
-        let lines = Lines::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::WARN)
-            .with_ansi(false)
-            .with_writer(lines.clone())
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).expect("the only one");
+        let lines = Lines::of_warnings();
         let server = Server::start();
         let service = r#"{"ping": {"text": "${id} ${user} ${key}", "every": "50ms"}, "variables": ["user", "key"]}"#;
         let service = Description::from_json(service).expect("a description");

@@ -443,13 +443,7 @@ fn one_bad_moment_of_tls_after_a_stable_connection_is_waited_for(case: Case) {
 fn a_bad_moment_that_is_waited_for_is_a_warning_that_names_it(case: Case) {
     // The client has threads: one subscriber for the whole process.
     case.alone(|| {
-        let lines = Lines::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::WARN)
-            .with_ansi(false)
-            .with_writer(lines.clone())
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).expect("the only one");
+        let lines = Lines::of_warnings();
         let server = Server::start();
         let mut client = case.connect(&server, QUICK);
         thread::scope(|scope| {
