@@ -1,9 +1,38 @@
 //! What a program logs, kept for a test to read.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+/// What this thread logs while it runs `run`, as far as the filter lets it through.
+///
+/// Every other test of the process that may log calls [`listen`] first.
+pub fn log_at(filter: &str, run: impl FnOnce()) -> String {
+    listen();
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_ansi(false)
+        .with_writer(lines.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, run);
+    lines.text()
+}
+
+/// Gives the process a subscriber that takes every line and writes none.
+///
+/// `tracing` keeps for each line of code whether any subscriber wants it. A thread that meets the line
+/// first while another thread sets its own subscriber can leave "none does" behind, and then that
+/// subscriber misses the line. A subscriber that was there before the first line prevents it.
+pub fn listen() {
+    static LISTENS: Once = Once::new();
+    LISTENS.call_once(|| {
+        let registry = tracing_subscriber::registry();
+        tracing::subscriber::set_global_default(registry).expect("the only one");
+    });
+}
 
 /// The writer of a `tracing_subscriber`, with all that was written to it and to its clones.
 #[derive(Clone, Debug, Default)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use heartbeat_driver::core::trace::{Header, answer, read_event};
 use heartbeat_driver::core::{AnyDialect, Clock, Config, ConnId, Description, Failure, Instant};
 use heartbeat_driver::{Engine, Event, InvalidClose, Opening, Options, Progress, Refusal, Turn};
-use heartbeat_tests::lines::Lines;
+use heartbeat_tests::lines::{self, log_at};
 use heartbeat_tests::sim::{End, pipe};
 use tungstenite::{HandshakeError, Message, WebSocket};
 
@@ -40,6 +40,7 @@ struct Rig {
 
 impl Rig {
     fn new(options: Options) -> Self {
+        lines::listen();
         let nobody = || Box::new(|| {});
         let engine = Engine::new(options, At(0).now(), nobody());
         Self {
@@ -499,13 +500,7 @@ fn a_connection_that_takes_nothing_more_gives_back_what_was_cut_and_holds_the_re
 /// However often an application is behind, a log line a connection is enough.
 #[test]
 fn a_pause_is_told_by_one_warning_a_connection() {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(tracing::Level::WARN)
-        .with_writer(lines.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, || {
+    let log = log_at("warn", || {
         let mut rig = Rig::new(options(""));
         rig.turn(0);
         for begun in [0, 10 * S] {
@@ -521,7 +516,6 @@ fn a_pause_is_told_by_one_warning_a_connection() {
         }
         assert_eq!(rig.engine.stats().reading_pauses, 6);
     });
-    let log = lines.text();
     assert_eq!(log.matches("reading is paused").count(), 2, "{log}");
     assert_eq!(
         log.matches("reading goes on after 0.5 s").count(),
@@ -857,6 +851,7 @@ fn an_engine_that_is_turned_inside_its_own_wake_up_dials() {
     let dials = Arc::new(Mutex::new(Vec::new()));
     let (ours, told) = (Arc::clone(&engine), Arc::clone(&dials));
     let wake = Box::new(move || turn(&ours, &told));
+    lines::listen();
     let made = Engine::new(options, At(0).now(), wake);
     *engine.lock().expect("no panic") = Some(made.expect("no TLS, no error"));
     turn(&engine, &dials);

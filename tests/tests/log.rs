@@ -12,10 +12,9 @@ use std::task::{Context, Poll, Waker};
 use heartbeat_driver::core::{CatalogueEntry, Cause, Clock, ConnId, FramesOnly, Instant};
 use heartbeat_driver::messages::{Codec, Frame, Socket, Watched};
 use heartbeat_driver::{Engine, Event, Handoff, Options, Overflow};
-use heartbeat_tests::lines::Lines;
+use heartbeat_tests::lines::log_at;
 use heartbeat_tests::sim::{Act, Reception};
 use heartbeat_tokio::core::Config;
-use tracing_subscriber::EnvFilter;
 use tungstenite::Message;
 use world::{Log, Script, run_on_blocking, run_on_tokio, seconds, turned_away, visit};
 
@@ -25,17 +24,6 @@ fn log_of(run: fn(&Script) -> Log, script: &Script) -> String {
 
 fn log_while(run: impl FnOnce()) -> String {
     log_at("debug", run)
-}
-
-fn log_at(filter: &str, run: impl FnOnce()) -> String {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_ansi(false)
-        .with_writer(lines.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, run);
-    lines.text()
 }
 
 #[test]
