@@ -71,86 +71,59 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod addresses;
-mod board;
-mod body;
 mod clock;
-mod connected;
-mod decode;
+mod dial;
+mod dialect;
 mod engine;
-mod environment;
-mod exchange;
-mod factory;
-mod farewell;
-mod handoff;
-mod ids;
-#[cfg(feature = "inflate")]
-mod inflate;
-mod limiter;
+mod event;
+mod http;
 mod log;
 mod message;
 pub mod messages;
-mod meter;
-mod opening;
+mod on_connect;
 mod options;
-mod outbox;
-mod pace;
-mod panicked;
-mod proxy;
-mod recorder;
-pub mod records;
+mod panics;
+mod queue;
 mod request;
-mod resolver;
-mod session;
 mod start;
+mod stats;
 mod stream;
-mod sync;
-mod tcp;
-mod text;
-#[cfg(all(test, heartbeat_loom))]
-mod threads;
-#[cfg(feature = "tls")]
-mod tls;
 mod upgrade;
 mod websocket;
-mod wire;
 
-pub use addresses::interleave;
-pub use board::{Board, ClientStats};
+pub use self::http::Response;
 pub use clock::{HostClock, Suspended, unix_ms};
-pub use connected::{NotConnected, WaitEnd};
-pub use decode::{Decode, Undecodable};
+pub use dial::{
+    Attempt, Dial, DialBudget, DialLimiter, Grant, Resolver, Resolving, TcpOptions, interleave,
+};
+pub use dialect::SharedDialect;
 pub use engine::{Engine, Turn};
-pub use exchange::Response;
-pub use factory::Attempt;
-pub use farewell::InvalidClose;
-pub use handoff::{Handoff, Overflow, Room};
+pub use event::{Event, Reason, Seconds};
 #[cfg(feature = "inflate")]
-pub use inflate::Inflate;
-pub use limiter::{DialBudget, DialLimiter, Grant};
-pub use message::{Event, Message, MessageRef, Reason, Returned, Seconds, Unsent};
-pub use opening::{OnConnect, Opening, Progress};
-pub use options::{Observer, Options, SharedDialect};
-pub use outbox::{Notify, Outbox, Refusal, SendError, Sending};
-pub use panicked::Panicked;
+pub use message::Inflate;
+pub use message::{
+    Decode, InvalidClose, Message, MessageRef, Returned, Text, Undecodable, Unsent, records,
+};
+pub use on_connect::{OnConnect, Opening, Progress};
+pub use options::{Observer, Options};
+pub use panics::Panicked;
 #[doc(hidden)]
-pub use panicked::{catch, named};
-pub use proxy::Proxy;
-pub use request::{Request, RequestError};
-pub use resolver::Resolver;
-pub use session::io_cause;
+pub use panics::{catch, named};
+pub use queue::{Handoff, Notify, Outbox, Overflow, Refusal, Room, SendError, Sending};
+pub use request::{Proxy, Request, RequestError};
 pub use start::StartError;
-pub use tcp::{Dial, Resolving, TcpOptions};
-pub use text::Text;
+pub use stats::{Board, ClientStats, NotConnected, WaitEnd};
+pub use stream::io_cause;
 #[cfg(feature = "deflate")]
-pub use websocket::deflate::Deflate;
+pub use websocket::frames::deflate::Deflate;
 
 /// The frames' reader alone, for tests and fuzz targets: no part of the interface.
 #[doc(hidden)]
 pub mod frames {
+    pub use crate::message::Close;
     #[cfg(feature = "deflate")]
-    pub use crate::websocket::deflate::Agreed;
-    pub use crate::websocket::{Close, Incoming, Next, Reader, Violation};
+    pub use crate::websocket::frames::deflate::Agreed;
+    pub use crate::websocket::frames::{Incoming, Next, Reader, Violation};
 }
 
 pub use bytes::Bytes;

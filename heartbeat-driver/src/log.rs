@@ -8,7 +8,7 @@ use std::time::Duration;
 use heartbeat_core::{Cause, ConnId, GiveUp};
 use tracing::{Span, error_span, field, info, warn};
 
-use crate::message::{Reason, Seconds};
+use crate::event::{Reason, Seconds};
 
 /// The target of the one line that repeats by itself, so that a filter can turn it off alone. The documentation of
 /// [`Options::name`](crate::Options::name) names it.

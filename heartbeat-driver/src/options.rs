@@ -13,30 +13,20 @@ use heartbeat_core::{
 };
 use tracing::warn;
 
-use crate::decode::{Decode, Decoders};
-use crate::environment::Environment;
-use crate::exchange::Refusal;
-use crate::factory::{Attempt, Factory, Make, Offload};
-use crate::handoff::Overflow;
-use crate::limiter::{DialBudget, DialLimiter, client_of};
-use crate::opening::OnConnect;
-use crate::outbox::Limits;
-use crate::proxy::Proxy;
-use crate::request::{Request, RequestError, Route};
-use crate::resolver::Resolver;
+use crate::dial::{Attempt, DialBudget, DialLimiter, Factory, Make, Offload, Resolver, client_of};
+use crate::dialect::{Compute, SharedDialect};
+use crate::http::DialError;
+use crate::message::{Decode, Decoders};
+use crate::on_connect::OnConnect;
+use crate::queue::{Limits, Overflow};
+use crate::request::{Environment, Proxies, Proxy, Request, RequestError};
 use crate::stream::Security;
-use crate::websocket::connection::Sizes;
+use crate::websocket::Sizes;
 #[cfg(feature = "deflate")]
-use crate::websocket::deflate::Deflate;
+use crate::websocket::frames::Deflate;
 
 /// Endpoints of which the machine keeps a record.
 const MAX_ENDPOINTS: u8 = heartbeat_core::Route::MOST;
-
-/// A dialect that many clients share.
-pub type SharedDialect = Arc<dyn Dialect + Send + Sync>;
-
-/// Makes a value of a template anew for each message.
-pub(crate) type Compute = Box<dyn Fn(&Values<'_>) -> String + Send + Sync>;
 
 /// Sees every step of the machine: the time, the event, the machine's answer, and its phase after the step.
 pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>;
@@ -649,7 +639,7 @@ impl Options {
     }
 
     /// Holds messages while there is no ready session, and sends them when there is one. Default: messages
-    /// are refused then ([`Refusal::NotConnected`](crate::Refusal::NotConnected)).
+    /// are refused then ([`DialError::NotConnected`](crate::Refusal::NotConnected)).
     ///
     /// At most `messages` messages (at least one) and `bytes` bytes are held; a single larger message may
     /// wait alone.
@@ -803,7 +793,7 @@ impl Options {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
-        self.tls = Some(crate::tls::offering_http_1_1(config));
+        self.tls = Some(crate::stream::tls::offering_http_1_1(config));
         self
     }
 
@@ -935,52 +925,26 @@ impl Options {
     fn prepare_tls(&mut self) -> Result<(), RequestError> {
         #[cfg(feature = "tls")]
         if self.tls.is_none() {
-            self.tls = Some(crate::tls::default_config()?);
+            self.tls = Some(crate::stream::tls::default_config()?);
         }
         Ok(())
     }
 
     /// The keys of a TLS session, if the request wants one.
-    pub(crate) fn security(&mut self, request: &Request) -> Result<Security, Refusal> {
+    pub(crate) fn security(&mut self, request: &Request) -> Result<Security, DialError> {
         if !request.is_tls() {
             return Ok(None);
         }
         self.prepare_tls()
-            .map_err(|error| Refusal::new(error.cause(), error))?;
+            .map_err(|error| DialError::new(error.cause(), error))?;
         #[cfg(feature = "tls")]
         if let Some(config) = &self.tls {
-            let session = crate::tls::session(config, request.name());
+            let session = crate::stream::tls::session(config, request.name());
             return session
                 .map(|session| Some(Box::new(session)))
-                .map_err(|error| Refusal::new(heartbeat_core::Cause::Tls, error));
+                .map_err(|error| DialError::new(heartbeat_core::Cause::Tls, error));
         }
         Ok(None)
-    }
-}
-
-/// Where the client's proxy comes from.
-#[derive(Clone, Debug, Default)]
-pub(crate) enum Proxies {
-    /// Nothing was chosen.
-    #[default]
-    Unset,
-    None,
-    Fixed(Proxy),
-    Environment(Environment),
-}
-
-impl Proxies {
-    /// The proxy for this request.
-    pub(crate) fn choose(&self, request: &Request) -> Result<Option<Proxy>, RequestError> {
-        let proxy = match (request.route(), self) {
-            (Route::Via(proxy), _) | (Route::AsConfigured, Self::Fixed(proxy)) => Some(proxy),
-            (Route::AsConfigured, Self::Environment(environment)) => environment.proxy(request)?,
-            (Route::Direct, _) | (Route::AsConfigured, Self::Unset | Self::None) => None,
-        };
-        if let Some(proxy) = proxy {
-            proxy.check(request)?;
-        }
-        Ok(proxy.cloned())
     }
 }
 

@@ -107,7 +107,7 @@ impl Sender {
     }
 
     pub(crate) fn stats(&self, board: &Board) -> ClientStats {
-        board.stats(&self.outbox)
+        board.stats(self.outbox.waiting())
     }
 
     /// The next id for a message of the application's, where a service wants one row of ids for those

@@ -10,19 +10,17 @@ use heartbeat_core::{
 use tracing::field::display;
 use tracing::{debug, info};
 
+use super::joined::ReadOn;
 use super::performing::Before;
-use super::reading::ReadOn;
 use super::{Engine, Link};
-use crate::decode::DECODER;
-use crate::exchange::Refusal;
-use crate::factory::{Attempt, FACTORY, Made, Make, Prod};
-use crate::message::{Event, Reason, Seconds, Unsent};
-use crate::panicked::named;
+use crate::dial::{Attempt, Dial, FACTORY, Made, Make, Prod, Resolver, TcpOptions};
+use crate::event::{Event, Reason, Seconds};
+use crate::http::DialError;
+use crate::message::{DECODER, Unsent};
+use crate::panics::named;
 use crate::request::Request;
-use crate::resolver::Resolver;
-use crate::session::Session;
-use crate::tcp::{Dial, TcpOptions};
 use crate::upgrade::{Progress, Upgrade};
+use crate::websocket::Session;
 
 /// A dial, however far it has got.
 #[derive(Clone, Copy)]
@@ -59,8 +57,8 @@ impl<S: Read + Write> Engine<S> {
                 let terms = (begun.since, follows);
                 Upgrade::start(io, request, proxy.as_ref(), terms, &mut self.options)
             }
-            (Err(error), None) => Err(Refusal::io(&error)),
-            (Err(error), Some(proxy)) => Err(Refusal::io(&error).of(&proxy.to_string())),
+            (Err(error), None) => Err(DialError::io(&error)),
+            (Err(error), Some(proxy)) => Err(DialError::io(&error).of(&proxy.to_string())),
         };
         match started {
             Ok(upgrade) => {
@@ -247,7 +245,7 @@ impl<S: Read + Write> Engine<S> {
         };
     }
 
-    fn dial_refused(&mut self, conn: ConnId, refusal: Refusal, now: Instant) {
+    fn dial_refused(&mut self, conn: ConnId, refusal: DialError, now: Instant) {
         if refusal.response.is_some() {
             self.refused.clone_from(&refusal.response);
         }
@@ -343,7 +341,7 @@ impl<S: Read + Write> Engine<S> {
         &mut self,
         begun: Begun,
         target: Result<Request, &'static str>,
-        mut refusal: Refusal,
+        mut refusal: DialError,
         now: Instant,
     ) {
         let conn = begun.conn;

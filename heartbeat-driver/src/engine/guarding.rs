@@ -6,8 +6,8 @@ use heartbeat_core::{Cause, Clock, Event as Input, Failure, GiveUp, Instant, Pha
 use tracing::error;
 
 use super::{Engine, Link};
-use crate::message::Reason;
-use crate::panicked::{Inside, Panicked, catch, named};
+use crate::event::Reason;
+use crate::panics::{Inside, Panicked, catch, named};
 
 /// A clock whose panics have its name.
 pub(super) struct Named<'c, C>(pub(super) &'c C);

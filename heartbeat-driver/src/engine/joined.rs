@@ -3,13 +3,19 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use crate::text::Text;
+use crate::message::{Message, Text};
 use heartbeat_core::{Clock, ConnId, Dialect as _, Message as Received};
 
 use super::Engine;
-use super::reading::ReadOn;
-use crate::message::Message;
-use crate::records::{Record, Records, Sort};
+use crate::event::Event;
+use crate::message::records::{Record, Records, Sort};
+
+/// What one look at the socket came to.
+pub(super) enum ReadOn {
+    Message(Event),
+    Again,
+    Dry,
+}
 
 /// How far such a text has been read.
 pub(super) struct Joined {

@@ -24,32 +24,24 @@ use tracing::{Span, warn};
 use self::dialing::Begun;
 use self::guarding::Named;
 use self::joined::Joined;
+use self::joined::ReadOn;
 use self::opening::Lost;
 use self::pauses::Pauses;
 use self::performing::Renewing;
-use self::reading::ReadOn;
-use crate::addresses::Addresses;
-use crate::board::{Board, ClientStats};
-use crate::exchange::Response;
-use crate::factory::{Attempt, Making, Prod};
-use crate::farewell::CloseFrame;
-use crate::handoff::Overflow;
-use crate::ids::Ids;
-use crate::limiter::Gate;
+use crate::dial::{Addresses, Attempt, Dial, Gate, Making, Prod};
+use crate::dialect::SharedDialect;
+use crate::event::{Event, Reason};
+use crate::http::Response;
 use crate::log::Log;
-use crate::message::{Event, Reason, Unsent};
-use crate::meter::Meter;
-use crate::options::{Options, SharedDialect};
-use crate::outbox::{Notify, Outbox};
-use crate::pace::Pace;
-use crate::panicked::named;
-use crate::proxy::Proxy;
-use crate::recorder::Recorder;
-use crate::records::WORK;
-use crate::request::{Request, RequestError};
-use crate::session::Session;
-use crate::tcp::Dial;
+use crate::message::records::WORK;
+use crate::message::{CloseFrame, Unsent};
+use crate::options::Options;
+use crate::panics::named;
+use crate::queue::{Ids, Notify, Outbox, Overflow, Pace};
+use crate::request::{Proxy, Request, RequestError};
+use crate::stats::{Board, ClientStats, Meter, Recorder};
 use crate::upgrade::Upgrade;
+use crate::websocket::Session;
 
 /// After this many messages in a row the machine is told, and its timers get their turn, even
 /// though the socket has not run dry.
@@ -315,7 +307,7 @@ impl<S: Read + Write> Engine<S> {
             self.board.traffic(session.traffic());
         }
         self.publish();
-        self.board.stats(&self.outbox)
+        self.board.stats(self.outbox.waiting())
     }
 
     /// The same for whoever does not have the engine, as of the last time that it came to rest.
@@ -610,7 +602,7 @@ impl<S: Read + Write> Engine<S> {
         if let Some(meter) = &mut self.meter {
             named("the metrics recorder", || {
                 if news {
-                    meter.set(&self.board.stats(&self.outbox));
+                    meter.set(&self.board.stats(self.outbox.waiting()));
                 }
                 meter.traffic(self.board.totals());
             });

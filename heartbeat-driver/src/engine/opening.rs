@@ -10,11 +10,11 @@ use tracing::{info, warn};
 use super::performing::{Before, session};
 use super::{Engine, Link};
 use crate::clock;
-use crate::farewell::CloseFrame;
+use crate::event::{Event, Reason, Seconds};
 use crate::log::some;
-use crate::message::{Event, Message, Reason, Seconds};
-use crate::opening::{Opening, Progress};
-use crate::panicked::named;
+use crate::message::{CloseFrame, Message};
+use crate::on_connect::{Opening, Progress};
+use crate::panics::named;
 
 /// The ready connection that was lost last.
 pub(super) struct Lost {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use heartbeat_core::Instant;
 use tracing::{Span, debug, warn};
 
-use crate::message::Seconds;
+use crate::event::Seconds;
 
 /// The pauses of reading on the present connection.
 #[derive(Debug, Default)]

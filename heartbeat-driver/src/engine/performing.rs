@@ -11,12 +11,13 @@ use heartbeat_core::{
 use tracing::{debug, info, warn};
 
 use super::{Engine, Link};
-use crate::connected::WaitEnd;
+use crate::event::{Event, Reason, Seconds};
 use crate::log::{self, End};
-use crate::message::{Event, Message, Reason, Seconds, Unsent};
-use crate::outbox::SendError;
-use crate::panicked::named;
-use crate::session::Session;
+use crate::message::{Message, Unsent};
+use crate::panics::named;
+use crate::queue::SendError;
+use crate::stats::WaitEnd;
+use crate::websocket::Session;
 
 impl<S: Read + Write> Engine<S> {
     /// Hands a message over and writes it at once, as far as the stream takes it; the rest goes out in the

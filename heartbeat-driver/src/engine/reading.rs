@@ -8,15 +8,15 @@ use heartbeat_core::{
 };
 
 use super::guarding::Named;
-use super::joined::Joined;
+use super::joined::{Joined, ReadOn};
 use super::{BURST, Engine, Link};
-use crate::handoff::Overflow;
-use crate::message::{Event, Message, MessageRef};
-use crate::panicked::named;
-use crate::records::{Sort, WORK, is_joined, is_long};
-use crate::session::{Heard, Session};
-use crate::websocket::Incoming;
-use crate::websocket::reader::Place;
+use crate::event::Event;
+use crate::message::records::{Sort, WORK, is_joined, is_long};
+use crate::message::{Message, MessageRef};
+use crate::panics::named;
+use crate::queue::Overflow;
+use crate::websocket::frames::{Incoming, Place};
+use crate::websocket::{Heard, Session};
 
 impl<S: Read + Write> Engine<S> {
     /// The next message, where it is there already and nothing else comes before it. `None` says only that
@@ -355,11 +355,4 @@ impl<S: Read + Write> Engine<S> {
             }
         }
     }
-}
-
-/// What one look at the socket came to.
-pub(super) enum ReadOn {
-    Message(Event),
-    Again,
-    Dry,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heartbeat_core::{ConnId, GiveUp, Renewal};
 
-use crate::message::Reason;
+use crate::event::Reason;
 
 /// What happens, in order.
 #[derive(Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use heartbeat_core::{Cause, ConnId};
 
 use super::codec::{Codec, Socket, Traffic};
-use crate::records::{ANSWERS, frame_len};
+use crate::message::records::{ANSWERS, frame_len};
 
 /// Application messages given to the library between two flushes: only their number is known if the
 /// connection ends before the second.

@@ -31,12 +31,12 @@ pub use self::event::Event;
 use self::link::{Link, Read};
 #[cfg(feature = "tungstenite")]
 pub use self::tungstenite::Tungstenite;
-use crate::factory::Attempt;
+use crate::dial::Attempt;
+use crate::dialect::SharedDialect;
+use crate::event::Reason;
 use crate::log::Log;
-use crate::message::Reason;
-use crate::options::SharedDialect;
-use crate::panicked::catch;
-use crate::records::{Records, WORK};
+use crate::message::records::{Records, WORK};
+use crate::panics::catch;
 
 /// Messages that may wait to be written, unless it is said otherwise.
 const QUEUE: usize = 256;

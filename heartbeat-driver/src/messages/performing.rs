@@ -13,10 +13,10 @@ use tracing::{debug, error, info, warn};
 use super::link::Link;
 use super::{Codec, Event, Frame, Socket, Watched};
 use crate::clock::unix_ms;
-use crate::factory::Attempt;
+use crate::dial::Attempt;
+use crate::event::{Reason, Seconds};
 use crate::log::{self, End};
-use crate::message::{Reason, Seconds};
-use crate::panicked::Panicked;
+use crate::panics::Panicked;
 
 impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     pub(super) fn step(&mut self, now: Instant, event: Input<'_>) {

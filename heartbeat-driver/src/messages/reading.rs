@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::link::{Link, Open, Read};
 use super::{Codec, Event, Frame, Socket, Watched};
-use crate::records::{Record, Records, Sort, is_joined};
+use crate::message::records::{Record, Records, Sort, is_joined};
 
 impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     pub(super) fn opened(&mut self, socket: S) {

@@ -6,7 +6,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, Utf8Bytes};
 
 use super::{Codec, Frame};
-use crate::session::io_cause;
+use crate::stream::io_cause;
 
 /// The messages of `tungstenite::WebSocket` and `tokio_tungstenite::WebSocketStream`.
 #[derive(Clone, Copy, Debug)]

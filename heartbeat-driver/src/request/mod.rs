@@ -1,7 +1,9 @@
 //! Where to, and with which words: the URL and the headers of an upgrade.
 
+mod environment;
 mod error;
 mod headers;
+mod proxy;
 mod url;
 
 use std::fmt;
@@ -10,12 +12,14 @@ use std::net::SocketAddr;
 use http::Uri;
 use http::uri::PathAndQuery;
 
-use self::url::{Host, resolve};
-use crate::proxy::Proxy;
+use self::url::{Host, host_and_port, lower_scheme, resolve};
 
-pub use error::RequestError;
-pub(crate) use headers::Headers;
-pub(crate) use url::{decode, host_and_port, lower_scheme, shown};
+pub(crate) use self::environment::{Environment, Proxies};
+pub use self::error::RequestError;
+use self::headers::Headers;
+pub use self::proxy::Proxy;
+pub(crate) use self::proxy::ProxyKind;
+pub(crate) use self::url::shown;
 
 /// What is dialled: a `ws://` or `wss://` URL, and headers to send with the upgrade.
 ///
@@ -119,7 +123,7 @@ impl Request {
             return Err(RequestError::TlsDisabled { url: shown() });
         }
         #[cfg(feature = "tls")]
-        if tls && !crate::tls::is_server_name(&host.name) {
+        if tls && !url::can_be_certified(&host.name) {
             return Err(refuse("no certificate can have this host's name".into()));
         }
         Ok(Self {

@@ -233,6 +233,12 @@ fn without_dots(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
+/// True for a host whose name a certificate can have.
+#[cfg(feature = "tls")]
+pub(super) fn can_be_certified(host: &str) -> bool {
+    rustls::pki_types::ServerName::try_from(host).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,230 @@
+//! What is to be dialled next: at once, by a future, or by a thread that may wait.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+
+use heartbeat_core::{Cause, ConnId};
+
+use crate::event::Reason;
+use crate::http::Response;
+use crate::panics::{Panicked, catch};
+use crate::queue::Outbox;
+use crate::request::{Request, RequestError};
+
+/// What a dial factory is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The connection to be.
+    pub conn: ConnId,
+    /// Failures in a row before this dial.
+    pub attempt: u32,
+    /// The last end asked for fresh credentials (a 401, a 4401).
+    pub refresh: bool,
+    /// How the connection or dial before this one ended; `None` for the first.
+    pub last: Option<Reason>,
+    /// The last answer that refused a dial, the server's or a proxy's
+    /// ([`Response::is_from_proxy`]), until a dial is accepted: its `WWW-Authenticate` or
+    /// `Proxy-Authenticate` is what a factory answers that knows Digest or the like.
+    pub refused: Option<Arc<Response>>,
+}
+
+impl Attempt {
+    /// What is told of a dial by a driver of another kind.
+    #[must_use]
+    pub const fn new(conn: ConnId, attempt: u32, refresh: bool, last: Option<Reason>) -> Self {
+        Self {
+            conn,
+            attempt,
+            refresh,
+            last,
+            refused: None,
+        }
+    }
+}
+
+/// Its name where one panics.
+pub(crate) const FACTORY: &str = "the dial factory";
+
+/// What a factory comes to.
+pub(crate) type Made = Result<Request, RequestError>;
+
+/// A request that is being made.
+pub(crate) type Making = Pin<Box<dyn Future<Output = Made> + Send>>;
+
+pub(crate) enum Make {
+    Now(Box<Made>),
+    Later(Making),
+}
+
+pub(crate) type Factory = Box<dyn FnMut(Attempt) -> Make + Send>;
+
+/// Wakes the engine for a future that it polls.
+pub(crate) struct Prod {
+    outbox: Arc<Outbox>,
+    woken: AtomicBool,
+}
+
+impl Prod {
+    /// Already woken: a future is to be polled once before it can wake anybody.
+    pub(crate) fn new(outbox: &Arc<Outbox>) -> Arc<Self> {
+        Arc::new(Self {
+            outbox: Arc::clone(outbox),
+            woken: AtomicBool::new(true),
+        })
+    }
+
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
+
+    /// True once for any number of wake-ups.
+    pub(crate) fn take(&self) -> bool {
+        self.woken.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Wake for Prod {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.outbox.notify_engine();
+    }
+}
+
+/// A factory that may wait, called in a thread of its own: at most one at a time, however often a
+/// dial is given up meanwhile.
+pub(crate) struct Offload<F>(Arc<Mutex<State<F>>>);
+
+enum State<F> {
+    Idle(F),
+    /// Called, for the latest dial or for one that was given up; then the latest one waits here.
+    Busy(Option<(Attempt, Slot)>),
+    Panicked(Panicked),
+}
+
+/// Where the result of one call goes.
+type Slot = Arc<Mutex<(Option<Result<Made, Panicked>>, Waker)>>;
+
+struct Waits(Slot);
+
+impl Future for Waits {
+    type Output = Made;
+
+    /// A panic of the factory's goes on here, where that of any other factory would be.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Made> {
+        let made = {
+            let mut slot = lock(&self.0);
+            slot.1.clone_from(cx.waker());
+            slot.0.take()
+        };
+        match made {
+            Some(made) => Poll::Ready(made.unwrap_or_else(|panicked| panicked.resume())),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<F: FnMut(Attempt) -> Made + Send + 'static> Offload<F> {
+    pub(crate) fn new(factory: F) -> Self {
+        Self(Arc::new(Mutex::new(State::Idle(factory))))
+    }
+
+    /// Begins to make a request.
+    pub(crate) fn start(&self, attempt: Attempt) -> Make {
+        let slot: Slot = Arc::new(Mutex::new((None, Waker::noop().clone())));
+        let mut state = lock(&self.0);
+        let factory = match std::mem::replace(&mut *state, State::Busy(None)) {
+            State::Idle(factory) => factory,
+            State::Busy(_) => {
+                *state = State::Busy(Some((attempt, Arc::clone(&slot))));
+                return Make::Later(Box::pin(Waits(slot)));
+            }
+            State::Panicked(panicked) => {
+                *state = State::Panicked(panicked.clone());
+                drop(state);
+                panicked.resume()
+            }
+        };
+        drop(state);
+        let mut worker = Worker {
+            shared: Arc::clone(&self.0),
+            factory: Some(factory),
+            job: Some((attempt, Arc::clone(&slot))),
+        };
+        // Without a thread the worker is dropped, and gives its factory back.
+        let begun = thread::Builder::new()
+            .name("heartbeat-factory".into())
+            .spawn(move || worker.run());
+        match begun {
+            Ok(_) => Make::Later(Box::pin(Waits(slot))),
+            Err(error) => {
+                let words = format!("no thread to make the request in: {error}");
+                Make::Now(Box::new(Err(RequestError::failed(Cause::Io, words))))
+            }
+        }
+    }
+}
+
+struct Worker<F> {
+    shared: Arc<Mutex<State<F>>>,
+    factory: Option<F>,
+    job: Option<(Attempt, Slot)>,
+}
+
+impl<F: FnMut(Attempt) -> Made> Worker<F> {
+    fn run(&mut self) {
+        while let (Some(factory), Some((attempt, slot))) = (&mut self.factory, self.job.take()) {
+            let made = catch(FACTORY, || factory(attempt));
+            let panicked = made.as_ref().err().cloned();
+            answer(&slot, made);
+            let mut state = lock(&self.shared);
+            let next = match &mut *state {
+                State::Busy(next) => next.take(),
+                State::Idle(_) | State::Panicked(_) => None,
+            };
+            match (panicked, next) {
+                (Some(panicked), next) => {
+                    *state = State::Panicked(panicked.clone());
+                    drop(state);
+                    if let Some((_, slot)) = next {
+                        answer(&slot, Err(panicked));
+                    }
+                    return;
+                }
+                (None, Some(job)) => self.job = Some(job),
+                (None, None) => {
+                    if let Some(factory) = self.factory.take() {
+                        *state = State::Idle(factory);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl<F> Drop for Worker<F> {
+    /// One that was never begun gives the factory back.
+    fn drop(&mut self) {
+        if let (Some(factory), Some(_)) = (self.factory.take(), &self.job) {
+            *lock(&self.shared) = State::Idle(factory);
+        }
+    }
+}
+
+fn answer(slot: &Slot, made: Result<Made, Panicked>) {
+    let mut slot = lock(slot);
+    slot.0 = Some(made);
+    let waker = slot.1.clone();
+    drop(slot);
+    waker.wake();
+}
+
+/// What is in here is whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,1341 @@
+//! The way in: messages and commands from the application's threads or tasks to the engine.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use heartbeat_core::{ConnId, Failure, Instant, Values, Variables};
+
+use super::ids::Ids;
+use super::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
+use crate::dialect::Compute;
+use crate::message::{CloseFrame, InvalidClose, Message, Unsent};
+use crate::panics::{Inside, Panicked, catch, named};
+
+/// How much an application may hand over before it must wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    pub(crate) message_size: usize,
+    /// The messages and bytes that are held while no session is ready. None: fail fast.
+    pub(crate) hold: Option<(usize, usize)>,
+}
+
+/// Called when something changed for the other side. Must not block.
+pub type Notify = Box<dyn Fn() + Send + Sync>;
+
+/// Messages that were accepted and not yet given to a connection, and commands.
+///
+/// One lock decides both whether a connection is open and what is queued for it, so that every
+/// message is either written or handed back, whatever the timing of a disconnect.
+pub struct Outbox {
+    state: Mutex<State>,
+    /// Something waits for the engine. Spares it the lock when nothing does.
+    pending: AtomicBool,
+    /// A message waits that the present connection may take. Spares the engine the lock, too.
+    ready_to_go: AtomicBool,
+    /// The engine is woken only while this is set: where it runs anyway, waking it is a system call in vain.
+    resting: AtomicBool,
+    limits: Limits,
+    wake_engine: Notify,
+    /// The thread that waits for the client's events, where the client has no thread or task of its own.
+    driver: std::sync::Mutex<Option<ThreadId>>,
+    /// What the application has set for the dialect's templates.
+    variables: Mutex<Variables>,
+    pub(crate) ids: Ids,
+}
+
+#[derive(Default)]
+struct State {
+    link: Link,
+    /// There will be no further connection: nothing is accepted any more.
+    ended: bool,
+    /// What makes the session ready, ahead of everything else.
+    opening: Lane,
+    queue: Lane,
+    commands: Commands,
+    /// Those who wait for room, in the order in which they came, and how many bytes wait with them.
+    line: VecDeque<Arc<Ticket>>,
+    line_bytes: usize,
+    /// Messages and bytes of those who have been called and have not come yet.
+    reserved: (usize, usize),
+}
+
+/// So many of those who wait are called at a time: a hundred threads that are woken together keep the engine from the
+/// processor. Each that comes makes room for the next call.
+const CALLED: usize = 8;
+
+/// The place in line of one who waits for room.
+struct Ticket {
+    /// Length of the message that waits with it.
+    len: usize,
+    /// There is room, or there will be none: it is to try again. Changed only under the lock of [`State`].
+    is_called: AtomicBool,
+    /// A thread waits here,
+    thread: Condvar,
+    /// or this task.
+    task: std::sync::Mutex<Option<Waker>>,
+}
+
+impl Ticket {
+    fn new(len: usize) -> Self {
+        Self {
+            len,
+            is_called: AtomicBool::new(false),
+            thread: Condvar::new(),
+            task: std::sync::Mutex::default(),
+        }
+    }
+
+    fn is_called(&self) -> bool {
+        self.is_called.load(Ordering::Relaxed)
+    }
+
+    /// Whom to wake.
+    fn is_of(&self, waker: &Waker) {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if !task.as_ref().is_some_and(|task| task.will_wake(waker)) {
+            *task = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        // Free before the call: a waker is code of the application's.
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match task {
+            Some(task) => task.wake(),
+            // To notify nobody is a system call, too.
+            None => self.thread.notify_all(),
+        }
+    }
+}
+
+/// Which messages have somewhere to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Link {
+    #[default]
+    Down,
+    /// Those that make the session ready.
+    Opening(ConnId),
+    /// All.
+    Ready(ConnId),
+}
+
+/// What the application wants of the engine.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Commands {
+    pub(crate) kick: bool,
+    pub(crate) stop: bool,
+    /// What a stop says to the peer; none: what the machine says.
+    pub(crate) goodbye: Option<CloseFrame>,
+    /// What it says of a connection's session.
+    pub(crate) session: Option<(ConnId, Result<(), Failed>)>,
+}
+
+/// A session that is of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) failure: Failure,
+    /// What is said to the peer.
+    pub(crate) goodbye: CloseFrame,
+}
+
+/// Messages that wait, in order.
+#[derive(Default)]
+struct Lane {
+    messages: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+/// A message that was accepted.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) message: Message,
+    /// Since when it is held; [`Instant::NEVER`] until the engine has taken note of it.
+    held: Instant,
+    /// It belongs to its connection, and is not held when that ends.
+    for_session: bool,
+}
+
+impl Waiting {
+    /// One that has just come, for whichever connection there is.
+    pub(crate) const fn now(message: Message) -> Self {
+        Self {
+            message,
+            held: Instant::NEVER,
+            for_session: false,
+        }
+    }
+}
+
+/// A message that was not accepted, handed back with the reason. `Debug` leaves the message out: it may
+/// hold credentials.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the message was not accepted: {reason}")]
+pub struct SendError {
+    /// Why.
+    pub reason: Refusal,
+    /// The message.
+    pub message: Message,
+}
+
+impl SendError {
+    /// Of a call that would wait for its own return.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn inside(self) -> Self {
+        let reason = match self.reason {
+            Refusal::Full => Refusal::Inside,
+            other => other,
+        };
+        Self { reason, ..self }
+    }
+}
+
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError")
+            .field("reason", &self.reason)
+            .field("len", &self.message.len())
+            .finish()
+    }
+}
+
+/// Why a message was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no open connection.
+    #[error("there is no open connection")]
+    NotConnected,
+    /// There is one, but its session is not ready.
+    #[error("the session is not ready")]
+    NotReady,
+    /// As many messages or bytes wait as may wait.
+    #[error("too much waits to be sent")]
+    Full,
+    /// The message is larger than the limit.
+    #[error("it has {len} bytes, at most {max} are allowed")]
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// There is no room, and the call came from code that the client itself runs (`on_connect`, a factory, a
+    /// decoder, an observer), or from the thread that drives a blocking client in place: it would wait for what only
+    /// its own return makes possible. `try_send` says [`Full`](Self::Full) there, and `Opening::send` needs no room.
+    #[error("the thread that drives the client cannot wait for room in it")]
+    Inside,
+    /// The client has ended.
+    #[error("the client has ended")]
+    Ended,
+}
+
+impl Outbox {
+    pub(crate) fn new(limits: Limits, ids: Ids, wake_engine: Notify) -> Self {
+        Self {
+            state: Mutex::default(),
+            pending: AtomicBool::new(false),
+            ready_to_go: AtomicBool::new(false),
+            resting: AtomicBool::new(true),
+            limits,
+            wake_engine,
+            driver: std::sync::Mutex::default(),
+            variables: Mutex::default(),
+            ids,
+        }
+    }
+
+    /// By what a thread that drives this client's engine is known.
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether this thread runs code that the engine has called (`on_connect`, a factory, an observer), or an
+    /// adapter for it. It must not wait there for what the engine does.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        Inside::is(self.id())
+    }
+
+    /// Notes that this thread drives the client, in calls of its own between which nothing drives it.
+    pub fn driven_by_this_thread(&self) {
+        let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        *driver = Some(thread::current().id());
+    }
+
+    /// True if this thread would wait for room that only this thread makes.
+    fn is_driver(&self) -> bool {
+        let driver = *self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        driver.is_some_and(|driver| driver == thread::current().id())
+    }
+
+    /// Calls code that an adapter's user has brought: a dialer, a reactor, a stream. While it runs, the thread
+    /// [is inside](Self::is_inside).
+    ///
+    /// # Errors
+    /// The panic of that code, for [`Engine::panicked`](crate::Engine::panicked).
+    pub fn guard<T>(&self, code: &'static str, f: impl FnOnce() -> T) -> Result<T, Panicked> {
+        let _inside = Inside::enter(self.id());
+        catch(code, f)
+    }
+
+    /// Sets a variable of the dialect's templates (Janus' `session`, say), written as it is to be
+    /// sent: a JSON string has its quotes. Until every variable that a template needs is set, what
+    /// it would make is not sent.
+    pub fn set_variable(&self, name: impl Into<String>, value: impl Into<String>) {
+        let mut variables = self
+            .variables
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        variables.insert(name.into(), value.into());
+    }
+
+    /// The next id of the row that the application shares with the dialect's own messages.
+    pub fn take_id(&self) -> u64 {
+        self.ids.take()
+    }
+
+    /// Hands a message over, or back.
+    ///
+    /// # Errors
+    /// [`SendError`] holds the message and the reason.
+    pub fn try_send(&self, message: Message) -> Result<(), SendError> {
+        {
+            let mut state = self.lock();
+            state.accept(message, &self.limits, false)?;
+            self.note(&state);
+        }
+        self.notify_engine();
+        Ok(())
+    }
+
+    /// Hands over a message that belongs to making this connection's session ready: it goes out ahead
+    /// of all others, and is handed back if the connection ends before.
+    ///
+    /// # Errors
+    /// [`SendError`] holds the message and the reason; [`Refusal::NotConnected`] if this is not the
+    /// connection that is open.
+    pub fn send_opening(&self, conn: ConnId, message: Message) -> Result<(), SendError> {
+        {
+            let mut state = self.lock();
+            state.accept_opening(conn, message, &self.limits)?;
+            self.note(&state);
+        }
+        self.notify_engine();
+        Ok(())
+    }
+
+    /// The session of this connection is ready, or what is to become of it. Said of a connection that
+    /// is not the present one, or where no session is asked for, it changes nothing.
+    pub fn session(&self, conn: ConnId, outcome: Result<(), Failure>) {
+        let outcome = outcome.map_err(|failure| Failed {
+            failure,
+            goodbye: CloseFrame::of(failure),
+        });
+        self.say_of_session(conn, outcome);
+    }
+
+    /// Like [`session`](Self::session) with a failure, but with these words to the peer.
+    ///
+    /// # Errors
+    /// [`InvalidClose`] names the code or the length, and the rule; nothing happens then.
+    pub fn fail_session(
+        &self,
+        conn: ConnId,
+        failure: Failure,
+        code: u16,
+        reason: &str,
+    ) -> Result<(), InvalidClose> {
+        let goodbye = CloseFrame::new(code, reason)?;
+        self.say_of_session(conn, Err(Failed { failure, goodbye }));
+        Ok(())
+    }
+
+    fn say_of_session(&self, conn: ConnId, outcome: Result<(), Failed>) {
+        {
+            let said = &mut self.lock().commands.session;
+            // A word on an older connection must not take the place of one that counts, nor `ready`
+            // that of a failure.
+            let counts = said
+                .as_ref()
+                .is_none_or(|(of, said)| *of < conn || (*of == conn && said.is_ok()));
+            if counts {
+                *said = Some((conn, outcome));
+            }
+        }
+        self.notify_engine();
+    }
+
+    /// Like [`try_send`](Self::try_send), but blocks up to `timeout` for space. Those who wait get it in the order in
+    /// which they came, and nobody overtakes them.
+    ///
+    /// # Errors
+    /// [`SendError`] holds the message and the reason; [`Refusal::Full`] after `timeout`, [`Refusal::Inside`] at once
+    /// where it would wait for its own return.
+    pub fn send_timeout(&self, message: Message, timeout: Duration) -> Result<(), SendError> {
+        if self.is_inside() {
+            return self.try_send(message).map_err(SendError::inside);
+        }
+        let deadline = crate::clock::instant().checked_add(timeout);
+        let (mut message, mut ticket) = (Some(message), None);
+        let mut state = self.lock();
+        let sent = loop {
+            if let Some(sent) = self.attempt(&mut state, &mut message, &mut ticket) {
+                break sent;
+            }
+            let Some(waiting) = ticket.clone() else {
+                break Ok(());
+            };
+            if self.is_driver()
+                && let Some(message) = message.take()
+            {
+                break Err(SendError {
+                    reason: Refusal::Inside,
+                    message,
+                });
+            }
+            let left = deadline.map_or(Duration::MAX, |deadline| {
+                deadline.saturating_duration_since(crate::clock::instant())
+            });
+            let not_called = |_: &mut State| !waiting.is_called();
+            let waited = waiting.thread.wait_timeout_while(state, left, not_called);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if !waiting.is_called()
+                && let Some(message) = message.take()
+            {
+                // There may be room for it that nobody was called for yet.
+                let sent = state.accept(message, &self.limits, true);
+                self.note(&state);
+                break sent;
+            }
+        };
+        self.leave_line(state, ticket);
+        if sent.is_ok() {
+            self.notify_engine();
+        }
+        sent
+    }
+
+    /// Like [`send_timeout`](Self::send_timeout), for tasks. Cancel-safe: the message is accepted when the future is
+    /// ready, or not at all.
+    pub fn send(&self, message: Message) -> Sending<'_> {
+        Sending {
+            outbox: self,
+            message: Some(message),
+            ticket: None,
+        }
+    }
+
+    /// One try of one who would wait. `None`: it waits on, with a ticket.
+    fn attempt(
+        &self,
+        state: &mut State,
+        message: &mut Option<Message>,
+        ticket: &mut Option<Arc<Ticket>>,
+    ) -> Option<Result<(), SendError>> {
+        let was_called = match ticket {
+            Some(ticket) if !ticket.is_called() => return None,
+            Some(ticket) => {
+                state.give_up_room(ticket.len);
+                true
+            }
+            None => false,
+        };
+        let waits = message.take()?;
+        let len = waits.len();
+        let sent = state.accept(waits, &self.limits, was_called);
+        self.note(state);
+        match sent {
+            Err(SendError {
+                reason: Refusal::Full,
+                message: back,
+            }) => {
+                *message = Some(back);
+                let new = Arc::new(Ticket::new(len));
+                state.line_bytes += len;
+                if was_called {
+                    // What was kept for it is not enough any more: it is still the first.
+                    state.line.push_front(Arc::clone(&new));
+                } else {
+                    state.line.push_back(Arc::clone(&new));
+                }
+                *ticket = Some(new);
+                None
+            }
+            sent => {
+                *ticket = None;
+                Some(sent)
+            }
+        }
+    }
+
+    /// One who waited goes, with what it came for or without.
+    fn leave_line(&self, mut state: MutexGuard<'_, State>, ticket: Option<Arc<Ticket>>) {
+        if let Some(ticket) = ticket {
+            if ticket.is_called() {
+                state.give_up_room(ticket.len);
+            } else {
+                state.line.retain(|other| !Arc::ptr_eq(other, &ticket));
+                state.line_bytes -= ticket.len;
+            }
+        }
+        self.call_and_unlock(state);
+    }
+
+    /// Calls those for whom there is room now, or will be none.
+    fn call_and_unlock(&self, mut state: MutexGuard<'_, State>) {
+        if state.line.is_empty() {
+            return;
+        }
+        let called = state.call(&self.limits);
+        drop(state);
+        for ticket in called {
+            ticket.wake();
+        }
+    }
+
+    /// The network is back: dial now, or probe now if open.
+    pub fn kick(&self) {
+        self.lock().commands.kick = true;
+        self.notify_engine();
+    }
+
+    /// No connection is wanted any more. What was accepted is still written.
+    pub fn stop(&self) {
+        self.stop_saying(None);
+    }
+
+    /// Like [`stop`](Self::stop), but with these words to the peer. The first stop counts.
+    ///
+    /// # Errors
+    /// [`InvalidClose`] names the code or the length, and the rule; nothing happens then.
+    pub fn stop_with(&self, code: u16, reason: &str) -> Result<(), InvalidClose> {
+        self.stop_saying(Some(CloseFrame::new(code, reason)?));
+        Ok(())
+    }
+
+    fn stop_saying(&self, goodbye: Option<CloseFrame>) {
+        {
+            let mut state = self.lock();
+            if !state.ended {
+                state.commands.goodbye = goodbye;
+            }
+            state.commands.stop = true;
+            state.ended = true;
+            self.call_and_unlock(state);
+        }
+        self.notify_engine();
+    }
+
+    pub(crate) fn notify_engine(&self) {
+        // Whoever set it first has woken the engine, which does not rest before it has looked: one wake-up
+        // for a whole burst. The thread that drives the engine itself does not wait now, unless its wait runs this.
+        if !self.pending.swap(true, Ordering::AcqRel)
+            && self.resting.load(Ordering::Acquire)
+            && (self.is_inside() || !self.is_driver())
+        {
+            (self.wake_engine)();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code of the user's runs under the lock, so that a poisoned one is still consistent.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- the engine's side --------------------------------------------------------------------
+
+    /// Calls `write` with what a template is filled in with now. A dialect in Rust may set variables meanwhile: they
+    /// count from the next message on.
+    pub(crate) fn with_values<T>(
+        &self,
+        tracked: &Variables,
+        computed: &[(Box<str>, Compute)],
+        write: impl FnOnce(&Values<'_>) -> T,
+    ) -> T {
+        let variables = self
+            .variables
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let unix_ms = crate::clock::unix_ms();
+        if variables.is_empty() && computed.is_empty() {
+            drop(variables);
+            return write(&Values {
+                unix_ms,
+                variables: tracked,
+            });
+        }
+        let mut all = tracked.clone();
+        all.extend(
+            variables
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
+        drop(variables);
+        // Free before the calls, which may set variables. Each sees what was known before all of them.
+        let known = Values {
+            unix_ms,
+            variables: &all,
+        };
+        let made: Vec<_> = computed
+            .iter()
+            .map(|(name, compute)| {
+                let value = named("a computed value", || compute(&known));
+                (String::from(&**name), value)
+            })
+            .collect();
+        all.extend(made);
+        write(&Values {
+            unix_ms,
+            variables: &all,
+        })
+    }
+
+    /// True if something waits for the engine. An adapter asks once more after it has registered
+    /// its waker.
+    pub fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Nothing waits here that would go out before a message that comes now, and no command.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.is_pending() && !self.ready_to_go.load(Ordering::Acquire)
+    }
+
+    /// The engine is about to wait, and must be woken from now on. False if it should not wait: something
+    /// is there already.
+    ///
+    /// For an adapter whose waking costs something. It says [`rise`](Self::rise) when it begins to drive the engine
+    /// and after each wait, and [`leave`](Self::leave) when it ends; one that says none of these is always woken.
+    pub fn rest(&self) -> bool {
+        self.resting.store(true, Ordering::Relaxed);
+        // An exchange: who sets `pending` after it sees `resting`, and what was set before it is seen here.
+        !self.pending.fetch_or(false, Ordering::AcqRel)
+    }
+
+    /// The engine is not driven for now: whoever will is woken from now on, and at once for what is there already.
+    pub fn leave(&self) {
+        if !self.rest() {
+            (self.wake_engine)();
+        }
+    }
+
+    /// The engine runs, and looks at the outbox before it [rests](Self::rest).
+    pub fn rise(&self) {
+        self.resting.store(false, Ordering::Relaxed);
+    }
+
+    /// Makes the engine look again.
+    pub(crate) fn poke(&self) {
+        self.pending.store(true, Ordering::Release);
+    }
+
+    /// What the application wants since the last call. Takes note of what is held from now on.
+    pub(crate) fn commands(&self, now: Instant) -> Commands {
+        // Before the look, so that what comes during it wakes again. An exchange: it also sees what was
+        // written before it was set.
+        self.pending.swap(false, Ordering::AcqRel);
+        let mut state = self.lock();
+        if !matches!(state.link, Link::Ready(_)) {
+            state.queue.hold_since(now);
+        }
+        std::mem::take(&mut state.commands)
+    }
+
+    /// A message waits that the present connection may take.
+    pub(crate) fn is_ready_to_go(&self) -> bool {
+        self.ready_to_go.load(Ordering::Acquire)
+    }
+
+    /// Moves messages that the connection may take to `take`, until `take` says that it has enough.
+    pub(crate) fn take(&self, mut take: impl FnMut(Waiting) -> ControlFlow<()>) {
+        if !self.is_ready_to_go() {
+            return;
+        }
+        let mut state = self.lock();
+        while let Some(waiting) = state.next() {
+            if take(waiting).is_break() {
+                break;
+            }
+        }
+        self.note(&state);
+        self.call_and_unlock(state);
+    }
+
+    /// Takes messages until there are this many bytes, or none is left.
+    #[cfg(test)]
+    pub(crate) fn take_bytes(&self, mut bytes: usize) -> VecDeque<Waiting> {
+        let mut taken = VecDeque::new();
+        self.take(|waiting| {
+            bytes = bytes.saturating_sub(waiting.message.len());
+            taken.push_back(waiting);
+            match bytes {
+                0 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        taken
+    }
+
+    /// A connection is open, and its session ready or not.
+    pub(crate) fn open(&self, conn: ConnId, ready: bool) {
+        let mut state = self.lock();
+        state.link = if ready {
+            Link::Ready(conn)
+        } else {
+            Link::Opening(conn)
+        };
+        self.note(&state);
+        self.call_and_unlock(state);
+    }
+
+    /// The connection takes nothing more, and is not gone yet: what comes waits for the next one, or is refused.
+    pub(crate) fn shut(&self, now: Instant) {
+        let mut state = self.lock();
+        state.link = Link::Down;
+        state.queue.hold_since(now);
+        self.note(&state);
+        self.call_and_unlock(state);
+    }
+
+    /// The connection is gone. `in_flight` is what it did not write, in order, the first of them `cut`
+    /// perhaps. What is held stays; everything else comes back.
+    pub(crate) fn close(&self, cut: bool, in_flight: VecDeque<Waiting>, now: Instant) -> Unsent {
+        let mut state = self.lock();
+        state.link = Link::Down;
+        let hold = self.limits.hold.filter(|_| !state.ended);
+        let unsent = state.close(cut, in_flight, hold);
+        state.queue.hold_since(now);
+        self.note(&state);
+        self.call_and_unlock(state);
+        unsent
+    }
+
+    /// Hands back what is held and `dead`, and says since when the oldest of the others is held.
+    pub(crate) fn expire(&self, dead: impl Fn(Instant) -> bool) -> (Unsent, Option<Instant>) {
+        let mut expired = Vec::new();
+        let mut state = self.lock();
+        while let Some(first) = state.queue.messages.front()
+            && first.held != Instant::NEVER
+            && dead(first.held)
+        {
+            expired.extend(state.queue.pop().map(|waiting| waiting.message));
+        }
+        let oldest = state.queue.messages.front().map(|first| first.held);
+        self.note(&state);
+        self.call_and_unlock(state);
+        let oldest = oldest.filter(|held| *held != Instant::NEVER);
+        (Unsent::new(None, expired), oldest)
+    }
+
+    /// How many messages, and how many bytes of messages, wait to be sent.
+    pub fn waiting(&self) -> (usize, usize) {
+        let state = self.lock();
+        (
+            state.opening.messages.len() + state.queue.messages.len(),
+            state.opening.bytes + state.queue.bytes,
+        )
+    }
+
+    /// There will be no further connection.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        self.call_and_unlock(state);
+    }
+
+    /// Keeps the flag in step with the state, under its lock.
+    fn note(&self, state: &State) {
+        let ready = match state.link {
+            Link::Down => false,
+            Link::Opening(_) => !state.opening.messages.is_empty(),
+            Link::Ready(_) => {
+                !(state.opening.messages.is_empty() && state.queue.messages.is_empty())
+            }
+        };
+        self.ready_to_go.store(ready, Ordering::Release);
+    }
+}
+
+impl State {
+    /// Queues a message. One who was not called comes behind those who wait: where there is room for all of them, too.
+    fn accept(
+        &mut self,
+        message: Message,
+        limits: &Limits,
+        was_called: bool,
+    ) -> Result<(), SendError> {
+        let (mut messages, mut bytes) = self.reserved;
+        if !was_called {
+            messages += self.line.len();
+            bytes += self.line_bytes;
+        }
+        let room = self.room(message.len(), limits, (messages, bytes));
+        self.queue.accept(message, room, false)
+    }
+
+    /// Whether there is room for one more message of this length beside what is `kept` for others.
+    fn room(&self, len: usize, limits: &Limits, kept: (usize, usize)) -> Result<(), Refusal> {
+        let limit = match (self.link, limits.hold) {
+            _ if self.ended => return Err(Refusal::Ended),
+            (Link::Ready(_), _) => (limits.messages, limits.bytes),
+            (Link::Down | Link::Opening(_), Some(held)) => held,
+            (Link::Down, None) => return Err(Refusal::NotConnected),
+            (Link::Opening(_), None) => return Err(Refusal::NotReady),
+        };
+        self.queue.room(len, limit, limits.message_size, kept)
+    }
+
+    /// Whether it is time to call those who wait. Where messages flow, not for each one that was taken: who is called
+    /// then finds room for many.
+    fn is_time_to_call(&self, limits: &Limits) -> bool {
+        self.ended
+            || !matches!(self.link, Link::Ready(_))
+            || (self.queue.messages.len() <= limits.messages / 4 * 3
+                && self.queue.bytes <= limits.bytes / 4 * 3)
+    }
+
+    /// Takes those out of the line who are to try again: there is room, or they are refused for another reason.
+    fn call(&mut self, limits: &Limits) -> Vec<Arc<Ticket>> {
+        let mut called = Vec::new();
+        if !self.is_time_to_call(limits) {
+            return called;
+        }
+        while let Some(first) = self.line.front() {
+            match self.room(first.len, limits, self.reserved) {
+                Ok(()) if self.reserved.0 < CALLED => {}
+                Ok(()) | Err(Refusal::Full) => break,
+                Err(_) => {}
+            }
+            let Some(first) = self.line.pop_front() else {
+                break;
+            };
+            first.is_called.store(true, Ordering::Relaxed);
+            self.line_bytes -= first.len;
+            self.reserved.0 += 1;
+            self.reserved.1 += first.len;
+            called.push(first);
+        }
+        called
+    }
+
+    /// What was kept for one who was called.
+    fn give_up_room(&mut self, len: usize) {
+        self.reserved.0 -= 1;
+        self.reserved.1 -= len;
+    }
+
+    fn accept_opening(
+        &mut self,
+        conn: ConnId,
+        message: Message,
+        limits: &Limits,
+    ) -> Result<(), SendError> {
+        let limit = match self.link {
+            _ if self.ended => Err(Refusal::Ended),
+            Link::Opening(open) | Link::Ready(open) if open == conn => {
+                Ok((limits.messages, limits.bytes))
+            }
+            Link::Opening(_) | Link::Ready(_) | Link::Down => Err(Refusal::NotConnected),
+        };
+        let len = message.len();
+        let max = limits.message_size;
+        let room = limit.and_then(|limit| self.opening.room(len, limit, max, (0, 0)));
+        self.opening.accept(message, room, true)
+    }
+
+    /// The next message for the connection.
+    fn next(&mut self) -> Option<Waiting> {
+        match self.link {
+            Link::Down => None,
+            Link::Opening(_) => self.opening.pop(),
+            Link::Ready(_) => self.opening.pop().or_else(|| self.queue.pop()),
+        }
+    }
+
+    fn close(
+        &mut self,
+        cut: bool,
+        mut in_flight: VecDeque<Waiting>,
+        hold: Option<(usize, usize)>,
+    ) -> Unsent {
+        let cut = if cut { in_flight.pop_front() } else { None };
+        let (mut unsent, mut full) = (Vec::new(), false);
+        let mut held = Lane::default();
+        let opening = std::mem::take(&mut self.opening).messages;
+        let queue = std::mem::take(&mut self.queue).messages;
+        for waiting in in_flight.into_iter().chain(opening).chain(queue) {
+            let len = waiting.message.len();
+            let room = |limit| held.room(len, limit, usize::MAX, (0, 0)).is_ok();
+            if waiting.for_session {
+                unsent.push(waiting);
+            } else if !full && hold.is_some_and(room) {
+                held.push(waiting);
+            } else {
+                // In order: after one for which there is no room none is held.
+                full = true;
+                unsent.push(waiting);
+            }
+        }
+        self.queue = held;
+        let message = |waiting: Waiting| waiting.message;
+        Unsent::new(cut.map(message), unsent.into_iter().map(message))
+    }
+}
+
+impl Lane {
+    /// Whether there is room for one more, beside what is `reserved`. A message larger than the whole limit may still
+    /// wait alone.
+    fn room(
+        &self,
+        len: usize,
+        (messages, bytes): (usize, usize),
+        max: usize,
+        reserved: (usize, usize),
+    ) -> Result<(), Refusal> {
+        if len > max {
+            return Err(Refusal::TooLarge { len, max });
+        }
+        let waiting = self.messages.len() + reserved.0;
+        let full = waiting >= messages
+            || self.bytes.saturating_add(reserved.1).saturating_add(len) > bytes;
+        if full && waiting > 0 {
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        message: Message,
+        room: Result<(), Refusal>,
+        for_session: bool,
+    ) -> Result<(), SendError> {
+        if let Err(reason) = room {
+            return Err(SendError { reason, message });
+        }
+        let waiting = Waiting::now(message);
+        self.push(Waiting {
+            for_session,
+            ..waiting
+        });
+        Ok(())
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes += waiting.message.len();
+        self.messages.push_back(waiting);
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.messages.pop_front()?;
+        self.bytes -= waiting.message.len();
+        Some(waiting)
+    }
+
+    /// Those that have come last are not noted yet.
+    fn hold_since(&mut self, now: Instant) {
+        let fresh = self.messages.iter_mut().rev();
+        for waiting in fresh.take_while(|waiting| waiting.held == Instant::NEVER) {
+            waiting.held = now;
+        }
+    }
+}
+
+/// A task that hands a message over: see [`Outbox::send`].
+#[must_use = "a message is handed over when this is polled"]
+pub struct Sending<'a> {
+    outbox: &'a Outbox,
+    message: Option<Message>,
+    ticket: Option<Arc<Ticket>>,
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<(), SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            outbox,
+            message,
+            ticket,
+        } = &mut *self;
+        let mut state = outbox.lock();
+        match outbox.attempt(&mut state, message, ticket) {
+            Some(sent) => {
+                // It may have been the one in the way of others.
+                outbox.call_and_unlock(state);
+                if sent.is_ok() {
+                    outbox.notify_engine();
+                }
+                Poll::Ready(sent)
+            }
+            None => {
+                if outbox.is_inside()
+                    && let Some(message) = message.take()
+                {
+                    outbox.leave_line(state, ticket.take());
+                    let reason = Refusal::Inside;
+                    return Poll::Ready(Err(SendError { reason, message }));
+                }
+                if let Some(ticket) = ticket {
+                    ticket.is_of(cx.waker());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.outbox.leave_line(self.outbox.lock(), Some(ticket));
+        }
+    }
+}
+
+impl fmt::Debug for Sending<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").finish_non_exhaustive()
+    }
+}
+
+/// Without the messages: they may hold credentials.
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (messages, bytes) = self.waiting();
+        f.debug_struct("Outbox")
+            .field("messages", &messages)
+            .field("bytes", &bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONN: ConnId = ConnId::new(1);
+
+    const fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn outbox(messages: usize, bytes: usize, hold: Option<(usize, usize)>) -> Outbox {
+        let limits = Limits {
+            messages,
+            bytes,
+            message_size: 100,
+            hold,
+        };
+        Outbox::new(limits, Ids::from(1), Box::new(|| {}))
+    }
+
+    fn refusal(outbox: &Outbox, text: &str) -> Option<Refusal> {
+        outbox.try_send(text.into()).err().map(|error| {
+            assert_eq!(error.message, Message::from(text), "handed back");
+            error.reason
+        })
+    }
+
+    /// The texts of messages, a cut one with a mark.
+    fn texts(unsent: Unsent) -> Vec<String> {
+        let text = |returned: crate::message::Returned| {
+            let mark = if returned.cut { "cut " } else { "" };
+            format!("{mark}{}", returned.message.as_text().unwrap_or("?"))
+        };
+        unsent.into_iter().map(text).collect()
+    }
+
+    fn taken(outbox: &Outbox) -> Vec<String> {
+        let text = |waiting: Waiting| waiting.message.as_text().unwrap_or("?").to_owned();
+        outbox
+            .take_bytes(usize::MAX)
+            .into_iter()
+            .map(text)
+            .collect()
+    }
+
+    fn close(outbox: &Outbox) -> Vec<String> {
+        texts(outbox.close(false, VecDeque::new(), at(0)))
+    }
+
+    #[test]
+    fn a_message_is_accepted_only_while_a_connection_is_open() {
+        let outbox = outbox(8, 100, None);
+        assert_eq!(refusal(&outbox, "a"), Some(Refusal::NotConnected));
+        outbox.open(CONN, true);
+        assert_eq!(refusal(&outbox, "b"), None);
+        assert_eq!(close(&outbox), ["b"]);
+        assert_eq!(refusal(&outbox, "c"), Some(Refusal::NotConnected));
+        outbox.end();
+        outbox.open(CONN, true);
+        assert_eq!(refusal(&outbox, "d"), Some(Refusal::Ended));
+    }
+
+    #[test]
+    fn messages_and_bytes_are_bounded() {
+        let outbox = outbox(2, 10, None);
+        outbox.open(CONN, true);
+        assert_eq!(
+            refusal(&outbox, &"x".repeat(101)),
+            Some(Refusal::TooLarge { len: 101, max: 100 })
+        );
+        let large = refusal(&outbox, &"x".repeat(50));
+        assert_eq!(large, None, "a large one goes alone");
+        assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full));
+        assert_eq!(outbox.take_bytes(1).len(), 1);
+        assert_eq!(refusal(&outbox, "x"), None);
+        assert_eq!(refusal(&outbox, "x"), None);
+        assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full), "two are enough");
+    }
+
+    #[test]
+    fn a_waiting_sender_is_told_when_there_is_room_and_when_there_will_be_none() {
+        let outbox = outbox(1, 10, None);
+        outbox.open(CONN, true);
+        outbox.try_send("first".into()).unwrap();
+        std::thread::scope(|scope| {
+            let waiting =
+                scope.spawn(|| outbox.send_timeout("second".into(), Duration::from_secs(60)));
+            assert_eq!(outbox.take_bytes(1).len(), 1);
+            assert_eq!(waiting.join().unwrap(), Ok(()));
+            let waiting =
+                scope.spawn(|| outbox.send_timeout("third".into(), Duration::from_secs(60)));
+            outbox.stop();
+            assert_eq!(waiting.join().unwrap().unwrap_err().reason, Refusal::Ended);
+        });
+        let none = outbox.send_timeout("fourth".into(), Duration::ZERO);
+        assert_eq!(none.unwrap_err().reason, Refusal::Ended);
+    }
+
+    #[test]
+    fn a_waiting_sender_is_told_of_room_that_an_expiry_makes() {
+        let outbox = outbox(1, 10, Some((1, 10)));
+        outbox.try_send("too old".into()).unwrap();
+        outbox.commands(at(0));
+        std::thread::scope(|scope| {
+            let waiting =
+                scope.spawn(|| outbox.send_timeout("second".into(), Duration::from_secs(60)));
+            let begun = crate::clock::instant();
+            while outbox.lock().line.is_empty() {
+                std::thread::yield_now();
+            }
+            assert_eq!(texts(outbox.expire(|_| true).0), ["too old"]);
+            assert_eq!(waiting.join().unwrap(), Ok(()));
+            assert!(begun.elapsed() < Duration::from_secs(30));
+        });
+    }
+
+    /// Polls a task that sends, once.
+    fn poll(sending: &mut Sending<'_>) -> Option<Result<(), Refusal>> {
+        match Pin::new(sending).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(sent) => Some(sent.map_err(|error| error.reason)),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn those_who_wait_have_their_turn_in_order_and_nobody_overtakes_them() {
+        let outbox = outbox(2, 100, None);
+        outbox.open(CONN, true);
+        outbox.try_send("a".into()).unwrap();
+        outbox.try_send("b".into()).unwrap();
+        let mut waiting = ["c", "d", "e"].map(|text| outbox.send(text.into()));
+        for sending in &mut waiting {
+            assert_eq!(poll(sending), None);
+        }
+        assert_eq!(outbox.take_bytes(2).len(), 2);
+        assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full), "theirs");
+        let [c, d, e] = &mut waiting;
+        assert_eq!(
+            (poll(e), poll(d), poll(c)),
+            (None, Some(Ok(())), Some(Ok(())))
+        );
+        assert_eq!(taken(&outbox), ["d", "c"], "both were called");
+        assert_eq!(poll(e), Some(Ok(())));
+        assert_eq!(refusal(&outbox, "x"), None);
+        assert_eq!(taken(&outbox), ["e", "x"]);
+    }
+
+    #[test]
+    fn who_goes_while_it_waits_gives_its_place_back() {
+        let outbox = outbox(1, 100, None);
+        outbox.open(CONN, true);
+        outbox.try_send("a".into()).unwrap();
+        let [mut b, mut c, mut d] = ["b", "c", "d"].map(|text| outbox.send(text.into()));
+        for sending in [&mut b, &mut c, &mut d] {
+            assert_eq!(poll(sending), None);
+        }
+        drop(c);
+        assert_eq!(taken(&outbox), ["a"]);
+        // Called, and gone before it came: the next one is called instead.
+        drop(b);
+        assert_eq!(poll(&mut d), Some(Ok(())));
+        assert_eq!(taken(&outbox), ["d"]);
+        assert_eq!(refusal(&outbox, "x"), None, "nothing is kept for anybody");
+    }
+
+    #[test]
+    fn the_bytes_of_who_goes_while_it_waits_are_room_for_others() {
+        let outbox = outbox(10, 4, None);
+        outbox.open(CONN, true);
+        outbox.try_send("full".into()).unwrap();
+        let mut waiting = outbox.send("gone".into());
+        assert_eq!(poll(&mut waiting), None);
+        drop(waiting);
+        assert_eq!(taken(&outbox), ["full"]);
+        assert_eq!(refusal(&outbox, "ab"), None);
+        assert_eq!(refusal(&outbox, "cd"), None, "nothing is kept for anybody");
+    }
+
+    #[test]
+    fn all_who_wait_are_told_of_the_end_of_the_connection_and_of_the_client() {
+        let outbox = outbox(1, 100, None);
+        outbox.open(CONN, true);
+        for (end, reason) in [(false, Refusal::NotConnected), (true, Refusal::Ended)] {
+            outbox.open(CONN, true);
+            outbox.try_send("a".into()).unwrap();
+            let mut waiting: Vec<_> = (0..30).map(|_| outbox.send("b".into())).collect();
+            assert!(waiting.iter_mut().all(|sending| poll(sending).is_none()));
+            if end {
+                outbox.end();
+            } else {
+                close(&outbox);
+            }
+            for sending in &mut waiting {
+                assert_eq!(poll(sending), Some(Err(reason)));
+            }
+            assert_eq!(outbox.lock().reserved, (0, 0));
+        }
+    }
+
+    #[test]
+    fn until_the_session_is_ready_only_its_own_messages_go() {
+        for hold in [None, Some((2, 100))] {
+            let outbox = outbox(8, 100, hold);
+            outbox.open(CONN, false);
+            let expected = hold.map_or(Some(Refusal::NotReady), |_| None);
+            assert_eq!(refusal(&outbox, "order"), expected);
+            assert!(taken(&outbox).is_empty());
+            outbox.send_opening(CONN, "login".into()).unwrap();
+            assert_eq!(taken(&outbox), ["login"]);
+            let other = outbox.send_opening(ConnId::new(2), "login".into());
+            assert_eq!(other.unwrap_err().reason, Refusal::NotConnected);
+            outbox.open(CONN, true);
+            outbox.send_opening(CONN, "more".into()).unwrap();
+            assert_eq!(refusal(&outbox, "last"), None);
+            let rest: &[&str] = match hold {
+                None => &["more", "last"],
+                Some(_) => &["more", "order", "last"],
+            };
+            assert_eq!(taken(&outbox), rest, "its own go ahead");
+        }
+    }
+
+    #[test]
+    fn a_word_on_an_older_connection_does_not_take_the_place_of_one_that_counts() {
+        let (old, new) = (CONN, ConnId::new(2));
+        let (ready, failed) = (Ok(()), Err(Failure::Retry));
+        for (said, counts) in [
+            ([(new, ready), (old, failed)], (new, ready)),
+            ([(old, failed), (new, ready)], (new, ready)),
+            ([(new, ready), (new, failed)], (new, failed)),
+            ([(new, failed), (new, ready)], (new, failed)),
+        ] {
+            let outbox = outbox(8, 100, None);
+            for (conn, outcome) in said {
+                outbox.session(conn, outcome);
+            }
+            let (conn, outcome) = outbox.commands(at(0)).session.expect("said");
+            let outcome = outcome.map_err(|failed| failed.failure);
+            assert_eq!((conn, outcome), counts, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_goes_out_in_order_on_the_next_connection_and_no_more_than_that_is_held() {
+        let outbox = outbox(8, 100, Some((3, 10)));
+        assert_eq!(refusal(&outbox, "one"), None);
+        assert_eq!(refusal(&outbox, "two"), None);
+        assert_eq!(refusal(&outbox, "three"), Some(Refusal::Full), "11 bytes");
+        assert_eq!(refusal(&outbox, "3"), None);
+        assert_eq!(refusal(&outbox, ""), Some(Refusal::Full), "a fourth");
+        outbox.open(CONN, true);
+        assert_eq!(
+            refusal(&outbox, "four"),
+            None,
+            "the queue has room for more"
+        );
+        let in_flight = outbox.take_bytes(6);
+        assert_eq!(in_flight.len(), 2);
+        outbox.send_opening(CONN, "login".into()).unwrap();
+        // "one" was cut, "two" is sure not to have gone; four bytes are too many to be held.
+        let unsent = texts(outbox.close(true, in_flight, at(0)));
+        assert_eq!(unsent, ["cut one", "login"]);
+        assert_eq!(refusal(&outbox, "5"), Some(Refusal::Full));
+        outbox.open(CONN, true);
+        assert_eq!(taken(&outbox), ["two", "3", "four"]);
+        for text in ["12345", "67890", "a"] {
+            assert_eq!(refusal(&outbox, text), None);
+        }
+        assert_eq!(close(&outbox), ["a"], "no room to hold it");
+        outbox.open(CONN, true);
+        assert_eq!(taken(&outbox), ["12345", "67890"]);
+        for text in ["12345", "678901", "a"] {
+            assert_eq!(refusal(&outbox, text), None);
+        }
+        assert_eq!(
+            close(&outbox),
+            ["678901", "a"],
+            "\"a\" does not overtake what finds no room"
+        );
+        outbox.end();
+        assert_eq!(close(&outbox), ["12345"], "nothing is held any more");
+    }
+
+    #[test]
+    fn what_is_held_too_long_comes_back_and_what_was_given_to_a_connection_does_not_start_anew() {
+        let outbox = outbox(8, 100, Some((8, 100)));
+        let expire = |now| {
+            let (expired, oldest) = outbox.expire(|held| held <= now);
+            (texts(expired), oldest)
+        };
+        assert_eq!(refusal(&outbox, "a"), None);
+        assert_eq!(expire(at(100)), (vec![], None), "not noted yet");
+        outbox.commands(at(1));
+        assert_eq!(refusal(&outbox, "b"), None);
+        outbox.commands(at(2));
+        assert_eq!(expire(at(0)), (vec![], Some(at(1))));
+        outbox.open(CONN, true);
+        let in_flight = outbox.take_bytes(1);
+        assert_eq!(refusal(&outbox, "c"), None);
+        assert_eq!(outbox.close(false, in_flight, at(3)).len(), 0);
+        assert_eq!(expire(at(1)), (vec!["a".into()], Some(at(2))));
+        assert_eq!(expire(at(3)), (vec!["b".into(), "c".into()], None));
+    }
+
+    #[test]
+    fn what_debug_shows_holds_no_message() {
+        let outbox = outbox(8, 100, Some((8, 100)));
+        outbox.try_send("secret".into()).unwrap();
+        let refused = outbox.send_opening(CONN, "secret".into()).unwrap_err();
+        let unsent = outbox.expire(|_| true).0;
+        let shown = format!("{outbox:?} {refused:?} {refused} {unsent:?}");
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+}

@@ -1,0 +1,62 @@
+//! What threads share is made of these: the standard library's, or loom's in the tests that try every
+//! interleaving (`loom_tests.rs`).
+
+#[cfg(not(heartbeat_loom))]
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicBool};
+
+#[cfg(heartbeat_loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::AtomicBool};
+#[cfg(heartbeat_loom)]
+pub(crate) use never_late::Condvar;
+
+/// loom has no time: nothing that waits is ever too late, so that a wake-up that is lost is a deadlock,
+/// which loom tells.
+#[cfg(heartbeat_loom)]
+mod never_late {
+    use std::sync::LockResult;
+    use std::time::Duration;
+
+    use loom::sync::MutexGuard;
+
+    #[derive(Debug)]
+    pub(crate) struct Condvar(loom::sync::Condvar);
+
+    type Waited<'a, T> = LockResult<(MutexGuard<'a, T>, ())>;
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self(loom::sync::Condvar::new())
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+
+        pub(crate) fn wait<'a, T>(
+            &self,
+            guard: MutexGuard<'a, T>,
+        ) -> LockResult<MutexGuard<'a, T>> {
+            self.0.wait(guard)
+        }
+
+        pub(crate) fn wait_timeout<'a, T>(
+            &self,
+            guard: MutexGuard<'a, T>,
+            _: Duration,
+        ) -> Waited<'a, T> {
+            Ok((self.0.wait(guard).expect("not poisoned"), ()))
+        }
+
+        pub(crate) fn wait_timeout_while<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            _: Duration,
+            mut condition: impl FnMut(&mut T) -> bool,
+        ) -> Waited<'a, T> {
+            while condition(&mut guard) {
+                guard = self.0.wait(guard).expect("not poisoned");
+            }
+            Ok((guard, ()))
+        }
+    }
+}

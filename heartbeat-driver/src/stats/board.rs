@@ -1,0 +1,234 @@
+//! Where the engine writes its figures, for whoever asks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use heartbeat_core::{Phase, Stats};
+
+use super::connected::{Connected, NotConnected};
+use super::explain::Recorder;
+use super::traffic::Traffic;
+use crate::http::Response;
+use crate::log::Log;
+
+/// A client's figures since it was made. With the feature `serde` it can be serialized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ClientStats {
+    /// The client's name ([`Options::name`](crate::Options::name)).
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_text"))]
+    pub name: Arc<str>,
+    /// Where the client stands.
+    pub phase: Phase,
+    /// Open, and the session ready.
+    pub ready: bool,
+    /// Dials, losses, pings, round trips: the machine's own figures.
+    pub machine: Stats,
+    /// Messages received, those included that wait for the application or were dropped.
+    pub messages_received: u64,
+    /// The application's messages wholly handed to the operating system.
+    pub messages_sent: u64,
+    /// Bytes read, TLS and WebSocket framing included, from the upgrade on.
+    pub bytes_received: u64,
+    /// Bytes written, likewise.
+    pub bytes_sent: u64,
+    /// Messages handed back: unsent or expired.
+    pub unsent: u64,
+    /// Messages that wait to be written, held ones among them.
+    pub waiting: usize,
+    /// Their bytes.
+    pub waiting_bytes: usize,
+    /// Reading is paused since then, by the wall clock: as many messages wait for the application as may
+    /// ([`Options::queue`](crate::Options::queue)). `None` while the client reads.
+    pub reading_paused_since: Option<SystemTime>,
+    /// How often it was paused.
+    pub reading_pauses: u64,
+    /// Messages dropped because the application did not take them: those of all
+    /// [`Event::Lagged`](crate::Event::Lagged).
+    pub messages_dropped: u64,
+    /// Notes on heartbeats (pings, pongs, checks) that were left out because the application was behind.
+    pub heartbeat_events_dropped: u64,
+    /// Messages that were handed back, and forgotten because nobody took them. Never with
+    /// [`Overflow::Pause`](crate::Overflow::Pause).
+    pub unsent_dropped: u64,
+}
+
+#[cfg(feature = "serde")]
+fn as_text<S: serde::Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name)
+}
+
+/// The figures as last written. What changes with every message is a handful of plain stores, and
+/// what changes seldom is under a lock that is then taken once.
+#[derive(Debug)]
+pub struct Board {
+    seldom: Mutex<(Phase, bool, Stats)>,
+    /// Of connections that have ended.
+    before: [AtomicU64; 4],
+    /// Of the present one.
+    present: [AtomicU64; 4],
+    unsent: AtomicU64,
+    /// Messages, notes and handed-back messages that nobody took.
+    dropped: [AtomicU64; 3],
+    /// Since when reading is paused, and how often it was.
+    paused: Mutex<(Option<SystemTime>, u64)>,
+    pub(crate) connected: Connected,
+    /// Who the client is.
+    pub(crate) log: Log,
+    /// Boxed: most clients have none, and it is large.
+    recorder: Option<Box<Mutex<Recorder>>>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self {
+            seldom: Mutex::new((Phase::Waiting, false, Stats::default())),
+            before: Default::default(),
+            present: Default::default(),
+            unsent: AtomicU64::new(0),
+            dropped: Default::default(),
+            paused: Mutex::default(),
+            connected: Connected::default(),
+            log: Log::default(),
+            recorder: None,
+        }
+    }
+}
+
+impl Board {
+    pub(crate) fn new(log: Log, recorder: Option<Recorder>) -> Self {
+        Self {
+            log,
+            recorder: recorder.map(|recorder| Box::new(Mutex::new(recorder))),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn recorder(&self) -> Option<MutexGuard<'_, Recorder>> {
+        let recorder = self.recorder.as_ref()?;
+        Some(recorder.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The server's answer to the upgrade of the connection that is open, or that opens next. For a caller who is
+    /// `inside` the client's own code there is none to wait for.
+    pub fn poll_connected(
+        &self,
+        inside: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Arc<Response>, NotConnected>> {
+        self.connected.poll(inside, cx)
+    }
+
+    /// Like [`poll_connected`](Self::poll_connected), but blocks, for `timeout` at most.
+    ///
+    /// # Errors
+    /// [`NotConnected`] says why there is none.
+    pub fn wait_connected(
+        &self,
+        inside: bool,
+        timeout: Duration,
+    ) -> Result<Arc<Response>, NotConnected> {
+        self.connected.wait(inside, timeout)
+    }
+
+    /// The last events of the machine as a trace for `replay`, if any are kept.
+    pub fn explain(&self) -> Option<String> {
+        self.recorder().map(|recorder| recorder.explain())
+    }
+
+    /// What stands there now, with the messages and bytes that [wait](crate::Outbox::waiting) to be sent.
+    pub fn stats(&self, (waiting, waiting_bytes): (usize, usize)) -> ClientStats {
+        let (phase, ready, machine) = *self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
+        let [messages_received, messages_sent, bytes_received, bytes_sent] = self.totals();
+        let (reading_paused_since, reading_pauses) =
+            *self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        ClientStats {
+            name: Arc::clone(&self.log.name),
+            phase,
+            ready,
+            machine,
+            messages_received,
+            messages_sent,
+            bytes_received,
+            bytes_sent,
+            unsent: self.unsent.load(Ordering::Relaxed),
+            waiting,
+            waiting_bytes,
+            reading_paused_since,
+            reading_pauses,
+            messages_dropped: self.messages_dropped(),
+            heartbeat_events_dropped: self.heartbeat_events_dropped(),
+            unsent_dropped: self.dropped[2].load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn messages_dropped(&self) -> u64 {
+        self.dropped[0].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn heartbeat_events_dropped(&self) -> u64 {
+        self.dropped[1].load(Ordering::Relaxed)
+    }
+
+    /// Messages, notes and handed-back messages that nobody took.
+    pub(crate) fn dropped(&self, messages: u64, notes: u64, unsent: u64) {
+        for (counter, more) in self.dropped.iter().zip([messages, notes, unsent]) {
+            if more > 0 {
+                counter.fetch_add(more, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Reading pauses now, or goes on.
+    pub(crate) fn reading(&self, paused_since: Option<SystemTime>) {
+        let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        paused.1 += u64::from(paused_since.is_some());
+        paused.0 = paused_since;
+    }
+
+    /// Messages received and sent, bytes received and sent.
+    pub(crate) fn totals(&self) -> [u64; 4] {
+        let total = |index: usize| {
+            let of = |counters: &[AtomicU64; 4]| counters[index].load(Ordering::Relaxed);
+            of(&self.before).saturating_add(of(&self.present))
+        };
+        [total(0), total(1), total(2), total(3)]
+    }
+
+    pub(crate) fn publish(&self, phase: Phase, ready: bool, machine: Stats) {
+        *self.seldom.lock().unwrap_or_else(PoisonError::into_inner) = (phase, ready, machine);
+    }
+
+    /// Nobody drives the client any more, whatever the machine has come to.
+    pub(crate) fn ended(&self) {
+        let mut seldom = self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
+        (seldom.0, seldom.1) = (Phase::Stopped, false);
+    }
+
+    /// The present connection's traffic so far. Only the engine writes.
+    pub(crate) fn traffic(&self, traffic: Traffic) {
+        let figures = [
+            traffic.messages_received,
+            traffic.messages_sent,
+            traffic.bytes_received,
+            traffic.bytes_sent,
+        ];
+        for (counter, figure) in self.present.iter().zip(figures) {
+            counter.store(figure, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn connection_ended(&self) {
+        for (before, present) in self.before.iter().zip(&self.present) {
+            let last = present.swap(0, Ordering::Relaxed);
+            before.fetch_add(last, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn handed_back(&self, messages: usize) {
+        self.unsent.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,210 @@
+//! A byte stream in the clear or under TLS: plain bytes in and out.
+//!
+//! In: an adapter's socket. Out: [`Stream`], which counts what was taken and what the operating system has. `wire.rs` is
+//! the socket below TLS, `tls.rs` makes rustls's sessions, `error.rs` says what an I/O error means. Read this file first.
+
+mod error;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+mod wire;
+
+use std::io::{self, Read, Write};
+
+pub use self::error::io_cause;
+pub(crate) use self::wire::Wire;
+
+#[cfg(feature = "tls")]
+type Tls<S> = rustls::StreamOwned<rustls::ClientConnection, Wire<S>>;
+
+/// Reads and writes plain bytes; counts the plain bytes that were taken for writing.
+#[derive(Debug)]
+pub(crate) struct Stream<S: Read + Write> {
+    layer: Layer<S>,
+    taken: u64,
+    /// Plain bytes of which everything, records included, has gone to the operating system.
+    confirmed: u64,
+    /// A record could not be read; what was decrypted before it is read first.
+    #[cfg(feature = "tls")]
+    corrupt: Option<io::Error>,
+}
+
+/// The keys of a TLS session to be; nothing for a connection in the clear.
+#[cfg(feature = "tls")]
+pub(crate) type Security = Option<Box<rustls::ClientConnection>>;
+#[cfg(not(feature = "tls"))]
+pub(crate) type Security = Option<std::convert::Infallible>;
+
+#[derive(Debug)]
+enum Layer<S: Read + Write> {
+    Plain(Wire<S>),
+    #[cfg(feature = "tls")]
+    Tls(Box<Tls<S>>),
+}
+
+impl<S: Read + Write> Stream<S> {
+    pub(crate) fn plain(io: S) -> Self {
+        Self::over(Wire::new(io), None)
+    }
+
+    pub(crate) fn new(io: S, security: Security) -> Self {
+        Self::over(Wire::new(io), security)
+    }
+
+    /// The same wire, from here on under TLS, if that is what is wanted.
+    pub(crate) fn secured(self, security: Security) -> Self {
+        match self.layer {
+            Layer::Plain(wire) => Self::over(wire, security),
+            #[cfg(feature = "tls")]
+            Layer::Tls(_) => self,
+        }
+    }
+
+    fn over(wire: Wire<S>, security: Security) -> Self {
+        let layer = match security {
+            None => Layer::Plain(wire),
+            #[cfg(feature = "tls")]
+            Some(session) => Layer::Tls(Box::new(rustls::StreamOwned::new(*session, wire))),
+            #[cfg(not(feature = "tls"))]
+            Some(never) => match never {},
+        };
+        Self {
+            layer,
+            taken: 0,
+            confirmed: 0,
+            #[cfg(feature = "tls")]
+            corrupt: None,
+        }
+    }
+
+    /// True while TLS is still being agreed on.
+    pub(crate) fn is_securing(&self) -> bool {
+        match &self.layer {
+            Layer::Plain(_) => false,
+            #[cfg(feature = "tls")]
+            Layer::Tls(tls) => tls.conn.is_handshaking(),
+        }
+    }
+
+    pub(crate) fn wire(&self) -> &Wire<S> {
+        match &self.layer {
+            Layer::Plain(wire) => wire,
+            #[cfg(feature = "tls")]
+            Layer::Tls(tls) => &tls.sock,
+        }
+    }
+
+    pub(crate) fn wire_mut(&mut self) -> &mut Wire<S> {
+        match &mut self.layer {
+            Layer::Plain(wire) => wire,
+            #[cfg(feature = "tls")]
+            Layer::Tls(tls) => &mut tls.sock,
+        }
+    }
+
+    /// Plain bytes taken for writing so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// How many of the plain bytes have wholly gone to the operating system.
+    pub(crate) fn confirmed(&mut self) -> u64 {
+        match &self.layer {
+            Layer::Plain(_) => self.confirmed = self.taken,
+            #[cfg(feature = "tls")]
+            Layer::Tls(tls) if !tls.conn.wants_write() => self.confirmed = self.taken,
+            #[cfg(feature = "tls")]
+            Layer::Tls(_) => {}
+        }
+        self.confirmed
+    }
+}
+
+impl<S: Read + Write> Read for Stream<S> {
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.layer {
+            Layer::Plain(wire) => wire.read_directly(buffer),
+            #[cfg(feature = "tls")]
+            Layer::Tls(tls) => read_records(tls, &mut self.corrupt, buffer),
+        }
+    }
+}
+
+impl<S: Read + Write> Write for Stream<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = match &mut self.layer {
+            Layer::Plain(wire) => wire.write(bytes)?,
+            #[cfg(feature = "tls")]
+            Layer::Tls(tls) if tls.conn.is_handshaking() => tls.write(bytes)?,
+            #[cfg(feature = "tls")]
+            Layer::Tls(tls) => {
+                let (count, confirmed) = write_records(tls, bytes)?;
+                if let Some(confirmed) = confirmed {
+                    self.confirmed = self.taken + confirmed;
+                }
+                count
+            }
+        };
+        self.taken += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.layer {
+            Layer::Plain(wire) => wire.flush(),
+            #[cfg(feature = "tls")]
+            Layer::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
+/// Reads what was decrypted. rustls tells of a bad record before it hands out the good ones that came with it: the
+/// answer to an upgrade, or a Close.
+#[cfg(feature = "tls")]
+fn read_records<S: Read + Write>(
+    tls: &mut Tls<S>,
+    corrupt: &mut Option<io::Error>,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    if corrupt.is_none() {
+        match tls.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => *corrupt = Some(error),
+            result => return result,
+        }
+    }
+    match tls.conn.reader().read(buffer) {
+        Ok(count @ 1..) => Ok(count),
+        rest => corrupt.take().map_or(rest, Err),
+    }
+}
+
+/// Plain bytes in a record (RFC 8446 §5.1).
+#[cfg(feature = "tls")]
+const RECORD: usize = 1 << 14;
+
+/// Writes as many records as the wire takes, each only when the one before is gone. Returns how many
+/// plain bytes were taken, and how many of them have wholly gone, if any.
+///
+/// A peer can make nothing of half a record. So what has not wholly gone has not been received
+/// either, and nothing that can be handed back as unsent has arrived: rustls' own 64 KiB of
+/// unwritten records would leave that open.
+#[cfg(feature = "tls")]
+fn write_records<S: Read + Write>(
+    tls: &mut Tls<S>,
+    bytes: &[u8],
+) -> io::Result<(usize, Option<u64>)> {
+    let (mut count, mut confirmed) = (0, None);
+    loop {
+        while tls.conn.wants_write() {
+            match tls.conn.write_tls(&mut tls.sock) {
+                Err(_) if count > 0 => return Ok((count, confirmed)),
+                result => result?,
+            };
+        }
+        confirmed = Some(count as u64);
+        let Some(next) = bytes[count..].chunks(RECORD).next() else {
+            return Ok((count, confirmed));
+        };
+        count += tls.conn.writer().write(next)?;
+    }
+}

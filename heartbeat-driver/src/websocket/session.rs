@@ -1,0 +1,503 @@
+//! One open WebSocket connection of the engine's: what of its traffic the machine knows, and what the application
+//! gets back.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::ops::{ControlFlow, Range};
+
+use heartbeat_core::{Ask, Cause, ConnId, Instant, Outgoing, Reply};
+
+use super::framed::{self, Framed, Opened, Pushed};
+use super::frames::{Carries, Incoming, MAX_HEADER, Place, Violation};
+use crate::message::records::ANSWERS;
+use crate::message::{Close, CloseFrame, DECODER, Decode, Goodbye, Message};
+use crate::panics::{Panicked, named};
+use crate::queue::{Outbox, Pace, Waiting};
+use crate::stats::Traffic;
+use crate::stream::io_cause;
+
+/// Bytes of the application's that are written before reading gets its turn: one that never stops sending must not
+/// keep us from hearing. A message counts as its length and [`OVERHEAD`].
+const FLUSH: u64 = 128 * 1024;
+
+/// What a message costs beside its bytes.
+const OVERHEAD: u64 = 128;
+
+/// What a flush came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flushed {
+    /// Application bytes, or bytes after a stall, went to the operating system.
+    pub(crate) moved: bool,
+    /// Bytes wait since before, or since now.
+    pub(crate) blocked: bool,
+    /// There may be more to write, after reading had its turn.
+    pub(crate) more: bool,
+    /// Bytes of the application's that were looked at.
+    pub(crate) work: u64,
+}
+
+/// What a read came to.
+pub(crate) enum Heard {
+    Frame(Incoming),
+    /// There is more to read, and others get their turn first.
+    Busy,
+    /// Nothing more is there.
+    Dry,
+    Ended(Cause, Option<Box<str>>),
+}
+
+/// A message that is to be sent.
+struct Sent {
+    waiting: Waiting,
+    /// It is the session's own: it belongs to this connection, and is not handed back.
+    is_own: bool,
+}
+
+impl Carries for Sent {
+    fn message(&self) -> &Message {
+        &self.waiting.message
+    }
+}
+
+pub(crate) struct Session<S: Read + Write> {
+    pub(crate) conn: ConnId,
+    ws: Framed<S, Sent>,
+    /// Messages handed out since the machine was last told.
+    pub(crate) unreported: u32,
+    /// There was nothing more to read just now, and nobody has acted on that yet.
+    pub(crate) ran_dry: bool,
+    /// Bytes of which the machine knows.
+    reported: u64,
+    /// Something was given and not flushed yet.
+    unflushed: bool,
+    /// The stream would have taken more when the last write ended.
+    can_go_on: bool,
+    /// A flush did not go through, and the machine knows.
+    blocked: bool,
+    /// An application message was given since the machine was last told of writing.
+    wrote: bool,
+    /// The last ping waits to be written, and the machine knows.
+    ping_waits: bool,
+    /// `Wire::written` at the last look.
+    written: u64,
+    /// Application messages received, and wholly written.
+    messages: (u64, u64),
+    /// Of those written, the ones since the last read, and `Wire::read` then.
+    doubtful: (u64, u64),
+    decoder: Option<Box<dyn Decode>>,
+    /// What a decoded message may be.
+    limit: usize,
+}
+
+impl<S: Read + Write> Session<S> {
+    /// A session over a stream whose upgrade is done.
+    pub(crate) fn new(conn: ConnId, opened: Opened<S>, decoder: Option<Box<dyn Decode>>) -> Self {
+        let Opened {
+            stream,
+            rest,
+            sizes,
+        } = opened;
+        let (written, read) = (stream.wire().written, stream.wire().read);
+        Self {
+            conn,
+            ws: Framed::new(stream, &rest, sizes),
+            unreported: 0,
+            ran_dry: false,
+            reported: read,
+            unflushed: false,
+            can_go_on: false,
+            blocked: false,
+            wrote: false,
+            ping_waits: false,
+            written,
+            messages: (0, 0),
+            doubtful: (0, read),
+            decoder,
+            limit: sizes.max_message,
+        }
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        let wire = self.ws.stream().wire();
+        Traffic {
+            messages_received: self.messages.0 + u64::from(self.unreported),
+            messages_sent: self.messages.1,
+            bytes_received: wire.read,
+            bytes_sent: wire.written,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &S {
+        self.ws.stream().wire().get_ref()
+    }
+
+    pub(crate) fn socket_mut(&mut self) -> &mut S {
+        self.ws.stream_mut().wire_mut().get_mut()
+    }
+
+    /// Gives back memory that only a busy connection needs.
+    pub(crate) fn relax(&mut self) {
+        self.ws.relax();
+    }
+
+    /// A panic of the byte stream's, once.
+    pub(crate) fn panicked(&mut self) -> Option<Panicked> {
+        self.ws.stream_mut().wire_mut().panicked()
+    }
+
+    /// Reading waits until the pongs are written.
+    pub(crate) fn holds_reading(&self) -> bool {
+        self.ws.writer.answers() > ANSWERS
+    }
+
+    /// Bytes wait, as the machine knows.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    pub(crate) fn wants_write(&self) -> bool {
+        self.unflushed && self.ws.stream().wire().write_blocked
+    }
+
+    /// There is more to write, and the stream would take it: the last write ended to let others have their turn.
+    pub(crate) fn can_go_on(&self) -> bool {
+        self.can_go_on
+    }
+
+    #[inline(always)]
+    pub(crate) fn read(&mut self) -> Heard {
+        match self.ws.read() {
+            framed::Heard::Frame(frame) if self.decoder.is_none() => Heard::Frame(frame),
+            other => self.heard(other),
+        }
+    }
+
+    /// As [`read`](Self::read), without a copy of a message that nobody decodes.
+    #[inline(always)]
+    pub(crate) fn next_place(&mut self) -> Place<Heard> {
+        if self.decoder.is_some() {
+            return Place::Other(self.read());
+        }
+        match self.ws.next_place() {
+            Place::Text(at) => Place::Text(at),
+            Place::Binary(at) => Place::Binary(at),
+            Place::Other(heard) => Place::Other(self.heard(heard)),
+        }
+    }
+
+    /// What lies there, until the next call.
+    #[inline(always)]
+    pub(crate) fn bytes(&self, at: Range<usize>) -> &[u8] {
+        self.ws.bytes(at)
+    }
+
+    /// A text turned out to be none.
+    #[cold]
+    pub(crate) fn not_utf8(&mut self) -> Heard {
+        self.heard(framed::Heard::Broken(Violation::NotUtf8))
+    }
+
+    #[inline(never)]
+    fn heard(&mut self, heard: framed::Heard) -> Heard {
+        match heard {
+            framed::Heard::Frame(frame) => self.decode(frame),
+            framed::Heard::Busy => Heard::Busy,
+            framed::Heard::Dry => match self.ws.stream_mut().wire_mut().write_error() {
+                // All that the peer said before it went away has been read.
+                Some(error) => failed(&error),
+                None => Heard::Dry,
+            },
+            framed::Heard::Eof => Heard::Ended(Cause::Eof, None),
+            framed::Heard::Failed(error) => failed(&error),
+            framed::Heard::Broken(violation) => {
+                // RFC 6455 §7.1.7: say why, if it can be said without waiting.
+                self.say_close(violation.code().into());
+                let detail = violation.to_string();
+                Heard::Ended(Cause::Protocol(violation.code()), Some(detail.into()))
+            }
+        }
+    }
+
+    /// A write has failed, and nobody has been told.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.ws.stream().wire().has_failed()
+    }
+
+    /// What the last write failed with, if what the peer said before has not been read since: the
+    /// application takes no messages.
+    pub(crate) fn write_error(&mut self) -> Option<Box<str>> {
+        let error = self.ws.stream_mut().wire_mut().write_error()?;
+        Some(error.to_string().into())
+    }
+
+    /// What a message means.
+    fn decode(&mut self, frame: Incoming) -> Heard {
+        let message = match frame {
+            Incoming::Text(text) => Message::Text(text),
+            Incoming::Binary(bytes) => Message::Binary(bytes),
+            Incoming::Ping(_) | Incoming::Pong(_) | Incoming::Close(_) => {
+                return Heard::Frame(frame);
+            }
+        };
+        let decoded = match &mut self.decoder {
+            Some(decoder) => named(DECODER, || decoder.decode(message, self.limit)),
+            None => Ok(message),
+        };
+        match decoded {
+            Ok(Message::Text(text)) => Heard::Frame(Incoming::Text(text)),
+            Ok(Message::Binary(bytes)) => Heard::Frame(Incoming::Binary(bytes)),
+            Err(error) => {
+                self.say_close(error.code().into());
+                Heard::Ended(
+                    Cause::Protocol(error.code()),
+                    Some(error.to_string().into()),
+                )
+            }
+        }
+    }
+
+    /// True once for bytes of which the machine has not been told.
+    pub(crate) fn take_unreported(&mut self) -> Option<bool> {
+        let read = self.ws.stream().wire().read;
+        let messages = std::mem::take(&mut self.unreported);
+        self.messages.0 += u64::from(messages);
+        let data = messages > 0;
+        let progress = std::mem::replace(&mut self.reported, read) != read;
+        (data || progress).then_some(data)
+    }
+
+    /// Everything read so far is known to the machine, whole messages excepted.
+    pub(crate) fn mark_reported(&mut self) {
+        self.reported = self.ws.stream().wire().read;
+    }
+
+    pub(crate) fn pong(&mut self, reply: Reply<'_>) {
+        match reply {
+            Reply::Frame(payload) => self.ws.writer.pong(payload),
+            Reply::Binary(bytes) => self.ws.writer.pong_message(false, bytes),
+            Reply::Text(text) => self.ws.writer.pong_message(true, text.as_bytes()),
+            _ => return,
+        }
+        self.push();
+    }
+
+    pub(crate) fn ping(&mut self, ping: Ask) {
+        let Ask::Frame(payload) = ping else { return };
+        self.ws.writer.ping(&payload);
+        self.push();
+    }
+
+    /// A ping, of either kind, was given just now. True if it waits behind other bytes.
+    pub(crate) fn ping_waits(&mut self) -> bool {
+        let written = self.ws.written();
+        let waits = self.ws.writer.ping_has_left(written) == Some(false);
+        // One before it may have left just now, and the machine does not know yet.
+        self.ping_waits |= waits;
+        waits
+    }
+
+    /// True once when the last ping that waited has gone to the operating system.
+    pub(crate) fn ping_has_left(&mut self) -> bool {
+        if !self.ping_waits {
+            return false;
+        }
+        let written = self.ws.written();
+        let left = self.ws.writer.ping_has_left(written) != Some(false);
+        self.ping_waits = !left;
+        left
+    }
+
+    /// The same in the dialect's own words.
+    pub(crate) fn ask(&mut self, message: Outgoing<'_>) {
+        match message {
+            Outgoing::Text(text) => self.ws.writer.ping_message(true, text.as_bytes()),
+            Outgoing::Binary(bytes) => self.ws.writer.ping_message(false, bytes),
+        }
+        self.push();
+    }
+
+    /// Answers a Close frame: this is the answer's one chance to leave.
+    pub(crate) fn answer_close(&mut self, close: &Close) {
+        self.say_close(close.goodbye());
+    }
+
+    /// Queues everything that was accepted, then the Close frame.
+    ///
+    /// At a pace: everything whose turn has come. Nobody waits for the rest.
+    pub(crate) fn close(
+        &mut self,
+        frame: CloseFrame,
+        outbox: &Outbox,
+        pace: Option<&mut Pace>,
+        now: Instant,
+    ) {
+        match pace {
+            None => {
+                self.take_from(outbox, u64::MAX, u64::MAX);
+            }
+            Some(pace) => while self.take_at_pace(outbox, pace, now) > 0 {},
+        }
+        self.ws.writer.close_after_all(frame);
+        self.push();
+    }
+
+    /// Writes what waits, as far as the operating system takes it.
+    pub(crate) fn flush(
+        &mut self,
+        outbox: &Outbox,
+        mut pace: Option<&mut Pace>,
+        now: Instant,
+    ) -> Flushed {
+        let mut left = FLUSH;
+        self.can_go_on = false;
+        loop {
+            while left > 0 && self.has_room() {
+                let taken = match &mut pace {
+                    None => self.take_from(outbox, left, self.ws.writer.room()),
+                    Some(pace) => self.take_at_pace(outbox, pace, now),
+                };
+                if taken == 0 {
+                    break;
+                }
+                left = left.saturating_sub(taken);
+            }
+            if !self.unflushed || !self.push() || left == 0 {
+                break;
+            }
+        }
+        let written = self.ws.stream().wire().written;
+        let advanced = std::mem::replace(&mut self.written, written) != written;
+        let moved = advanced && (self.blocked || self.wrote);
+        if moved {
+            self.wrote = self.unflushed;
+        }
+        // A stream that would take more has made nothing wait.
+        let waits = self.unflushed && !self.can_go_on;
+        let newly_blocked = waits && (!self.blocked || moved);
+        self.blocked = waits;
+        Flushed {
+            moved,
+            blocked: newly_blocked,
+            more: left == 0 && !self.unflushed,
+            work: FLUSH - left,
+        }
+    }
+
+    /// Messages that have not wholly been handed over, in order, and whether of the first a part has.
+    pub(crate) fn into_unsent(mut self) -> (bool, VecDeque<Waiting>) {
+        self.settle();
+        let written = self.ws.written();
+        let (mut cut, unsent) = self.ws.into_writer().into_unsent(written);
+        let mut unsent = unsent.peekable();
+        cut &= unsent.peek().is_some_and(|first| !first.is_own);
+        let unsent = unsent.filter(|sent| !sent.is_own);
+        (cut, unsent.map(|sent| sent.waiting).collect())
+    }
+
+    /// Queues what waits, until it comes to `work`, [`OVERHEAD`] included, or fills `room`. Returns the work: 0 if nothing
+    /// waits.
+    fn take_from(&mut self, outbox: &Outbox, work: u64, room: u64) -> u64 {
+        let writer = &mut self.ws.writer;
+        let (mut taken, mut framed) = (0_u64, 0_u64);
+        outbox.take(|waiting| {
+            let len = waiting.message.len() as u64;
+            taken += len + OVERHEAD;
+            framed += len + MAX_HEADER;
+            writer.queue(Sent {
+                waiting,
+                is_own: false,
+            });
+            match taken < work && framed < room {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        });
+        self.wrote |= taken > 0;
+        self.unflushed |= taken > 0;
+        taken
+    }
+
+    /// The same of one message, if its turn has come. After our Close nothing is taken any more.
+    fn take_at_pace(&mut self, outbox: &Outbox, pace: &mut Pace, now: Instant) -> u64 {
+        if !self.ws.writer.takes_more() || !outbox.is_ready_to_go() || !pace.takes_turn(now) {
+            return 0;
+        }
+        self.take_from(outbox, 1, 1)
+    }
+
+    /// Fewer bytes wait than may.
+    pub(crate) fn has_room(&self) -> bool {
+        self.ws.writer.room() > 0
+    }
+
+    /// Writes a message of the application's, as far as that goes now: true if all of it is written. The machine is
+    /// told when the session is flushed next.
+    pub(crate) fn send(&mut self, message: Message) -> bool {
+        self.ws.writer.queue(Sent {
+            waiting: Waiting::now(message),
+            is_own: false,
+        });
+        self.wrote = true;
+        self.push()
+    }
+
+    /// A message of the session's own: it belongs to this connection, and is not handed back.
+    pub(crate) fn give_own(&mut self, message: Message) {
+        self.ws.writer.queue(Sent {
+            waiting: Waiting::now(message),
+            is_own: true,
+        });
+        self.wrote = true;
+        self.unflushed = true;
+    }
+
+    /// Says goodbye to a peer that is well, if it can be said without waiting.
+    pub(crate) fn leave(&mut self, frame: &CloseFrame) {
+        self.say_close(frame.goodbye());
+    }
+
+    fn say_close(&mut self, goodbye: Goodbye<'_>) {
+        self.ws.writer.close_now(goodbye);
+        self.push();
+    }
+
+    /// One attempt to write everything out. True if it went through.
+    fn push(&mut self) -> bool {
+        let pushed = self.ws.push();
+        self.unflushed = pushed != Pushed::All;
+        self.can_go_on = pushed == Pushed::Busy;
+        self.settle();
+        !self.unflushed
+    }
+
+    /// Counts what has wholly been handed over.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        if !self.ws.writer.has_settled() {
+            let written = self.ws.written();
+            let before = self.messages.1;
+            while let Some(sent) = self.ws.writer.settle(written) {
+                self.messages.1 += u64::from(!sent.is_own);
+            }
+            let wrote = self.messages.1 - before;
+            if wrote > 0 {
+                self.doubtful = (self.in_doubt() + wrote, self.ws.stream().wire().read);
+            }
+        }
+    }
+
+    /// Messages that were written after the last byte was read.
+    pub(crate) fn in_doubt(&self) -> u64 {
+        let (messages, read) = self.doubtful;
+        if read == self.ws.stream().wire().read {
+            messages
+        } else {
+            0
+        }
+    }
+}
+
+fn failed(error: &io::Error) -> Heard {
+    let (cause, detail) = io_cause(error);
+    Heard::Ended(cause, detail)
+}
