@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ impl MisbehavingServer {
         let stage = Arc::new(Stage {
             tell: Box::new(tell),
             open: Mutex::default(),
-            quotes: AtomicU64::new(0),
+            quotes: AtomicUsize::new(0),
         });
         let accepting = thread::Builder::new().name("misbehaving".into()).spawn({
             let stage = Arc::clone(&stage);
@@ -179,7 +179,7 @@ struct Stage {
     /// A second handle of each socket in use, to hang up from outside.
     open: Mutex<OpenSockets>,
     /// The number of the last quote.
-    quotes: AtomicU64,
+    quotes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -204,7 +204,7 @@ impl Stage {
         });
     }
 
-    fn next_quote(&self) -> u64 {
+    fn next_quote(&self) -> usize {
         self.quotes.fetch_add(1, Ordering::Relaxed) + 1
     }
 

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use heartbeat_core::{Cause, ConnId, GiveUp};
 use tracing::{Span, error_span, field, info, warn};
 
 use crate::event::{Reason, Seconds};
+use crate::queue::AtomicU64;
 
 /// The target of the one line that repeats by itself, so that a filter can turn it off alone. The documentation of
 /// [`Options::name`](crate::Options::name) names it.

@@ -432,8 +432,8 @@ impl<D: Dialect + ?Sized> Dialect for &D {
     forward!();
 }
 
-// Where there is an allocator.
-#[cfg(feature = "serde")]
+// Where there is an allocator, and a processor that can count references atomically (a Cortex-M0 cannot).
+#[cfg(all(feature = "serde", target_has_atomic = "ptr"))]
 impl<D: Dialect + ?Sized> Dialect for alloc::sync::Arc<D> {
     forward!();
 }

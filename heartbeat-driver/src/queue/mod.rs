@@ -17,3 +17,4 @@ pub(crate) use self::ids::Ids;
 pub(crate) use self::pace::Pace;
 pub(crate) use self::send_queue::{Limits, Waiting};
 pub use self::send_queue::{Notify, Outbox, Refusal, SendError, Sending};
+pub(crate) use self::sync::AtomicU64;

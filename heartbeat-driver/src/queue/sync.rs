@@ -1,6 +1,12 @@
 //! What threads share is made of these: the standard library's, or loom's in the tests that try every
 //! interleaving (`loom_tests.rs`).
 
+// A figure, never a signal between threads: loom need not try it. Some processors of 32 bits have none.
+#[cfg(not(target_has_atomic = "64"))]
+pub(crate) use portable_atomic::AtomicU64;
+#[cfg(target_has_atomic = "64")]
+pub(crate) use std::sync::atomic::AtomicU64;
+
 #[cfg(not(heartbeat_loom))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicBool};
 

@@ -1,6 +1,6 @@
 //! Where the engine writes its figures, for whoever asks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -12,6 +12,7 @@ use super::explain::Recorder;
 use super::traffic::Traffic;
 use crate::http::Response;
 use crate::log::Log;
+use crate::queue::AtomicU64;
 
 /// A client's figures since it was made. With the feature `serde` it can be serialized.
 #[derive(Clone, Debug, PartialEq, Eq)]
