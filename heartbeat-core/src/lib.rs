@@ -91,16 +91,11 @@
 #[cfg(any(feature = "serde", test))]
 extern crate alloc;
 
-mod action;
 mod backoff;
 mod cause;
 mod config;
-#[cfg(feature = "serde")]
-mod config_text;
 mod dialect;
 mod duration_text;
-mod endpoints;
-mod event;
 #[cfg(feature = "serde")]
 mod json_text;
 #[cfg(any(doc, doctest))]
@@ -108,24 +103,21 @@ mod json_text;
 pub mod guide {}
 mod limiter;
 mod machine;
-mod open;
 mod race;
 mod renewal;
 mod rotation;
-mod stats;
 mod time;
 #[cfg(feature = "trace")]
 pub mod trace;
 
-pub use action::{AbortReason, Action, Actions, Ask, GiveUp, IntoIter, Reason, Reply, Step};
 pub use backoff::DIAL_FLOOR;
 pub use cause::{Cause, Failure, MAX_RETRY_AFTER, Overrides, Signal, Verdict};
+#[cfg(feature = "serde")]
+pub use config::ConfigTextError;
 pub use config::{
     Config, ConfigBuilder, ConfigError, DEFAULT_SESSION_TIMEOUT, MAX_DURATION, MIN_BACKOFF_BASE,
     MIN_DURATION, MIN_LIFETIME, PermanentErrors, Ping, REFUSAL_BODY_TIMEOUT,
 };
-#[cfg(feature = "serde")]
-pub use config_text::ConfigTextError;
 #[cfg(feature = "json")]
 pub use dialect::JsonType;
 #[cfg(feature = "dialects")]
@@ -134,15 +126,16 @@ pub use dialect::{
     DescriptionError, Limits, Lint, Outgoing, Rate, Rule, UnknownService, Values, Variables,
     catalogue, lint_limit,
 };
-pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello};
+pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello, Reply};
 pub use duration_text::{DurationError, DurationText, parse_duration};
-pub use event::{ConnId, Event, Message, Route};
 pub use limiter::{Crowded, Limiter, LimiterError};
 #[cfg(feature = "trace")]
 pub use machine::Memory;
-pub use machine::{Heartbeat, Phase};
+pub use machine::{
+    AbortReason, Action, Actions, Ask, ConnId, Event, GiveUp, Heartbeat, IntoIter, Message, Phase,
+    Reason, Route, Rtt, Stats, Step, Verdicts,
+};
 pub use race::{CONNECTION_ATTEMPT_DELAY, Lap, Race};
 pub use renewal::Renewal;
 pub use rotation::{Generation, Rotation, RotationError, RotationTimes, Turnover};
-pub use stats::{Rtt, Stats, Verdicts};
 pub use time::{Clock, Instant};

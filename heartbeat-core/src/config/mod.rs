@@ -1,6 +1,8 @@
 //! The timing rules of a client. A [`Config`] that exists is consistent.
 
 mod builder;
+#[cfg(feature = "serde")]
+pub(crate) mod text;
 
 use core::time::Duration;
 
@@ -12,6 +14,8 @@ use builder::Set;
 #[cfg(feature = "dialects")]
 use builder::following;
 pub use builder::{ConfigBuilder, ConfigError};
+#[cfg(feature = "serde")]
+pub use text::ConfigTextError;
 
 /// The shortest time that any setting may have: 1 ms. Below that a timer is a busy loop.
 pub const MIN_DURATION: Duration = Duration::from_millis(1);

@@ -11,23 +11,23 @@ use super::error::DescriptionError;
 use crate::config::{MAX_DURATION, MIN_DURATION};
 use crate::duration_text::parse_duration;
 
-pub(super) type Result<T> = core::result::Result<T, DescriptionError>;
+pub(crate) type Result<T> = core::result::Result<T, DescriptionError>;
 
 /// The longest string or number of bytes that a rule compares with.
-pub(super) const MAX_LITERAL: usize = 256;
+pub(crate) const MAX_LITERAL: usize = 256;
 
 /// How many characters of a wrong value an error shows: enough to know it again.
 const MAX_SHOWN: usize = 80;
 
 /// Where a value stands, for the error that it may deserve: `rules[2].json`.
-pub(super) struct At(String);
+pub(crate) struct At(String);
 
 impl At {
-    pub(super) fn root() -> Self {
+    pub(crate) fn root() -> Self {
         Self(String::new())
     }
 
-    pub(super) fn key(&self, key: &str) -> Self {
+    pub(crate) fn key(&self, key: &str) -> Self {
         // A path has its slash already.
         let dot = if self.0.is_empty() || key.starts_with('/') {
             ""
@@ -37,11 +37,11 @@ impl At {
         Self(format!("{}{dot}{key}", self.0))
     }
 
-    pub(super) fn index(&self, index: usize) -> Self {
+    pub(crate) fn index(&self, index: usize) -> Self {
         Self(format!("{}[{index}]", self.0))
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         if self.0.is_empty() {
             "dialect".into()
         } else {
@@ -51,7 +51,7 @@ impl At {
 
     // ---- errors -------------------------------------------------------------------------------
 
-    pub(super) fn wrong(&self, value: Option<&Value>, expected: &'static str) -> DescriptionError {
+    pub(crate) fn wrong(&self, value: Option<&Value>, expected: &'static str) -> DescriptionError {
         let mut found = value.map_or_else(|| "missing".into(), Value::to_string);
         if let Some((end, _)) = found.char_indices().nth(MAX_SHOWN) {
             found.truncate(end);
@@ -60,7 +60,7 @@ impl At {
         self.found(found, expected)
     }
 
-    pub(super) fn found(&self, found: String, expected: &'static str) -> DescriptionError {
+    pub(crate) fn found(&self, found: String, expected: &'static str) -> DescriptionError {
         DescriptionError::Expected {
             at: self.text(),
             found,
@@ -68,7 +68,7 @@ impl At {
         }
     }
 
-    pub(super) fn too_many(&self, count: String, max: usize) -> DescriptionError {
+    pub(crate) fn too_many(&self, count: String, max: usize) -> DescriptionError {
         DescriptionError::TooMany {
             at: self.text(),
             count,
@@ -76,7 +76,7 @@ impl At {
         }
     }
 
-    pub(super) fn placeholder(&self, placeholder: &str, why: &'static str) -> DescriptionError {
+    pub(crate) fn placeholder(&self, placeholder: &str, why: &'static str) -> DescriptionError {
         DescriptionError::Placeholder {
             at: self.text(),
             placeholder: placeholder.into(),
@@ -87,7 +87,7 @@ impl At {
     // ---- values -------------------------------------------------------------------------------
 
     /// An object that has no other keys than these.
-    pub(super) fn object<'v>(
+    pub(crate) fn object<'v>(
         &self,
         value: &'v Value,
         known: &'static str,
@@ -106,7 +106,7 @@ impl At {
         Ok(fields)
     }
 
-    pub(super) fn array<'v>(
+    pub(crate) fn array<'v>(
         &self,
         value: &'v Value,
         max: usize,
@@ -121,7 +121,7 @@ impl At {
         Ok(values)
     }
 
-    pub(super) fn string<'v>(
+    pub(crate) fn string<'v>(
         &self,
         value: Option<&'v Value>,
         expected: &'static str,
@@ -132,7 +132,7 @@ impl At {
     }
 
     /// A string to compare with, of at least so many bytes.
-    pub(super) fn literal(&self, value: &Value, min: usize) -> Result<Box<str>> {
+    pub(crate) fn literal(&self, value: &Value, min: usize) -> Result<Box<str>> {
         let text = self.string(Some(value), "a string")?;
         if text.len() < min {
             return Err(self.wrong(Some(value), "a string that is not empty"));
@@ -143,7 +143,7 @@ impl At {
         Ok(text.into())
     }
 
-    pub(super) fn duration(&self, value: &Value) -> Result<Duration> {
+    pub(crate) fn duration(&self, value: &Value) -> Result<Duration> {
         let expected = "a duration between 1ms and 100 years in text, such as \"90s\"";
         let text = self.string(Some(value), expected)?;
         let duration = parse_duration(text)

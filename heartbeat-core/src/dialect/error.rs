@@ -1,8 +1,8 @@
 //! Why a text is not a dialect.
 
 use alloc::string::String;
-
-use super::UnknownService;
+use alloc::vec::Vec;
+use core::fmt;
 
 /// Why a description was refused. Each names the place, such as `rules[2].reply`, what stands there
 /// and the rule that it breaks.
@@ -90,3 +90,36 @@ pub enum DescriptionError {
         why: String,
     },
 }
+
+/// No service of this name is in the catalogue.
+///
+/// ```
+/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+/// use heartbeat_tokio::core::AnyDialect; // or heartbeat_core
+/// let error = "kukoin".parse::<AnyDialect>().unwrap_err();
+/// assert_eq!(error.to_string(), "no service is called \"kukoin\"; did you mean `kucoin`?");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownService {
+    /// The name that was asked for.
+    pub name: String,
+    /// Names that this one may have been meant for: [`CatalogueEntry::names_near`](crate::CatalogueEntry::names_near).
+    pub near: Vec<String>,
+}
+
+impl fmt::Display for UnknownService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no service is called {:?}", self.name)?;
+        let Some((first, others)) = self.near.split_first() else {
+            return f.write_str("; the catalogue lists those that are known");
+        };
+        write!(f, "; did you mean `{first}`")?;
+        for other in others {
+            write!(f, ", `{other}`")?;
+        }
+        f.write_str("?")
+    }
+}
+
+impl core::error::Error for UnknownService {}

@@ -1,8 +1,8 @@
 //! The default dialect, compiled in: a `{"type":"ping"}` is answered `{"type":"pong"}`.
 
-use super::json::Walk;
-use super::raw::is_string;
 use super::{Class, Dialect, Reply};
+use crate::dialect::json::Walk;
+use crate::dialect::json::is_string;
 
 /// `{"type":"ping"}` is answered `{"type":"pong"}`. Trace name: `json-type`.
 ///

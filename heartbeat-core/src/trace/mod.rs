@@ -24,10 +24,10 @@ use alloc::string::{String, ToString};
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::config_text::ConfigTextError;
+use crate::config::text::ConfigTextError;
 use crate::dialect::{AnyDialect, DescriptionError, Dialect, Variables};
-use crate::event::{Event, Message};
 use crate::json_text::Unique;
+use crate::machine::{Event, Message};
 use crate::machine::{Heartbeat, Memory};
 use crate::time::Instant;
 

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use super::{Result, TraceError, event_line_with, object, variables, whole, wrong};
 use crate::cause::{Cause, Failure};
-use crate::config_text::duration;
+use crate::config::text::duration;
 use crate::dialect::Variables;
-use crate::event::{ConnId, Event, Message, Route};
+use crate::machine::{ConnId, Event, Message, Route};
 use crate::time::Instant;
 
 /// An event that was read, with its time. Owns its payload; [`RecordedEvent::event`] lends it.

@@ -6,12 +6,13 @@ use core::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::action::{Action, Ask, GiveUp, Reply, Step};
 use crate::cause::{Cause, Failure};
+use crate::dialect::Reply;
 use crate::dialect::{Buffer, Dialect, Draft, JsonType, Outgoing, Values, Variables};
 use crate::duration_text::DurationText;
-use crate::event::{Event, Message};
 use crate::machine::Phase;
+use crate::machine::{Action, Ask, GiveUp, Step};
+use crate::machine::{Event, Message};
 use crate::time::Instant;
 
 /// One event as a line that [`read_event`](super::read_event) reads.

@@ -9,17 +9,18 @@ use core::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::at::{At, Result};
-use super::bytes::{BytesTemplate, Pattern};
-use super::description::{Question, Schedule, Track, WordedVerdict};
-use super::load::{Loader, slot};
-use super::rule::{EndingRule, HelloRule, Matcher, TimeRule};
-use super::scan::Paths;
-use super::template::{Template, is_name};
-use super::{First, Limits, Rate};
+use super::loader::{Loader, slot};
+use super::{Question, Schedule, WordedVerdict};
 use crate::cause::Verdict;
 use crate::config::MIN_LIFETIME;
-use crate::config_text::{VERDICT, verdict};
+use crate::config::text::{VERDICT, verdict};
+use crate::dialect::ask::First;
+use crate::dialect::at::{At, Result};
+use crate::dialect::json::Paths;
+use crate::dialect::limits::{Limits, Rate};
+use crate::dialect::rules::{EndingRule, HelloRule, Matcher, TimeRule};
+use crate::dialect::template::{BytesTemplate, Pattern};
+use crate::dialect::template::{Template, Track, is_name};
 use crate::renewal::Renewal;
 
 const MAX_GREETINGS: usize = 4;
@@ -34,7 +35,7 @@ const PING: &str =
     "text, bytes, frame, every, after_silence, after_sending, first, jitter_percent, pong_timeout";
 
 impl Loader {
-    pub(super) fn hello(&mut self, at: &At, value: &Value) -> Result<HelloRule> {
+    pub(crate) fn hello(&mut self, at: &At, value: &Value) -> Result<HelloRule> {
         let fields = at.object(value, "ping, idle_timeout")?;
         let mut time = |key| {
             fields
@@ -55,7 +56,7 @@ impl Loader {
         }
     }
 
-    pub(super) fn ending(
+    pub(crate) fn ending(
         &mut self,
         at: &At,
         value: &Value,
@@ -111,7 +112,7 @@ impl Loader {
         })
     }
 
-    pub(super) fn question(&mut self, at: &At, value: &Value) -> Result<Question> {
+    pub(crate) fn question(&mut self, at: &At, value: &Value) -> Result<Question> {
         let mut question = Question::default();
         match value.as_str() {
             Some("never") => question.schedule = Schedule::Never,
@@ -184,7 +185,7 @@ impl Loader {
         Ok(question)
     }
 
-    pub(super) fn tracks(&mut self, at: &At, value: &Value) -> Result<Vec<Track>> {
+    pub(crate) fn tracks(&mut self, at: &At, value: &Value) -> Result<Vec<Track>> {
         let expected = "an object such as {\"seq\": {\"path\": \"/s\", \"initial\": \"null\"}}";
         let fields = value
             .as_object()
@@ -215,7 +216,7 @@ impl Loader {
 
     /// The names that templates may ask for: the application's, what it computes, and what is tracked. Gives those
     /// that it computes.
-    pub(super) fn names(&mut self, fields: &Map<String, Value>) -> Result<Box<[Box<str>]>> {
+    pub(crate) fn names(&mut self, fields: &Map<String, Value>) -> Result<Box<[Box<str>]>> {
         let tracked = fields.get("track").and_then(Value::as_object);
         self.listed(fields, "variables", tracked)?;
         let before = self.known.len();
@@ -251,7 +252,7 @@ impl Loader {
         Ok(())
     }
 
-    pub(super) fn greetings(&mut self, at: &At, value: &Value) -> Result<Vec<u16>> {
+    pub(crate) fn greetings(&mut self, at: &At, value: &Value) -> Result<Vec<u16>> {
         let values = at.array(value, MAX_GREETINGS, "an array of templates")?;
         let template = |(index, value)| self.template(&at.index(index), value, None);
         values.iter().enumerate().map(template).collect()
@@ -303,7 +304,7 @@ fn verdicts(
 type Rows = Vec<(RangeInclusive<u16>, Verdict)>;
 
 /// What close codes ask for, without and with words of the reason.
-pub(super) fn close_codes(at: &At, value: &Value) -> Result<(Rows, Vec<WordedVerdict>)> {
+pub(crate) fn close_codes(at: &At, value: &Value) -> Result<(Rows, Vec<WordedVerdict>)> {
     let expected = [
         "an object such as {\"4004\": \"never\", \"4100-4199\": \"backoff\"}",
         "a code from 1000 to 4999 or a range of them, and maybe a space and words of the reason",
@@ -316,7 +317,7 @@ pub(super) fn close_codes(at: &At, value: &Value) -> Result<(Rows, Vec<WordedVer
 }
 
 /// What HTTP statuses ask for.
-pub(super) fn http_statuses(at: &At, value: &Value) -> Result<Rows> {
+pub(crate) fn http_statuses(at: &At, value: &Value) -> Result<Rows> {
     let expected = [
         "an object such as {\"418\": {\"after\": \"2m\"}, \"500-599\": \"backoff\"}",
         "a status from 100 to 599, or a range of them",
@@ -334,7 +335,7 @@ fn without_words(rows: Vec<WordedVerdict>) -> Rows {
 }
 
 /// What a client may do in what time.
-pub(super) fn lifetime(value: &Value) -> Result<Duration> {
+pub(crate) fn lifetime(value: &Value) -> Result<Duration> {
     let at = At::root().key("lifetime");
     let time = at.duration(value)?;
     if time < MIN_LIFETIME {
@@ -343,7 +344,7 @@ pub(super) fn lifetime(value: &Value) -> Result<Duration> {
     Ok(time)
 }
 
-pub(super) fn limits(at: &At, value: &Value) -> Result<Limits> {
+pub(crate) fn limits(at: &At, value: &Value) -> Result<Limits> {
     let fields = at.object(value, "messages, dials, connections")?;
     let rate = |key| {
         fields
@@ -385,7 +386,7 @@ fn rate(at: &At, value: &Value) -> Result<Rate> {
 type Separators = (Option<Box<str>>, Option<Box<[u8]>>);
 
 /// What stands between records: of texts, or of binary messages.
-pub(super) fn separators(at: &At, value: &Value) -> Result<Separators> {
+pub(crate) fn separators(at: &At, value: &Value) -> Result<Separators> {
     let Value::Object(_) = value else {
         return Ok((Some(at.literal(value, 1)?), None));
     };

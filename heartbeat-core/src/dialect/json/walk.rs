@@ -8,7 +8,7 @@
 const DEEPEST: u8 = 127;
 
 /// Walks over one object or array, from its bracket on. Every step gives `None` if the text is no JSON.
-pub(super) struct Walk<'a> {
+pub(crate) struct Walk<'a> {
     text: &'a str,
     at: usize,
     /// Objects and arrays entered.
@@ -17,14 +17,14 @@ pub(super) struct Walk<'a> {
 
 /// A key as it stands between its quotes.
 #[derive(Clone, Copy)]
-pub(super) struct Key<'a> {
+pub(crate) struct Key<'a> {
     inside: &'a str,
     is_escaped: bool,
 }
 
 impl Key<'_> {
     #[inline]
-    pub(super) fn is(self, expected: &str) -> bool {
+    pub(crate) fn is(self, expected: &str) -> bool {
         match self.is_escaped {
             false => self.inside == expected,
             true => super::raw::characters(self.inside).eq(expected.chars()),
@@ -35,7 +35,7 @@ impl Key<'_> {
 impl<'a> Walk<'a> {
     /// At the bracket of an object or array; `None` if the text is neither.
     #[inline]
-    pub(super) fn start(text: &'a str) -> Option<Self> {
+    pub(crate) fn start(text: &'a str) -> Option<Self> {
         let mut walk = Self {
             text,
             at: 0,
@@ -46,18 +46,18 @@ impl<'a> Walk<'a> {
 
     /// Whether it stands at an array.
     #[cfg(feature = "dialects")]
-    pub(super) fn is_array(&self) -> bool {
+    pub(crate) fn is_array(&self) -> bool {
         self.text.as_bytes().get(self.at) == Some(&b'[')
     }
 
     /// Whether the text ends here.
-    pub(super) fn is_at_end(&mut self) -> bool {
+    pub(crate) fn is_at_end(&mut self) -> bool {
         self.token().is_none()
     }
 
     /// The next byte that is not white space. Stays there.
     #[inline]
-    pub(super) fn token(&mut self) -> Option<u8> {
+    pub(crate) fn token(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.as_bytes().get(self.at)?;
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -69,7 +69,7 @@ impl<'a> Walk<'a> {
 
     /// Walks over an object. `take` gets each key, and must walk over its value.
     #[inline]
-    pub(super) fn members(
+    pub(crate) fn members(
         &mut self,
         mut take: impl FnMut(&mut Self, Key<'a>) -> Option<()>,
     ) -> Option<()> {
@@ -92,7 +92,7 @@ impl<'a> Walk<'a> {
 
     /// Walks over an array. `take` gets each index, and must walk over its value.
     #[cfg(feature = "dialects")]
-    pub(super) fn elements(
+    pub(crate) fn elements(
         &mut self,
         mut take: impl FnMut(&mut Self, usize) -> Option<()>,
     ) -> Option<()> {
@@ -124,18 +124,18 @@ impl<'a> Walk<'a> {
     }
 
     /// The text from `from` to here.
-    pub(super) fn since(&self, from: usize) -> Option<&'a str> {
+    pub(crate) fn since(&self, from: usize) -> Option<&'a str> {
         self.text.get(from..self.at)
     }
 
     #[cfg(feature = "dialects")]
-    pub(super) const fn at(&self) -> usize {
+    pub(crate) const fn at(&self) -> usize {
         self.at
     }
 
     /// Walks over the value that begins here, whatever it is.
     #[inline]
-    pub(super) fn value(&mut self) -> Option<&'a str> {
+    pub(crate) fn value(&mut self) -> Option<&'a str> {
         let from = self.at;
         match self.text.as_bytes().get(from)? {
             b'{' | b'[' => self.nested()?,

@@ -6,22 +6,22 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// The most steps that a path may have. What heartbeats say stands near the top.
-pub(super) const MAX_DEPTH: usize = 5;
+pub(crate) const MAX_DEPTH: usize = 5;
 
 /// One step: a key of an object, or, where it is a number, also an index of an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token {
-    pub(super) key: Box<str>,
-    pub(super) index: Option<usize>,
+pub(crate) struct Token {
+    pub(crate) key: Box<str>,
+    pub(crate) index: Option<usize>,
 }
 
 /// A parsed JSON Pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Path(pub(super) Box<[Token]>);
+pub(crate) struct Path(pub(crate) Box<[Token]>);
 
 impl Path {
     /// The pointer, or what is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let Some(steps) = text.strip_prefix('/') else {
             return Err("a path is a JSON Pointer: it begins with a slash, such as \"/data/ts\"");
         };

@@ -8,22 +8,21 @@ use alloc::vec::Vec;
 
 use serde_json::Value;
 
-use super::Draft;
-use super::at::{At, MAX_LITERAL, Result};
-use super::description::Track;
-use super::template::{MAX_CAPTURES, NOT_KNOWN, Source, Values, variable};
+use super::values::{MAX_CAPTURES, NOT_KNOWN, Source, Track, Values, variable};
+use crate::dialect::at::{At, MAX_LITERAL, Result};
+use crate::dialect::draft::Draft;
 
 /// What a binary message must look like, byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     /// `None`: any byte.
     bytes: Box<[Option<u8>]>,
     /// Any more may follow.
-    pub(super) is_open: bool,
+    pub(crate) is_open: bool,
 }
 
 impl Pattern {
-    pub(super) fn read(at: &At, value: &Value) -> Result<Self> {
+    pub(crate) fn read(at: &At, value: &Value) -> Result<Self> {
         let expected = "bytes in hex, two digits each, ?? for any byte, * at the end for any more";
         let text = at.string(Some(value), expected)?;
         let (digits, is_open) = match text.strip_suffix('*') {
@@ -43,17 +42,17 @@ impl Pattern {
     }
 
     /// The fewest bytes that it matches.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// Its bytes, if it matches nothing else.
-    pub(super) fn exact(&self) -> Option<Box<[u8]>> {
+    pub(crate) fn exact(&self) -> Option<Box<[u8]>> {
         let bytes = self.bytes.iter().copied().collect::<Option<_>>();
         bytes.filter(|_| !self.is_open)
     }
 
-    pub(super) fn matches(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
         let has_len = match self.is_open {
             true => bytes.len() >= self.bytes.len(),
             false => bytes.len() == self.bytes.len(),
@@ -63,7 +62,7 @@ impl Pattern {
     }
 
     /// Whether this one certainly matches whatever the other one matches.
-    pub(super) fn covers(&self, other: &Self) -> bool {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         let has_len = match self.is_open {
             true => other.bytes.len() >= self.bytes.len(),
             false => other.bytes.len() == self.bytes.len() && !other.is_open,
@@ -83,7 +82,7 @@ fn byte(pair: &[u8]) -> Option<u8> {
 
 /// How a number, or a variable that is one, is written in a binary message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     U32Be,
     U32Le,
     U64Be,
@@ -136,7 +135,7 @@ fn low_bits(number: u64) -> u8 {
 
 /// One piece of a binary message that is sent.
 #[derive(Clone, Debug)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     Literal(Box<[u8]>),
     /// By its number among the captures.
     Capture(usize),
@@ -151,9 +150,9 @@ pub(super) enum Piece {
 
 /// What a binary message is made of.
 #[derive(Clone, Debug)]
-pub(super) struct BytesTemplate {
-    pub(super) pieces: Box<[Piece]>,
-    pub(super) captures: Box<[Source]>,
+pub(crate) struct BytesTemplate {
+    pub(crate) pieces: Box<[Piece]>,
+    pub(crate) captures: Box<[Source]>,
 }
 
 /// The longest of them, in bytes of its text.
@@ -161,7 +160,7 @@ const MAX_TEXT: usize = 1024;
 
 impl BytesTemplate {
     /// Reads one. `message` is what the binary message looks like that it answers, if it answers one.
-    pub(super) fn parse(
+    pub(crate) fn parse(
         at: &At,
         value: &Value,
         message: Option<&Pattern>,
@@ -228,7 +227,7 @@ impl BytesTemplate {
     }
 
     /// The variables that it asks for.
-    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Variable(name, _) => Some(&**name),
             _ => None,
@@ -236,7 +235,7 @@ impl BytesTemplate {
     }
 
     /// Fills it in. `None` if a variable is not known, or is no number where one is written.
-    pub(super) fn render<'d>(
+    pub(crate) fn render<'d>(
         &'d self,
         draft: &Draft<'_>,
         values: &Values<'_>,

@@ -5,18 +5,18 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::json::Walk;
 use super::path::{Path, Token};
+use super::walk::Walk;
 
 /// The most different paths that one dialect may name.
-pub(super) const MAX_PATHS: usize = 16;
+pub(crate) const MAX_PATHS: usize = 16;
 
 /// The values found, by the number of their path.
-pub(super) type Slots<'a> = [Option<&'a str>; MAX_PATHS];
+pub(crate) type Slots<'a> = [Option<&'a str>; MAX_PATHS];
 
 /// All paths of a dialect as a tree, so that one pass finds them all.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Paths {
+pub(crate) struct Paths {
     list: Vec<Path>,
     roots: Box<[Node]>,
 }
@@ -30,7 +30,7 @@ struct Node {
 
 impl Paths {
     /// The number of this path; `None` if there are too many.
-    pub(super) fn add(&mut self, path: Path) -> Option<usize> {
+    pub(crate) fn add(&mut self, path: Path) -> Option<usize> {
         let known = self.list.iter().position(|other| *other == path);
         if known.is_none() && self.list.len() < MAX_PATHS {
             self.list.push(path);
@@ -41,12 +41,12 @@ impl Paths {
     }
 
     /// The steps to the path of this number.
-    pub(super) fn tokens(&self, slot: usize) -> &[Token] {
+    pub(crate) fn tokens(&self, slot: usize) -> &[Token] {
         self.list.get(slot).map_or(&[], |path| &path.0)
     }
 
     /// Finds the values, for slots that are empty. False if `text` is no JSON object or array.
-    pub(super) fn scan<'a>(&self, text: &'a str, slots: &mut Slots<'a>) -> bool {
+    pub(crate) fn scan<'a>(&self, text: &'a str, slots: &mut Slots<'a>) -> bool {
         Walk::start(text).is_some_and(|mut walk| {
             inside(&mut walk, &self.roots, slots).is_some() && walk.is_at_end()
         })

@@ -4,25 +4,25 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::time::Duration;
 
-use super::Hello;
-use super::bytes::Pattern;
-use super::kind::Kind;
-use super::raw::{characters, is_string, unquoted};
-use super::scan::{MAX_PATHS, Paths, Slots};
 use crate::config::Ping;
+use crate::dialect::class::Hello;
+use crate::dialect::json::Kind;
+use crate::dialect::json::{MAX_PATHS, Paths, Slots};
+use crate::dialect::json::{characters, is_string, unquoted};
+use crate::dialect::template::Pattern;
 use crate::renewal::Renewal;
 
 #[derive(Clone, Debug)]
-pub(super) struct Rule {
-    pub(super) matcher: Matcher,
-    pub(super) outcome: Outcome,
-    pub(super) hello: Option<HelloRule>,
+pub(crate) struct Rule {
+    pub(crate) matcher: Matcher,
+    pub(crate) outcome: Outcome,
+    pub(crate) hello: Option<HelloRule>,
     /// It announces that the connection is about to end.
-    pub(super) ending: Option<EndingRule>,
+    pub(crate) ending: Option<EndingRule>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Matcher {
+pub(crate) enum Matcher {
     /// Exactly this text message.
     Text(Box<str>),
     /// A binary message that looks so.
@@ -38,7 +38,7 @@ pub(super) enum Matcher {
 
 impl Matcher {
     /// Whether this one certainly matches whatever the other one matches.
-    pub(super) fn covers(&self, other: &Self) -> bool {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Matcher::Text(one), Matcher::Text(other)) => one == other,
             (Matcher::Bytes(one), Matcher::Bytes(other)) => one.covers(other),
@@ -75,14 +75,14 @@ impl Matcher {
 
 /// What must follow a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(crate) enum Rest {
     Any,
     /// One digit or more, and nothing else.
     Digits,
 }
 
 impl Rest {
-    pub(super) fn holds(self, rest: &str) -> bool {
+    pub(crate) fn holds(self, rest: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Digits => !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()),
@@ -91,13 +91,13 @@ impl Rest {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Condition {
-    pub(super) slot: usize,
-    pub(super) test: Test,
+pub(crate) struct Condition {
+    pub(crate) slot: usize,
+    pub(crate) test: Test,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Test {
+pub(crate) enum Test {
     /// This string, however it is escaped.
     String(Box<str>),
     /// A number, `true`, `false` or `null`, written so. Whole numbers have one spelling only.
@@ -108,7 +108,7 @@ pub(super) enum Test {
 }
 
 impl Condition {
-    pub(super) fn holds(&self, slots: &Slots<'_>) -> bool {
+    pub(crate) fn holds(&self, slots: &Slots<'_>) -> bool {
         let Some(raw) = slots[self.slot] else {
             return self.test == Test::Absent;
         };
@@ -123,7 +123,7 @@ impl Condition {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Data,
     Beat,
     Pong,
@@ -135,14 +135,14 @@ pub(super) enum Outcome {
 
 /// Where a hello says its times.
 #[derive(Clone, Debug)]
-pub(super) struct HelloRule {
-    pub(super) ping: Option<TimeRule>,
-    pub(super) idle_timeout: Option<TimeRule>,
+pub(crate) struct HelloRule {
+    pub(crate) ping: Option<TimeRule>,
+    pub(crate) idle_timeout: Option<TimeRule>,
 }
 
 impl HelloRule {
     /// The announced times; `schedule` says what the one for pings is the time of.
-    pub(super) fn read(&self, slots: &Slots<'_>, schedule: fn(Duration) -> Ping) -> Hello {
+    pub(crate) fn read(&self, slots: &Slots<'_>, schedule: fn(Duration) -> Ping) -> Hello {
         let time = |rule: &Option<TimeRule>| rule.as_ref().and_then(|rule| rule.read(slots));
         Hello {
             ping: time(&self.ping).map(schedule),
@@ -153,14 +153,14 @@ impl HelloRule {
 
 /// Within which time an announced end comes.
 #[derive(Clone, Debug)]
-pub(super) enum EndingRule {
+pub(crate) enum EndingRule {
     Within(Duration),
     /// The message says so itself.
     Told(TimeRule),
 }
 
 impl EndingRule {
-    pub(super) fn read(&self, slots: &Slots<'_>) -> Duration {
+    pub(crate) fn read(&self, slots: &Slots<'_>) -> Duration {
         match self {
             Self::Within(time) => *time,
             Self::Told(rule) => rule.read(slots).unwrap_or(Renewal::DEFAULT_WITHIN),
@@ -170,13 +170,13 @@ impl EndingRule {
 
 /// A time: numbers of a unit at some paths, added up, and a constant on top.
 #[derive(Clone, Debug)]
-pub(super) struct TimeRule {
-    pub(super) unit: Duration,
-    pub(super) slots: Box<[usize]>,
+pub(crate) struct TimeRule {
+    pub(crate) unit: Duration,
+    pub(crate) slots: Box<[usize]>,
     /// The paths are not the message's own: they lead on inside the JSON text that is the string in
     /// this slot.
-    pub(super) inside: Option<(usize, Paths)>,
-    pub(super) plus: Duration,
+    pub(crate) inside: Option<(usize, Paths)>,
+    pub(crate) plus: Duration,
 }
 
 impl TimeRule {

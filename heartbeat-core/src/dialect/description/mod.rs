@@ -1,23 +1,32 @@
 //! A dialect as data: rules, read from JSON and checked, and how a message is held against them.
+//!
+//! In: JSON. Out: a [`Description`], which is a dialect. `load.rs` and `load_times.rs` read it, `classify.rs` uses it,
+//! `build.rs` writes one in Rust. Read this file first.
+
+mod build;
+mod classify;
+mod load;
+mod load_times;
+mod loader;
+
+pub use self::build::{DescriptionBuilder, Rule};
 
 use alloc::boxed::Box;
 use core::fmt;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::error::DescriptionError;
-use super::prefilter::Filter;
-use super::rule::Rule;
-use super::scan::Paths;
-use super::template::Template;
-use super::{Dialect, First, Limits};
 use crate::cause::Verdict;
 use crate::config::{Config, ConfigError, Ping};
-use crate::json_text::Unique;
+use crate::dialect::Dialect;
+use crate::dialect::ask::First;
+use crate::dialect::json::Paths;
+use crate::dialect::limits::Limits;
+use crate::dialect::rules::{self, Filter};
+use crate::dialect::template::{Template, Track};
 
 /// A dialect described by data: ordered rules that tell heartbeats from data, and what to send.
 ///
@@ -199,53 +208,53 @@ use crate::json_text::Unique;
 /// ```
 #[derive(Clone)]
 pub struct Description {
-    pub(super) source: Box<str>,
-    pub(super) rules: Box<[Rule]>,
-    pub(super) paths: Paths,
-    pub(super) templates: Box<[Template]>,
-    pub(super) filter: Filter,
-    pub(super) separator: Option<Box<str>>,
-    pub(super) binary_separator: Option<Box<[u8]>>,
+    pub(crate) source: Box<str>,
+    pub(crate) rules: Box<[rules::Rule]>,
+    pub(crate) paths: Paths,
+    pub(crate) templates: Box<[Template]>,
+    pub(crate) filter: Filter,
+    pub(crate) separator: Option<Box<str>>,
+    pub(crate) binary_separator: Option<Box<[u8]>>,
     /// A JSON array is a message of messages.
-    pub(super) is_batch: bool,
-    pub(super) max_len: usize,
+    pub(crate) is_batch: bool,
+    pub(crate) max_len: usize,
     /// The longest binary message that is looked at.
-    pub(super) longest_binary: Option<usize>,
-    pub(super) question: Question,
+    pub(crate) longest_binary: Option<usize>,
+    pub(crate) question: Question,
     /// Some rule tells the answer to a question.
-    pub(super) is_answered: bool,
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) tracks: Box<[Track]>,
+    pub(crate) is_answered: bool,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) tracks: Box<[Track]>,
     /// Templates to send when the connection is open.
-    pub(super) greetings: Box<[u16]>,
-    pub(super) close_codes: Verdicts,
+    pub(crate) greetings: Box<[u16]>,
+    pub(crate) close_codes: Verdicts,
     /// What close codes ask for if the reason has these words.
-    pub(super) close_words: Box<[WordedVerdict]>,
-    pub(super) http_statuses: Verdicts,
-    pub(super) lifetime: Option<Duration>,
-    pub(super) limits: Limits,
-    pub(super) computed: Box<[Box<str>]>,
+    pub(crate) close_words: Box<[WordedVerdict]>,
+    pub(crate) http_statuses: Verdicts,
+    pub(crate) lifetime: Option<Duration>,
+    pub(crate) limits: Limits,
+    pub(crate) computed: Box<[Box<str>]>,
 }
 
 /// Codes, words of the reason, and what they ask for together.
-pub(super) type WordedVerdict = (RangeInclusive<u16>, Box<str>, Verdict);
+pub(crate) type WordedVerdict = (RangeInclusive<u16>, Box<str>, Verdict);
 
 /// What numbers in these ranges ask for; no two ranges overlap.
-pub(super) type Verdicts = Box<[(RangeInclusive<u16>, Verdict)]>;
+pub(crate) type Verdicts = Box<[(RangeInclusive<u16>, Verdict)]>;
 
 /// How and when the client asks.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Question {
+pub(crate) struct Question {
     /// The template; none: a ping frame.
-    pub(super) template: Option<u16>,
-    pub(super) schedule: Schedule,
-    pub(super) first: First,
-    pub(super) jitter_percent: u8,
-    pub(super) pong_timeout: Option<Duration>,
+    pub(crate) template: Option<u16>,
+    pub(crate) schedule: Schedule,
+    pub(crate) first: First,
+    pub(crate) jitter_percent: u8,
+    pub(crate) pong_timeout: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Schedule {
+pub(crate) enum Schedule {
     /// The configuration's.
     #[default]
     Default,
@@ -257,7 +266,7 @@ pub(super) enum Schedule {
 
 impl Schedule {
     /// The key and the time of a schedule that asks the service.
-    pub(super) const fn asks(self) -> Option<(&'static str, Duration)> {
+    pub(crate) const fn asks(self) -> Option<(&'static str, Duration)> {
         match self {
             Self::Every(time) => Some(("every", time)),
             Self::AfterSilence(time) => Some(("after_silence", time)),
@@ -266,44 +275,9 @@ impl Schedule {
     }
 }
 
-/// A value of the application's messages that a template needs.
-#[derive(Clone, Debug)]
-pub(super) struct Track {
-    pub(super) name: Box<str>,
-    pub(super) slot: usize,
-    pub(super) initial: Option<Box<str>>,
-}
-
 impl Description {
     /// The longest text that a rule looks at, unless `max_len` says otherwise, in bytes.
     pub const DEFAULT_MAX_LEN: usize = 4096;
-
-    /// Reads a description from JSON.
-    ///
-    /// ```
-    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
-    /// use heartbeat_tokio::core::Description; // or heartbeat_core
-    /// let error = Description::from_json(r#"{"rules": [{"text": "ping", "reply": "${rest}"}]}"#);
-    /// assert_eq!(
-    ///     error.unwrap_err().to_string(),
-    ///     "`rules[0].reply`: the placeholder ${rest} needs a rule with a prefix",
-    /// );
-    /// # Ok::<(), heartbeat_core::DescriptionError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`DescriptionError`] names the place, what stands there, and the rule.
-    pub fn from_json(text: &str) -> Result<Self, DescriptionError> {
-        super::load::from_json(text)
-    }
-
-    /// The same from JSON that was parsed already.
-    ///
-    /// # Errors
-    /// [`DescriptionError`] names the place, what stands there, and the rule.
-    pub fn from_value(value: &Value) -> Result<Self, DescriptionError> {
-        super::load::from_value(value)
-    }
 
     /// The JSON text that it was read from, in its shortest form.
     #[must_use]
@@ -434,12 +408,6 @@ impl PartialEq for Description {
 }
 
 impl Eq for Description {}
-
-impl<'de> Deserialize<'de> for Description {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        super::load::from_unique(Unique::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
 
 impl Serialize for Description {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

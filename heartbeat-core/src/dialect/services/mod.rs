@@ -1,4 +1,13 @@
 //! A service as a whole: its words, its times and its limits together, and a configuration that contradicts them.
+//!
+//! In: a name, or a description. Out: its entry in the catalogue, and the configuration that it asks for. `catalogue.rs` holds
+//! the entries, `lint.rs` what may be wrong with one. Read this file first.
+
+mod catalogue;
+mod lint;
+
+pub use self::catalogue::{CatalogueEntry, catalogue};
+pub use self::lint::{Lint, lint_limit};
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -7,43 +16,12 @@ use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
 
-use super::description::Schedule;
-use super::{AnyDialect, CatalogueEntry, Description, Lint, Rate};
 use crate::config::{Config, ConfigError, Ping};
+use crate::dialect::any::AnyDialect;
+use crate::dialect::description::{Description, Schedule};
+use crate::dialect::error::UnknownService;
+use crate::dialect::limits::Rate;
 use crate::duration_text::DurationText;
-
-/// No service of this name is in the catalogue.
-///
-/// ```
-/// # mod heartbeat_tokio { pub use heartbeat_core as core; }
-/// use heartbeat_tokio::core::AnyDialect; // or heartbeat_core
-/// let error = "kukoin".parse::<AnyDialect>().unwrap_err();
-/// assert_eq!(error.to_string(), "no service is called \"kukoin\"; did you mean `kucoin`?");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UnknownService {
-    /// The name that was asked for.
-    pub name: String,
-    /// Names that this one may have been meant for: [`CatalogueEntry::names_near`].
-    pub near: Vec<String>,
-}
-
-impl fmt::Display for UnknownService {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no service is called {:?}", self.name)?;
-        let Some((first, others)) = self.near.split_first() else {
-            return f.write_str("; the catalogue lists those that are known");
-        };
-        write!(f, "; did you mean `{first}`")?;
-        for other in others {
-            write!(f, ", `{other}`")?;
-        }
-        f.write_str("?")
-    }
-}
-
-impl core::error::Error for UnknownService {}
 
 impl FromStr for AnyDialect {
     type Err = UnknownService;

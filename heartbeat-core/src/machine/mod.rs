@@ -1,5 +1,7 @@
-//! The machine: every phase and every transition, in one file. The deadlines of an open connection are
-//! computed beside it, in `open.rs`.
+//! The machine: every phase and every transition, in this file. Read it first.
+//!
+//! In: an [`Event`] and the time (`event.rs`). Out: a [`Step`] of actions and the next deadline (`action.rs`). `open.rs` computes
+//! the deadlines of an open connection, `endpoints.rs` remembers which endpoints are hopeless, `stats.rs` counts.
 //!
 //! # Phases
 //!
@@ -23,18 +25,24 @@
 //! - Losing a connection leaves `Open` or `Connecting` in the same step. From then on the old id is
 //!   stale: whatever its socket says outranks nothing.
 
+mod action;
+mod endpoints;
+mod event;
+mod open;
+mod stats;
+
 use core::borrow::Borrow;
 
-use crate::action::{AbortReason, Action, Actions, Ask, GiveUp, Reason, Reply, Step};
+pub use self::action::{AbortReason, Action, Actions, Ask, GiveUp, IntoIter, Reason, Step};
+use self::endpoints::{Credentials, Endpoints};
+pub use self::event::{ConnId, Event, Message, Route};
+use self::open::{Open, Session};
+pub use self::stats::{Rtt, Stats, Verdicts};
 use crate::backoff::{DIAL_FLOOR, Rng};
 use crate::cause::{Cause, Failure, MAX_RETRY_AFTER, Verdict};
 use crate::config::{Config, PermanentErrors, Ping};
-use crate::dialect::{AskBy, Class, Dialect, Draft, First, Hello};
-use crate::endpoints::{Credentials, Endpoints};
-use crate::event::{ConnId, Event, Message};
-use crate::open::{Open, Session};
+use crate::dialect::{AskBy, Class, Dialect, Draft, First, Hello, Reply};
 use crate::renewal::{Due, Ends, Renewal};
-use crate::stats::Stats;
 use crate::time::{Instant, Span};
 
 /// The liveness and reconnection logic of one client. See the [crate's documentation](crate).

@@ -13,10 +13,10 @@ use alloc::vec::Vec;
 
 use super::needles::{Shared, choose, json_pieces};
 use super::rule::{Matcher, Rule};
-use super::scan::Paths;
+use crate::dialect::json::Paths;
 
 #[derive(Clone, Debug)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     /// Longer texts match nothing.
     longest: usize,
     /// Records, not whole texts, are held against the rules.
@@ -36,7 +36,7 @@ const PLAIN: u8 = 1;
 const JSON: u8 = 2;
 
 impl Filter {
-    pub(super) fn new(
+    pub(crate) fn new(
         rules: &[Rule],
         paths: &Paths,
         max_len: usize,
@@ -97,13 +97,13 @@ impl Filter {
 
     /// True only if no rule can match a text so long.
     #[inline]
-    pub(super) fn is_too_long(&self, len: usize) -> bool {
+    pub(crate) fn is_too_long(&self, len: usize) -> bool {
         len > self.longest
     }
 
     /// False only if no rule can match this text, which is not too long.
     #[inline]
-    pub(super) fn passes(&self, text: &[u8]) -> bool {
+    pub(crate) fn passes(&self, text: &[u8]) -> bool {
         if self.has_records {
             return self.passes_records(text);
         }

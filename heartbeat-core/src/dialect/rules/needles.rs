@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::rule::{Condition, Test};
-use super::scan::Paths;
+use crate::dialect::json::Paths;
 
 /// The shortest piece worth looking for.
 const SHORTEST: usize = 3;
@@ -18,8 +18,8 @@ const LONG: usize = 6;
 
 /// Something that a rule needs to find.
 #[derive(Clone, Debug)]
-pub(super) struct Piece {
-    pub(super) text: Vec<u8>,
+pub(crate) struct Piece {
+    pub(crate) text: Vec<u8>,
     /// A value's text, which is rarer than a key's.
     is_value: bool,
     /// The value, a number or a word, that must follow the key.
@@ -27,7 +27,7 @@ pub(super) struct Piece {
 }
 
 /// All that must stand in a text of which these conditions are true.
-pub(super) fn json_pieces(conditions: &[Condition], paths: &Paths) -> Vec<Piece> {
+pub(crate) fn json_pieces(conditions: &[Condition], paths: &Paths) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for condition in conditions {
         if condition.test == Test::Absent {
@@ -83,17 +83,17 @@ fn add_pieces(pieces: &mut Vec<Piece>, text: &str, is_value: bool, value: Option
 }
 
 /// A needle that some rules share, with its worth.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     rules: Vec<usize>,
     worth: usize,
-    pub(super) text: Vec<u8>,
+    pub(crate) text: Vec<u8>,
     /// One of these must follow, after a colon; none: anything.
-    pub(super) values: Vec<Box<str>>,
+    pub(crate) values: Vec<Box<str>>,
 }
 
 impl Shared {
     /// A text that is needed as it is.
-    pub(super) fn plain(text: Vec<u8>) -> Self {
+    pub(crate) fn plain(text: Vec<u8>) -> Self {
         Self {
             rules: Vec::new(),
             worth: 0,
@@ -105,7 +105,7 @@ impl Shared {
 
 /// A few needles, one of which stands in every text that any of the rules matches. `None` if a rule
 /// needs nothing that could be looked for.
-pub(super) fn choose(rules: &[Vec<Piece>]) -> Option<Vec<Shared>> {
+pub(crate) fn choose(rules: &[Vec<Piece>]) -> Option<Vec<Shared>> {
     let mut groups = Vec::new();
     for rule in 0..rules.len() {
         groups.push(share(rules, &[rule])?);

@@ -2,7 +2,7 @@
 
 /// What a raw JSON value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     String,
     Number,
     Bool,
@@ -12,10 +12,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const WORDS: &str =
+    pub(crate) const WORDS: &str =
         "\"string\", \"number\", \"bool\", \"null\", \"array\" or \"object\"";
 
-    pub(super) fn named(word: &str) -> Option<Self> {
+    pub(crate) fn named(word: &str) -> Option<Self> {
         Some(match word {
             "string" => Self::String,
             "number" => Self::Number,
@@ -28,7 +28,7 @@ impl Kind {
     }
 
     /// The kind of a value: its first byte tells.
-    pub(super) fn of(raw: &str) -> Self {
+    pub(crate) fn of(raw: &str) -> Self {
         match raw.as_bytes().first() {
             Some(b'"') => Self::String,
             Some(b'{') => Self::Object,

@@ -5,26 +5,25 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::{Map, Value};
 
-use super::Limits;
-use super::at::{At, Result};
-use super::bytes::{BytesTemplate, Pattern};
-use super::description::{Description, Question};
-use super::error::DescriptionError;
-use super::kind::Kind;
 use super::load_times::{close_codes, http_statuses, lifetime, limits, separators};
-use super::path::Path;
-use super::prefilter::Filter;
-use super::rule::{Condition, Matcher, Outcome, Rest, Rule, Test};
-use super::scan::{MAX_PATHS, Paths};
-use super::template::{FindPath, Source, Template};
+use super::loader::{Loader, MAX_RULES};
+use super::{Description, Question};
+use crate::dialect::at::{At, Result};
+use crate::dialect::error::DescriptionError;
+use crate::dialect::json::Kind;
+use crate::dialect::limits::Limits;
+use crate::dialect::rules::Filter;
+use crate::dialect::rules::{Condition, Matcher, Outcome, Rest, Rule, Test};
+use crate::dialect::template::Pattern;
+use crate::dialect::template::Source;
 use crate::duration_text::DurationText;
 use crate::json_text::Unique;
 
 /// The longest description, in bytes.
 const MAX_SOURCE: usize = 65_536;
-const MAX_RULES: usize = 32;
 const MAX_CONDITIONS: usize = 8;
 
 const DESCRIPTION: &str = "rules, ping, idle_timeout, on_open, close_codes, http_statuses, lifetime, limits, separator, \
@@ -34,140 +33,158 @@ const MATCHER: &str =
     "one of \"text\", \"bytes\", \"prefix\", \"json\", or \"prefix\" and \"json\" together";
 const OUTCOME: &str = "one of \"reply\", \"beat\", \"pong\", \"data\", \"hello\", or \"ending\"";
 
-pub(super) fn from_json(text: &str) -> Result<Description> {
-    if text.len() > MAX_SOURCE {
-        return Err(At::root().too_many(format!("{} bytes", text.len()), MAX_SOURCE));
-    }
-    let value: Unique =
-        serde_json::from_str(text).map_err(|error| DescriptionError::Json(error.to_string()))?;
-    from_unique(value)
-}
-
-pub(super) fn from_unique(value: Unique) -> Result<Description> {
-    let value = value.value();
-    from_value(&value.map_err(|at| DescriptionError::Twice { at })?)
-}
-
-pub(super) fn from_value(value: &Value) -> Result<Description> {
-    let source: Box<str> = value.to_string().into();
-    if source.len() > MAX_SOURCE {
-        return Err(At::root().too_many(format!("{} bytes", source.len()), MAX_SOURCE));
-    }
-    let fields = At::root().object(value, DESCRIPTION)?;
-    let mut loader = Loader::default();
-    let max_len = match fields.get("max_len") {
-        None => Description::DEFAULT_MAX_LEN,
-        Some(value) => {
-            let expected = "a whole number from 1 to 65535";
-            let len = value
-                .as_u64()
-                .and_then(|len| u16::try_from(len).ok())
-                .filter(|len| *len > 0);
-            len.ok_or_else(|| At::root().key("max_len").wrong(Some(value), expected))?
-                .into()
+impl Description {
+    /// Reads a description from JSON.
+    ///
+    /// ```
+    /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
+    /// use heartbeat_tokio::core::Description; // or heartbeat_core
+    /// let error = Description::from_json(r#"{"rules": [{"text": "ping", "reply": "${rest}"}]}"#);
+    /// assert_eq!(
+    ///     error.unwrap_err().to_string(),
+    ///     "`rules[0].reply`: the placeholder ${rest} needs a rule with a prefix",
+    /// );
+    /// # Ok::<(), heartbeat_core::DescriptionError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`DescriptionError`] names the place, what stands there, and the rule.
+    pub fn from_json(text: &str) -> Result<Self> {
+        if text.len() > MAX_SOURCE {
+            return Err(At::root().too_many(format!("{} bytes", text.len()), MAX_SOURCE));
         }
-    };
-    let computed = loader.names(fields)?;
-    let rules = match fields.get("rules") {
-        None => Vec::new(),
-        Some(value) => loader.rules(&At::root().key("rules"), value)?,
-    };
-    let question = match fields.get("ping") {
-        None => Question::default(),
-        Some(value) => loader.question(&At::root().key("ping"), value)?,
-    };
-    let tracks = match fields.get("track") {
-        None => Vec::new(),
-        Some(value) => loader.tracks(&At::root().key("track"), value)?,
-    };
-    let greetings = match fields.get("on_open") {
-        None => Vec::new(),
-        Some(value) => loader.greetings(&At::root().key("on_open"), value)?,
-    };
-    let (close_codes, close_words) = match fields.get("close_codes") {
-        None => (Vec::new(), Vec::new()),
-        Some(value) => close_codes(&At::root().key("close_codes"), value)?,
-    };
-    let http_statuses = match fields.get("http_statuses") {
-        None => Vec::new(),
-        Some(value) => http_statuses(&At::root().key("http_statuses"), value)?,
-    };
-    let limits = match fields.get("limits") {
-        None => Limits::default(),
-        Some(value) => limits(&At::root().key("limits"), value)?,
-    };
-    let idle_timeout = fields
-        .get("idle_timeout")
-        .map(|value| At::root().key("idle_timeout").duration(value))
-        .transpose()?;
-    if let (Some((key, time)), Some(limit)) = (question.schedule.asks(), idle_timeout)
-        && time >= limit
-    {
-        return Err(DescriptionError::NotShorterThan {
-            at: At::root().key("ping").key(key).text(),
-            found: DurationText(time).to_string(),
-            other: "idle_timeout",
-            limit: DurationText(limit).to_string(),
+        let value: Unique = serde_json::from_str(text)
+            .map_err(|error| DescriptionError::Json(error.to_string()))?;
+        Self::from_unique(value)
+    }
+
+    /// Reads a description from JSON that was parsed already.
+    ///
+    /// # Errors
+    /// [`DescriptionError`] names the place, what stands there, and the rule.
+    pub fn from_value(value: &Value) -> Result<Self> {
+        let source: Box<str> = value.to_string().into();
+        if source.len() > MAX_SOURCE {
+            return Err(At::root().too_many(format!("{} bytes", source.len()), MAX_SOURCE));
+        }
+        let fields = At::root().object(value, DESCRIPTION)?;
+        let mut loader = Loader::default();
+        let max_len = match fields.get("max_len") {
+            None => Self::DEFAULT_MAX_LEN,
+            Some(value) => {
+                let expected = "a whole number from 1 to 65535";
+                let len = value
+                    .as_u64()
+                    .and_then(|len| u16::try_from(len).ok())
+                    .filter(|len| *len > 0);
+                len.ok_or_else(|| At::root().key("max_len").wrong(Some(value), expected))?
+                    .into()
+            }
+        };
+        let computed = loader.names(fields)?;
+        let rules = match fields.get("rules") {
+            None => Vec::new(),
+            Some(value) => loader.rules(&At::root().key("rules"), value)?,
+        };
+        let question = match fields.get("ping") {
+            None => Question::default(),
+            Some(value) => loader.question(&At::root().key("ping"), value)?,
+        };
+        let tracks = match fields.get("track") {
+            None => Vec::new(),
+            Some(value) => loader.tracks(&At::root().key("track"), value)?,
+        };
+        let greetings = match fields.get("on_open") {
+            None => Vec::new(),
+            Some(value) => loader.greetings(&At::root().key("on_open"), value)?,
+        };
+        let (close_codes, close_words) = match fields.get("close_codes") {
+            None => (Vec::new(), Vec::new()),
+            Some(value) => close_codes(&At::root().key("close_codes"), value)?,
+        };
+        let http_statuses = match fields.get("http_statuses") {
+            None => Vec::new(),
+            Some(value) => http_statuses(&At::root().key("http_statuses"), value)?,
+        };
+        let limits = match fields.get("limits") {
+            None => Limits::default(),
+            Some(value) => limits(&At::root().key("limits"), value)?,
+        };
+        let idle_timeout = fields
+            .get("idle_timeout")
+            .map(|value| At::root().key("idle_timeout").duration(value))
+            .transpose()?;
+        if let (Some((key, time)), Some(limit)) = (question.schedule.asks(), idle_timeout)
+            && time >= limit
+        {
+            return Err(DescriptionError::NotShorterThan {
+                at: At::root().key("ping").key(key).text(),
+                found: DurationText(time).to_string(),
+                other: "idle_timeout",
+                limit: DurationText(limit).to_string(),
+            });
+        }
+        let (separator, binary_separator) = match fields.get("separator") {
+            None => (None, None),
+            Some(value) => separators(&At::root().key("separator"), value)?,
+        };
+        let is_batch = match fields.get("batch") {
+            None => false,
+            Some(Value::Bool(true)) if separator.is_none() => true,
+            Some(value) => {
+                let expected = "true, in a description without a separator of texts";
+                return Err(At::root().key("batch").wrong(Some(value), expected));
+            }
+        };
+        let longest_binary = rules.iter().filter_map(|rule| match &rule.matcher {
+            Matcher::Bytes(_) if binary_separator.is_some() => Some(usize::MAX),
+            Matcher::Bytes(pattern) if pattern.is_open => Some(max_len),
+            Matcher::Bytes(pattern) => Some(pattern.len()),
+            _ => None,
         });
-    }
-    let (separator, binary_separator) = match fields.get("separator") {
-        None => (None, None),
-        Some(value) => separators(&At::root().key("separator"), value)?,
-    };
-    let is_batch = match fields.get("batch") {
-        None => false,
-        Some(Value::Bool(true)) if separator.is_none() => true,
-        Some(value) => {
-            let expected = "true, in a description without a separator of texts";
-            return Err(At::root().key("batch").wrong(Some(value), expected));
-        }
-    };
-    let longest_binary = rules.iter().filter_map(|rule| match &rule.matcher {
-        Matcher::Bytes(_) if binary_separator.is_some() => Some(usize::MAX),
-        Matcher::Bytes(pattern) if pattern.is_open => Some(max_len),
-        Matcher::Bytes(pattern) => Some(pattern.len()),
-        _ => None,
-    });
-    Ok(Description {
-        source,
-        filter: Filter::new(
-            &rules,
-            &loader.paths,
-            max_len,
-            separator.as_deref(),
+        Ok(Self {
+            source,
+            filter: Filter::new(
+                &rules,
+                &loader.paths,
+                max_len,
+                separator.as_deref(),
+                is_batch,
+            ),
+            longest_binary: longest_binary.max(),
+            is_answered: rules
+                .iter()
+                .any(|rule| matches!(rule.outcome, Outcome::Pong | Outcome::Response(_))),
+            rules: rules.into(),
+            paths: loader.paths,
+            templates: loader.templates.into(),
+            separator,
+            binary_separator,
             is_batch,
-        ),
-        longest_binary: longest_binary.max(),
-        is_answered: rules
-            .iter()
-            .any(|rule| matches!(rule.outcome, Outcome::Pong | Outcome::Response(_))),
-        rules: rules.into(),
-        paths: loader.paths,
-        templates: loader.templates.into(),
-        separator,
-        binary_separator,
-        is_batch,
-        max_len,
-        question,
-        idle_timeout,
-        tracks: tracks.into(),
-        greetings: greetings.into(),
-        close_codes: close_codes.into(),
-        close_words: close_words.into(),
-        http_statuses: http_statuses.into(),
-        lifetime: fields.get("lifetime").map(lifetime).transpose()?,
-        limits,
-        computed,
-    })
+            max_len,
+            question,
+            idle_timeout,
+            tracks: tracks.into(),
+            greetings: greetings.into(),
+            close_codes: close_codes.into(),
+            close_words: close_words.into(),
+            http_statuses: http_statuses.into(),
+            lifetime: fields.get("lifetime").map(lifetime).transpose()?,
+            limits,
+            computed,
+        })
+    }
+
+    fn from_unique(value: Unique) -> Result<Self> {
+        let value = value.value();
+        Self::from_value(&value.map_err(|at| DescriptionError::Twice { at })?)
+    }
 }
 
-/// What is collected on the way.
-#[derive(Default)]
-pub(super) struct Loader {
-    pub(super) paths: Paths,
-    pub(super) templates: Vec<Template>,
-    /// What templates may ask for by name.
-    pub(super) known: Vec<String>,
+impl<'de> Deserialize<'de> for Description {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        Self::from_unique(Unique::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }
 
 impl Loader {
@@ -330,72 +347,6 @@ impl Loader {
             (_, value) => Err(at.wrong(Some(value), "true")),
         }
     }
-
-    pub(super) fn template(
-        &mut self,
-        at: &At,
-        value: &Value,
-        matcher: Option<&Matcher>,
-    ) -> Result<u16> {
-        let expected = "a text, or {\"bytes\": \"029106\"}";
-        let template = match value {
-            Value::String(text) => {
-                let has_prefix = match matcher {
-                    Some(Matcher::Prefix { .. }) => true,
-                    Some(Matcher::Json { prefix, .. }) => !prefix.is_empty(),
-                    Some(Matcher::Text(_) | Matcher::Bytes(_)) | None => false,
-                };
-                let is_json = matches!(matcher, Some(Matcher::Json { .. }));
-                let paths = &mut self.paths;
-                let mut find = |at: &At, path: &str| match is_json {
-                    true => slot(paths, at, path),
-                    false => Err(at.placeholder(path, "needs a rule with \"json\"")),
-                };
-                let find: Option<FindPath<'_>> = match matcher {
-                    // A binary message is no text to take slices from.
-                    Some(Matcher::Bytes(_)) | None => None,
-                    Some(_) => Some(&mut find),
-                };
-                Template::parse(at, text, find, has_prefix, &self.known)?
-            }
-            Value::Object(fields) => match fields.get("bytes") {
-                Some(bytes) if fields.len() == 1 => {
-                    let message = match matcher {
-                        Some(Matcher::Bytes(pattern)) => Some(pattern),
-                        _ => None,
-                    };
-                    let at = at.key("bytes");
-                    Template::Binary(BytesTemplate::parse(&at, bytes, message, &self.known)?)
-                }
-                _ => return Err(at.wrong(Some(value), expected)),
-            },
-            _ => return Err(at.wrong(Some(value), expected)),
-        };
-        self.add(at, template)
-    }
-
-    pub(super) fn add(&mut self, at: &At, template: Template) -> Result<u16> {
-        // At most one a rule, and the client's own.
-        let number = u16::try_from(self.templates.len());
-        let number = number.map_err(|_| at.too_many("65536 templates".into(), MAX_RULES))?;
-        self.templates.push(template);
-        Ok(number)
-    }
-
-    pub(super) fn slot(&mut self, at: &At, path: &str) -> Result<usize> {
-        slot(&mut self.paths, at, path)
-    }
-}
-
-pub(super) fn slot(paths: &mut Paths, at: &At, path: &str) -> Result<usize> {
-    let parsed = Path::parse(path).map_err(|why| DescriptionError::Path {
-        at: at.text(),
-        path: path.into(),
-        why,
-    })?;
-    paths
-        .add(parsed)
-        .ok_or_else(|| at.too_many("one different path too many".into(), MAX_PATHS))
 }
 
 fn test(at: &At, value: &Value) -> Result<Test> {

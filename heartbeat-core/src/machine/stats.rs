@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::action::AbortReason;
+use super::action::AbortReason;
 
 /// Figures since the machine was made. Counters stop at their largest value rather than wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

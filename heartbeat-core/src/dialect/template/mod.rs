@@ -1,66 +1,25 @@
 //! Messages with placeholders: what a dialect sends.
 
+mod bytes;
+mod values;
+
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 
-use super::Draft;
-use super::at::{At, Result};
-use super::bytes::BytesTemplate;
-use super::description::Track;
-
-/// The most values of a message that one reply may repeat.
-pub(super) const MAX_CAPTURES: usize = 4;
+pub(crate) use self::bytes::{BytesTemplate, Pattern};
+use self::values::variable;
+pub use self::values::{Buffer, Outgoing, Values, Variables};
+pub(crate) use self::values::{MAX_CAPTURES, NOT_KNOWN, Source, Track, is_name};
+use crate::dialect::at::{At, Result};
+use crate::dialect::draft::Draft;
 
 /// The longest template, in bytes of its text.
-pub(super) const MAX_TEMPLATE: usize = 1024;
-
-/// Values that the application knows and templates ask for (`${session}`), and values that a dialect
-/// tracks (`${seq}`). Each is put in as it is: a JSON string has its quotes in here.
-pub type Variables = BTreeMap<String, String>;
-
-/// What a template is filled in with, besides the message it answers.
-#[derive(Clone, Copy, Debug)]
-pub struct Values<'v> {
-    /// Milliseconds since 1970: `${now_ms}`, and without the last three digits `${now_s}`.
-    pub unix_ms: u64,
-    /// `${name}` for every other name.
-    pub variables: &'v Variables,
-}
-
-/// Room in which a dialect writes a message that it sends. It is reused: what stands in it is of an earlier message.
-///
-/// ```
-/// use heartbeat_core::{Buffer, Description, Dialect, Outgoing, Values, Variables};
-///
-/// let dialect = Description::from_json(r#"{"ping": {"text": "ping ${now_iso}"}}"#)?;
-/// let values = Values { unix_ms: 1_700_000_000_123, variables: &Variables::new() };
-/// let mut buffer = Buffer::default();
-/// let ping = dialect.render(&dialect.ask().message.unwrap(), &values, &mut buffer);
-/// assert_eq!(ping, Some(Outgoing::Text("ping 2023-11-14T22:13:20.123Z")));
-/// # Ok::<(), heartbeat_core::DescriptionError>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Buffer {
-    /// For a text message.
-    pub text: String,
-    /// For a binary message.
-    pub bytes: Vec<u8>,
-}
-
-/// A message to send, as a template came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outgoing<'d> {
-    /// A text message.
-    Text(&'d str),
-    /// A binary message.
-    Binary(&'d [u8]),
-}
+pub(crate) const MAX_TEMPLATE: usize = 1024;
 
 #[derive(Clone, Debug)]
-pub(super) enum Template {
+pub(crate) enum Template {
     Text {
         parts: Box<[Part]>,
         captures: Box<[Source]>,
@@ -69,7 +28,7 @@ pub(super) enum Template {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Literal(Box<str>),
     /// By its number among the captures.
     Capture(usize),
@@ -84,45 +43,12 @@ pub(super) enum Part {
     Variable(Box<str>),
 }
 
-/// Names that stand for something in every template.
-const BUILT_IN: [&str; 11] = [
-    "id",
-    "now_s",
-    "now_ms",
-    "now_us",
-    "now_ns",
-    "now_iso",
-    "now_iso_s",
-    "now_iso_us",
-    "uuid",
-    "message",
-    "rest",
-];
-
-pub(super) const NOT_KNOWN: &str = "is nothing that could be filled in: it is none of id, now_s, now_ms, now_us, now_ns, now_iso \
-    and uuid, and neither listed in \"variables\" or \"computed\" nor tracked";
-
 /// Gives a path its number.
-pub(super) type FindPath<'f> = &'f mut dyn FnMut(&At, &str) -> Result<usize>;
-
-/// Where a captured slice comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// The value at the path of this number.
-    Slot(usize),
-    /// The same, without the quotes if it is a string.
-    Bare(usize),
-    /// What follows the rule's prefix.
-    Rest,
-    /// The whole message.
-    Message,
-    /// Bytes of a binary message, from and to.
-    Range(u16, Option<u16>),
-}
+pub(crate) type FindPath<'f> = &'f mut dyn FnMut(&At, &str) -> Result<usize>;
 
 impl Template {
     /// Reads a text template. `slot` gives a path its number, if a message is there to capture from.
-    pub(super) fn parse(
+    pub(crate) fn parse(
         at: &At,
         text: &str,
         mut slot: Option<FindPath<'_>>,
@@ -208,7 +134,7 @@ impl Template {
         })
     }
 
-    pub(super) fn captures(&self) -> &[Source] {
+    pub(crate) fn captures(&self) -> &[Source] {
         match self {
             Self::Text { captures, .. } => captures,
             Self::Binary(template) => &template.captures,
@@ -216,7 +142,7 @@ impl Template {
     }
 
     /// The variables that it asks for.
-    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
         let (parts, binary): (&[Part], _) = match self {
             Self::Text { parts, .. } => (parts, None),
             Self::Binary(template) => (&[], Some(template)),
@@ -229,7 +155,7 @@ impl Template {
     }
 
     /// Fills it in. `None` if a variable is not known (yet).
-    pub(super) fn render<'d>(
+    pub(crate) fn render<'d>(
         &'d self,
         draft: &Draft<'_>,
         values: &Values<'_>,
@@ -305,33 +231,8 @@ fn write_uuid(out: &mut String, unix_ms: u64, id: u64) -> fmt::Result {
     )
 }
 
-pub(super) fn variable<'v>(
-    name: &str,
-    values: &Values<'v>,
-    tracks: &'v [Track],
-) -> Option<&'v str> {
-    let initial = || {
-        let track = tracks.iter().find(|track| *track.name == *name)?;
-        track.initial.as_deref()
-    };
-    values
-        .variables
-        .get(name)
-        .map(String::as_str)
-        .or_else(initial)
-}
-
 fn push_literal(parts: &mut Vec<Part>, text: &str) {
     if !text.is_empty() {
         parts.push(Part::Literal(text.into()));
     }
-}
-
-/// Whether a description may call a value of its own so.
-pub(super) fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && !BUILT_IN.contains(&name)
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }

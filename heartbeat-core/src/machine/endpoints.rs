@@ -1,8 +1,8 @@
 //! A client's record of its endpoints and credentials: which endpoints have been well, which are hopeless,
 //! and whether fresh credentials are asked for. The machine reports what happened and asks what follows.
 
+use super::event::Route;
 use crate::cause::Cause;
-use crate::event::Route;
 
 /// Which endpoints were ever well, and which are hopeless.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,10 +7,11 @@ use core::time::Duration;
 use serde_json::Value;
 
 use super::catalogue::CatalogueEntry;
-use super::description::{Description, Schedule};
-use super::rule::Outcome;
-use super::{Class, Dialect};
 use crate::config::{Config, Ping};
+use crate::dialect::Dialect;
+use crate::dialect::class::Class;
+use crate::dialect::description::{Description, Schedule};
+use crate::dialect::rules::Outcome;
 use crate::duration_text::DurationText;
 
 /// Why a connection will be closed that need not be, or may be.
@@ -170,7 +171,8 @@ impl CatalogueEntry {
     pub fn lint(&self, config: &Config) -> Vec<Lint> {
         let mut lints = Vec::new();
         let question = &self.dialect.question;
-        let asks_us = |rule: &super::rule::Rule| matches!(rule.outcome, Outcome::Reply(_));
+        let asks_us =
+            |rule: &crate::dialect::rules::Rule| matches!(rule.outcome, Outcome::Reply(_));
         // Where the service asks, its limit may be the time in which it wants an answer.
         let is_asked = question.template.is_some()
             && (self.any_message_counts.is_some() || !self.dialect.rules.iter().any(asks_us));
@@ -267,7 +269,7 @@ const LOOKS: usize = 256;
 impl Description {
     /// Whether the service is asked by a message, and no rule tells an answer or a beat: its pongs reach the application.
     fn leaves_pongs(&self) -> bool {
-        let tells = |rule: &super::rule::Rule| {
+        let tells = |rule: &crate::dialect::rules::Rule| {
             matches!(
                 rule.outcome,
                 Outcome::Pong | Outcome::Response(_) | Outcome::Beat

@@ -6,9 +6,12 @@ use core::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Description, DescriptionError, First, Limits, Rate};
+use super::Description;
 use crate::cause::Verdict;
-use crate::config_text::verdict_value;
+use crate::config::text::verdict_value;
+use crate::dialect::ask::First;
+use crate::dialect::error::DescriptionError;
+use crate::dialect::limits::{Limits, Rate};
 use crate::duration_text::DurationText;
 
 /// Makes a [`Description`] in Rust, key by key as its documentation lists them.

@@ -6,9 +6,9 @@ use core::time::Duration;
 
 use arrayvec::ArrayVec;
 
+use super::event::ConnId;
 use crate::cause::Cause;
-use crate::dialect::Draft;
-use crate::event::ConnId;
+use crate::dialect::{Draft, Reply};
 use crate::renewal::Renewal;
 use crate::time::Instant;
 
@@ -96,21 +96,6 @@ pub enum Action<'a> {
         /// Why.
         reason: GiveUp,
     },
-}
-
-/// The answer to a ping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Reply<'a> {
-    /// A WebSocket pong frame with these bytes, the ping's own.
-    Frame(&'a [u8]),
-    /// A text message.
-    Text(&'a str),
-    /// A binary message.
-    Binary(&'a [u8]),
-    /// What the dialect makes of this draft: its `render` writes it
-    /// (see [`Dialect`](crate::Dialect)).
-    Draft(Draft<'a>),
 }
 
 /// A question to the peer.

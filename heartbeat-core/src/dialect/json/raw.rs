@@ -2,17 +2,17 @@
 
 /// The characters of a JSON string, from what stands between its quotes. Of an unpaired surrogate,
 /// which is no character, U+FFFD stands in.
-pub(super) fn characters(inside: &str) -> impl Iterator<Item = char> + '_ {
+pub(crate) fn characters(inside: &str) -> impl Iterator<Item = char> + '_ {
     Characters(inside)
 }
 
 /// What stands between the quotes of a raw JSON value; `None` if it is no string.
-pub(super) fn unquoted(raw: &str) -> Option<&str> {
+pub(crate) fn unquoted(raw: &str) -> Option<&str> {
     raw.strip_prefix('"')?.strip_suffix('"')
 }
 
 /// Whether a raw JSON value is the string `expected`.
-pub(super) fn is_string(raw: &str, expected: &str) -> bool {
+pub(crate) fn is_string(raw: &str, expected: &str) -> bool {
     unquoted(raw).is_some_and(|inside| match inside.contains('\\') {
         false => inside == expected,
         true => characters(inside).eq(expected.chars()),

@@ -1,7 +1,7 @@
 //! The anchors of an open connection, and the deadlines that follow from them and from the
 //! configuration. No transition is in here: the machine moves the anchors and asks for the deadlines.
 
-use crate::action::AbortReason;
+use super::action::AbortReason;
 use crate::config::Config;
 use crate::renewal::Ends;
 use crate::time::{Instant, Span};

@@ -2,16 +2,18 @@
 
 use core::time::Duration;
 
-use super::description::{Description, Schedule, Verdicts};
-use super::json::Walk;
-use super::raw::unquoted;
-use super::rule::{Matcher, Outcome, Rule};
-use super::scan::{MAX_PATHS, Slots};
-use super::template::{Buffer, Outgoing, Source, Template, Values, Variables};
-use super::{AskBy, Carried, Class, Dialect, Draft, Hello};
-use crate::action::Reply;
+use super::{Description, Schedule, Verdicts};
 use crate::cause::Verdict;
 use crate::config::Ping;
+use crate::dialect::Dialect;
+use crate::dialect::ask::AskBy;
+use crate::dialect::class::{Carried, Class, Hello, Reply};
+use crate::dialect::draft::Draft;
+use crate::dialect::json::Walk;
+use crate::dialect::json::unquoted;
+use crate::dialect::json::{MAX_PATHS, Slots};
+use crate::dialect::rules::{Matcher, Outcome, Rule};
+use crate::dialect::template::{Buffer, Outgoing, Source, Template, Values, Variables};
 
 impl Dialect for Description {
     #[inline]
