@@ -24,7 +24,8 @@ usage: heartbeat dialect list
 NAME is a service of the catalogue; FILE describes one, or holds an entry of the catalogue's form.
 
 list  names every entry of the catalogue.
-show  prints an entry as JSON: what is said, how often, the limits, the sources.
+show  prints an entry's description as JSON (what is said, how often, the limits) on standard output, and its names, notes
+      and sources on standard error.
 test  reads one message a line (`hex:029106` is a binary one) and prints what it is to this service: `data`, `beat`,
       `pong`, `ping -> REPLY`, or `hello` with the times that it announces. --json prints one object a line, --set sets a
       variable of the templates.
@@ -104,19 +105,20 @@ pub(crate) fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
 
 /// The entry with its sources, or the description alone.
 fn show(dialect: &AnyDialect) -> Result<ExitCode, Refusal> {
-    let mut output = io::stdout().lock();
+    // Standard output is the description alone, to be kept in a file.
+    let mut about = io::stderr().lock();
     if let AnyDialect::Named(entry) = dialect {
         let names = [&[entry.name.clone()][..], &entry.aliases]
             .concat()
             .join(", ");
-        writeln!(output, "{names}: {}", entry.service)?;
+        writeln!(about, "{names}: {}", entry.service)?;
         if let Some(interval) = entry.interval {
             let basis = entry
                 .interval_basis
                 .as_deref()
                 .map(|basis| format!(" ({basis})"));
             writeln!(
-                output,
+                about,
                 "a heartbeat every {}{}",
                 Seconds(interval),
                 basis.unwrap_or_default()
@@ -124,22 +126,22 @@ fn show(dialect: &AnyDialect) -> Result<ExitCode, Refusal> {
         }
         if let Some(timeout) = entry.server_timeout {
             writeln!(
-                output,
+                about,
                 "the service closes after {} without one",
                 Seconds(timeout)
             )?;
         }
         if let Some(how) = &entry.compression {
-            writeln!(output, "messages are compressed: {how}")?;
+            writeln!(about, "messages are compressed: {how}")?;
         }
         for note in &entry.notes {
-            writeln!(output, "note: {note}")?;
+            writeln!(about, "note: {note}")?;
         }
         for source in &entry.source {
-            writeln!(output, "source: {source}")?;
+            writeln!(about, "source: {source}")?;
         }
         writeln!(
-            output,
+            about,
             "evidence: {}, checked on {}",
             entry.evidence, entry.checked
         )?;
@@ -149,7 +151,7 @@ fn show(dialect: &AnyDialect) -> Result<ExitCode, Refusal> {
         None => serde_json::to_string_pretty(&dialect.to_value()),
     };
     let description = description.map_err(|error| wrong("dialect show", error))?;
-    writeln!(output, "{description}")?;
+    writeln!(io::stdout(), "{description}")?;
     Ok(ExitCode::SUCCESS)
 }
 

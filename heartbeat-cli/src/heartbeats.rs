@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use heartbeat_tokio::ConnId;
 use heartbeat_tokio::core::{Action, Ask, Event, Message, Step};
 
-/// The client leaves out further events on heartbeats while so many of them wait. Their notes are left out, too.
-const MOST: usize = 64;
+/// So many notes of a kind are kept: more than events on heartbeats ever wait for this program.
+const MOST: usize = 1024;
 
 /// A row of heartbeats, filled by the client's observer and emptied by whoever tells its events.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,12 @@ pub(crate) struct Heartbeats(Arc<Mutex<Rows>>);
 struct Rows {
     asked: Row,
     answered: Row,
+    /// The connection of the latest note.
+    latest: Option<ConnId>,
+    /// Events were left out, of this connection at the latest: until then notes and events do not match.
+    torn: Option<ConnId>,
+    /// How many were left out so far.
+    left_out: u64,
 }
 
 type Row = VecDeque<(ConnId, &'static str)>;
@@ -30,21 +36,33 @@ impl Heartbeats {
         }
         for action in step.actions.iter() {
             match action {
-                Action::SendPing { conn, ping } => push(&mut rows.asked, *conn, asked_by(ping)),
-                Action::SendPong { conn, .. } => push(&mut rows.answered, *conn, answered(event)),
+                Action::SendPing { conn, ping } => {
+                    rows.note(*conn, |rows| &mut rows.asked, asked_by(ping))
+                }
+                Action::SendPong { conn, .. } => {
+                    rows.note(*conn, |rows| &mut rows.answered, answered(event))
+                }
                 _ => {}
             }
         }
     }
 
+    /// The client has left out so many events on heartbeats: those of `ClientStats`.
+    pub(crate) fn left_out(&self, count: u64) {
+        let mut rows = self.rows();
+        if count != rows.left_out {
+            (rows.left_out, rows.torn) = (count, rows.latest);
+        }
+    }
+
     /// The kind of the ping that the next `PingSent` of this connection tells of: `frame ping`.
     pub(crate) fn next_asked(&self, conn: ConnId) -> &'static str {
-        next(&mut self.rows().asked, conn)
+        self.rows().next(conn, |rows| &mut rows.asked)
     }
 
     /// The kind of the ping that the next `PongSent` of this connection tells of.
     pub(crate) fn next_answered(&self, conn: ConnId) -> &'static str {
-        next(&mut self.rows().answered, conn)
+        self.rows().next(conn, |rows| &mut rows.answered)
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
@@ -52,18 +70,28 @@ impl Heartbeats {
     }
 }
 
-fn push(row: &mut Row, conn: ConnId, kind: &'static str) {
-    if row.len() < MOST {
-        row.push_back((conn, kind));
+impl Rows {
+    fn note(&mut self, conn: ConnId, row: fn(&mut Self) -> &mut Row, kind: &'static str) {
+        self.latest = Some(conn);
+        if row(self).len() < MOST {
+            row(self).push_back((conn, kind));
+        } else {
+            self.torn = Some(conn);
+        }
     }
-}
 
-/// Takes the next kind of this connection. Kinds of earlier connections have no event any more, and go.
-fn next(row: &mut Row, conn: ConnId) -> &'static str {
-    while row.front().is_some_and(|(of, _)| *of != conn) {
-        row.pop_front();
+    /// Takes the next kind of this connection. Kinds of earlier connections have no event any more, and go.
+    fn next(&mut self, conn: ConnId, row: fn(&mut Self) -> &mut Row) -> &'static str {
+        let is_torn = self.torn.is_some_and(|torn| conn <= torn);
+        let row = row(self);
+        while row.front().is_some_and(|(of, _)| *of != conn) {
+            row.pop_front();
+        }
+        match row.pop_front() {
+            Some((_, kind)) if !is_torn => kind,
+            _ => "ping",
+        }
     }
-    row.pop_front().map_or("ping", |(_, kind)| kind)
 }
 
 fn asked_by(ping: &Ask) -> &'static str {
@@ -80,5 +108,32 @@ fn answered(event: &Event<'_>) -> &'static str {
         Event::Received(_, Message::Text(_)) => "text ping",
         Event::Received(_, Message::Binary(_)) => "binary ping",
         _ => "ping",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_event_was_left_out_no_kind_is_guessed_until_the_next_connection() {
+        let heartbeats = Heartbeats::default();
+        let answered = |conn, kind| {
+            let conn = ConnId::new(conn);
+            heartbeats
+                .rows()
+                .note(conn, |rows| &mut rows.answered, kind);
+        };
+        let next = |conn| heartbeats.next_answered(ConnId::new(conn));
+        answered(1, "frame ping");
+        answered(1, "JSON ping");
+        heartbeats.left_out(0);
+        assert_eq!(next(1), "frame ping");
+        heartbeats.left_out(1);
+        answered(1, "frame ping");
+        assert_eq!(next(1), "ping");
+        answered(2, "JSON ping");
+        heartbeats.left_out(1);
+        assert_eq!(next(2), "JSON ping");
     }
 }

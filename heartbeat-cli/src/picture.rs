@@ -17,7 +17,7 @@ use ratatui::crossterm::event::{
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Gauge, Paragraph, Sparkline};
+use ratatui::widgets::{Block, Paragraph, Sparkline, Wrap};
 
 use crate::misbehaving::ServerNote;
 use crate::sums::Sums;
@@ -182,7 +182,7 @@ impl Scene {
     fn render(&self, frame: &mut Frame<'_>, at: Duration, phase: Phase, rtt: &Rtt, sums: &Sums) {
         let area = frame.area();
         let (head_rows, chart_rows, foot_rows) = match area.height {
-            16.. => (3, 5, 2),
+            16.. => (3, 5, 3),
             10.. => (2, 0, 2),
             _ => (2, 0, 0),
         };
@@ -206,7 +206,8 @@ impl Scene {
         head_lines.extend(self.times.split("; ").map(Line::raw));
         frame.render_widget(Paragraph::new(head_lines), head);
         let silent = self.opened.map(|_| at.saturating_sub(self.heard.0));
-        frame.render_widget(gauge(silent, self.bound, self.asks_after), silence);
+        let gauge = gauge(silent, self.bound, self.asks_after, silence.width);
+        frame.render_widget(gauge, silence);
         frame.render_widget(self.chart(rtt, usize::from(chart.width)), chart);
         tell(frame, log, &self.lines);
         let foot_lines = vec![
@@ -216,7 +217,8 @@ impl Scene {
                 Style::new().add_modifier(Modifier::DIM),
             ),
         ];
-        frame.render_widget(Paragraph::new(foot_lines), foot);
+        let sums_and_keys = Paragraph::new(foot_lines).wrap(Wrap { trim: true });
+        frame.render_widget(sums_and_keys, foot);
     }
 
     /// The round trips that there is room for, the latest on the right.
@@ -281,13 +283,15 @@ pub(crate) fn after(text: String) -> Option<String> {
     None
 }
 
-fn gauge(silent: Option<Duration>, bound: Duration, asks: Option<Duration>) -> Gauge<'static> {
-    let block = Block::bordered().title(" silence ");
+/// How much of the silence that is borne has passed, as a bar in so many columns.
+fn gauge(
+    silent: Option<Duration>,
+    bound: Duration,
+    asks: Option<Duration>,
+    columns: u16,
+) -> Paragraph<'static> {
     let Some(silent) = silent else {
-        return Gauge::default()
-            .block(block)
-            .ratio(0.0)
-            .label("no connection");
+        return Paragraph::default().block(Block::bordered().title(" silence: no connection "));
     };
     let ratio = (silent.as_secs_f64() / bound.as_secs_f64()).clamp(0.0, 1.0);
     let colour = match asks {
@@ -298,16 +302,14 @@ fn gauge(silent: Option<Duration>, bound: Duration, asks: Option<Duration>) -> G
     let asks = asks
         .map(|asks| format!(", asks after {}", Seconds(asks)))
         .unwrap_or_default();
-    let label = format!(
-        "{:.1} s, dead after {}{asks}",
+    let title = format!(
+        " silence: {:.1} s, dead after {}{asks} ",
         silent.as_secs_f64(),
         Seconds(bound)
     );
-    Gauge::default()
-        .block(block)
-        .gauge_style(Style::new().fg(colour))
-        .ratio(ratio)
-        .label(label)
+    let filled = (f64::from(columns.saturating_sub(2)) * ratio).round() as usize;
+    Paragraph::new(Line::styled("█".repeat(filled), Style::new().fg(colour)))
+        .block(Block::bordered().title(title))
 }
 
 /// The last lines, the latest at the bottom.

@@ -405,6 +405,10 @@ impl Watch {
         loop {
             match client.next(self.patience()) {
                 Next::Event(event) => {
+                    if let Event::PingSent { .. } | Event::PongSent { .. } = event {
+                        let left_out = client.stats().heartbeat_events_dropped;
+                        self.heartbeats.left_out(left_out);
+                    }
                     let told = self.tell(&event);
                     told.or_else(|error| stop_if_closed(error, &sender))?;
                 }

@@ -26,13 +26,17 @@ pub(crate) fn times(config: &Config) -> String {
     if let Some(timeout) = config.pong_timeout() {
         let _ = write!(words, " or {} after an unanswered ping", Seconds(timeout));
     }
-    let (base, cap, _) = config.backoff();
+    let (base, cap, jitter) = config.backoff();
     let _ = write!(
         words,
-        "; dial within {}, retry after {} to {}",
+        "; dial within {}, retry after {} to {}{}",
         Seconds(config.connect_timeout()),
         Seconds(base),
-        Seconds(cap)
+        Seconds(cap),
+        match jitter {
+            0 => String::new(),
+            percent => format!(" less up to {percent} %"),
+        }
     );
     words
 }

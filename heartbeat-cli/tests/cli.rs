@@ -204,6 +204,28 @@ In all: 3 dials, 2 connections, 2 ends (idle_timeout 1, http 503 1).
     );
 }
 
+/// The README's trace leads to the sentences beside it, and its description is what is printed.
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let readme = include_str!("../README.md");
+    let block = |kind: &str, first: &str| {
+        let start = format!("```{kind}\n");
+        let mut blocks = readme.split(&start).skip(1);
+        let block = blocks.find(|block| block.starts_with(first));
+        let block = block.and_then(|block| block.split("```").next());
+        block.unwrap_or_else(|| panic!("no block with {first}"))
+    };
+    let trace = block("json", "{\"config\"");
+    assert_eq!(
+        printed(&["explain"], trace),
+        block("text", "A client with these times")
+    );
+    let shown = heartbeat(&["dialect", "show", "kucoin"], "");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    assert_eq!(text(shown.stderr), block("text", "kucoin, "));
+    assert_eq!(text(shown.stdout), block("json", "{\n"));
+}
+
 /// Every trace of the core's tests is told, whatever is in it.
 #[test]
 fn every_recorded_trace_is_explained() {
@@ -251,11 +273,12 @@ fn the_catalogue_is_listed_shown_and_linted() {
         list.lines().any(|line| line.starts_with("kucoin")),
         "{list}"
     );
+    // What is shown is a description that can be kept and used.
     let shown = printed(&["dialect", "show", "kucoin"], "");
-    assert!(
-        shown.contains("source: http") && shown.contains("\"ping\""),
-        "{shown}"
-    );
+    let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/shown.json");
+    std::fs::write(file, shown).expect("room");
+    let pong = printed(&["dialect", "test", file], "{\"type\":\"pong\"}\n");
+    assert_eq!(pong.trim(), "pong");
     let lint = heartbeat(&["dialect", "lint", "kucoin", "--proxy", "10s"], "");
     assert_eq!(lint.status.code(), Some(1), "{lint:?}");
     assert!(
