@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use heartbeat_driver::{
     Board, ClientStats, Event, Handoff, NotConnected, Options, Response, Room, StartError, Unsent,
+    Until,
 };
 
 use crate::clock::std_deadline;
@@ -30,15 +31,15 @@ const BATCH: usize = 512;
 /// it returns.
 ///
 /// ```no_run
-/// use heartbeat_blocking::{Client, Event, Options};
+/// use heartbeat_blocking::{Client, Event, Opening, Options, Progress};
 ///
-/// let mut client = Client::spawn(Options::new("wss://example.org/feed")?)?;
+/// let options = Options::new("wss://example.org/feed")?.on_connect(|opening: &mut Opening<'_>| {
+///     opening.send(r#"{"op":"subscribe"}"#); // first on each connection
+///     Progress::Ready
+/// });
+/// let mut client = Client::spawn(options)?;
 /// while let Some(event) = client.recv() {
 ///     match event {
-///         Event::Connected { .. } => {
-///             // If the connection is gone again already, the message is handed back.
-///             let _ = client.sender().try_send(r#"{"op":"subscribe"}"#);
-///         }
 ///         Event::Message { message, .. } => println!("{}", message.as_text().unwrap_or("(binary)")),
 ///         _ => {}
 ///     }
@@ -117,8 +118,7 @@ impl Client {
     /// once if a connection is open now. Takes no event: those of the dials and of the connection come from
     /// [`recv`](Self::recv) as ever.
     ///
-    /// The session need not be ready yet: with [`Options::on_connect`](crate::Options::on_connect), messages are accepted
-    /// from [`Event::Ready`](crate::Event::Ready) on.
+    /// The session need not be ready yet: [`ready`](Self::ready) waits for that, too.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -134,7 +134,39 @@ impl Client {
     /// [`NotConnected`] says why there is no connection, and how the last dial ended. After a
     /// [`Timeout`](crate::WaitEnd::Timeout) the client goes on dialling.
     pub fn connected(&self, timeout: Duration) -> Result<Arc<Response>, NotConnected> {
-        self.board.wait_connected(self.sender.is_inside(), timeout)
+        self.wait(Until::Open, timeout)
+    }
+
+    /// Waits as [`connected`](Self::connected) does, and until messages are accepted: with
+    /// [`Options::on_connect`](crate::Options::on_connect) or a session of the application's until [`Event::Ready`],
+    /// otherwise until [`Event::Connected`]. At once if the client is ready now.
+    ///
+    /// A connection whose session fails is an attempt as any: the wait goes on. With
+    /// [`Options::session_by_application`](crate::Options::session_by_application) another thread must say
+    /// [`Sender::ready`] meanwhile.
+    ///
+    /// ```no_run
+    /// # fn run(options: heartbeat_blocking::Options) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use heartbeat_blocking::Client;
+    ///
+    /// let client = Client::spawn(options)?; // with a login, say
+    /// client.ready(Duration::from_secs(20))?;
+    /// client.sender().send(r#"{"op":"order","id":7}"#)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`connected`](Self::connected). After a [`Timeout`](crate::WaitEnd::Timeout) `open` says whether the
+    /// client is connected and lacks the session alone.
+    pub fn ready(&self, timeout: Duration) -> Result<Arc<Response>, NotConnected> {
+        self.wait(Until::Ready, timeout)
+    }
+
+    fn wait(&self, until: Until, timeout: Duration) -> Result<Arc<Response>, NotConnected> {
+        let inside = self.sender.is_inside();
+        self.board.wait_connected(until, inside, timeout)
     }
 
     /// Waits for the next event, at most for `timeout`.
@@ -185,8 +217,9 @@ impl Client {
     }
 
     /// Ends the client gracefully: what was accepted is written, the connection is closed within
-    /// `close_timeout`. Returns what was handed back and not taken as an event yet; messages that arrived
-    /// and were not taken are dropped. Who wants those says [`Sender::stop`] and takes events to the end.
+    /// `close_timeout`. Returns what was handed back and not taken as an event yet. Messages that arrived and were
+    /// not taken are dropped, and so is the last event's count of messages that are in doubt
+    /// ([`Event::Stopped`]). Whoever wants these says [`Sender::stop`] and takes events to the end.
     ///
     /// Code that the client itself runs (`on_connect`, a factory, a decoder, an observer) cannot wait for that end:
     /// there it tells the client to stop and returns at once, and what is not sent is lost.

@@ -2,8 +2,10 @@
 
 use std::{error, fmt};
 
+heartbeat_driver::core::debug_as_display!(RecvTimeoutError);
+
 /// Why no event was received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecvTimeoutError {
     /// There was none in time.

@@ -2,7 +2,7 @@
 //! by itself.
 //!
 //! ```
-//! use heartbeat_blocking::{Client, Event, Options};
+//! use heartbeat_blocking::{Client, Event, Opening, Options, Progress};
 //!
 //! # fn echo_server() -> std::io::Result<String> {
 //! #     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -20,19 +20,20 @@
 //! # }
 //! let url = "wss://example.org/feed";
 //! # let url = &*echo_server()?; // what is run here
-//! let mut client = Client::spawn(Options::new(url)?)?;
+//! let options = Options::new(url)?.on_connect(|opening: &mut Opening<'_>| {
+//!     opening.send(r#"{"op":"subscribe"}"#); // first on each connection
+//!     Progress::Ready
+//! });
+//! let mut client = Client::spawn(options)?;
 //! # let mut received = 0;
 //! while let Some(event) = client.recv() {
 //!     match event {
-//!         Event::Connected { .. } => {
-//!             // If the connection is gone again already, the message is handed back.
-//!             let _ = client.sender().try_send(r#"{"op":"subscribe"}"#);
-//!         }
 //!         Event::Message { message, .. } => {
 //!             println!("{}", message.as_text().unwrap_or("(binary)"));
 //! #           received += 1;
 //!             client.sender().stop(); // enough; `Event::Stopped` comes last
 //!         }
+//!         // A connection has ended, or a dial has failed: `open` is zero then.
 //!         Event::Disconnected { reason, detail, .. } => eprintln!("{reason} {}", detail.unwrap_or_default()),
 //!         _ => {}
 //!     }

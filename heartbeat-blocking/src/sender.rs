@@ -13,6 +13,9 @@ use heartbeat_driver::{Board, ClientStats, InvalidClose, Message, Outbox, Panick
 /// [`Event::Skipped`](crate::Event::Skipped) or [`Event::Stopped`](crate::Event::Stopped), in order.
 /// Nothing is sent twice.
 ///
+/// A connection ends before the application takes its `Disconnected`. A `send` that waits for room then is refused, or
+/// accepted for the next connection: its message is not among those that this event hands back.
+///
 /// *Written* promises that the whole message was handed to the operating system's send buffer. It does not promise that
 /// the server has it: only an answer of the server's own says that.
 #[derive(Clone, Debug)]

@@ -93,6 +93,35 @@ fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at_a_403
 }
 
 #[test]
+fn what_was_flushed_after_the_last_byte_is_in_doubt() {
+    let (address, server) = serve(vec![|stream| {
+        let mut socket = accept(stream);
+        socket.read().expect("the first");
+        socket.send(Message::text("heard")).expect("room");
+        for _ in 0..2 {
+            socket.read().expect("two more");
+        }
+    }]);
+    let mut client = client(address, Config::default());
+    assert!(matches!(next(&mut client), Event::Connected { .. }));
+    client.send(Message::text("before")).expect("room");
+    assert!(matches!(next(&mut client), Event::Message { .. }));
+    for text in ["one", "two"] {
+        client.send(Message::text(text)).expect("room");
+    }
+    let Event::Disconnected {
+        uncertain,
+        in_doubt,
+        ..
+    } = next(&mut client)
+    else {
+        panic!("another event");
+    };
+    assert_eq!((uncertain, in_doubt), (0, 2));
+    server.join().expect("no panic");
+}
+
+#[test]
 fn a_server_drops_a_client_that_is_silent_and_a_wait_ends_at_its_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -91,6 +91,19 @@
 #[cfg(any(feature = "serde", test))]
 extern crate alloc;
 
+/// `Debug` of an error as its `Display`: where a `main` returns an error, `Debug` is all that its reader sees.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! debug_as_display {
+    ($($error:ty),+ $(,)?) => {$(
+        impl ::core::fmt::Debug for $error {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                ::core::fmt::Display::fmt(self, f)
+            }
+        }
+    )+};
+}
+
 mod backoff;
 mod cause;
 mod config;

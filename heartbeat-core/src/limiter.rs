@@ -40,8 +40,10 @@ pub struct Limiter {
     now: Instant,
 }
 
+debug_as_display!(LimiterError, Crowded);
+
 /// Why a limiter was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimiterError {
     /// Nothing would ever be allowed.
@@ -61,7 +63,7 @@ pub enum LimiterError {
 }
 
 /// So many wait already that the turn would come after more than [`Limiter::LONGEST_WAIT`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many wait: ask again in {}", DurationText(*ask_again))]
 pub struct Crowded {
     /// From then on there is a place, if nobody else takes it.

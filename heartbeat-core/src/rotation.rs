@@ -60,8 +60,10 @@ pub struct RotationTimes {
     overlap: Duration,
 }
 
+debug_as_display!(RotationError);
+
 /// Why times were refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RotationError {
     /// Out of range.

@@ -112,7 +112,7 @@ pub use panics::{catch, named};
 pub use queue::{Handoff, Notify, Outbox, Overflow, Refusal, Room, SendError, Sending};
 pub use request::{Proxy, Request, RequestError};
 pub use start::StartError;
-pub use stats::{Board, ClientStats, NotConnected, WaitEnd};
+pub use stats::{Board, ClientStats, NotConnected, Until, WaitEnd};
 pub use stream::io_cause;
 #[cfg(feature = "deflate")]
 pub use websocket::frames::deflate::Deflate;

@@ -4,8 +4,10 @@ use std::io;
 
 use crate::request::RequestError;
 
+heartbeat_core::debug_as_display!(StartError);
+
 /// Why a client could not be started. Nothing was dialled.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// The options need something that is not there.
@@ -21,4 +23,46 @@ pub enum StartError {
          within one (`Client::spawn_thread` needs none)"
     )]
     NoRuntime,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::time::Duration;
+
+    use heartbeat_core::{Config, Description, Limiter, RotationTimes, parse_duration};
+
+    use super::StartError;
+    use crate::{Options, Proxy, Request};
+
+    /// A `main` that returns an error prints `Error: ` and its `Debug`.
+    #[test]
+    fn what_main_prints_of_an_error_is_its_sentence() {
+        let request = Request::new("example.org/feed").expect_err("no scheme");
+        let config = Config::builder().idle_timeout(Duration::ZERO).build();
+        let errors: Vec<Box<dyn Error>> = vec![
+            request.clone().into(),
+            StartError::from(request).into(),
+            StartError::NoRuntime.into(),
+            config.expect_err("no time").into(),
+            Config::from_json("{").expect_err("no JSON").into(),
+            Description::from_json("{").expect_err("no JSON").into(),
+            parse_duration("a while").expect_err("no figure").into(),
+            Options::service("kukoin", "ws://example.org/")
+                .expect_err("no service")
+                .into(),
+            Proxy::new("https://proxy.example")
+                .expect_err("not yet")
+                .into(),
+            Limiter::new(0, Duration::from_secs(1), 1)
+                .expect_err("none")
+                .into(),
+            RotationTimes::before(Duration::ZERO)
+                .expect_err("no time")
+                .into(),
+        ];
+        for error in errors {
+            assert_eq!(format!("{error:?}"), error.to_string());
+        }
+    }
 }

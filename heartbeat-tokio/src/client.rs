@@ -11,6 +11,7 @@ use atomic_waker::AtomicWaker;
 use futures_core::Stream;
 use heartbeat_driver::{
     Board, ClientStats, Event, Handoff, NotConnected, Options, Response, Room, StartError, Unsent,
+    Until,
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -35,15 +36,15 @@ const BATCH: usize = 512;
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-/// use heartbeat_tokio::{Client, Event, Options};
+/// use heartbeat_tokio::{Client, Event, Opening, Options, Progress};
 ///
-/// let mut client = Client::spawn(Options::new("wss://example.org/feed")?)?;
+/// let options = Options::new("wss://example.org/feed")?.on_connect(|opening: &mut Opening<'_>| {
+///     opening.send(r#"{"op":"subscribe"}"#); // first on each connection
+///     Progress::Ready
+/// });
+/// let mut client = Client::spawn(options)?;
 /// while let Some(event) = client.next().await {
 ///     match event {
-///         Event::Connected { .. } => {
-///             // If the connection is gone again already, the message is handed back.
-///             let _ = client.sender().try_send(r#"{"op":"subscribe"}"#);
-///         }
 ///         Event::Message { message, .. } => println!("{}", message.as_text().unwrap_or("(binary)")),
 ///         _ => {}
 ///     }
@@ -173,12 +174,11 @@ impl Client {
     /// Waits for a connection and returns the server's answer to the upgrade; at once if one is open now. Takes no
     /// event: those of the dials and of the connection come from [`next`](Self::next) as ever.
     ///
-    /// The session need not be ready yet: with [`Options::on_connect`](crate::Options::on_connect), messages are accepted
-    /// from [`Event::Ready`](crate::Event::Ready) on.
+    /// The session need not be ready yet: [`ready`](Self::ready) waits for that, too.
     ///
     /// A client dials until it is connected, unless its configuration ends it sooner
     /// ([`max_attempts`](crate::core::ConfigBuilder::max_attempts), a cause that no retry can mend). Bound the wait
-    /// by `tokio::time::timeout`.
+    /// by `tokio::time::timeout`. The guide `connecting` shows how to end a program whose first dial fails.
     ///
     /// ```no_run
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -196,7 +196,40 @@ impl Client {
     /// # Errors
     /// [`NotConnected`] says why there will be no connection, and how the last dial ended.
     pub async fn connected(&self) -> Result<Arc<Response>, NotConnected> {
-        poll_fn(|cx| self.board.poll_connected(self.sender.is_inside(), cx)).await
+        self.wait(Until::Open).await
+    }
+
+    /// Waits as [`connected`](Self::connected) does, and until messages are accepted: with
+    /// [`Options::on_connect`](crate::Options::on_connect) or a session of the application's until [`Event::Ready`],
+    /// otherwise until [`Event::Connected`]. At once if the client is ready now.
+    ///
+    /// A connection whose session fails is an attempt as any: the wait goes on. With
+    /// [`Options::session_by_application`](crate::Options::session_by_application) another task must say
+    /// [`Sender::ready`] meanwhile.
+    ///
+    /// ```no_run
+    /// # async fn run(options: heartbeat_tokio::Options) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use heartbeat_tokio::Client;
+    /// use tokio::time::timeout;
+    ///
+    /// let client = Client::spawn(options)?; // with a login, say
+    /// timeout(Duration::from_secs(20), client.ready()).await??;
+    /// client.sender().send(r#"{"op":"order","id":7}"#).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// As for [`connected`](Self::connected).
+    pub async fn ready(&self) -> Result<Arc<Response>, NotConnected> {
+        self.wait(Until::Ready).await
+    }
+
+    async fn wait(&self, until: Until) -> Result<Arc<Response>, NotConnected> {
+        poll_fn(|cx| (self.board).poll_connected(until, self.sender.is_inside(), cx)).await
     }
 
     /// The next event, for hand-written futures.
@@ -246,8 +279,9 @@ impl Client {
     }
 
     /// Ends the client gracefully: what was accepted is written, the connection is closed within
-    /// `close_timeout`. Returns what was handed back and not taken as an event yet; messages that arrived
-    /// and were not taken are dropped. Who wants those says [`Sender::stop`] and takes events to the end.
+    /// `close_timeout`. Returns what was handed back and not taken as an event yet. Messages that arrived and were
+    /// not taken are dropped, and so is the last event's count of messages that are in doubt
+    /// ([`Event::Stopped`]). Whoever wants these says [`Sender::stop`] and takes events to the end.
     ///
     /// Dropping the future ends the client at once, as dropping the client does. Code that the client itself runs
     /// cannot wait for that end: there it ends the client at once, and what is not sent is lost.

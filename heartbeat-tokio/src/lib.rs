@@ -2,7 +2,7 @@
 //! back by itself.
 //!
 //! ```
-//! use heartbeat_tokio::{Client, Event, Options};
+//! use heartbeat_tokio::{Client, Event, Opening, Options, Progress};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,19 +22,20 @@
 //! # }
 //! let url = "wss://example.org/feed";
 //! # let url = &*echo_server()?; // what is run here
-//! let mut client = Client::spawn(Options::new(url)?)?;
+//! let options = Options::new(url)?.on_connect(|opening: &mut Opening<'_>| {
+//!     opening.send(r#"{"op":"subscribe"}"#); // first on each connection
+//!     Progress::Ready
+//! });
+//! let mut client = Client::spawn(options)?;
 //! # let mut received = 0;
 //! while let Some(event) = client.next().await {
 //!     match event {
-//!         Event::Connected { .. } => {
-//!             // If the connection is gone again already, the message is handed back.
-//!             let _ = client.sender().try_send(r#"{"op":"subscribe"}"#);
-//!         }
 //!         Event::Message { message, .. } => {
 //!             println!("{}", message.as_text().unwrap_or("(binary)"));
 //! #           received += 1;
 //!             client.sender().stop(); // enough; `Event::Stopped` comes last
 //!         }
+//!         // A connection has ended, or a dial has failed: `open` is zero then.
 //!         Event::Disconnected { reason, detail, .. } => eprintln!("{reason} {}", detail.unwrap_or_default()),
 //!         _ => {}
 //!     }

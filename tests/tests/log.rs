@@ -42,7 +42,7 @@ fn the_log_tells_monitor_checks_answers_verdicts_and_retries() {
             "name=\"server.test\"}:connection{conn=1 host=\"server.test\"}",
             "connected after 0 s",
             "monitor started",
-            "interval=30 s threshold=90 s",
+            "ping_after=30 s idle_timeout=90 s",
             "ping answered",
             "idle for 25.3 s",
             "ping sent",
@@ -95,7 +95,7 @@ fn at_warn_the_log_says_who_what_why_and_what_follows() {
             "conn=2 host=\"server.test\"}: heartbeat_driver::log: dial failed: refused detail=\"connection refused\"",
             "name=\"server.test\"}: heartbeat_driver::log: retry 2 in ",
             "conn=3 host=\"server.test\"}: heartbeat_driver::log: dial failed: refused detail=\"connection refused\"",
-            "name=\"server.test\"}: heartbeat_driver::log: gave up: too many attempts, the last one ended with refused",
+            "name=\"server.test\"}: heartbeat_driver::log: gave up: max_attempts reached, the last attempt ended with refused",
         ];
         assert_eq!(log.lines().count(), expected.len(), "{log}");
         for (line, words) in log.lines().zip(expected) {
@@ -225,7 +225,7 @@ fn the_log_of_messages_has_the_same_words() {
         (
             "WARN",
             "name=\"desk\"}",
-            "gave up: too many attempts, the last one ended with idle_timeout",
+            "gave up: max_attempts reached, the last attempt ended with idle_timeout",
         ),
         ("INFO", "name=\"desk\"}", "stopped"),
     ];

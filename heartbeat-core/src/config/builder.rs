@@ -242,8 +242,9 @@ impl ConfigBuilder {
 
     /// Give up after this many dials in a row that led to no stable connection. 1: one dial and no retry. `None`: never.
     ///
-    /// A stable connection (`stable_after`) starts the count anew: as many dials follow its loss. For one dial at the
-    /// start and any number later, leave this unset and take events until the first end or connection.
+    /// A stable connection (`stable_after`) starts the count anew: as many dials follow its loss. A connection
+    /// that ends before it is stable counts as a dial that failed: with 1 the client gives up then. For one dial at the
+    /// start and any number later, leave this unset, and see the guide `connecting` of `heartbeat-tokio`.
     #[must_use]
     pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
         self.config.max_attempts = attempts.into();
@@ -451,8 +452,10 @@ impl fmt::Display for Advice {
     }
 }
 
+debug_as_display!(ConfigError);
+
 /// Why a configuration was refused. Each names the setting, its value and the rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// Zero is no time. `None` (JSON: `null`) switches off a setting that can be off.

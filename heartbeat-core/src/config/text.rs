@@ -13,8 +13,10 @@ use crate::config::{Config, ConfigBuilder, ConfigError, MIN_BACKOFF_BASE, Perman
 use crate::duration_text::{DurationError, DurationText, parse_duration};
 use crate::json_text::Unique;
 
+debug_as_display!(ConfigTextError);
+
 /// Why a text is not a configuration. Each names the key, the value and the rule.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigTextError {
     /// Not JSON at all.

@@ -4,9 +4,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+debug_as_display!(DescriptionError, UnknownService);
+
 /// Why a description was refused. Each names the place, such as `rules[2].reply`, what stands there
 /// and the rule that it breaks.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DescriptionError {
     /// Not JSON at all.
@@ -99,7 +101,7 @@ pub enum DescriptionError {
 /// let error = "kukoin".parse::<AnyDialect>().unwrap_err();
 /// assert_eq!(error.to_string(), "no service is called \"kukoin\"; did you mean `kucoin`?");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownService {
     /// The name that was asked for.

@@ -219,12 +219,15 @@ pub enum GiveUp {
     Cause(Cause),
 }
 
-/// In words, for people: `too many attempts, the last one ended with refused`, `http 403`.
+/// In words, for people: `max_attempts reached, the last attempt ended with refused`, `http 403`.
 impl fmt::Display for GiveUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MaxAttempts(last) => {
-                write!(f, "too many attempts, the last one ended with {last}")
+                write!(
+                    f,
+                    "max_attempts reached, the last attempt ended with {last}"
+                )
             }
             Self::Credentials(cause) => {
                 write!(f, "credentials refused twice, the last time by {cause}")

@@ -34,8 +34,10 @@ use crate::time::Instant;
 pub use read::{RecordedEvent, read_event};
 pub use write::{answer, cause_value, event_line, event_line_with, give_up_value};
 
+debug_as_display!(TraceError);
+
 /// Why a line of a trace cannot be read. Says what was expected.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
     /// Not JSON.

@@ -879,7 +879,7 @@ fn causes_and_reasons_to_give_up_are_told_in_words() {
     ] {
         assert_eq!(
             GiveUp::MaxAttempts(last).to_string(),
-            format!("too many attempts, the last one ended with {words}")
+            format!("max_attempts reached, the last attempt ended with {words}")
         );
     }
     assert_eq!(GiveUp::Cause(http(403)).to_string(), "http 403");

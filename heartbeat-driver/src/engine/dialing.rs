@@ -313,7 +313,7 @@ impl<S: Read + Write> Engine<S> {
                 let after = now.saturating_duration_since(begun.since);
                 info!(parent: &self.span, "connected after {}", Seconds(after));
                 self.tell_monitor_started();
-                self.board.connected.opened(Arc::clone(&response));
+                self.board.connected.opened(Arc::clone(&response), ready);
                 self.events.push_back(Event::Connected {
                     conn,
                     after,
@@ -388,13 +388,13 @@ impl<S: Read + Write> Engine<S> {
 
     pub(super) fn tell_monitor_started(&self) {
         let config = self.machine.config();
-        let (asks, interval) = match config.ping() {
-            Ping::Never => ("never asks", None),
-            Ping::AfterSilence(silence) => ("asks after silence", Some(silence)),
-            Ping::Every(interval) => ("asks every", Some(interval)),
+        let seconds = |time| Some(display(Seconds(time)));
+        let (ping_after, ping_every) = match config.ping() {
+            Ping::Never => (None, None),
+            Ping::AfterSilence(silence) => (seconds(silence), None),
+            Ping::Every(interval) => (None, seconds(interval)),
         };
-        let interval = interval.map(|interval| display(Seconds(interval)));
-        let threshold = Seconds(config.idle_timeout());
-        info!(parent: &self.span, asks, interval, %threshold, "monitor started");
+        let idle_timeout = Seconds(config.idle_timeout());
+        info!(parent: &self.span, ping_after, ping_every, %idle_timeout, "monitor started");
     }
 }

@@ -73,6 +73,7 @@ impl<S: Read + Write> Engine<S> {
             info!(parent: &self.span, "session ready");
             self.lost = None;
             self.outbox.open(conn, true);
+            self.board.connected.ready();
             self.events.push_back(Event::Ready { conn });
         }
     }

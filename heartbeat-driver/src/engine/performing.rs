@@ -168,6 +168,7 @@ impl<S: Read + Write> Engine<S> {
                 }
             }
             Action::Close { conn, code } => {
+                self.board.connected.closing();
                 let (outbox, span) = (Arc::clone(&self.outbox), &self.span);
                 if let Some(session) = session(&mut self.link, conn) {
                     let goodbye = self.goodbye.take().unwrap_or_else(|| code.into());
@@ -332,6 +333,7 @@ impl<S: Read + Write> Engine<S> {
     fn renew(&mut self, conn: ConnId, code: u16, why: Renewal, before: Before, now: Instant) {
         let (outbox, span) = (Arc::clone(&self.outbox), &self.span);
         self.opening = false;
+        self.board.connected.closing();
         if let Some(session) = session(&mut self.link, conn) {
             info!(parent: span, code, "closing, to be renewed ({why})");
             session.close(code.into(), &outbox, self.pace.as_mut(), now);

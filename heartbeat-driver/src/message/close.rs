@@ -101,8 +101,10 @@ pub(crate) struct CloseFrame {
     pub(crate) reason: Box<str>,
 }
 
+heartbeat_core::debug_as_display!(InvalidClose);
+
 /// Why a Close frame cannot be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidClose {
     /// The code is none that may be sent.

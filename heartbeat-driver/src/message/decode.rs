@@ -2,6 +2,8 @@
 
 use super::Message;
 
+heartbeat_core::debug_as_display!(Undecodable);
+
 /// Its name where one panics.
 pub(crate) const DECODER: &str = "the decoder";
 
@@ -47,7 +49,7 @@ impl<F: FnMut(Message, usize) -> Result<Message, Undecodable> + Send> Decode for
 
 /// Why a message cannot be decoded. The connection ends with this code, as if the peer's WebSocket
 /// frames had been at fault, and the table of causes decides what follows.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Undecodable {
     /// Code 1009: decoded it would be larger than allowed.

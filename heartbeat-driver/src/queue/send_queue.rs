@@ -180,7 +180,9 @@ impl Waiting {
     }
 }
 
-/// A message that was not accepted, handed back with the reason. `Debug` leaves the message out: it may
+heartbeat_core::debug_as_display!(SendError);
+
+/// A message that was not accepted, handed back with the reason. `Debug` and `Display` leave the message out: it may
 /// hold credentials.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the message was not accepted: {reason}")]
@@ -201,15 +203,6 @@ impl SendError {
             other => other,
         };
         Self { reason, ..self }
-    }
-}
-
-impl fmt::Debug for SendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendError")
-            .field("reason", &self.reason)
-            .field("len", &self.message.len())
-            .finish()
     }
 }
 

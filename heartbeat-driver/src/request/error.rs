@@ -4,10 +4,12 @@ use std::fmt;
 
 use heartbeat_core::{Cause, Contradiction, UnknownService};
 
+heartbeat_core::debug_as_display!(RequestError);
+
 /// Why a URL, a header or a setting was refused. Nothing was dialled.
 ///
 /// URLs are shown up to their path, without credentials.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// Not a URL.

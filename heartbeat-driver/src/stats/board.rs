@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use heartbeat_core::{Phase, Stats};
 
-use super::connected::{Connected, NotConnected};
+use super::connected::{Connected, NotConnected, Until};
 use super::explain::Recorder;
 use super::traffic::Traffic;
 use crate::http::Response;
@@ -102,6 +102,7 @@ impl Default for Board {
 impl Board {
     pub(crate) fn new(log: Log, recorder: Option<Recorder>) -> Self {
         Self {
+            connected: Connected::new(&log.name),
             log,
             recorder: recorder.map(|recorder| Box::new(Mutex::new(recorder))),
             ..Self::default()
@@ -113,14 +114,15 @@ impl Board {
         Some(recorder.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The server's answer to the upgrade of the connection that is open, or that opens next. For a caller who is
-    /// `inside` the client's own code there is none to wait for.
+    /// The server's answer to the upgrade of the connection that is as far as wanted, or of the next one that is. For a
+    /// caller who is `inside` the client's own code there is none to wait for.
     pub fn poll_connected(
         &self,
+        until: Until,
         inside: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Arc<Response>, NotConnected>> {
-        self.connected.poll(inside, cx)
+        self.connected.poll(until, inside, cx)
     }
 
     /// Like [`poll_connected`](Self::poll_connected), but blocks, for `timeout` at most.
@@ -129,10 +131,11 @@ impl Board {
     /// [`NotConnected`] says why there is none.
     pub fn wait_connected(
         &self,
+        until: Until,
         inside: bool,
         timeout: Duration,
     ) -> Result<Arc<Response>, NotConnected> {
-        self.connected.wait(inside, timeout)
+        self.connected.wait(until, inside, timeout)
     }
 
     /// The last events of the machine as a trace for `replay`, if any are kept.

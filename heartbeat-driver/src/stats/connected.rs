@@ -10,12 +10,18 @@ use heartbeat_core::GiveUp;
 use crate::event::Reason;
 use crate::http::Response;
 
-/// Why there is no connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+heartbeat_core::debug_as_display!(NotConnected);
+
+/// Why there is no connection, or none whose session is ready.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotConnected {
+    /// The client's name ([`Options::name`](crate::Options::name)), by default of the host and the port.
+    pub name: Arc<str>,
     /// Why the application waits no longer.
     pub why: WaitEnd,
+    /// A connection is open, and its session is not ready.
+    pub open: bool,
     /// Why the last dial or connection ended. `None` if none has ended yet.
     pub last: Option<Reason>,
     /// The words of the last dial's error, for people.
@@ -39,18 +45,23 @@ pub enum WaitEnd {
     Inside,
 }
 
+/// `example.org:8443/feed: gave up: max_attempts reached, the last attempt ended with refused (Connection refused)`.
 impl fmt::Display for NotConnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.name)?;
         match self.why {
             WaitEnd::GaveUp(reason) => write!(f, "gave up: {reason}")?,
             WaitEnd::Stopped => f.write_str("the client has ended")?,
+            WaitEnd::Timeout if self.open => {
+                f.write_str("connected, but not ready within the time")?
+            }
             WaitEnd::Timeout => f.write_str("no connection within the time")?,
             WaitEnd::Inside => f.write_str("the client's own code cannot wait for the client")?,
         }
         match (self.why, self.last) {
             // These say it.
             (WaitEnd::GaveUp(GiveUp::Cause(_) | GiveUp::MaxAttempts(_)), _) | (_, None) => {}
-            (_, Some(last)) => write!(f, "; the last dial ended with {last}")?,
+            (_, Some(last)) => write!(f, "; the last attempt ended with {last}")?,
         }
         match &self.detail {
             Some(detail) => write!(f, " ({detail})"),
@@ -61,9 +72,20 @@ impl fmt::Display for NotConnected {
 
 impl std::error::Error for NotConnected {}
 
+/// How far a connection must be for an application that waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The upgrade is done.
+    Open,
+    /// Its session is ready, too, and messages are accepted.
+    Ready,
+}
+
 /// Shared by the engine, which tells, and the client, which asks.
 #[derive(Debug, Default)]
 pub(crate) struct Connected {
+    /// The client's.
+    name: Arc<str>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -72,6 +94,8 @@ pub(crate) struct Connected {
 struct State {
     /// The answer to the upgrade of the connection that is open now.
     open: Option<Arc<Response>>,
+    /// That connection accepts messages.
+    ready: bool,
     last: Option<Reason>,
     detail: Option<Box<str>>,
     refused: Option<Arc<Response>>,
@@ -80,25 +104,36 @@ struct State {
 }
 
 impl State {
-    fn not_connected(&self, why: WaitEnd) -> NotConnected {
+    fn not_connected(&self, name: &Arc<str>, why: WaitEnd) -> NotConnected {
         NotConnected {
+            name: Arc::clone(name),
             why,
+            open: self.open.is_some(),
             last: self.last,
             detail: self.detail.clone(),
             response: self.refused.clone(),
         }
     }
 
-    fn result(&self) -> Option<Result<Arc<Response>, NotConnected>> {
+    fn result(&self, until: Until, name: &Arc<str>) -> Option<Result<Arc<Response>, NotConnected>> {
         match (&self.open, self.ended) {
-            (Some(response), _) => Some(Ok(Arc::clone(response))),
-            (None, Some(why)) => Some(Err(self.not_connected(why))),
-            (None, None) => None,
+            (Some(response), _) if self.ready || until == Until::Open => {
+                Some(Ok(Arc::clone(response)))
+            }
+            (_, Some(why)) => Some(Err(self.not_connected(name, why))),
+            (_, None) => None,
         }
     }
 }
 
 impl Connected {
+    pub(crate) fn new(name: &Arc<str>) -> Self {
+        Self {
+            name: Arc::clone(name),
+            ..Self::default()
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,8 +148,19 @@ impl Connected {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    pub(crate) fn opened(&self, response: Arc<Response>) {
-        self.change(|state| state.open = Some(response));
+    /// A connection is open. Where no session is asked for, it is ready.
+    pub(crate) fn opened(&self, response: Arc<Response>, ready: bool) {
+        self.change(|state| (state.open, state.ready) = (Some(response), ready));
+    }
+
+    /// The session of the open connection is ready.
+    pub(crate) fn ready(&self) {
+        self.change(|state| state.ready = true);
+    }
+
+    /// The open connection is being closed, and accepts no messages any more.
+    pub(crate) fn closing(&self) {
+        self.lock().ready = false;
     }
 
     pub(crate) fn lost(
@@ -124,7 +170,7 @@ impl Connected {
         refused: Option<Arc<Response>>,
     ) {
         let mut state = self.lock();
-        state.open = None;
+        (state.open, state.ready) = (None, false);
         (state.last, state.detail, state.refused) = (Some(reason), detail, refused);
     }
 
@@ -136,22 +182,23 @@ impl Connected {
     /// The first call counts.
     pub(crate) fn ended(&self, why: WaitEnd) {
         self.change(|state| {
-            state.open = None;
+            (state.open, state.ready) = (None, false);
             state.ended.get_or_insert(why);
         });
     }
 
     pub(crate) fn poll(
         &self,
+        until: Until,
         inside: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Arc<Response>, NotConnected>> {
         let mut state = self.lock();
-        if let Some(result) = state.result() {
+        if let Some(result) = state.result(until, &self.name) {
             return Poll::Ready(result);
         }
         if inside {
-            return Poll::Ready(Err(state.not_connected(WaitEnd::Inside)));
+            return Poll::Ready(Err(state.not_connected(&self.name, WaitEnd::Inside)));
         }
         if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             state.wakers.push(cx.waker().clone());
@@ -162,11 +209,12 @@ impl Connected {
     /// Waits, for `timeout` at most.
     pub(crate) fn wait(
         &self,
+        until: Until,
         inside: bool,
         timeout: Duration,
     ) -> Result<Arc<Response>, NotConnected> {
         let timeout = if inside { Duration::ZERO } else { timeout };
-        let waits = |state: &mut State| state.result().is_none();
+        let waits = |state: &mut State| state.result(until, &self.name).is_none();
         let waited = self.changed.wait_timeout_while(self.lock(), timeout, waits);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let why = if inside {
@@ -175,7 +223,7 @@ impl Connected {
             WaitEnd::Timeout
         };
         state
-            .result()
-            .unwrap_or_else(|| Err(state.not_connected(why)))
+            .result(until, &self.name)
+            .unwrap_or_else(|| Err(state.not_connected(&self.name, why)))
     }
 }

@@ -1,12 +1,16 @@
 //! A wait for a connection, beside the events.
 
 use std::io::{Read, Write};
-use std::sync::mpsc::TryRecvError;
+use std::sync::Arc;
+use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
 use heartbeat_tokio::core::{Cause, GiveUp};
-use heartbeat_tokio::{Event, NotConnected, Options, Reason, Request, Response, WaitEnd};
+use heartbeat_tokio::{
+    Event, Message, NotConnected, OnConnect, Opening, Options, Progress, Reason, Request, Response,
+    SendError, WaitEnd,
+};
 use tokio::runtime::Runtime;
 
 use crate::harness::{PATIENCE, Server, hang_up, read_to_the_end};
@@ -28,17 +32,25 @@ impl Client {
         [Self::Tokio(client, runtime), Self::Blocking(blocking)]
     }
 
+    /// `None` is a timeout.
     fn connected(&self, timeout: Duration) -> Result<u16, Option<NotConnected>> {
-        let status = |response: std::sync::Arc<Response>| response.status();
         match self {
-            Self::Tokio(client, runtime) => runtime.block_on(async {
-                let connected = tokio::time::timeout(timeout, client.connected()).await;
-                connected.map_err(|_| None)?.map(status).map_err(Some)
-            }),
-            Self::Blocking(client) => {
-                let connected = client.connected(timeout).map(status);
-                connected.map_err(|error| (error.why != WaitEnd::Timeout).then_some(error))
-            }
+            Self::Tokio(client, runtime) => within(timeout, runtime, client.connected()),
+            Self::Blocking(client) => unless_late(client.connected(timeout)),
+        }
+    }
+
+    fn ready(&self, timeout: Duration) -> Result<u16, Option<NotConnected>> {
+        match self {
+            Self::Tokio(client, runtime) => within(timeout, runtime, client.ready()),
+            Self::Blocking(client) => unless_late(client.ready(timeout)),
+        }
+    }
+
+    fn try_send(&self, text: &str) -> Result<(), SendError> {
+        match self {
+            Self::Tokio(client, _) => client.sender().try_send(text),
+            Self::Blocking(client) => client.sender().try_send(text),
         }
     }
 
@@ -61,6 +73,25 @@ impl Client {
             Self::Tokio(client, _) => client.sender().stop(),
             Self::Blocking(client) => client.sender().stop(),
         }
+    }
+}
+
+type Waited = Result<Arc<Response>, NotConnected>;
+
+fn within(
+    timeout: Duration,
+    runtime: &Runtime,
+    wait: impl Future<Output = Waited>,
+) -> Result<u16, Option<NotConnected>> {
+    let wait = async { tokio::time::timeout(timeout, wait).await };
+    unless_late(runtime.block_on(wait).map_err(|_| None)?)
+}
+
+fn unless_late(waited: Waited) -> Result<u16, Option<NotConnected>> {
+    match waited {
+        Ok(response) => Ok(response.status()),
+        Err(error) if error.why == WaitEnd::Timeout => Err(None),
+        Err(error) => Err(Some(error)),
     }
 }
 
@@ -117,7 +148,8 @@ fn a_refusal_ends_the_wait_with_its_words() {
                 b"no feed"
             );
             let words = refused.to_string();
-            assert!(words.starts_with("gave up: http 404"), "{words}");
+            let start = format!("127.0.0.1:{}: gave up: http 404", server.port());
+            assert!(words.starts_with(&start), "{words}");
         }
     });
 }
@@ -126,7 +158,7 @@ fn a_refusal_ends_the_wait_with_its_words() {
 fn a_wait_goes_over_failed_dials_and_ends_when_its_time_has_passed() {
     let server = Server::start();
     thread::scope(|scope| {
-        let (fail, failed) = std::sync::mpsc::channel::<()>();
+        let (fail, failed) = channel::<()>();
         let server = &server;
         scope.spawn(move || {
             while failed.try_recv() == Err(TryRecvError::Empty) {
@@ -148,12 +180,98 @@ fn a_wait_goes_over_failed_dials_and_ends_when_its_time_has_passed() {
     });
 }
 
+/// Says a word, and is ready once another one has come.
+struct Login;
+
+impl OnConnect for Login {
+    fn connected(&mut self, opening: &mut Opening<'_>) -> Progress {
+        opening.send("login");
+        Progress::Pending
+    }
+
+    fn message(&mut self, _: &Message, _: &mut Opening<'_>) -> Progress {
+        Progress::Ready
+    }
+}
+
+#[test]
+fn a_wait_for_a_session_outlives_connections_whose_login_fails_and_ends_when_messages_are_accepted()
+{
+    let server = Server::start();
+    thread::scope(|scope| {
+        let (go_on, may_go_on) = channel::<()>();
+        let server = &server;
+        scope.spawn(move || {
+            for answers in [false, true] {
+                let mut open: Vec<_> = (0..2).map(|_| server.upgrade()).collect();
+                for ws in &mut open {
+                    assert_eq!(ws.read().expect("it says so"), "login".into());
+                }
+                may_go_on.recv().expect("it is told");
+                if !answers {
+                    continue;
+                }
+                for ws in &mut open {
+                    ws.send("welcome".into()).expect("it reads");
+                }
+                for ws in &mut open {
+                    assert_eq!(ws.read().expect("at once"), "first".into());
+                    read_to_the_end(ws.get_mut());
+                }
+            }
+        });
+        let options = || server.options(BRISK).on_connect(Login);
+        let mut clients = Client::both(options);
+        for client in &clients {
+            assert_eq!(client.connected(PATIENCE), Ok(101));
+            assert_eq!(client.ready(Duration::from_millis(100)), Err(None));
+            if let Client::Blocking(client) = client {
+                let late = client.ready(Duration::ZERO).expect_err("no login yet");
+                assert!(late.open);
+                let words = format!("127.0.0.1:{}: connected, but not ready", server.port());
+                assert!(late.to_string().starts_with(&words), "{late}");
+            }
+        }
+        go_on.send(()).expect("it waits");
+        for client in &clients {
+            assert_eq!(client.ready(Duration::from_millis(100)), Err(None));
+        }
+        go_on.send(()).expect("it waits");
+        for client in &mut clients {
+            assert_eq!(client.ready(PATIENCE), Ok(101));
+            assert_eq!(client.try_send("first"), Ok(()));
+            client.stop();
+            while client.next().is_some() {}
+            let ended = client.ready(PATIENCE).expect_err("it was stopped");
+            assert_eq!(ended.expect("no timeout").why, WaitEnd::Stopped);
+        }
+    });
+}
+
+#[test]
+fn without_a_session_whoever_is_connected_is_ready() {
+    let server = Server::start();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut open: Vec<_> = (0..2).map(|_| server.upgrade()).collect();
+            for ws in &mut open {
+                read_to_the_end(ws.get_mut());
+            }
+        });
+        for client in Client::both(|| server.options(BRISK)) {
+            assert_eq!(client.ready(PATIENCE), Ok(101));
+            assert_eq!(client.try_send("at once"), Ok(()));
+            client.stop();
+        }
+    });
+}
+
 #[test]
 fn code_that_the_client_runs_is_refused_the_wait() {
     let server = Server::start();
-    let place = std::sync::Arc::new(std::sync::OnceLock::<heartbeat_blocking::Client>::new());
-    let (tell, told) = std::sync::mpsc::channel();
-    let (within, port) = (std::sync::Arc::clone(&place), server.port());
+    let place = Arc::new(std::sync::OnceLock::<heartbeat_blocking::Client>::new());
+    let (tell, told) = channel();
+    let (within, port) = (Arc::clone(&place), server.port());
     let options = Options::from_factory(move |_| {
         let client = loop {
             if let Some(client) = within.get() {
@@ -201,6 +319,9 @@ fn the_last_of_the_attempts_is_told_with_its_error() {
         assert_eq!(reason, GiveUp::MaxAttempts(refused));
         let detail = detail.expect("the error's words");
         assert!(detail.contains("refused"), "{detail}");
-        assert_eq!(words, format!("gave up: {reason} ({detail})"));
+        assert_eq!(
+            words,
+            format!("127.0.0.1:{gone}: gave up: {reason} ({detail})")
+        );
     }
 }

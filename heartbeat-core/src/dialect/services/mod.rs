@@ -23,6 +23,8 @@ use crate::dialect::error::UnknownService;
 use crate::dialect::limits::Rate;
 use crate::duration_text::DurationText;
 
+debug_as_display!(Contradiction);
+
 impl FromStr for AnyDialect {
     type Err = UnknownService;
 
@@ -61,7 +63,7 @@ impl fmt::Display for PingText {
 }
 
 /// Why a configuration cannot be used with a service. Each names the setting, its value, and the service's.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Contradiction {
     /// A time of the configuration leaves no room for one of the service's.
