@@ -84,7 +84,7 @@ mod sender;
 pub use client::Client;
 pub use error::RecvTimeoutError;
 pub use in_place::InPlace;
-pub use net::Net;
+pub use net::{Net, Tcp};
 pub use reactor::Reactor;
 pub use sender::Sender;
 

@@ -53,7 +53,9 @@ use std::time::Duration;
 
 use heartbeat_driver::core::{Clock as _, Config, ConnId, Heartbeat, Instant};
 use heartbeat_driver::messages::{Codec as _, Socket, Tungstenite, Turn, Watched};
-use heartbeat_driver::{Attempt, HostClock, Panicked, SharedDialect, catch};
+use heartbeat_driver::{
+    Attempt, HostClock, Panicked, SharedDialect, catch, is_writable, keep_unsent_short,
+};
 use mio::{Events, Interest, Token};
 use tungstenite::handshake::{HandshakeError, HandshakeRole};
 use tungstenite::{Error, Message, WebSocket};
@@ -138,8 +140,11 @@ struct Watch<S> {
     tcp: mio::net::TcpStream,
     is_registered: bool,
     traffic: Option<fn(&S) -> Traffic>,
-    /// The last write or flush did not go through.
+    /// The last write or flush did not go through: the next one is made once the operating system calls the socket
+    /// writable. It takes some bytes before that, from a dead peer as well.
     is_full: bool,
+    /// Bytes that the library wrote before that, while it read.
+    early: u64,
     has_ended: bool,
 }
 
@@ -148,14 +153,23 @@ impl<S> Watch<S> {
         let tcp = tcp(socket.get_ref()).try_clone()?;
         // Both handles share this setting.
         tcp.set_nonblocking(true)?;
+        keep_unsent_short(&tcp);
         Ok(Self {
             socket,
             tcp: mio::net::TcpStream::from_std(tcp),
             is_registered: false,
             traffic: None,
             is_full: false,
+            early: 0,
             has_ended: false,
         })
+    }
+}
+
+impl<S> Watch<S> {
+    fn written(&self) -> u64 {
+        self.traffic
+            .map_or(0, |traffic| traffic(self.socket.get_ref()).written)
     }
 }
 
@@ -172,7 +186,13 @@ impl<S: Read + Write> Socket<Tungstenite> for Watch<S> {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        now(self.socket.read()).map(|read| {
+        let may_be_early = self.is_full && !is_writable(&self.tcp);
+        let before = self.written();
+        let read = now(self.socket.read());
+        if may_be_early {
+            self.early += self.written().saturating_sub(before);
+        }
+        read.map(|read| {
             self.has_ended = read.is_err();
             match read {
                 Err(Error::ConnectionClosed | Error::AlreadyClosed) => None,
@@ -200,6 +220,9 @@ impl<S: Read + Write> Socket<Tungstenite> for Watch<S> {
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.is_full && !is_writable(&self.tcp) {
+            return Poll::Pending;
+        }
         let flushed = now(self.socket.flush());
         self.is_full = flushed.is_pending();
         match flushed {
@@ -210,7 +233,9 @@ impl<S: Read + Write> Socket<Tungstenite> for Watch<S> {
     }
 
     fn traffic(&self) -> Option<Traffic> {
-        self.traffic.map(|traffic| traffic(self.socket.get_ref()))
+        let mut traffic = self.traffic?(self.socket.get_ref());
+        traffic.written = traffic.written.saturating_sub(self.early);
+        Some(traffic)
     }
 }
 

@@ -1,13 +1,13 @@
 //! The real world: mio's poll, TCP, and the system's resolver.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Context, Wake};
 
 use heartbeat_driver::core::{Clock, ConnId, Instant, Lap, Race};
-use heartbeat_driver::{Dial, HostClock, Resolving};
+use heartbeat_driver::{Dial, HostClock, Resolving, is_writable};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -31,6 +31,36 @@ pub struct Net {
     dialing: Option<Dialing>,
     /// The end of the socket in use was told. Once: its registration tells of changes only.
     hung_up: bool,
+}
+
+/// The TCP socket of [`Net`].
+#[derive(Debug)]
+pub struct Tcp {
+    stream: TcpStream,
+    /// It has taken nothing: the next write is made once the operating system calls it writable. It takes some
+    /// bytes before that, from a dead peer as well.
+    is_full: bool,
+}
+
+impl Read for Tcp {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Tcp {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_full && !is_writable(&self.stream) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let written = self.stream.write(bytes);
+        self.is_full = matches!(&written, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Ends a wait, from any thread.
@@ -173,7 +203,7 @@ impl Clock for Net {
 }
 
 impl Reactor for Net {
-    type Socket = TcpStream;
+    type Socket = Tcp;
 
     fn dial(&mut self, dial: &Dial) {
         self.dialing = Some(Dialing {
@@ -187,7 +217,7 @@ impl Reactor for Net {
         self.dialing = None;
     }
 
-    fn dialed(&mut self) -> Option<(ConnId, io::Result<TcpStream>)> {
+    fn dialed(&mut self) -> Option<(ConnId, io::Result<Tcp>)> {
         let mut dialing = self.dialing.take()?;
         match self.proceed(&mut dialing.stage, &mut dialing.wake) {
             Some(result) => {
@@ -196,7 +226,10 @@ impl Reactor for Net {
                 let dial = dialing.dial;
                 let set_up = |(address, stream)| {
                     dial.connected(address);
-                    dial.tcp.apply(&stream).map(|()| stream)
+                    dial.tcp.apply(&stream).map(|()| Tcp {
+                        stream,
+                        is_full: false,
+                    })
                 };
                 Some((dial.conn, result.and_then(set_up)))
             }
@@ -207,7 +240,7 @@ impl Reactor for Net {
         }
     }
 
-    fn wait(&mut self, _: Option<&mut TcpStream>, until: Option<Instant>) -> io::Result<()> {
+    fn wait(&mut self, _: Option<&mut Tcp>, until: Option<Instant>) -> io::Result<()> {
         // The socket was registered when its connect began, for both directions and for changes
         // only; a turn always reads and writes until nothing goes any more, so no change is missed.
         let next = self.dialing.as_ref().and_then(|dialing| dialing.wake);

@@ -10,7 +10,7 @@ use heartbeat_blocking::core::{AbortReason, Cause, Failure, JsonType};
 use heartbeat_blocking::messages::{Counted, Event, Messages, upgrade_error};
 use heartbeat_blocking::{Config, Ping, Reason, RecvTimeoutError};
 use heartbeat_tests::peer::{
-    PATIENCE, accept, assert_four_ends, four_ends, pings_and_echoes, serve,
+    PATIENCE, accept, assert_four_ends, four_ends, pings_and_echoes, reads_slowly_and_stops, serve,
 };
 use tungstenite::Message;
 
@@ -90,6 +90,34 @@ fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at_a_403
     };
     assert_four_ends(&ends, gave_up);
     server.join().expect("no panic");
+}
+
+/// The ping falls due two seconds after the server has said its last word. The client's own kernel may take some bytes
+/// then, and tungstenite may write some while it reads; the server has no part in either.
+#[cfg(unix)]
+#[test]
+fn an_upload_is_alive_as_long_as_it_moves_and_dead_its_time_after_that() {
+    const IDLE: Duration = Duration::from_secs(3);
+    let server = reads_slowly_and_stops(IDLE + Duration::from_secs(1));
+    let config = config()
+        .idle_timeout(IDLE)
+        .ping(Ping::AfterSilence(Duration::from_secs(2)))
+        .pong_timeout(IDLE);
+    let mut client = client(server.address, config.build().expect("a configuration"));
+    assert!(matches!(next(&mut client), Event::Connected { .. }));
+    client
+        .send(Message::binary(vec![7; 8 << 20]))
+        .expect("room");
+    let reason = loop {
+        if let Event::Disconnected { reason, .. } = next(&mut client) {
+            break reason;
+        }
+    };
+    let stopped = server.stopped.try_recv().expect("alive while it moved");
+    assert_eq!(reason, Reason::Verdict(AbortReason::IdleTimeout));
+    let took = stopped.elapsed();
+    assert!(took < IDLE + Duration::from_secs(1), "{took:?}");
+    drop(server.held);
 }
 
 #[test]

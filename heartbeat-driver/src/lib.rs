@@ -95,6 +95,7 @@ pub use self::http::Response;
 pub use clock::{HostClock, Suspended, unix_ms};
 pub use dial::{
     Attempt, Dial, DialBudget, DialLimiter, Grant, Resolver, Resolving, TcpOptions, interleave,
+    is_writable, keep_unsent_short,
 };
 pub use dialect::SharedDialect;
 pub use engine::{Engine, Turn};

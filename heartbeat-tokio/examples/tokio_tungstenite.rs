@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use heartbeat_tokio::messages::tungstenite::Tungstenite;
-use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages};
+use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages, keep_unsent_short};
 use heartbeat_tokio::{Attempt, Config, FramesOnly, Ping, Signal, Verdict};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -63,6 +63,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
+            keep_unsent_short(&stream);
             let (socket, _) =
                 client_async(format!("ws://{address}/"), Counted::new(stream)).await?;
             Ok(socket)

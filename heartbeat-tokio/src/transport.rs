@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use heartbeat_driver::{is_writable, keep_unsent_short};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -30,7 +31,8 @@ pub trait Transport: Read + Write + Send {
 
     /// Reads and writes ask the operating system itself from here on, each until it would block: a deadline has come,
     /// and what is known of readiness may be older than what has happened. For streams that remember
-    /// readiness, as tokio's do; a stream that cannot ask (see [`Compat`]) leaves this out.
+    /// readiness, as tokio's do; a stream that cannot ask (see [`Compat`]) leaves this out. A socket that was full is
+    /// written to only where the system calls it writable: it takes some bytes before that, from a dead peer as well.
     fn doubt_readiness(&mut self) {}
 }
 
@@ -62,7 +64,9 @@ pub struct Tcp {
 }
 
 impl From<TcpStream> for Tcp {
+    /// Sets `TCP_NOTSENT_LOWAT` where there is one, as [`TcpOptions::apply`](crate::TcpOptions::apply) does.
     fn from(stream: TcpStream) -> Self {
+        keep_unsent_short(&stream);
         Self {
             stream,
             doubts_reads: false,
@@ -117,12 +121,13 @@ fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 
 impl Write for Tcp {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.doubts_writes {
-            let written = send(&self.stream, bytes);
-            self.doubts_writes = written.is_ok();
-            return written;
-        }
-        self.stream.try_write(bytes)
+        let written = if self.doubts_writes && is_writable(&self.stream) {
+            send(&self.stream, bytes)
+        } else {
+            self.stream.try_write(bytes)
+        };
+        self.doubts_writes &= written.is_ok();
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {

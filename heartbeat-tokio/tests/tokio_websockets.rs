@@ -10,7 +10,7 @@ use heartbeat_tests::peer::{
 };
 use heartbeat_tokio::core::JsonType;
 use heartbeat_tokio::messages::tokio_websockets::TokioWebsockets;
-use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages};
+use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages, keep_unsent_short};
 use heartbeat_tokio::{Attempt, Config, Ping};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -25,6 +25,7 @@ fn client(address: SocketAddr, config: Config) -> Client {
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
+            keep_unsent_short(&stream);
             let uri = format!("ws://{address}/").parse().expect("a URI");
             let builder = ClientBuilder::from_uri(uri);
             let (socket, _) = builder.connect_on(Counted::new(stream)).await?;

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_tests::peer::{PATIENCE, assert_four_ends, four_ends, pings_and_echoes, serve};
-use heartbeat_tokio::core::JsonType;
+use heartbeat_tests::peer::{
+    PATIENCE, assert_four_ends, four_ends, pings_and_echoes, reads_slowly_and_stops, serve,
+};
+use heartbeat_tokio::core::{AbortReason, JsonType};
 use heartbeat_tokio::messages::tungstenite::Tungstenite;
-use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages};
-use heartbeat_tokio::{Attempt, Config, Ping};
+use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages, keep_unsent_short};
+use heartbeat_tokio::{Attempt, Config, Ping, Reason};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -22,6 +24,7 @@ fn client(address: SocketAddr, config: Config) -> Client {
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
+            keep_unsent_short(&stream);
             let url = format!("ws://{address}/");
             let (socket, _) = client_async(url, Counted::new(stream)).await?;
             Ok(socket)
@@ -70,6 +73,32 @@ async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
     };
     assert!(unsent.is_empty());
     server.join().expect("the server's own view");
+}
+
+/// The ping falls due two seconds after the server has said its last word. The client's own kernel could take some bytes
+/// then, in which the server has no part.
+#[cfg(unix)]
+#[tokio::test]
+async fn an_upload_is_alive_as_long_as_it_moves_and_dead_its_time_after_that() {
+    const IDLE: Duration = Duration::from_secs(3);
+    let server = reads_slowly_and_stops(IDLE + Duration::from_secs(1));
+    let config = config()
+        .idle_timeout(IDLE)
+        .ping(Ping::AfterSilence(Duration::from_secs(2)))
+        .pong_timeout(IDLE);
+    let mut client = client(server.address, config.build().expect("a configuration"));
+    assert!(matches!(next(&mut client).await, Event::Connected { .. }));
+    client.send(Frame::binary(vec![7; 8 << 20])).expect("room");
+    let reason = loop {
+        if let Event::Disconnected { reason, .. } = next(&mut client).await {
+            break reason;
+        }
+    };
+    let stopped = server.stopped.try_recv().expect("alive while it moved");
+    assert_eq!(reason, Reason::Verdict(AbortReason::IdleTimeout));
+    let took = stopped.elapsed();
+    assert!(took < IDLE + Duration::from_secs(1), "{took:?}");
+    drop(server.held);
 }
 
 #[tokio::test]

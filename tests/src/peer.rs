@@ -2,8 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use heartbeat_driver::Reason;
 use heartbeat_driver::core::{AbortReason, Cause, GiveUp};
@@ -78,6 +79,58 @@ pub fn four_ends() -> Vec<fn(TcpStream)> {
             stream.write_all(answer).expect("room");
         },
     ]
+}
+
+/// A server that reads an upload at 300 kB a second and stops in the middle.
+pub struct Slow {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Tells when it has stopped.
+    pub stopped: mpsc::Receiver<Instant>,
+    /// Its connection stays open as long as this.
+    pub held: mpsc::Sender<()>,
+}
+
+/// Reads for `span`, without a word after a ping at the beginning; says something; reads a little more, and then nothing.
+///
+/// # Panics
+/// In its own thread, if the client goes before.
+#[cfg(unix)]
+pub fn reads_slowly_and_stops(span: Duration) -> Slow {
+    const STEP: Duration = Duration::from_millis(20);
+    const PACE: usize = 6_000;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    // What it has not read is soon as much as it holds.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 16 << 10).expect("a size");
+    let address = listener.local_addr().expect("an address");
+    let (tell, stopped) = mpsc::channel();
+    let (held, is_over) = mpsc::channel();
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a client");
+        let mut socket = accept(stream);
+        let read = |stream: &mut TcpStream, span: Duration| {
+            let end = Instant::now() + span;
+            while Instant::now() < end {
+                stream.read_exact(&mut [0; PACE]).expect("it goes on");
+                thread::sleep(STEP);
+            }
+        };
+        // The first bytes of the upload have come.
+        socket.get_mut().read_exact(&mut [0; PACE]).expect("one");
+        let ping = Message::Ping("amid the upload".into());
+        socket.send(ping).expect("room");
+        read(socket.get_mut(), span);
+        socket.send(Message::text("enough")).expect("room");
+        read(socket.get_mut(), Duration::from_millis(300));
+        tell.send(Instant::now()).expect("somebody waits");
+        let _ = is_over.recv();
+        drop(socket);
+    });
+    Slow {
+        address,
+        stopped,
+        held,
+    }
 }
 
 /// Compares how a client's connections ended, and why it gave up, with [`four_ends`].

@@ -16,4 +16,4 @@ pub(crate) use self::budget::{Gate, client_of};
 pub use self::factory::Attempt;
 pub(crate) use self::factory::{FACTORY, Factory, Made, Make, Making, Offload, Prod};
 pub use self::resolver::Resolver;
-pub use self::tcp::{Dial, Resolving, TcpOptions};
+pub use self::tcp::{Dial, Resolving, TcpOptions, is_writable, keep_unsent_short};

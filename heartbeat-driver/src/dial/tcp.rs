@@ -178,9 +178,39 @@ impl TcpOptions {
         ))]
         let keepalive = keepalive.with_interval(seconds(self.keepalive / 3));
         let _ = socket.set_tcp_keepalive(&keepalive);
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT);
+        keep_unsent_short(&*socket);
         socket.set_tcp_nodelay(true)
+    }
+}
+
+/// Sets `TCP_NOTSENT_LOWAT` to 64 KiB on Linux and Android: a pong waits behind what the kernel has not sent, and the kernel
+/// tells of room as soon as 32 KiB of that are free. Without effect on other systems.
+pub fn keep_unsent_short<'s>(socket: impl Into<SockRef<'s>>) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.into().set_tcp_notsent_lowat(MAX_UNSENT);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = socket;
+}
+
+/// True if the operating system calls this socket writable: a good part of its buffer is free again, or a write fails at
+/// once. The system takes bytes before that, for a dead peer as well, so a socket that was full is asked first.
+///
+/// Always true on systems other than Unix, where a write is the question.
+#[must_use]
+pub fn is_writable<'s>(socket: impl Into<SockRef<'s>>) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        let socket = socket.into();
+        let mut asked = [PollFd::new(&*socket, PollFlags::OUT)];
+        // If the system has no answer, a write has one.
+        !matches!(poll(&mut asked, Some(&Timespec::default())), Ok(0))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = socket;
+        true
     }
 }
 

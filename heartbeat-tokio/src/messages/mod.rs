@@ -34,6 +34,8 @@
 //! - A library yields whole messages. One that takes longer to arrive than the machine waits counts as
 //!   silence, and one that takes longer to leave than `write_timeout` as stuck, unless [`Messages::traffic`]
 //!   tells of bytes.
+//! - The socket is the application's. An upload is alive as long as the operating system tells of room for more, and Linux
+//!   tells of room when a third of the send buffer is free, which may be a megabyte. [`keep_unsent_short`] makes that 32 KiB.
 //! - No sessions, gaps, computed values, holding, proxies, redirects, decoders, dial budget or `explain`.
 
 mod counted;
@@ -58,6 +60,7 @@ pub use self::counted::Counted;
 use tokio::runtime::Handle;
 
 use crate::clock::{Alarm, Look, TokioClock};
+pub use heartbeat_driver::keep_unsent_short;
 pub use heartbeat_driver::messages::{Codec, Event, Frame, Traffic};
 
 /// Messages between two looks at the clock, and at tokio's cooperative budget.

@@ -4,7 +4,7 @@
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
 //! use heartbeat_tokio::messages::tokio_websockets::TokioWebsockets;
-//! use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages};
+//! use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages, keep_unsent_short};
 //! use heartbeat_tokio::{Attempt, Config, JsonType};
 //! use tokio::net::TcpStream;
 //! use tokio_websockets::{ClientBuilder, WebSocketStream};
@@ -13,6 +13,7 @@
 //!     Box::pin(async {
 //!         let stream = TcpStream::connect("example.org:80").await?;
 //!         stream.set_nodelay(true)?;
+//!         keep_unsent_short(&stream);
 //!         let uri = "ws://example.org/feed".parse().expect("a URI");
 //!         let builder = ClientBuilder::from_uri(uri);
 //!         let (socket, _) = builder.connect_on(Counted::new(stream)).await?;

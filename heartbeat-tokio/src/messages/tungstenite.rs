@@ -4,7 +4,7 @@
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
 //! use heartbeat_tokio::messages::tungstenite::Tungstenite;
-//! use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages};
+//! use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages, keep_unsent_short};
 //! use heartbeat_tokio::{Attempt, Config, JsonType};
 //! use tokio::net::TcpStream;
 //! use tokio_tungstenite::{WebSocketStream, client_async};
@@ -13,6 +13,7 @@
 //!     Box::pin(async {
 //!         let stream = TcpStream::connect("example.org:80").await?;
 //!         stream.set_nodelay(true)?;
+//!         keep_unsent_short(&stream);
 //!         let (socket, _) = client_async("ws://example.org/feed", Counted::new(stream)).await?;
 //!         Ok(socket)
 //!     })

@@ -19,6 +19,8 @@ cases! {
         an_upload_that_moves_under_tls_is_alive_arrives_whole_and_once,
         an_upload_that_stops_moving_is_dead_and_comes_back_cut,
         an_upload_that_stops_moving_under_tls_is_dead_and_comes_back_cut,
+        a_verdict_comes_its_time_after_the_last_byte_that_moved,
+        a_verdict_comes_its_time_after_the_last_byte_that_moved_under_tls,
         an_upload_of_many_small_messages_that_moves_is_alive,
         an_upload_that_moves_needs_no_word_of_the_peers,
         an_upload_through_a_narrow_window_is_alive,
@@ -57,12 +59,16 @@ impl Scene {
     }
 
     fn options(&self) -> Options {
+        self.options_with(CONFIG)
+    }
+
+    fn options_with(&self, config: &str) -> Options {
         let Some((_, tls)) = &self.tls else {
-            return self.server.options(CONFIG);
+            return self.server.options(config);
         };
         Options::new(&format!("wss://127.0.0.1:{}/", self.server.port()))
             .expect("a URL")
-            .config(Config::from_json(CONFIG).expect("a configuration"))
+            .config(Config::from_json(config).expect("a configuration"))
             .tls(Arc::clone(tls))
     }
 
@@ -240,6 +246,58 @@ fn an_upload_that_stops_moving_is_dead_and_comes_back_cut(case: Case) {
 
 fn an_upload_that_stops_moving_under_tls_is_dead_and_comes_back_cut(case: Case) {
     stops(case, true);
+}
+
+/// A ping falls due almost two seconds after the server has stopped reading. The client's own kernel may take some bytes
+/// more then, in which the server has no part; how many depends on where in its buffer the server has stopped.
+fn stops_between_two_pings(case: Case, under_tls: bool) {
+    const PIECE: usize = 8 << 10;
+    thread::scope(|scope| {
+        for more in 0..4 {
+            scope.spawn(move || {
+                stops_long_before_a_ping(case, under_tls, UPLOAD / 18 + more * PIECE)
+            });
+        }
+    });
+}
+
+fn stops_long_before_a_ping(case: Case, under_tls: bool, last: usize) {
+    const IDLE: Duration = Duration::from_secs(3);
+    const CONFIG: &str =
+        r#"{"idle_timeout": "3s", "ping": {"after_silence": "2s"}, "pong_timeout": "3s"}"#;
+    let scene = Scene::new(under_tls);
+    let mut client = case.start(scene.options_with(CONFIG));
+    thread::scope(|scope| {
+        let (stopped, when) = std::sync::mpsc::channel();
+        let (scene, (over, is_over)) = (&scene, std::sync::mpsc::channel::<()>());
+        scope.spawn(move || {
+            let mut stream = scene.upgrade();
+            read_slowly(&mut *stream, UPLOAD / 6, true);
+            stream.write_all(&frame(TEXT, b"enough")).expect("it reads");
+            read_slowly(&mut *stream, last, true);
+            stopped.send(Instant::now()).expect("the client waits");
+            let _ = is_over.recv();
+            drop(stream);
+        });
+        client.until_connected();
+        client
+            .sender()
+            .try_send(pattern(UPLOAD))
+            .expect("connected");
+        let end = client.until_disconnected();
+        let took = when.try_recv().expect("alive while it moved").elapsed();
+        assert_eq!(end.reason, "idle_timeout");
+        assert!(took < IDLE + Duration::from_secs(1), "{took:?}");
+        drop(over);
+    });
+}
+
+fn a_verdict_comes_its_time_after_the_last_byte_that_moved(case: Case) {
+    stops_between_two_pings(case, false);
+}
+
+fn a_verdict_comes_its_time_after_the_last_byte_that_moved_under_tls(case: Case) {
+    stops_between_two_pings(case, true);
 }
 
 fn an_upload_of_many_small_messages_that_moves_is_alive(case: Case) {
