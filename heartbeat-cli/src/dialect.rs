@@ -26,7 +26,7 @@ NAME is a service of the catalogue; FILE describes one, or holds an entry of the
 list  names every entry of the catalogue.
 show  prints an entry's description as JSON (what is said, how often, the limits) on standard output, and its names, notes
       and sources on standard error.
-test  reads one message a line (`hex:029106` is a binary one) and prints what it is to this service: `data`, `beat`,
+test  reads standard input, one message a line (`hex:029106` is a binary one) and prints what it is to this service: `data`, `beat`,
       `pong`, `ping -> REPLY`, or `hello` with the times that it announces. --json prints one object a line, --set sets a
       variable of the templates.
 lint  says what speaks against the service's own times, or those of --config, and with --proxy 60s what something between
@@ -87,6 +87,11 @@ pub(crate) fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
                     &format!("dialect {command}"),
                     &name.string()?,
                 )?);
+            }
+            Value(_) if command == "test" => {
+                return Err(Refusal::Wrong(
+                    "dialect test: messages are read from standard input, one a line".into(),
+                ));
             }
             other => return Err(unexpected(other)),
         }

@@ -87,6 +87,7 @@ fn what_is_wrong_is_named_with_its_rule() {
         &["look", "list, show, test or lint"],
     );
     refused(&["dialect", "show", "okx", "--json"], "", &["--json"]);
+    refused(&["dialect", "test", "okx", "pong"], "", &["standard input"]);
     refused(
         &["watch", "ws://127.0.0.1:9/", "--header", "secret"],
         "",
