@@ -96,6 +96,9 @@ impl Request {
         if after_scheme.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#'])) {
             return Err(RequestError::Host { url: shown() });
         }
+        if after_scheme.is_none() && !url.is_empty() {
+            return Err(RequestError::Scheme { url: shown() });
+        }
         if !url.is_ascii() {
             let rule = "it must be ASCII: a host in Punycode (xn--…), all else percent-encoded";
             return Err(refuse(rule.into()));
@@ -384,6 +387,7 @@ mod tests {
         for (url, words) in [
             ("", "is not a URL"),
             ("nonsense", "must be ws or wss"),
+            ("example.org/feed", "must be ws or wss"),
             ("http://example.org", "must be ws or wss"),
             ("ws://", "names no host"),
             ("wss:///feed", "names no host"),
