@@ -1,5 +1,5 @@
 //! Any configuration, any events at any times: the machine does what the reference model says, and no
-//! invariant is broken. The bytes are read by `heartbeat-core/tests/support/bytes.rs`.
+//! invariant is broken. The bytes are read by `heartbeat-kit`.
 #![no_main]
 
 #[path = "../../heartbeat-core/tests/support/mod.rs"]

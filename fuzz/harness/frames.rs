@@ -5,13 +5,8 @@ use std::io::{Read, Write};
 
 use heartbeat_driver::core::{Clock, Instant};
 use heartbeat_driver::{Engine, Event, Options, Turn};
+use heartbeat_kit::peer::{End, pipe};
 use tungstenite::handshake::derive_accept_key;
-
-// Not by a dependency on the crate, which would bring TLS and much else that the fuzzer need not build.
-#[allow(dead_code, unreachable_pub, reason = "written for another crate")]
-#[path = "../../tests/src/sim/pipe.rs"]
-mod pipe;
-use pipe::{End, pipe};
 
 /// Bytes on their way in each direction. Small, so that writes are often stuck.
 const PIPE: usize = 4096;

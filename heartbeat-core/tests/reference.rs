@@ -1,5 +1,5 @@
 //! The machine against the reference model of `support/model.rs`, action by action, over random
-//! configurations and traces; the audit of `support/audit.rs` looks on.
+//! configurations and traces; the auditor of `heartbeat-kit` looks on.
 //!
 //! `PROPTEST_CASES=200000 cargo test --release -p heartbeat-core --test reference` runs long. A
 //! failure prints the shortest trace that shows it, to be replayed.
@@ -9,11 +9,11 @@ mod support;
 use std::fs;
 
 use heartbeat_core::trace::{Header, RecordedEvent, read_event};
+use heartbeat_kit::{Resolver, Script, scripts};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestCaseError};
 
 use support::compare::{Pair, compare, report};
-use support::generate::{Resolver, Script, scripts};
 
 /// A short run is fast enough for every commit.
 fn cases(fewer: u32) -> Cases {
@@ -32,7 +32,7 @@ fn cases(fewer: u32) -> Cases {
 
 fn agree(script: &Script) -> Result<(), TestCaseError> {
     let mut ops = script.ops.iter();
-    let mut resolver = Resolver::new(&script.header);
+    let mut resolver = Resolver::new(script.header.start);
     compare(&script.header, |machine| {
         ops.next().map(|op| resolver.resolve(machine, *op))
     })

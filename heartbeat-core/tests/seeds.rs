@@ -10,10 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use heartbeat_core::Action;
-use heartbeat_core::trace::event_line;
+use heartbeat_kit::{Resolver, Script};
 
-use support::bytes::{Seed, check, decode, seconds};
-use support::generate::Resolver;
+use support::bytes::{Seed, check, seconds};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/step")
@@ -202,10 +201,10 @@ fn each_seed_of_the_fuzzer_obeys_the_model() {
 fn the_seeds_reach_every_verdict_and_giving_up() {
     let mut reached = [0; 9];
     for (_, seed) in seeds() {
-        let (header, ops) = decode(&seed.bytes()).unwrap();
-        let mut machine = header.clone().heartbeat();
-        let mut resolver = Resolver::new(&header);
-        for op in ops {
+        let script = Script::from_bytes(&seed.bytes()).unwrap();
+        let mut resolver = Resolver::new(script.header.start);
+        let mut machine = script.header.heartbeat();
+        for op in script.ops {
             let (now, event) = resolver.resolve(&machine, op);
             let step = machine.step(now, event);
             let gave_up = |action: &Action<'_>| matches!(action, Action::GaveUp { .. });
@@ -235,15 +234,8 @@ fn a_given_input_is_told_as_a_trace() {
         return;
     };
     let bytes = fs::read(path).expect("SEED names a readable file");
-    let (header, ops) = decode(&bytes).expect("at least 17 bytes");
-    let mut machine = header.clone().heartbeat();
-    let mut resolver = Resolver::new(&header);
-    println!("{}", header.line());
-    for op in ops {
-        let (now, event) = resolver.resolve(&machine, op);
-        println!("{}", event_line(now, &event));
-        let _ = machine.step(now, event);
-    }
+    let script = Script::from_bytes(&bytes).expect("at least 17 bytes");
+    print!("{}", script.trace());
     if let Err(difference) = check(&bytes) {
         panic!("{difference}");
     }

@@ -1,6 +1,6 @@
 //! All of it, in small: every sequence of events up to a depth, over a small alphabet of events and
 //! times, for a handful of configurations. After each step machine and model agree and no invariant
-//! is broken (`support/audit.rs`); and from each state that is reached, a healthy network leads to an
+//! is broken (the auditor of `heartbeat-kit`); and from each state that is reached, a healthy network leads to an
 //! open connection within a bound.
 //!
 //! `SMALL_WORLD_DEPTH=6 cargo test --release -p heartbeat-core --test small_world` goes deeper.
@@ -12,8 +12,8 @@ use std::time::Duration;
 use heartbeat_core::trace::{Header, event_line};
 use heartbeat_core::{Cause, Config, ConfigBuilder, Event, Failure, Instant, Message, Phase, Ping};
 
+use heartbeat_kit::script::{Content, Op, Resolver, What, When, Which};
 use support::compare::{Pair, header, report};
-use support::generate::{Content, Op, Resolver, What, When, Which};
 use support::*;
 
 /// Steps after the prefix that opens a connection.
@@ -57,7 +57,7 @@ impl Node {
     fn new(header: &Header) -> Self {
         Self {
             pair: Pair::new(header.clone()),
-            resolver: Resolver::new(header),
+            resolver: Resolver::new(header.start),
             path: Vec::new(),
         }
     }

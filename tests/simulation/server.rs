@@ -1,6 +1,6 @@
 //! The server: answers, asks, says data, and everything that it does wrong.
 
-use heartbeat_tests::sim::accept_key;
+use heartbeat_kit::peer::accept_key;
 
 use super::link::{Asked, Reception};
 use super::plan::{S, nanos};

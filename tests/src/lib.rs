@@ -19,7 +19,6 @@ pub mod fleet;
 pub mod frames;
 pub mod lines;
 pub mod peer;
-pub mod sim;
 pub mod split_mix;
 #[cfg(target_os = "linux")]
 pub mod torture;

@@ -5,7 +5,7 @@ mod world;
 
 use std::time::Duration;
 
-use heartbeat_tests::sim::{Act, Reception};
+use heartbeat_kit::peer::{Act, Reception};
 use heartbeat_tokio::core::{Config, PermanentErrors};
 use tungstenite::Message;
 use world::{Script, User, replay, run_on_blocking, run_on_tokio, seconds, turned_away, visit};

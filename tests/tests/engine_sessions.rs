@@ -7,8 +7,8 @@ use std::time::Duration;
 use heartbeat_driver::core::trace::{Header, answer, read_event};
 use heartbeat_driver::core::{AnyDialect, Clock, Config, ConnId, Description, Failure, Instant};
 use heartbeat_driver::{Engine, Event, InvalidClose, Opening, Options, Progress, Refusal, Turn};
+use heartbeat_kit::peer::{End, pipe};
 use heartbeat_tests::lines::{self, log_at};
-use heartbeat_tests::sim::{End, pipe};
 use tungstenite::{HandshakeError, Message, WebSocket};
 
 const S: u64 = 1_000_000_000;

@@ -5,8 +5,8 @@ use std::io::{Read as _, Write as _};
 
 use heartbeat_driver::core::{Clock, Config, Instant};
 use heartbeat_driver::{Engine, Event, Message, Options, Turn};
+use heartbeat_kit::peer::{End, pipe};
 use heartbeat_tests::frames::{BINARY, TEXT, encode as frame};
-use heartbeat_tests::sim::{End, pipe};
 use tungstenite::handshake::derive_accept_key;
 
 struct Now(Cell<u64>);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use heartbeat_driver::{Engine, Turn};
-use heartbeat_tests::sim::{Act, End, Reception, accept_key, pipe};
+use heartbeat_kit::peer::{Act, End, Reception, accept_key, pipe};
 use heartbeat_tokio::core::{Clock, Config, Instant};
 use heartbeat_tokio::{Event, Options};
 use tungstenite::{HandshakeError, Message, WebSocket};

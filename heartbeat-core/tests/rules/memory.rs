@@ -1,9 +1,8 @@
 //! A trace that begins in the middle: what a machine remembers is all that it needs to go on.
 
 use heartbeat_core::trace::{Header, answer};
+use heartbeat_kit::{Resolver, scripts};
 use proptest::prelude::*;
-
-use crate::support::generate::{Resolver, scripts};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
@@ -13,7 +12,7 @@ proptest! {
         script in scripts(80), cut in 0..80_usize
     ) {
         let mut machine = script.header.clone().heartbeat();
-        let mut resolver = Resolver::new(&script.header);
+        let mut resolver = Resolver::new(script.header.start);
         let mut copy = None;
         for (index, op) in script.ops.iter().enumerate() {
             if index == cut {

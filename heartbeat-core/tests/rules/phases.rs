@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
-use crate::support::generate::{Resolver, scripts};
 use crate::support::*;
+use heartbeat_kit::{Resolver, scripts};
 
 const HOUR: u64 = 3600 * S;
 
@@ -473,7 +473,7 @@ fn no_random_trace_leaves_the_diagram() {
     for _ in 0..250 {
         let script = scripts.new_tree(&mut runner).expect("a script").current();
         let mut machine = script.header.clone().heartbeat();
-        let mut resolver = Resolver::new(&script.header);
+        let mut resolver = Resolver::new(script.header.start);
         for op in &script.ops {
             let (now, event) = resolver.resolve(&machine, *op);
             let before = machine.phase();

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use heartbeat_core::trace::{Header, answer, event_line};
 use heartbeat_core::{Config, Event, Instant};
+use heartbeat_kit::Auditor;
 
-use super::audit::Audit;
 use super::model::{Answer, Counts, Model};
 use super::{Machine, did};
 
@@ -14,7 +14,7 @@ use super::{Machine, did};
 pub(crate) struct Pair {
     pub(crate) machine: Machine,
     model: Model,
-    audit: Audit,
+    auditor: Auditor,
 }
 
 impl Pair {
@@ -25,7 +25,12 @@ impl Pair {
             } else {
                 Model::new(header.config.clone(), header.start.as_nanos())
             },
-            audit: Audit::new(&header),
+            auditor: if header.accepted {
+                Auditor::accepted()
+            } else {
+                Auditor::new()
+            }
+            .since(header.start),
             machine: header.heartbeat(),
         }
     }
@@ -67,8 +72,9 @@ impl Pair {
                 self.model.heard_and_opened()
             ));
         }
-        self.audit
-            .step(&before, &self.machine, now, &event, &step)
+        self.auditor
+            .step(now, &event, &step, self.machine.phase())
+            .and_then(|()| self.auditor.machine(&before, &self.machine, &event, &step))
             .map_err(|rule| format!("{rule}\nthe machine says {}", tell_step(now, &step, self)))
     }
 }

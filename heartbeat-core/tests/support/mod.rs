@@ -3,10 +3,8 @@
 // Each test file is a crate of its own and uses its own part of this.
 #![allow(dead_code)]
 
-pub(crate) mod audit;
 pub(crate) mod bytes;
 pub(crate) mod compare;
-pub(crate) mod generate;
 pub(crate) mod model;
 
 use std::fmt;

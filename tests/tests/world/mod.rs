@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use heartbeat_tests::sim::{Act, End, Peer, Reception, Visit, pipe};
+use heartbeat_kit::peer::{Act, End, Peer, Reception, Visit, pipe};
 use heartbeat_tokio::core::trace::{Header, answer, event_line};
 use heartbeat_tokio::core::{Clock, Config, ConnId, Instant};
 use heartbeat_tokio::{Dial, Event, Options};

@@ -1,7 +1,9 @@
-//! A server that does what its script says, at the times that it says, over any non-blocking stream.
+//! A server in memory that does what its script says, at the times that it says: no sockets, no waiting.
+
+mod pipe;
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use tungstenite::handshake::server::{NoCallback, ServerHandshake};
@@ -9,7 +11,13 @@ use tungstenite::handshake::{HandshakeError, MidHandshake};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
-use super::pipe::End;
+pub use pipe::{End, pipe};
+
+/// The `Sec-WebSocket-Accept` that answers this key (RFC 6455 §4.2.2), for a server that is written by hand.
+#[must_use]
+pub fn accept_key(key: &str) -> String {
+    tungstenite::handshake::derive_accept_key(key.as_bytes())
+}
 
 /// How a dial is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +56,47 @@ pub enum Act {
     Close(u16),
     /// Hangs up without one.
     HangUp,
+}
+
+/// Dials in memory: each meets the server of the next visit; when there are no more, all are refused.
+#[derive(Debug)]
+pub struct Network {
+    visits: VecDeque<Visit>,
+    peers: Vec<(Duration, Peer)>,
+}
+
+impl Network {
+    /// With a server for each dial, in order.
+    #[must_use]
+    pub fn new(visits: impl IntoIterator<Item = Visit>) -> Self {
+        Self {
+            visits: visits.into_iter().collect(),
+            peers: Vec::new(),
+        }
+    }
+
+    /// A byte stream that holds 64 KiB in each direction; `None` if the dial is refused.
+    pub fn dial(&mut self, now: Duration) -> Option<End> {
+        let visit = self.visits.pop_front()?;
+        let (ours, theirs) = pipe(64 << 10);
+        let refused = visit.reception == Reception::Refused;
+        self.peers.push((now, Peer::new(visit, theirs)));
+        (!refused).then_some(ours)
+    }
+
+    /// The servers that were dialled, in order, those that refused among them.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().map(|(_, peer)| peer)
+    }
+
+    /// Lets each server do what is due. Returns when to call again, if no server is sent anything before.
+    pub fn turn(&mut self, now: Duration) -> Option<Duration> {
+        let turn = |(dialled, peer): &mut (Duration, Peer)| {
+            let next = peer.turn(now.saturating_sub(*dialled))?;
+            Some(dialled.saturating_add(next))
+        };
+        self.peers.iter_mut().filter_map(turn).min()
+    }
 }
 
 /// One connection's server side.
@@ -179,7 +228,7 @@ impl Peer {
                     Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
                     Ok(message) => self.received.push((now, message)),
                     Err(tungstenite::Error::Io(error))
-                        if error.kind() == std::io::ErrorKind::WouldBlock =>
+                        if error.kind() == io::ErrorKind::WouldBlock =>
                     {
                         break Link::Open(ws);
                     }

@@ -1,198 +1,24 @@
-//! Random configurations and traces, drawn so that things coincide: short times in whole seconds,
-//! steps exactly at `wake` and around it, events about the connection before and the one to come.
+//! Strategies of proptest: configurations, causes, and whole scripts. Times are short and whole seconds, so that things
+//! coincide, and sometimes the extremes.
 
-use std::fmt;
 use std::time::Duration;
 
 use heartbeat_core::trace::Header;
-use heartbeat_core::{
-    Cause, Config, ConnId, Event, Failure, Instant, Message, PermanentErrors, Ping, Route, Signal,
-    Verdict,
-};
+use heartbeat_core::{Cause, Config, Failure, PermanentErrors, Ping, Route, Signal, Verdict};
 use proptest::prelude::*;
+#[cfg(feature = "peer")]
+use tungstenite::Message;
 
-use super::compare::header;
-use super::{JSON_PING, MS, Machine, S, secs};
-
-/// An event and its time, relative to where the machine stands when its turn comes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Op {
-    pub(crate) when: When,
-    pub(crate) what: What,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum When {
-    /// At the machine's `wake`.
-    Wake,
-    /// That many nanoseconds before it.
-    BeforeWake(u64),
-    /// That many after it.
-    AfterWake(u64),
-    /// That many after the latest time.
-    Later(u64),
-    /// That many before the latest time: time goes backwards.
-    Back(u64),
-    /// Whatever the machine's time.
-    At(u64),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum What {
-    Tick,
-    Connected(Which),
-    Ready(Which),
-    Received(Which, Content),
-    Progress(Which),
-    WriteBlocked(Which),
-    Wrote(Which),
-    PingWaiting(Which),
-    PingWritten(Which),
-    PingUnsent(Which),
-    Routed(Which, Route),
-    ReadPaused(Which),
-    ReadResumed(Which),
-    Closed(Which, Cause),
-    Kick,
-    Stop,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Which {
-    Current,
-    /// The latest id, live or not, less this.
-    Earlier(u64),
-    /// An id that was not handed out yet.
-    Future(u64),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Content {
-    Data,
-    Ping(&'static [u8]),
-    /// A pong that answers the ping with this number.
-    PongTo(u8),
-    Pong(&'static [u8]),
-    Text(&'static str),
-    Binary(&'static [u8]),
-}
-
-/// Pings in other words, and what only looks like one.
-pub(super) const TEXTS: &[&str] = &[
-    "",
-    "ping",
-    r#"{"type":"pong"}"#,
-    r#"{"type":"ping"#,
-    r#"{"type":["ping"]}"#,
-    r#"[{"type":"ping"}]"#,
-    r#"{"type":"ping","type":"trade"}"#,
-    r#"{"type":7,"type":"ping"}"#,
-    r#" {"t\u0079pe" : "\u0070ing", "a": {"b": [1]}} "#,
-];
-
-/// The payloads of the machine's first 256 pings.
-static NUMBERS: [[u8; 8]; 256] = {
-    let mut numbers = [[0; 8]; 256];
-    let mut number = 0;
-    while number < 256 {
-        numbers[number] = (number as u64).to_be_bytes();
-        number += 1;
-    }
-    numbers
+#[cfg(feature = "peer")]
+use crate::peer::{Act, Reception, Visit};
+use crate::script::{
+    Content, JSON_PING, MS, Op, S, Script, TEXTS, What, When, Which, header, secs, shorter_than,
 };
-
-/// Turns ops into events as the machine goes along.
-#[derive(Clone)]
-pub(crate) struct Resolver {
-    now: u64,
-}
-
-impl Resolver {
-    pub(crate) fn new(header: &Header) -> Self {
-        Self {
-            now: header.start.as_nanos(),
-        }
-    }
-
-    pub(crate) fn resolve(&mut self, machine: &Machine, op: Op) -> (Instant, Event<'static>) {
-        let wake = machine.wake().map_or(self.now, Instant::as_nanos);
-        let at = match op.when {
-            When::Wake => wake,
-            When::BeforeWake(span) => wake.saturating_sub(span),
-            When::AfterWake(span) => wake.saturating_add(span),
-            When::Later(span) => self.now.saturating_add(span),
-            When::Back(span) => self.now.saturating_sub(span),
-            When::At(at) => at,
-        };
-        self.now = self.now.max(at);
-        (Instant::from_nanos(at), event(machine, op.what))
-    }
-}
-
-fn event(machine: &Machine, what: What) -> Event<'static> {
-    let stats = machine.stats();
-    // An accepted connection is the first without a dial.
-    let latest = u64::from(stats.dials.max(stats.connects));
-    let conn = |which| {
-        ConnId::new(match which {
-            Which::Current => latest,
-            Which::Earlier(back) => latest.saturating_sub(back),
-            Which::Future(ahead) => latest.saturating_add(ahead),
-        })
-    };
-    match what {
-        What::Tick => Event::Tick,
-        What::Connected(which) => Event::Connected(conn(which)),
-        What::Ready(which) => Event::Ready(conn(which)),
-        What::Received(which, content) => Event::Received(
-            conn(which),
-            match content {
-                Content::Data => Message::Data,
-                Content::Ping(bytes) => Message::Ping(bytes),
-                Content::PongTo(back) => {
-                    let latest = machine.stats().pings_sent as u8;
-                    Message::Pong(&NUMBERS[usize::from(latest.wrapping_sub(back))])
-                }
-                Content::Pong(bytes) => Message::Pong(bytes),
-                Content::Text(text) => Message::Text(text),
-                Content::Binary(bytes) => Message::Binary(bytes),
-            },
-        ),
-        What::Progress(which) => Event::Progress(conn(which)),
-        What::WriteBlocked(which) => Event::WriteBlocked(conn(which)),
-        What::Wrote(which) => Event::Wrote(conn(which)),
-        What::PingWaiting(which) => Event::PingWaiting(conn(which)),
-        What::PingWritten(which) => Event::PingWritten(conn(which)),
-        What::PingUnsent(which) => Event::PingUnsent(conn(which)),
-        What::Routed(which, route) => Event::Routed(conn(which), route),
-        What::ReadPaused(which) => Event::ReadPaused(conn(which)),
-        What::ReadResumed(which) => Event::ReadResumed(conn(which)),
-        What::Closed(which, cause) => Event::Closed(conn(which), cause),
-        What::Kick => Event::Kick,
-        What::Stop => Event::Stop,
-    }
-}
-
-// ---- strategies --------------------------------------------------------------------------------
-
-/// A machine and what happens to it.
-#[derive(Clone)]
-pub(crate) struct Script {
-    pub(crate) header: Header,
-    pub(crate) ops: Vec<Op>,
-}
-
-/// What happened is told as a trace by the failure itself, which can be replayed.
-impl fmt::Debug for Script {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the trace above, {} events", self.ops.len())
-    }
-}
 
 /// Scripts of fewer than `length` events.
-pub(crate) fn scripts(length: usize) -> BoxedStrategy<Script> {
+pub fn scripts(length: usize) -> BoxedStrategy<Script> {
     (headers(), prop::collection::vec(op(), 1..length))
-        .prop_map(|(header, ops)| Script { header, ops })
+        .prop_map(|(header, ops)| Script::new(header, ops))
         .boxed()
 }
 
@@ -282,7 +108,8 @@ fn content() -> BoxedStrategy<Content> {
     .boxed()
 }
 
-pub(crate) fn cause() -> BoxedStrategy<Cause> {
+/// How a dial or a connection ends.
+pub fn cause() -> BoxedStrategy<Cause> {
     let retry_after = prop_oneof![
         4 => Just(None),
         4 => (0..40u64).prop_map(|seconds| Some(secs(seconds))),
@@ -313,7 +140,8 @@ pub(crate) fn cause() -> BoxedStrategy<Cause> {
     .boxed()
 }
 
-pub(crate) fn headers() -> BoxedStrategy<Header> {
+/// Machines: a configuration, a seed, a start near the beginning or the end of time; some of a server.
+pub fn headers() -> BoxedStrategy<Header> {
     let start = prop_oneof![
         4 => Just(0),
         2 => 0..100 * S,
@@ -346,7 +174,8 @@ fn optional_time() -> BoxedStrategy<Option<Duration>> {
     prop::option::weighted(0.6, time()).boxed()
 }
 
-pub(crate) fn configs() -> BoxedStrategy<Config> {
+/// Any consistent configuration.
+pub fn configs() -> BoxedStrategy<Config> {
     let ping = prop_oneof![
         1 => Just(Ping::Never),
         3 => time().prop_map(Ping::AfterSilence),
@@ -411,19 +240,6 @@ pub(crate) fn configs() -> BoxedStrategy<Config> {
         .boxed()
 }
 
-/// A ping must come before the idle timeout.
-pub(super) fn shorter_than(idle: Duration, ping: Ping) -> Ping {
-    let nearly = idle - Duration::from_nanos(1);
-    match ping {
-        Ping::AfterSilence(_) | Ping::Every(_) if nearly < heartbeat_core::MIN_DURATION => {
-            Ping::Never
-        }
-        Ping::AfterSilence(silence) => Ping::AfterSilence(silence.min(nearly)),
-        Ping::Every(interval) => Ping::Every(interval.min(nearly)),
-        Ping::Never => Ping::Never,
-    }
-}
-
 fn overrides() -> BoxedStrategy<Vec<(Signal, Verdict)>> {
     let signal = prop_oneof![
         Just(Signal::Refused),
@@ -450,4 +266,34 @@ fn overrides() -> BoxedStrategy<Vec<(Signal, Verdict)>> {
         1 => prop::collection::vec((signal, verdict), 1..4),
     ]
     .boxed()
+}
+
+/// What servers do with the dials that they get: how they receive them, what they say, when they fall silent or hang up.
+/// Times are tenths of a second, within a minute of each dial.
+#[cfg(feature = "peer")]
+pub fn visits() -> BoxedStrategy<Vec<Visit>> {
+    let reception = prop_oneof![
+        12 => Just(Reception::Upgrade),
+        1 => Just(Reception::Refused),
+        1 => Just(Reception::Silence),
+        1 => Just(Reception::Http("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")),
+    ];
+    let act = prop_oneof![
+        6 => Just(Act::Send(Message::text(JSON_PING))),
+        4 => Just(Act::Send(Message::Ping(vec![1, 2, 3].into()))),
+        4 => Just(Act::Send(Message::text("data"))),
+        // The beginning of a text frame, and perhaps nothing more.
+        1 => Just(Act::Bytes(vec![0x81, 4, b'h'])),
+        1 => Just(Act::Freeze),
+        1 => Just(Act::Thaw),
+        1 => prop::sample::select(&[1000, 1001, 1012, 4000][..]).prop_map(Act::Close),
+        1 => Just(Act::HangUp),
+    ];
+    let at = (1..600u64).prop_map(|tenths| Duration::from_millis(tenths * 100));
+    let visit =
+        (reception, prop::collection::vec((at, act), 0..12)).prop_map(|(reception, mut acts)| {
+            acts.sort_by_key(|(at, _)| *at);
+            Visit { reception, acts }
+        });
+    prop::collection::vec(visit, 0..5).boxed()
 }

@@ -1,0 +1,453 @@
+//! What must hold after every step, seen from outside: the time, the event, and what the machine answered.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use heartbeat_core::{
+    AbortReason, Action, Actions, Config, ConnId, Dialect, Event, Heartbeat, Instant, Message,
+    Phase, Step,
+};
+
+/// A rule that does not hold. Its `Display` is the rule's sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken(&'static str);
+
+impl Broken {
+    /// The rule as a sentence.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "broken: {}", self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// Watches one machine from its first step on, and the driver that tells the machine what happens.
+///
+/// In a test, or in production as an observer of a client:
+///
+/// ```
+/// use heartbeat_kit::Auditor;
+/// use heartbeat_core::{Config, Event, FramesOnly, Heartbeat, Instant};
+///
+/// let mut auditor = Auditor::new().of_driver();
+/// let mut machine = Heartbeat::new(Config::default(), FramesOnly, 7, Instant::ORIGIN);
+/// let (now, event) = (Instant::ORIGIN, Event::Tick);
+/// let step = machine.step(now, event);
+/// auditor.step(now, &event, &step, machine.phase())?;
+/// # Ok::<(), heartbeat_kit::Broken>(())
+/// ```
+///
+/// With `heartbeat-tokio` or `heartbeat-blocking`:
+/// `options.observer(move |now, event, step, phase| auditor.step(now, event, step, phase).expect("a bug"))`.
+#[derive(Clone, Debug, Default)]
+pub struct Auditor {
+    /// The latest time seen.
+    now: Instant,
+    /// The one connection was accepted: there is no dial.
+    accepted: bool,
+    /// The driver is judged, too.
+    strict: bool,
+    /// The connection that was asked for, or accepted, and has not ended.
+    live: Option<u64>,
+    /// It is open.
+    open: bool,
+    last_id: u64,
+    /// When the next dial was planned, and what its attempt must be.
+    planned: Option<(Instant, u32)>,
+    /// No dial may come before this, kicked or not.
+    floor: Instant,
+    /// Kicked since the dial was planned.
+    kicked: bool,
+    gave_up: bool,
+    /// The connection is being renewed: the next plan is no retry.
+    renews: bool,
+    stop: Option<Stop>,
+}
+
+/// What followed on `Stop`.
+#[derive(Clone, Debug, Default)]
+struct Stop {
+    closes: usize,
+}
+
+impl Auditor {
+    /// For a machine of [`Heartbeat::new`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            planned: Some((Instant::ORIGIN, 0)),
+            ..Self::default()
+        }
+    }
+
+    /// For a machine of [`Heartbeat::accepted`], whose connection 1 is open.
+    #[must_use]
+    pub fn accepted() -> Self {
+        Self {
+            accepted: true,
+            live: Some(1),
+            open: true,
+            last_id: 1,
+            ..Self::default()
+        }
+    }
+
+    /// The machine was made at this time, and earlier times count as this one. Default: the origin.
+    #[must_use]
+    pub fn since(mut self, start: Instant) -> Self {
+        (self.now, self.floor) = (start, start);
+        self.planned = self.planned.map(|(_, attempt)| (start, attempt));
+        self
+    }
+
+    /// Judges the driver as well. The machine puts up with any events in any order; a driver that means what it says
+    /// - lets no time run backwards,
+    /// - answers each dial once,
+    /// - says nothing of a connection before its dial succeeded, but where it goes, and nothing after its end, but that
+    ///   a dial which was given up succeeded or failed.
+    #[must_use]
+    pub fn of_driver(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    /// Judges one step. `phase` is the machine's after the step.
+    ///
+    /// # Errors
+    /// The rule that is broken. After an error the auditor is of no more use.
+    pub fn step(
+        &mut self,
+        now: Instant,
+        event: &Event<'_>,
+        step: &Step<'_>,
+        phase: Phase,
+    ) -> Result<(), Broken> {
+        if self.strict {
+            self.driver(now, event)?;
+        }
+        self.now = self.now.max(now);
+        ensure(
+            step.wake.is_none_or(|wake| wake > self.now),
+            "The next wake is later than now.", // 1
+        )?;
+        ensure(
+            step.wake != Some(Instant::NEVER),
+            "The end of time is no wake.",
+        )?;
+        ensure(
+            step.actions.len() <= Actions::MAX,
+            "A step has a bounded number of actions.", // 19
+        )?;
+        self.pongs(event, step)?;
+        self.connections(event, step)?;
+        self.losses(event, step, phase)?;
+        self.stopped(event, step, phase)
+    }
+
+    /// Judges a machine by what copies of it would do, after [`step`](Self::step): `before` is the machine before the step,
+    /// `after` the machine after it.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    pub fn machine<C, D>(
+        &self,
+        before: &Heartbeat<C, D>,
+        after: &Heartbeat<C, D>,
+        event: &Event<'_>,
+        step: &Step<'_>,
+    ) -> Result<(), Broken>
+    where
+        C: Borrow<Config> + Clone,
+        D: Dialect + Clone,
+    {
+        ensure(
+            step.wake == after.wake(),
+            "The step and the machine tell one wake.",
+        )?;
+        if let Some(wake) = step.wake {
+            let mut early = after.clone();
+            let tick = early.step(Instant::from_nanos(wake.as_nanos() - 1), Event::Tick);
+            ensure(
+                tick.actions.is_empty() && tick.wake == Some(wake) && !tick.stale,
+                "A tick just before the wake does nothing.", // 2
+            )?;
+            let mut due = after.clone();
+            let tick = due.step(wake, Event::Tick);
+            ensure(
+                !tick.actions.is_empty(),
+                "A tick at the wake does something.",
+            )?;
+        }
+        // 14 and 15: an earlier time is taken for the latest one.
+        for at in [self.now, Instant::ORIGIN] {
+            let mut again = after.clone();
+            let tick = again.step(at, Event::Tick);
+            ensure(
+                tick.actions.is_empty() && tick.wake == step.wake && !tick.stale,
+                "A second tick, or one at an earlier time, does nothing.",
+            )?;
+        }
+        let mut same = before.clone();
+        ensure(
+            same.step(self.now, *event) == *step,
+            "The same event at the same time has the same answer.", // 19
+        )?;
+        if step.stale {
+            let mut ticked = before.clone();
+            let tick = ticked.step(self.now, Event::Tick);
+            let own = usize::from(matches!(event, Event::Connected(_)));
+            ensure(
+                step.actions[own..] == tick.actions[..] && tick.wake == step.wake,
+                "A stale event is a tick.", // 10
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What a driver must not do, before the machine is asked.
+    fn driver(&self, now: Instant, event: &Event<'_>) -> Result<(), Broken> {
+        ensure(now >= self.now, "A driver's time does not run backwards.")?;
+        let Some(conn) = conn_of(event) else {
+            return Ok(());
+        };
+        ensure(
+            conn.get() <= self.last_id,
+            "A driver names only connections that were handed out.",
+        )?;
+        let live = Some(conn.get()) == self.live;
+        match event {
+            Event::Closed(..) => Ok(()),
+            Event::Connected(_) => ensure(!live || !self.open, "A dial is answered once."),
+            Event::Routed(..) => ensure(live, "A connection that has ended goes nowhere."),
+            _ if live => ensure(
+                self.open,
+                "A connection says nothing before it is connected.",
+            ),
+            _ => ensure(false, "A connection says nothing after its end."),
+        }
+    }
+
+    /// Invariant 6.
+    fn pongs(&self, event: &Event<'_>, step: &Step<'_>) -> Result<(), Broken> {
+        let pongs = step
+            .actions
+            .iter()
+            .filter(|action| matches!(action, Action::SendPong { .. }))
+            .count();
+        let may_ping = match event {
+            Event::Received(_, Message::Ping(_) | Message::Text(_) | Message::Binary(_)) => {
+                usize::from(!step.stale)
+            }
+            _ => 0,
+        };
+        ensure(
+            pongs <= may_ping,
+            "Only a ping of the current connection is answered, once.",
+        )?;
+        let first = matches!(step.actions.first(), Some(Action::SendPong { .. }));
+        ensure(
+            pongs == usize::from(first),
+            "The answer to a ping is the first action.",
+        )
+    }
+
+    /// Invariants 9, 10 and 11.
+    fn connections(&mut self, event: &Event<'_>, step: &Step<'_>) -> Result<(), Broken> {
+        let current = conn_of(event).is_none_or(|conn| Some(conn.get()) == self.live);
+        ensure(
+            step.stale != current,
+            "An event is stale if its connection is not the current one, and only then.",
+        )?;
+        match event {
+            Event::Connected(conn) => {
+                let aborted = step.actions.first()
+                    == Some(&Action::Abort {
+                        conn: *conn,
+                        reason: AbortReason::Stale,
+                    });
+                ensure(
+                    aborted == step.stale,
+                    "A dial that succeeds too late is aborted, and no other one.",
+                )?;
+                self.open |= current;
+            }
+            Event::Closed(..) if current => self.live = None,
+            _ => {}
+        }
+        self.kicked |= matches!(event, Event::Kick);
+        for action in step.actions.iter() {
+            match action {
+                Action::Connect { conn, attempt, .. } => {
+                    ensure(
+                        self.live.is_none(),
+                        "There are never two connections at once.",
+                    )?;
+                    ensure(
+                        conn.get() > self.last_id,
+                        "The ids of connections strictly increase.",
+                    )?;
+                    let (at, next) = self
+                        .planned
+                        .take()
+                        .ok_or(Broken("A dial was planned before."))?;
+                    ensure(
+                        self.now >= at || (self.kicked && self.now >= self.floor),
+                        "No dial comes before its time.",
+                    )?;
+                    ensure(
+                        *attempt == next,
+                        "A dial's attempt is the one that was planned.",
+                    )?;
+                    self.last_id = conn.get();
+                    self.live = Some(self.last_id);
+                    self.open = false;
+                }
+                Action::Abort { conn, .. } if Some(conn.get()) == self.live => self.live = None,
+                Action::Abort { reason, .. } => {
+                    ensure(
+                        *reason == AbortReason::Stale,
+                        "Only what lives, or a late dial, is aborted.",
+                    )?;
+                }
+                Action::SendPong { conn, .. }
+                | Action::SendPing { conn, .. }
+                | Action::Close { conn, .. }
+                | Action::Renew { conn, .. }
+                | Action::Ending { conn, .. }
+                | Action::Check { conn, .. } => {
+                    ensure(
+                        Some(conn.get()) == self.live,
+                        "No command goes to a connection that does not live.",
+                    )?;
+                }
+                Action::ReconnectAt { .. } | Action::GaveUp { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Invariants 11 and 12.
+    fn losses(&mut self, event: &Event<'_>, step: &Step<'_>, phase: Phase) -> Result<(), Broken> {
+        let closed = matches!(event, Event::Closed(..)) && !step.stale;
+        // A stop applies before what is due with it: the closing handshake is then the stop's own.
+        self.renews &= !matches!(event, Event::Stop);
+        let verdict = step.actions.iter().any(|action| {
+            matches!(action, Action::Abort { reason, .. }
+                if *reason != AbortReason::Stale
+                    && (*reason != AbortReason::CloseTimeout || self.renews))
+        });
+        let mut planned = 0;
+        for action in step.actions.iter() {
+            match action {
+                Action::ReconnectAt {
+                    at, attempt, delay, ..
+                } => {
+                    planned += 1;
+                    ensure(
+                        *at == self.now.saturating_add(*delay),
+                        "The next dial comes its delay after now.",
+                    )?;
+                    ensure(
+                        *attempt > 0 || std::mem::take(&mut self.renews),
+                        "Retries count from 1; only a renewal is attempt 0.",
+                    )?;
+                    self.planned = Some((*at, *attempt));
+                    self.kicked = false;
+                    self.floor = self.now.saturating_add(heartbeat_core::DIAL_FLOOR);
+                    ensure(
+                        *at >= self.floor,
+                        "No dial comes within the floor after an end.",
+                    )?;
+                }
+                Action::Renew { .. } => self.renews = true,
+                Action::GaveUp { .. } => {
+                    planned += 1;
+                    ensure(!self.gave_up, "A machine gives up once.")?;
+                    self.gave_up = true;
+                }
+                _ => {}
+            }
+        }
+        let lost = usize::from((closed && self.stop.is_none()) || verdict);
+        if self.accepted {
+            let ended = phase == Phase::Stopped && step.wake.is_none();
+            ensure(planned == 0, "An accepted connection has no next dial.")?;
+            return ensure(
+                lost == 0 || ended,
+                "The loss of an accepted connection is the end.",
+            );
+        }
+        ensure(
+            planned == lost,
+            "Each loss is followed by one plan: a dial, or the end.",
+        )?;
+        let gave_up = matches!(step.actions.last(), Some(Action::GaveUp { .. }));
+        ensure(
+            !gave_up || step.wake.is_none(),
+            "A machine that gave up does not wake.",
+        )
+    }
+
+    /// Invariant 16, and the same after giving up.
+    fn stopped(&mut self, event: &Event<'_>, step: &Step<'_>, phase: Phase) -> Result<(), Broken> {
+        let had_stopped = self.stop.is_some();
+        if let Event::Stop = event {
+            self.stop.get_or_insert_default();
+        }
+        let Some(stop) = &mut self.stop else {
+            return Ok(());
+        };
+        for action in step.actions.iter() {
+            match action {
+                Action::Close { .. } => {
+                    stop.closes += 1;
+                    ensure(!had_stopped, "The closing handshake begins with the stop.")?;
+                }
+                Action::Abort { .. } => {}
+                _ => ensure(
+                    false,
+                    "After a stop nothing follows but a Close and an abort.",
+                )?,
+            }
+        }
+        ensure(stop.closes <= 1, "A stop has one closing handshake.")?;
+        ensure(
+            matches!(phase, Phase::Closing | Phase::Stopped),
+            "After a stop the machine is closing or stopped.",
+        )?;
+        ensure(
+            (phase == Phase::Stopped) <= step.wake.is_none(),
+            "A stopped machine does not wake.",
+        )
+    }
+}
+
+fn conn_of(event: &Event<'_>) -> Option<ConnId> {
+    match *event {
+        Event::Connected(conn)
+        | Event::Received(conn, _)
+        | Event::Ready(conn)
+        | Event::Progress(conn)
+        | Event::WriteBlocked(conn)
+        | Event::Wrote(conn)
+        | Event::PingWaiting(conn)
+        | Event::PingWritten(conn)
+        | Event::PingUnsent(conn)
+        | Event::Routed(conn, _)
+        | Event::ReadPaused(conn)
+        | Event::ReadResumed(conn)
+        | Event::Closed(conn, _) => Some(conn),
+        Event::Tick | Event::Kick | Event::Stop => None,
+    }
+}
+
+fn ensure(holds: bool, rule: &'static str) -> Result<(), Broken> {
+    if holds { Ok(()) } else { Err(Broken(rule)) }
+}

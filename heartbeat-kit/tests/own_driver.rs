@@ -1,0 +1,183 @@
+//! A driver as a user writes it, over tungstenite and a stream in memory, and its test.
+
+use std::io::ErrorKind;
+use std::mem::replace;
+use std::time::Duration;
+
+use heartbeat_core::{
+    Action, Ask, Cause, Config, ConnId, Dialect as _, Event, Heartbeat, Instant, JsonType, Message,
+    Reply,
+};
+use heartbeat_kit::peer::{Act, End, Network, Reception, Visit};
+use heartbeat_kit::{Audited, configs, visits};
+use proptest::prelude::*;
+use tungstenite::handshake::client::ClientHandshake;
+use tungstenite::handshake::{HandshakeError, MidHandshake};
+use tungstenite::{Error, WebSocket};
+
+const JSON_PING: &str = r#"{"type":"ping"}"#;
+
+/// In a program the machine would be a `Heartbeat`.
+struct Driver {
+    machine: Audited<Config, JsonType>,
+    link: Link,
+    received: usize,
+}
+
+enum Link {
+    Down,
+    Dialling(ConnId, Box<MidHandshake<ClientHandshake<End>>>),
+    Open(ConnId, Box<WebSocket<End>>),
+}
+
+#[allow(clippy::result_large_err, reason = "tungstenite's error")]
+fn upgrade(end: End) -> Result<WebSocket<End>, HandshakeError<ClientHandshake<End>>> {
+    Ok(tungstenite::client("ws://peer/", end)?.0)
+}
+
+impl Driver {
+    fn step(&mut self, now: Duration, event: Event<'_>, network: &mut Network) {
+        let at = Instant::ORIGIN.saturating_add(now);
+        let mut dial = None;
+        for action in self.machine.step(at, event).actions {
+            match (action, &mut self.link) {
+                (Action::Connect { conn, .. }, _) => dial = Some(conn),
+                (Action::Abort { conn, .. }, Link::Dialling(own, _) | Link::Open(own, _))
+                    if conn == *own =>
+                {
+                    self.link = Link::Down;
+                }
+                // tungstenite answers ping frames by itself.
+                (
+                    Action::SendPong {
+                        reply: Reply::Text(text),
+                        ..
+                    },
+                    Link::Open(_, socket),
+                ) => drop(socket.send(text.into())),
+                (
+                    Action::SendPing {
+                        ping: Ask::Frame(number),
+                        ..
+                    },
+                    Link::Open(_, socket),
+                ) => drop(socket.send(tungstenite::Message::Ping(number.to_vec().into()))),
+                (Action::Close { .. } | Action::Renew { .. }, Link::Open(_, socket)) => {
+                    drop(socket.close(None));
+                }
+                _ => {}
+            }
+        }
+        if let Some(conn) = dial {
+            match network.dial(now).map(upgrade) {
+                Some(Err(HandshakeError::Interrupted(handshake))) => {
+                    self.link = Link::Dialling(conn, Box::new(handshake));
+                }
+                _ => self.step(now, Event::Closed(conn, Cause::Refused), network),
+            }
+        }
+    }
+
+    /// Reads, then tells the time.
+    fn turn(&mut self, now: Duration, network: &mut Network) {
+        match replace(&mut self.link, Link::Down) {
+            Link::Dialling(conn, handshake) => match handshake.handshake() {
+                Ok((socket, _)) => {
+                    self.link = Link::Open(conn, Box::new(socket));
+                    self.step(now, Event::Connected(conn), network);
+                }
+                Err(HandshakeError::Interrupted(handshake)) => {
+                    self.link = Link::Dialling(conn, Box::new(handshake));
+                }
+                Err(HandshakeError::Failure(_)) => {
+                    self.step(now, Event::Closed(conn, Cause::Eof), network);
+                }
+            },
+            other => self.link = other,
+        }
+        while let Link::Open(conn, socket) = &mut self.link {
+            let conn = *conn;
+            match socket.read() {
+                Ok(tungstenite::Message::Ping(payload)) => {
+                    self.step(now, Event::Received(conn, Message::Ping(&payload)), network);
+                }
+                Ok(tungstenite::Message::Pong(payload)) => {
+                    self.step(now, Event::Received(conn, Message::Pong(&payload)), network);
+                }
+                Ok(tungstenite::Message::Text(text)) => {
+                    let data = self.machine.dialect().classify_text(&text);
+                    self.received += usize::from(data.is_for_application());
+                    self.step(now, Event::Received(conn, Message::Text(&text)), network);
+                }
+                Ok(_) => self.step(now, Event::Progress(conn), network),
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.link = Link::Down;
+                    self.step(now, Event::Closed(conn, Cause::Eof), network);
+                }
+            }
+        }
+        self.step(now, Event::Tick, network);
+    }
+}
+
+/// Lets a driver live among these servers, through 200 moments: minutes that nobody waits for.
+fn live(config: Config, seed: u64, network: &mut Network) -> Driver {
+    let machine = Heartbeat::new(config, JsonType, seed, Instant::ORIGIN);
+    let mut driver = Driver {
+        machine: Audited::new(machine, Instant::ORIGIN).with_driver(),
+        link: Link::Down,
+        received: 0,
+    };
+    let mut now = Duration::ZERO;
+    for _ in 0..200 {
+        // A question, its answer, and what follows.
+        for _ in 0..4 {
+            driver.turn(now, network);
+            network.turn(now);
+        }
+        let wake = driver.machine.wake();
+        let wake = wake.map(|wake| wake.saturating_duration_since(Instant::ORIGIN));
+        match wake.into_iter().chain(network.turn(now)).min() {
+            Some(next) => now = next.max(now),
+            None => break,
+        }
+    }
+    driver
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_rule_is_broken_whatever_the_servers_do(config in configs(), visits in visits(), seed: u64) {
+        live(config, seed, &mut Network::new(visits));
+    }
+}
+
+/// Rules alone would also pass a driver that hears nothing: here is what must have arrived on both sides.
+#[test]
+fn what_servers_say_is_heard_and_answered_at_once_and_silence_is_judged_in_time() {
+    let second = Duration::from_secs;
+    let visit = Visit {
+        reception: Reception::Upgrade,
+        acts: vec![
+            (second(1), Act::Send(JSON_PING.into())),
+            (second(2), Act::Send("data".into())),
+            (second(3), Act::Freeze),
+        ],
+    };
+    let mut network = Network::new([visit]);
+    let driver = live(Config::default(), 7, &mut network);
+    assert_eq!(driver.received, 1);
+    let peer = network.peers().next().expect("one dial was accepted");
+    let pong = tungstenite::Message::text(r#"{"type":"pong"}"#);
+    assert_eq!(peer.received, [(second(1), pong)]);
+    let verdict =
+        r#""at":92000000000,"actions":[{"action":"abort","conn":1,"reason":"idle_timeout"}"#;
+    assert!(
+        driver.machine.trace().contains(verdict),
+        "{}",
+        driver.machine.trace()
+    );
+}
