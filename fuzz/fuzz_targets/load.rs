@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
         variables: &variables,
     };
     let drafts = (0..).map_while(|number| dialect.greeting(number));
-    for draft in drafts.chain(dialect.ask().message) {
+    for draft in drafts.chain(dialect.ping().message) {
         let _ = dialect.render(&draft, &values, &mut Buffer::default());
     }
     let mut tracked = Variables::new();
@@ -46,12 +46,12 @@ fuzz_target!(|data: &[u8]| {
         dialect.track(text, &mut tracked);
     }
     for code in [1000, 4000, 4999] {
-        let _ = dialect.close_verdict_with(code, text);
-        let _ = dialect.http_verdict(code);
+        let _ = dialect.close_policy_with(code, text);
+        let _ = dialect.http_policy(code);
     }
     let _ = (dialect.limits(), dialect.lifetime());
     for bytes in [data, b"\x08\x01\x10\x05\n\t"] {
-        if let Class::Ping(Reply::Draft(draft)) = dialect.classify_binary(bytes) {
+        if let Class::Ping(Reply::Template(draft)) = dialect.classify_binary(bytes) {
             let _ = dialect.render(&draft, &values, &mut Buffer::default());
         }
     }

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use heartbeat_driver::core::{AnyDialect, Cause, Clock, Config, ConnId, Failure, Instant, Phase};
 use heartbeat_driver::{
-    Deflate, Engine, Event, Message, MessageRef, Opening, Options, Progress, Reason, Refusal,
-    SendError, Turn, Unsent,
+    Deflate, Engine, Event, Message, MessageRef, Opening, Options, Progress, Reason, SendError,
+    SendErrorKind, Turn, Unsent,
 };
 use tungstenite::handshake::derive_accept_key;
 
@@ -348,7 +348,7 @@ pub(crate) fn check(bytes: &[u8]) {
     let engine = Engine::new(how.options(&audited), At(start).now(), notify).expect("no TLS");
     let config = Config::clone(engine.machine().config());
     *audited.lock().expect("fresh") = Some(Audited::new(config, how.dialect(), 7, At(start).now()));
-    let outbox = Arc::clone(engine.outbox());
+    let send_queue = Arc::clone(engine.send_queue());
     let mut world = World {
         engine: Some(engine),
         now: start,
@@ -374,12 +374,12 @@ pub(crate) fn check(bytes: &[u8]) {
     // Each operation costs little, but for the checks after it.
     for _ in 0..400 {
         let Some(op) = bytes.next() else { break };
-        world.act(op, &mut bytes, &outbox, &mut sendings);
+        world.act(op, &mut bytes, &send_queue, &mut sendings);
     }
     if is_dropped {
-        world.dropped(&outbox, sendings);
+        world.dropped(&send_queue, sendings);
     } else {
-        world.stopped(&outbox, sendings);
+        world.stopped(&send_queue, sendings);
     }
 }
 
@@ -446,7 +446,7 @@ impl World {
                     "another message comes back"
                 );
                 if self.has_ended {
-                    assert_eq!(error.reason, Refusal::Ended);
+                    assert_eq!(error.reason, SendErrorKind::Ended);
                 }
             }
         }
@@ -457,16 +457,16 @@ impl World {
         &mut self,
         op: u8,
         bytes: &mut Bytes<'_>,
-        outbox: &'a heartbeat_driver::Outbox,
+        send_queue: &'a heartbeat_driver::SendQueue,
         sendings: &mut Sendings<'a>,
     ) {
-        let (before, rests) = (self.notified.load(Ordering::Relaxed), outbox.rest());
+        let (before, rests) = (self.notified.load(Ordering::Relaxed), send_queue.rest());
         let mut by_engine = false;
         match op % 32 {
             0..=2 => {
                 let len = bytes.byte();
                 let (number, message) = self.message(len, op & 64 != 0);
-                let result = outbox.try_send(message);
+                let result = send_queue.try_send(message);
                 self.handed_over(number, Lane::Queue, result);
             }
             3 => {
@@ -480,14 +480,16 @@ impl World {
                 let len = bytes.byte();
                 let (number, message) = self.message(len, false);
                 let conn = ConnId::new(self.current().wrapping_sub(u64::from(op >> 7)));
-                let result = outbox.send_opening(conn, message);
+                let result = send_queue.send_opening(conn, message);
                 self.handed_over(number, Lane::Opening, result);
             }
             5 => {
                 let len = bytes.byte();
                 let (number, message) = self.message(len, false);
                 if sendings.0.len() < 8 {
-                    sendings.0.push((number, Box::pin(outbox.send(message))));
+                    sendings
+                        .0
+                        .push((number, Box::pin(send_queue.send(message))));
                 }
             }
             6 => {
@@ -497,19 +499,19 @@ impl World {
                     drop(sendings.0.remove(at));
                 }
             }
-            7 => outbox.kick(),
+            7 => send_queue.kick(),
             8 => {
                 let outcome = match op >> 5 {
                     0..=3 => Ok(()),
                     4 => Err(Failure::Retry),
                     _ => Err(Failure::Refresh),
                 };
-                outbox.session(ConnId::new(self.current()), outcome);
+                send_queue.session(ConnId::new(self.current()), outcome);
             }
             9 => {
                 let conn = ConnId::new(self.current());
                 let code = 990 + u16::from(bytes.byte());
-                let _ = outbox.fail_session(conn, Failure::Retry, code, "no");
+                let _ = send_queue.fail_session(conn, Failure::Retry, code, "no");
             }
             10 => {
                 let pauses = op & 64 != 0;
@@ -599,18 +601,18 @@ impl World {
             }
             28 => self.look(op & 64 != 0),
             29 => {
-                outbox.set_variable("a", "1");
-                let _ = outbox.take_id();
+                send_queue.set_variable("a", "1");
+                let _ = send_queue.take_id();
             }
-            30 if op == 30 => outbox.stop(),
+            30 if op == 30 => send_queue.stop(),
             30 if op == 62 => {
-                let _ = outbox.stop_with(900 + 16 * u16::from(bytes.byte()), "bye");
+                let _ = send_queue.stop_with(900 + 16 * u16::from(bytes.byte()), "bye");
             }
             // Several calls before the engine is turned again.
             _ => return,
         }
         self.poll(sendings);
-        if rests && outbox.is_pending() && !by_engine && !self.has_ended {
+        if rests && send_queue.is_pending() && !by_engine && !self.has_ended {
             let after = self.notified.load(Ordering::Relaxed);
             assert!(
                 after > before,
@@ -618,7 +620,7 @@ impl World {
             );
         }
         if op & 0x80 == 0 || !matches!(op % 32, 0..=11) {
-            outbox.rise();
+            send_queue.rise();
             self.settle();
             self.poll(sendings);
             self.settle();
@@ -1077,8 +1079,8 @@ impl World {
     }
 
     /// A client that is stopped comes to its end, and each message is accounted for.
-    fn stopped(&mut self, outbox: &heartbeat_driver::Outbox, mut sendings: Sendings<'_>) {
-        outbox.stop();
+    fn stopped(&mut self, send_queue: &heartbeat_driver::SendQueue, mut sendings: Sendings<'_>) {
+        send_queue.stop();
         for _ in 0..100 {
             self.settle();
             self.poll(&mut sendings);
@@ -1099,11 +1101,11 @@ impl World {
         for (number, sent) in &self.sent {
             assert_ne!(sent.place, Place::Accepted, "{number} is lost");
         }
-        self.refuses(outbox);
+        self.refuses(send_queue);
     }
 
     /// Whoever waits is told of a client that is dropped, and its socket is closed.
-    fn dropped(&mut self, outbox: &heartbeat_driver::Outbox, mut sendings: Sendings<'_>) {
+    fn dropped(&mut self, send_queue: &heartbeat_driver::SendQueue, mut sendings: Sendings<'_>) {
         self.engine = None;
         self.has_ended = true;
         self.poll(&mut sendings);
@@ -1115,12 +1117,12 @@ impl World {
             assert!(server.wire.borrow().is_dropped, "a socket is left open");
         }
         self.look_at_writes();
-        self.refuses(outbox);
+        self.refuses(send_queue);
     }
 
-    fn refuses(&mut self, outbox: &heartbeat_driver::Outbox) {
+    fn refuses(&mut self, send_queue: &heartbeat_driver::SendQueue) {
         let (number, message) = self.message(0, false);
-        let refused = outbox.try_send(message);
+        let refused = send_queue.try_send(message);
         assert!(refused.is_err());
         self.handed_over(number, Lane::Queue, refused);
     }

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use heartbeat_blocking::messages::{Counted, Event, Messages, upgrade_error};
-use heartbeat_blocking::{Config, FramesOnly, Ping, Signal, Verdict};
+use heartbeat_blocking::{CauseKind, Config, FramesOnly, Ping, RetryPolicy};
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 
@@ -52,7 +52,7 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
         .ping(Ping::AfterSilence(Duration::from_millis(300)))
         .pong_timeout(Duration::from_millis(300))
         .backoff(Duration::from_millis(100), Duration::from_secs(1), 50)
-        .on(Signal::Close(4000), Verdict::Never)
+        .on(CauseKind::Close(4000), RetryPolicy::Never)
         .build()?;
     let connect = move |_| {
         let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;

@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use heartbeat_driver::{
-    Board, ClientStats, Event, Handoff, NotConnected, Options, Response, Room, StartError, Unsent,
-    Until,
+    ClientStats, Event, EventQueue, NotConnected, Options, Response, Room, SharedStats, StartError,
+    Unsent, Until,
 };
 
 use crate::clock::std_deadline;
@@ -48,12 +48,12 @@ const BATCH: usize = 512;
 /// ```
 #[must_use = "dropping the client ends it"]
 pub struct Client {
-    handoff: Arc<Handoff>,
+    event_queue: Arc<EventQueue>,
     /// Events that were taken out of the hand-off together.
     taken: VecDeque<Event>,
     more: bool,
     sender: Sender,
-    board: Arc<Board>,
+    shared_stats: Arc<SharedStats>,
     abandoned: Arc<AtomicBool>,
     wake: Arc<dyn Fn() + Send + Sync>,
     thread: Option<JoinHandle<()>>,
@@ -82,26 +82,26 @@ impl Client {
     {
         let wake = driver.reactor().waker();
         let wake_driver = Arc::clone(&wake);
-        let handoff = Arc::new(Handoff::new(
+        let event_queue = Arc::new(EventQueue::new(
             capacity.max(1),
             driver.overflow(),
-            Arc::clone(driver.board()),
+            Arc::clone(driver.shared_stats()),
             Box::new(move || wake_driver()),
             Box::new(|| {}),
         ));
         let sender = driver.sender().clone();
-        let board = Arc::clone(driver.board());
+        let shared_stats = Arc::clone(driver.shared_stats());
         let abandoned = Arc::new(AtomicBool::new(false));
-        let (theirs, flag) = (EndOnDrop(Arc::clone(&handoff)), Arc::clone(&abandoned));
+        let (theirs, flag) = (EndOnDrop(Arc::clone(&event_queue)), Arc::clone(&abandoned));
         let thread = thread::Builder::new()
             .name("heartbeat".into())
             .spawn(move || run(driver, &theirs.0, &flag))?;
         Ok(Self {
-            handoff,
+            event_queue,
             taken: VecDeque::new(),
             more: true,
             sender,
-            board,
+            shared_stats,
             abandoned,
             wake,
             thread: Some(thread),
@@ -166,7 +166,7 @@ impl Client {
 
     fn wait(&self, until: Until, timeout: Duration) -> Result<Arc<Response>, NotConnected> {
         let inside = self.sender.is_inside();
-        self.board.wait_connected(until, inside, timeout)
+        self.shared_stats.wait_connected(until, inside, timeout)
     }
 
     /// Waits for the next event, at most for `timeout`.
@@ -182,9 +182,9 @@ impl Client {
         let inside = self.sender.is_inside();
         if self.taken.is_empty() && self.more {
             self.more = if inside {
-                self.handoff.take(&mut self.taken)
+                self.event_queue.take(&mut self.taken)
             } else {
-                self.handoff.take_until(&mut self.taken, deadline)
+                self.event_queue.take_until(&mut self.taken, deadline)
             };
         }
         match self.taken.pop_front() {
@@ -206,14 +206,14 @@ impl Client {
     /// The client's figures, as of the last time that it came to rest: a moment ago, unless it is busy.
     #[must_use]
     pub fn stats(&self) -> ClientStats {
-        self.sender.stats(&self.board)
+        self.sender.stats(&self.shared_stats)
     }
 
     /// The last events of the machine as a trace, if any are kept ([`Options::explain`]). The program
     /// `heartbeat explain` (heartbeat-cli) tells in sentences what the machine did at each, and so why it reconnected.
     #[must_use]
     pub fn explain(&self) -> Option<String> {
-        self.board.explain()
+        self.shared_stats.explain()
     }
 
     /// Ends the client gracefully: what was accepted is written, the connection is closed within
@@ -266,13 +266,13 @@ impl Drop for Client {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client")
-            .field("handoff", &self.handoff)
+            .field("event_queue", &self.event_queue)
             .finish_non_exhaustive()
     }
 }
 
 /// Tells the application that nothing more comes, even if the thread ends by a panic.
-struct EndOnDrop(Arc<Handoff>);
+struct EndOnDrop(Arc<EventQueue>);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
@@ -280,13 +280,13 @@ impl Drop for EndOnDrop {
     }
 }
 
-fn run<R: Reactor>(mut driver: InPlace<R>, handoff: &Handoff, abandoned: &AtomicBool) {
+fn run<R: Reactor>(mut driver: InPlace<R>, event_queue: &EventQueue, abandoned: &AtomicBool) {
     driver.is_driven();
     let mut batch = VecDeque::new();
-    let mut room = handoff.has_room();
+    let mut room = event_queue.has_room();
     while !abandoned.load(Ordering::Acquire) {
         if !room.is_free() {
-            room = handoff.has_room();
+            room = event_queue.has_room();
             set_room(&mut driver, room);
         }
         let mut last = Polled::Nothing;
@@ -301,7 +301,7 @@ fn run<R: Reactor>(mut driver: InPlace<R>, handoff: &Handoff, abandoned: &Atomic
         }
         let idle = batch.is_empty();
         if !idle {
-            room = handoff.push(&mut batch);
+            room = event_queue.push(&mut batch);
             set_room(&mut driver, room);
         }
         match last {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use heartbeat_driver::core::{Config, ConnId, Heartbeat, Instant};
 use heartbeat_driver::{
-    Board, ClientStats, Engine, Event, Message, MessageRef, Options, Overflow, Panicked, SendError,
-    SharedDialect, StartError, Turn, Unsent,
+    ClientStats, Engine, Event, Message, MessageRef, Options, Overflow, Panicked, SendError,
+    SharedDialect, SharedStats, StartError, Turn, Unsent,
 };
 
 use crate::error::RecvTimeoutError;
@@ -69,7 +69,7 @@ impl<R: Reactor> InPlace<R> {
     pub fn with_reactor(options: Options, reactor: R) -> Result<Self, StartError> {
         let waker = reactor.waker();
         let engine = Engine::new(options, reactor.now(), Box::new(move || waker()))?;
-        let sender = Sender::new(Arc::clone(engine.outbox()));
+        let sender = Sender::new(Arc::clone(engine.send_queue()));
         Ok(Self {
             engine,
             reactor,
@@ -126,7 +126,7 @@ impl<R: Reactor> InPlace<R> {
     /// What was accepted is written or handed back, as with [`Sender`], and behind what waits in there.
     ///
     /// # Errors
-    /// [`SendError`] hands the message back; [`Refusal::Full`](crate::Refusal::Full) if too much waits already.
+    /// [`SendError`] hands the message back; [`SendErrorKind::Full`](crate::SendErrorKind::Full) if too much waits already.
     #[inline]
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         self.engine.try_send(message.into())
@@ -152,7 +152,7 @@ impl<R: Reactor> InPlace<R> {
     /// The same as [`Client::explain`](crate::Client::explain).
     #[must_use]
     pub fn explain(&self) -> Option<String> {
-        self.engine.board().explain()
+        self.engine.shared_stats().explain()
     }
 
     /// The client's figures as of now.
@@ -181,9 +181,9 @@ impl<R: Reactor> InPlace<R> {
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Event, RecvTimeoutError> {
-        self.engine.outbox().rise();
+        self.engine.send_queue().rise();
         let received = self.drive_until(deadline);
-        self.engine.outbox().leave();
+        self.engine.send_queue().leave();
         received
     }
 
@@ -197,7 +197,7 @@ impl<R: Reactor> InPlace<R> {
             };
             if is_dry {
                 // Before it rests: what this thread sends wakes nobody.
-                self.engine.outbox().driven_by_this_thread();
+                self.engine.send_queue().driven_by_this_thread();
             }
             if deadline.is_some_and(|deadline| deadline <= self.now()) {
                 return Err(RecvTimeoutError::Timeout);
@@ -241,11 +241,11 @@ impl<R: Reactor> InPlace<R> {
         if self.notices_hang_up() {
             return;
         }
-        if self.engine.outbox().rest() {
+        if self.engine.send_queue().rest() {
             self.wait_at_rest(deadline);
             self.notices_hang_up();
         }
-        self.engine.outbox().rise();
+        self.engine.send_queue().rise();
     }
 
     /// True if the connection's end has come while nothing is read from it.
@@ -291,11 +291,11 @@ impl<R: Reactor> InPlace<R> {
 
     /// From now on it is driven by `poll` and `wait` alone, without a pause.
     pub(crate) fn is_driven(&self) {
-        self.engine.outbox().rise();
+        self.engine.send_queue().rise();
     }
 
-    pub(crate) fn board(&self) -> &Arc<Board> {
-        self.engine.board()
+    pub(crate) fn shared_stats(&self) -> &Arc<SharedStats> {
+        self.engine.shared_stats()
     }
 
     pub(crate) fn pause_reading(&mut self) {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Context, Wake};
 
-use heartbeat_driver::core::{Clock, ConnId, Instant, Lap, Race};
+use heartbeat_driver::core::{Clock, ConnId, HappyEyeballs, Instant, NextAttempt};
 use heartbeat_driver::{Dial, HostClock, Resolving, is_writable};
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -86,7 +86,7 @@ enum Stage {
 }
 
 struct Racing {
-    race: Race,
+    race: HappyEyeballs,
     addresses: Vec<SocketAddr>,
     running: Vec<(SocketAddr, TcpStream)>,
     failure: io::Error,
@@ -95,7 +95,7 @@ struct Racing {
 impl Racing {
     fn begin(addresses: Vec<SocketAddr>) -> Self {
         Self {
-            race: Race::new(addresses.len()),
+            race: HappyEyeballs::new(addresses.len()),
             addresses,
             running: Vec::new(),
             failure: io::ErrorKind::NotFound.into(),
@@ -175,19 +175,19 @@ impl Net {
         }
         loop {
             match racing.race.next(self.clock.now()) {
-                Lap::Begin(number) => {
+                NextAttempt::Begin(number) => {
                     let address = racing.addresses[number];
                     match self.connect(address) {
                         Ok(stream) => racing.running.push((address, stream)),
                         Err(error) => racing.failed(error),
                     }
                 }
-                Lap::Until(at) => {
+                NextAttempt::Until(at) => {
                     *wake = Some(at);
                     return None;
                 }
-                Lap::Wait => return None,
-                Lap::Lost => {
+                NextAttempt::Wait => return None,
+                NextAttempt::Lost => {
                     let failure = io::ErrorKind::Other.into();
                     return Some(Err(std::mem::replace(&mut racing.failure, failure)));
                 }

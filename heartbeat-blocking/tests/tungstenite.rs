@@ -114,7 +114,7 @@ fn an_upload_is_alive_as_long_as_it_moves_and_dead_its_time_after_that() {
         }
     };
     let stopped = server.stopped.try_recv().expect("alive while it moved");
-    assert_eq!(reason, Reason::Verdict(AbortReason::IdleTimeout));
+    assert_eq!(reason, Reason::Aborted(AbortReason::IdleTimeout));
     let took = stopped.elapsed();
     assert!(took < IDLE + Duration::from_secs(1), "{took:?}");
     drop(server.held);
@@ -178,7 +178,7 @@ fn a_server_drops_a_client_that_is_silent_and_a_wait_ends_at_its_timeout() {
     let Ok(Event::Disconnected { reason, .. }) = server.recv_timeout(PATIENCE) else {
         panic!("another event");
     };
-    assert_eq!(reason, Reason::Verdict(AbortReason::PongTimeout));
+    assert_eq!(reason, Reason::Aborted(AbortReason::PongTimeout));
     assert!(matches!(server.recv(), Some(Event::Stopped { .. })));
     assert!(server.recv().is_none());
     drop(server);
@@ -214,7 +214,7 @@ fn a_dial_that_hangs_is_given_up_at_its_timeout_and_one_that_panics_ends_the_cli
     else {
         panic!("{told:?}");
     };
-    assert_eq!(*first, Reason::Verdict(AbortReason::ConnectTimeout));
+    assert_eq!(*first, Reason::Aborted(AbortReason::ConnectTimeout));
     assert_eq!(*reason, Reason::Cause(Cause::Session(Failure::GiveUp)));
     let words = detail.as_deref().unwrap_or_default();
     assert!(words.contains("connect panicked"), "{words}");

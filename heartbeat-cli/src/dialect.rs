@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use heartbeat_tokio::core::{
-    Buffer, Carried, Class, DurationText, Hello, Outgoing, Reply, Values, Variables, catalogue,
+    Buffer, Class, Composite, DurationText, Hello, Outgoing, Reply, Values, Variables, catalogue,
     lint_limit,
 };
 use heartbeat_tokio::{AnyDialect, Config, Dialect, Ping, Seconds};
@@ -245,15 +245,15 @@ impl Teller {
             }
         };
         let (word, carried) = match class {
-            Class::Beat => ("beat", Carried::default()),
-            Class::Pong => ("pong", Carried::default()),
+            Class::Beat => ("beat", Composite::default()),
+            Class::Pong => ("pong", Composite::default()),
             Class::Response(id) if self.json => {
                 return Ok(json!({"class": "response", "id": id}).to_string());
             }
             Class::Response(id) => return Ok(format!("pong if {id} was our ping, else data")),
             Class::Ping(reply) => ("ping", carried(Some(reply), false)),
-            Class::Carrier(carried) => ("data", carried),
-            _ => ("data", Carried::default()),
+            Class::Composite(carried) => ("data", carried),
+            _ => ("data", Composite::default()),
         };
         let reply = carried.reply.map(|reply| self.write(dialect, reply));
         Ok(match self.json {
@@ -265,7 +265,7 @@ impl Teller {
     #[allow(clippy::disallowed_methods, reason = "a program that answers now")]
     fn write(&mut self, dialect: &AnyDialect, reply: Reply<'_>) -> Value {
         let mut draft = match reply {
-            Reply::Draft(draft) => draft,
+            Reply::Template(draft) => draft,
             Reply::Text(text) => return text.into(),
             _ => return Value::Null,
         };
@@ -289,13 +289,13 @@ impl Teller {
     }
 }
 
-fn carried<'a>(reply: Option<Reply<'a>>, data: bool) -> Carried<'a> {
-    let mut carried = Carried::default();
+fn carried<'a>(reply: Option<Reply<'a>>, data: bool) -> Composite<'a> {
+    let mut carried = Composite::default();
     (carried.reply, carried.data) = (reply, data);
     carried
 }
 
-fn words(word: &str, carried: &Carried<'_>, reply: Option<Value>) -> String {
+fn words(word: &str, carried: &Composite<'_>, reply: Option<Value>) -> String {
     let mut words = Vec::new();
     match reply {
         Some(Value::String(reply)) => words.push(format!("ping -> {reply}")),
@@ -320,7 +320,7 @@ fn words(word: &str, carried: &Carried<'_>, reply: Option<Value>) -> String {
     words.join(", ")
 }
 
-fn object(word: &str, carried: &Carried<'_>, reply: Option<Value>) -> Value {
+fn object(word: &str, carried: &Composite<'_>, reply: Option<Value>) -> Value {
     let is_hello = !carried.hello.is_none();
     let class = match &reply {
         Some(_) => "ping",

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heartbeat_tokio::ConnId;
-use heartbeat_tokio::core::{Action, Ask, Event, Message, Step};
+use heartbeat_tokio::core::{Action, Event, Message, PingMessage, Step};
 
 /// So many notes of a kind are kept: more than events on heartbeats ever wait for this program.
 const MOST: usize = 1024;
@@ -94,9 +94,9 @@ impl Rows {
     }
 }
 
-fn asked_by(ping: &Ask) -> &'static str {
+fn asked_by(ping: &PingMessage) -> &'static str {
     match ping {
-        Ask::Frame(_) => "frame ping",
+        PingMessage::Frame(_) => "frame ping",
         _ => "message ping",
     }
 }

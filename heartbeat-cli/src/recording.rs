@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use heartbeat_tokio::core::trace::{Header, event_line_with};
 use heartbeat_tokio::core::{
-    AskBy, Buffer, Class, Draft, Event, Instant, Outgoing, Values, Variables,
+    Buffer, Class, Event, Instant, Outgoing, PingSpec, TemplateRef, Values, Variables,
 };
-use heartbeat_tokio::{AnyDialect, Config, Dialect, Verdict};
+use heartbeat_tokio::{AnyDialect, Config, Dialect, RetryPolicy};
 
 use crate::complain;
 
@@ -85,19 +85,19 @@ impl Dialect for Tracking {
         self.dialect.classify_binary(bytes)
     }
 
-    fn close_verdict(&self, code: u16) -> Option<Verdict> {
-        self.dialect.close_verdict(code)
+    fn close_policy(&self, code: u16) -> Option<RetryPolicy> {
+        self.dialect.close_policy(code)
     }
 
-    fn http_verdict(&self, status: u16) -> Option<Verdict> {
-        self.dialect.http_verdict(status)
+    fn http_policy(&self, status: u16) -> Option<RetryPolicy> {
+        self.dialect.http_policy(status)
     }
 
-    fn ask(&self) -> AskBy {
-        self.dialect.ask()
+    fn ping(&self) -> PingSpec {
+        self.dialect.ping()
     }
 
-    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
+    fn greeting(&self, number: usize) -> Option<TemplateRef<'static>> {
         self.dialect.greeting(number)
     }
 
@@ -111,7 +111,7 @@ impl Dialect for Tracking {
 
     fn render<'d>(
         &'d self,
-        draft: &Draft<'_>,
+        draft: &TemplateRef<'_>,
         values: &Values<'_>,
         buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {

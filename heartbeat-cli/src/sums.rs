@@ -27,7 +27,7 @@ impl Sums {
             Event::Gap { down_for, .. } => self.gaps.push(*down_for),
             Event::Disconnected {
                 reason:
-                    Reason::Verdict(
+                    Reason::Aborted(
                         AbortReason::IdleTimeout
                         | AbortReason::PongTimeout
                         | AbortReason::DataTimeout
@@ -104,12 +104,12 @@ mod tests {
             in_doubt: 0,
         };
         sums.count(&ended(
-            Reason::Verdict(AbortReason::IdleTimeout),
+            Reason::Aborted(AbortReason::IdleTimeout),
             3000,
             7000,
         ));
         sums.count(&ended(
-            Reason::Verdict(AbortReason::PongTimeout),
+            Reason::Aborted(AbortReason::PongTimeout),
             2800,
             7000,
         ));

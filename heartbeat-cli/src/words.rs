@@ -210,7 +210,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 
 fn reason_value(reason: Reason) -> Value {
     match reason {
-        Reason::Verdict(verdict) => verdict.as_str().into(),
+        Reason::Aborted(verdict) => verdict.as_str().into(),
         Reason::Cause(cause) => cause_value(cause),
         Reason::Renewal(why) => format!("renewal_{why}").into(),
         other => other.to_string().into(),

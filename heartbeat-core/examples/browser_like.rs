@@ -12,8 +12,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use heartbeat_core::{
-    Action, AnyDialect, Ask, Buffer, Cause, Config, ConnId, Dialect as _, Draft, Event, Heartbeat,
-    Instant, Message, Outgoing, Phase, Reply, Values, Variables,
+    Action, AnyDialect, Buffer, Cause, Config, ConnId, Dialect as _, Event, Heartbeat, Instant,
+    Message, Outgoing, Phase, PingMessage, Reply, TemplateRef, Values, Variables,
 };
 
 /// A browser's WebSocket cannot send ping frames, so the client asks by a message.
@@ -101,13 +101,13 @@ impl Driver {
                 }
                 Action::SendPong { conn, reply } => {
                     page.log("a ping answered");
-                    if let Reply::Draft(draft) = reply {
+                    if let Reply::Template(draft) = reply {
                         self.send(page, conn, &draft);
                     }
                 }
                 Action::SendPing { conn, ping } => {
                     page.log("a ping sent");
-                    if let Ask::Draft(draft) = ping {
+                    if let PingMessage::Template(draft) = ping {
                         self.send(page, conn, &draft);
                     }
                 }
@@ -133,7 +133,7 @@ impl Driver {
         });
     }
 
-    fn send(&self, page: &mut Page, conn: ConnId, draft: &Draft<'_>) {
+    fn send(&self, page: &mut Page, conn: ConnId, draft: &TemplateRef<'_>) {
         let (mut buffer, variables) = (Buffer::default(), Variables::new());
         let values = Values {
             unix_ms: 0, // `Date.now()`, for templates that want it

@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant as Host};
 
 use heartbeat_core::{
-    Action, Ask, Cause, Config, ConnId, Dialect as _, Event, Heartbeat, Instant, JsonType, Message,
-    Phase, Ping, Reply,
+    Action, Cause, Config, ConnId, Dialect as _, Event, Heartbeat, Instant, JsonType, Message,
+    Phase, Ping, PingMessage, Reply,
 };
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -100,7 +100,7 @@ impl Driver {
                 _ => {} // drafts: of dialects that have a `render`
             },
             (Action::SendPing { ping, .. }, Link::Open(socket)) => {
-                if let Ask::Frame(payload) = ping {
+                if let PingMessage::Frame(payload) = ping {
                     socket.send(Frame::Ping(payload.to_vec().into()));
                 }
             }

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant as Host};
 use async_io::{Async, Timer};
 use futures_lite::future::{block_on, or};
 use heartbeat_core::{
-    AbortReason, Action, Ask, Cause, Config, ConnId, Dialect as _, Event, GiveUp, Heartbeat,
-    Instant, JsonType, Message, Phase, Ping, Reply,
+    AbortReason, Action, Cause, Config, ConnId, Dialect as _, Event, GiveUp, Heartbeat, Instant,
+    JsonType, Message, Phase, Ping, PingMessage, Reply,
 };
 use tungstenite::{HandshakeError, Message as Frame};
 
@@ -181,7 +181,7 @@ impl Client {
                 _ => {} // drafts: of dialects that have a `render`
             },
             (Action::SendPing { ping, .. }, Some((socket, _))) => {
-                if let Ask::Frame(payload) = ping {
+                if let PingMessage::Frame(payload) = ping {
                     socket.send(Frame::Ping(payload.to_vec().into()));
                 }
             }

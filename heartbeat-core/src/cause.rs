@@ -58,7 +58,7 @@ pub enum Failure {
 /// What a [`Cause`] asks the machine to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum RetryPolicy {
     /// Dial again after the ordinary backoff.
     Backoff,
     /// Dial again after the ordinary backoff, but not before this span has passed.
@@ -81,10 +81,10 @@ pub enum Verdict {
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
     /// use core::time::Duration;
-    /// use heartbeat_tokio::core::{Config, Signal, Verdict}; // or heartbeat_core
+    /// use heartbeat_tokio::core::{Config, CauseKind, RetryPolicy}; // or heartbeat_core
     /// // A ban that does not say how long it lasts is over in two minutes.
     /// let or = Duration::from_secs(120);
-    /// let config = Config::builder().on(Signal::Http(418), Verdict::RetryAfter { or }).build();
+    /// let config = Config::builder().on(CauseKind::Http(418), RetryPolicy::RetryAfter { or }).build();
     /// assert!(config.is_ok());
     /// ```
     RetryAfter {
@@ -101,7 +101,8 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Range of the delay after close code 1012 (service restart): RFC 6455's registry suggests
 /// "a randomized delay of 5 - 30s" (IANA WebSocket Close Code Number Registry, 1012).
-const RESTART_SPREAD: Verdict = Verdict::Spread(Duration::from_secs(5), Duration::from_secs(30));
+const RESTART_SPREAD: RetryPolicy =
+    RetryPolicy::Spread(Duration::from_secs(5), Duration::from_secs(30));
 
 impl Cause {
     /// The verdict of the built-in table, before any override.
@@ -119,36 +120,36 @@ impl Cause {
     /// | any other close code, 1000 and 4000–4999 among them | backoff |
     /// | a session that could not be opened | what the application says |
     #[must_use]
-    pub const fn default_verdict(self) -> Verdict {
+    pub const fn default_verdict(self) -> RetryPolicy {
         match self {
-            Self::Refused | Self::Reset | Self::Eof | Self::Io => Verdict::Backoff,
-            Self::Tls => Verdict::Never,
+            Self::Refused | Self::Reset | Self::Eof | Self::Io => RetryPolicy::Backoff,
+            Self::Tls => RetryPolicy::Never,
             Self::Close(code) => match code {
-                1002 | 1003 | 1007 | 1009 | 1010 | 1015 => Verdict::Never,
-                1008 | 3000 | 4401 => Verdict::Refresh,
+                1002 | 1003 | 1007 | 1009 | 1010 | 1015 => RetryPolicy::Never,
+                1008 | 3000 | 4401 => RetryPolicy::Refresh,
                 1012 => RESTART_SPREAD,
-                _ => Verdict::Backoff,
+                _ => RetryPolicy::Backoff,
             },
             // Too large is a matter of settings; anything else is corruption, which passes.
-            Self::Protocol(1009) => Verdict::Never,
-            Self::Protocol(_) => Verdict::Backoff,
+            Self::Protocol(1009) => RetryPolicy::Never,
+            Self::Protocol(_) => RetryPolicy::Backoff,
             Self::Http {
                 status,
                 retry_after,
             } => match (status, retry_after) {
                 // A proxy's 401 (RFC 9110 §15.5.8).
-                (401 | 407, _) => Verdict::Refresh,
+                (401 | 407, _) => RetryPolicy::Refresh,
                 // RFC 9110 §10.2.3 ties `Retry-After` to no status: a ban comes as 403, 413, 418 or 522, too.
-                (_, Some(after)) => Verdict::After(after),
-                (408 | 425 | 429, _) => Verdict::Backoff,
-                (301 | 308 | 400..=499, _) => Verdict::Never,
-                _ => Verdict::Backoff,
+                (_, Some(after)) => RetryPolicy::After(after),
+                (408 | 425 | 429, _) => RetryPolicy::Backoff,
+                (301 | 308 | 400..=499, _) => RetryPolicy::Never,
+                _ => RetryPolicy::Backoff,
             },
             Self::Session(failure) => match failure {
-                Failure::Retry => Verdict::Backoff,
-                Failure::RetryAfter(least) => Verdict::After(least),
-                Failure::Refresh => Verdict::Refresh,
-                Failure::GiveUp => Verdict::Never,
+                Failure::Retry => RetryPolicy::Backoff,
+                Failure::RetryAfter(least) => RetryPolicy::After(least),
+                Failure::Refresh => RetryPolicy::Refresh,
+                Failure::GiveUp => RetryPolicy::Never,
             },
         }
     }
@@ -166,16 +167,16 @@ impl Cause {
 
     /// The row of the table of causes that this cause belongs to. Overrides are filed under it.
     #[must_use]
-    pub const fn signal(self) -> Signal {
+    pub const fn signal(self) -> CauseKind {
         match self {
-            Self::Refused => Signal::Refused,
-            Self::Reset => Signal::Reset,
-            Self::Eof => Signal::Eof,
-            Self::Tls => Signal::Tls,
-            Self::Io => Signal::Io,
-            Self::Close(code) | Self::Protocol(code) => Signal::Close(code),
-            Self::Http { status, .. } => Signal::Http(status),
-            Self::Session(_) => Signal::Session,
+            Self::Refused => CauseKind::Refused,
+            Self::Reset => CauseKind::Reset,
+            Self::Eof => CauseKind::Eof,
+            Self::Tls => CauseKind::Tls,
+            Self::Io => CauseKind::Io,
+            Self::Close(code) | Self::Protocol(code) => CauseKind::Close(code),
+            Self::Http { status, .. } => CauseKind::Http(status),
+            Self::Session(_) => CauseKind::Session,
         }
     }
 }
@@ -211,7 +212,7 @@ impl fmt::Display for Cause {
 /// A [`Cause`] without its particulars: a row of the table of causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Signal {
+pub enum CauseKind {
     /// See [`Cause::Refused`].
     Refused,
     /// See [`Cause::Reset`].
@@ -234,14 +235,14 @@ pub enum Signal {
 ///
 /// At most [`Overrides::MAX`]; kept inline, so that the machine needs no allocator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overrides(ArrayVec<(Signal, Verdict), { Overrides::MAX }>);
+pub struct Overrides(ArrayVec<(CauseKind, RetryPolicy), { Overrides::MAX }>);
 
 impl Overrides {
     /// How many rows can be replaced.
     pub const MAX: usize = 16;
 
     /// Replaces a row; false if the table is full.
-    pub(crate) fn set(&mut self, signal: Signal, verdict: Verdict) -> bool {
+    pub(crate) fn set(&mut self, signal: CauseKind, verdict: RetryPolicy) -> bool {
         match self.0.iter_mut().find(|(known, _)| *known == signal) {
             Some(row) => {
                 row.1 = verdict;
@@ -253,14 +254,14 @@ impl Overrides {
 
     /// The verdict that replaces the built-in one for this signal.
     #[must_use]
-    pub fn get(&self, signal: Signal) -> Option<Verdict> {
+    pub fn get(&self, signal: CauseKind) -> Option<RetryPolicy> {
         self.iter()
             .find(|(known, _)| *known == signal)
             .map(|(_, verdict)| verdict)
     }
 
     /// The rows that were replaced.
-    pub fn iter(&self) -> impl Iterator<Item = (Signal, Verdict)> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = (CauseKind, RetryPolicy)> + '_ {
         self.0.iter().copied()
     }
 }

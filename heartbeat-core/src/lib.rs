@@ -50,7 +50,7 @@
 //!    ([`Message::Data`]), bytes that are no whole message yet as [`Event::Progress`].
 //! 2. If `wake` has come, report [`Event::Tick`]. In this order: bytes in hand beat a deadline.
 //! 3. Perform each step's actions, in their order. [`Action::Abort`] means to drop the transport, not
-//!    to say goodbye. A draft ([`Reply::Draft`], [`Ask::Draft`]) is written out by the dialect's
+//!    to say goodbye. A draft ([`Reply::Template`], [`PingMessage::Template`]) is written out by the dialect's
 //!    `render`; what the service wants to be told on open ([`Dialect::greeting`]) follows
 //!    [`Event::Connected`]. A [`Class::Response`] is the application's unless it
 //!    [answers](Heartbeat::is_answer) the machine.
@@ -114,9 +114,9 @@ mod json_text;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/embedding.md")]
 pub mod guide {}
+mod happy_eyeballs;
 mod limiter;
 mod machine;
-mod race;
 mod renewal;
 mod rotation;
 mod time;
@@ -124,7 +124,7 @@ mod time;
 pub mod trace;
 
 pub use backoff::DIAL_FLOOR;
-pub use cause::{Cause, Failure, MAX_RETRY_AFTER, Overrides, Signal, Verdict};
+pub use cause::{Cause, CauseKind, Failure, MAX_RETRY_AFTER, Overrides, RetryPolicy};
 #[cfg(feature = "serde")]
 pub use config::ConfigTextError;
 pub use config::{
@@ -139,16 +139,18 @@ pub use dialect::{
     DescriptionError, Limits, Lint, Outgoing, Rate, Rule, UnknownService, Values, Variables,
     catalogue, lint_limit,
 };
-pub use dialect::{AskBy, Carried, Class, Dialect, Draft, First, FramesOnly, Hello, Reply};
+pub use dialect::{
+    Class, Composite, Dialect, First, FramesOnly, Hello, PingSpec, Reply, TemplateRef,
+};
 pub use duration_text::{DurationError, DurationText, parse_duration};
+pub use happy_eyeballs::{CONNECTION_ATTEMPT_DELAY, HappyEyeballs, NextAttempt};
 pub use limiter::{Crowded, Limiter, LimiterError};
 #[cfg(feature = "trace")]
 pub use machine::Memory;
 pub use machine::{
-    AbortReason, Action, Actions, Ask, ConnId, Event, GiveUp, Heartbeat, IntoIter, Message, Phase,
-    Reason, Route, Rtt, Stats, Step, Verdicts,
+    AbortCounts, AbortReason, Action, Actions, ConnId, Event, GiveUp, Heartbeat, IntoIter, Message,
+    Phase, PingMessage, Reason, Route, Rtt, Stats, Step,
 };
-pub use race::{CONNECTION_ATTEMPT_DELAY, Lap, Race};
 pub use renewal::Renewal;
 pub use rotation::{Generation, Rotation, RotationError, RotationTimes, Turnover};
 pub use time::{Clock, Instant};

@@ -15,7 +15,7 @@ pub enum Renewal {
     /// It is nearly as old as the service lets a connection become
     /// ([`ConfigBuilder::lifetime`](crate::ConfigBuilder::lifetime)).
     Lifetime,
-    /// The service has announced its end ([`Carried::ending`](crate::Carried::ending)).
+    /// The service has announced its end ([`Composite::ending`](crate::Composite::ending)).
     Announced,
 }
 

@@ -363,7 +363,7 @@ impl Rotation {
         }
     }
 
-    /// What to do now. Ask after everything that was told, after everything that was done, and when the
+    /// What to do now. PingMessage after everything that was told, after everything that was done, and when the
     /// time of [`Turnover::Until`] has come. A `now` before the latest one counts as the latest one.
     pub fn next(&mut self, now: Instant) -> Turnover {
         self.pass(now);

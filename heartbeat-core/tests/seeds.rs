@@ -210,7 +210,7 @@ fn the_seeds_reach_every_verdict_and_giving_up() {
             let gave_up = |action: &Action<'_>| matches!(action, Action::GaveUp { .. });
             reached[8] += u32::from(step.actions.iter().any(gave_up));
         }
-        let verdicts = machine.stats().verdicts;
+        let verdicts = machine.stats().aborts;
         let each = [
             verdicts.connect_timeout,
             verdicts.session_timeout,

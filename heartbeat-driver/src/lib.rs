@@ -4,7 +4,7 @@
 //! An application uses one of those two crates. An adapter for another runtime starts at [`Engine`].
 //!
 //! An adapter is a loop around [`Engine::turn`]. The smallest one blocks while it dials, and waits by sleeping;
-//! a real one waits for its socket, for [`Engine::wake`] and for the outbox:
+//! a real one waits for its socket, for [`Engine::wake`] and for the send_queue:
 //!
 //! ```
 //! use std::net::TcpStream;
@@ -42,12 +42,12 @@
 //!             engine.dialed(dial.conn, stream, &clock);
 //!         }
 //!         Turn::Event(Event::Connected { .. }) => {
-//!             let _ = engine.outbox().try_send("hello".into());
+//!             let _ = engine.send_queue().try_send("hello".into());
 //!         }
 //!         Turn::Event(Event::Message { message, .. }) => {
 //!             println!("{message:?}");
 //! #           received += 1;
-//!             engine.outbox().stop();
+//!             engine.send_queue().stop();
 //!         }
 //!         Turn::Event(_) | Turn::Again => {}
 //!         Turn::Idle => std::thread::sleep(Duration::from_millis(1)),
@@ -110,10 +110,10 @@ pub use options::{Observer, Options};
 pub use panics::Panicked;
 #[doc(hidden)]
 pub use panics::{catch, named};
-pub use queue::{Handoff, Notify, Outbox, Overflow, Refusal, Room, SendError, Sending};
+pub use queue::{EventQueue, Notify, Overflow, Room, SendError, SendErrorKind, SendQueue, Sending};
 pub use request::{Proxy, Request, RequestError};
 pub use start::StartError;
-pub use stats::{Board, ClientStats, NotConnected, Until, WaitEnd};
+pub use stats::{ClientStats, NotConnected, SharedStats, Until, WaitEnd};
 pub use stream::io_cause;
 #[cfg(feature = "deflate")]
 pub use websocket::frames::deflate::Deflate;

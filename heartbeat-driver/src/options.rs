@@ -70,7 +70,7 @@ pub struct Options {
     pub(crate) queue: usize,
     pub(crate) overflow: Overflow,
     pub(crate) heartbeat_events: bool,
-    pub(crate) outbox: Limits,
+    pub(crate) send_queue: Limits,
     pub(crate) send_rate: Option<(Limiter, Rate)>,
     pub(crate) decoders: Option<Decoders>,
     pub(crate) observer: Option<Observer>,
@@ -263,7 +263,7 @@ impl Options {
             queue: 1024,
             overflow: Overflow::default(),
             heartbeat_events: true,
-            outbox: Limits {
+            send_queue: Limits {
                 messages: 1024,
                 bytes: 1 << 20,
                 message_size: 64 << 20,
@@ -521,7 +521,7 @@ impl Options {
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
-        self.outbox.message_size = bytes;
+        self.send_queue.message_size = bytes;
         self
     }
 
@@ -600,10 +600,10 @@ impl Options {
     /// still wait alone.
     #[must_use]
     pub fn send_queue(mut self, messages: usize, bytes: usize) -> Self {
-        self.outbox = Limits {
+        self.send_queue = Limits {
             messages: messages.max(1),
             bytes,
-            ..self.outbox
+            ..self.send_queue
         };
         self
     }
@@ -639,7 +639,7 @@ impl Options {
     }
 
     /// Holds messages while there is no ready session, and sends them when there is one. Default: messages
-    /// are refused then ([`DialError::NotConnected`](crate::Refusal::NotConnected)).
+    /// are refused then ([`DialError::NotConnected`](crate::SendErrorKind::NotConnected)).
     ///
     /// At most `messages` messages (at least one) and `bytes` bytes are held; a single larger message may
     /// wait alone.
@@ -652,7 +652,7 @@ impl Options {
     /// had to wait for a connection; for a client in place, from its next poll on.
     #[must_use]
     pub fn hold(mut self, messages: usize, bytes: usize) -> Self {
-        self.outbox.hold = Some((messages.max(1), bytes));
+        self.send_queue.hold = Some((messages.max(1), bytes));
         self
     }
 

@@ -59,7 +59,7 @@ pub fn named<T>(code: &'static str, f: impl FnOnce() -> T) -> T {
 }
 
 thread_local! {
-    /// The clients whose code this thread runs at the moment, the innermost last, each by its outbox.
+    /// The clients whose code this thread runs at the moment, the innermost last, each by its send_queue.
     static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 

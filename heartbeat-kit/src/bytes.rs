@@ -5,7 +5,7 @@ use std::time::Duration;
 use heartbeat_core::{
     Cause, Config, Failure, MAX_DURATION, MIN_BACKOFF_BASE, MIN_DURATION, MIN_LIFETIME, Ping,
 };
-use heartbeat_core::{PermanentErrors, Route, Signal, Verdict, trace::Header};
+use heartbeat_core::{CauseKind, PermanentErrors, RetryPolicy, Route, trace::Header};
 
 use crate::script::{
     Content, JSON_PING, MS, Op, S, Script, TEXTS, What, When, Which, header, shorter_than,
@@ -104,12 +104,15 @@ fn machine(head: &[u8; HEAD]) -> Header {
         });
     if more % 4 == 3 {
         builder = builder
-            .on(Signal::Reset, Verdict::After(time(cap)))
-            .on(Signal::Close(1000), Verdict::Never)
-            .on(Signal::Http(418), Verdict::RetryAfter { or: time(connect) })
+            .on(CauseKind::Reset, RetryPolicy::After(time(cap)))
+            .on(CauseKind::Close(1000), RetryPolicy::Never)
             .on(
-                Signal::Http(503),
-                Verdict::Spread(base, base.max(time(stable))),
+                CauseKind::Http(418),
+                RetryPolicy::RetryAfter { or: time(connect) },
+            )
+            .on(
+                CauseKind::Http(503),
+                RetryPolicy::Spread(base, base.max(time(stable))),
             );
     }
     // Near the beginning of time, or near its end.

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use heartbeat_core::trace::Header;
-use heartbeat_core::{Cause, Config, Failure, PermanentErrors, Ping, Route, Signal, Verdict};
+use heartbeat_core::{
+    Cause, CauseKind, Config, Failure, PermanentErrors, Ping, RetryPolicy, Route,
+};
 use proptest::prelude::*;
 #[cfg(feature = "peer")]
 use tungstenite::Message;
@@ -240,26 +242,27 @@ pub fn configs() -> BoxedStrategy<Config> {
         .boxed()
 }
 
-fn overrides() -> BoxedStrategy<Vec<(Signal, Verdict)>> {
+fn overrides() -> BoxedStrategy<Vec<(CauseKind, RetryPolicy)>> {
     let signal = prop_oneof![
-        Just(Signal::Refused),
-        Just(Signal::Reset),
-        Just(Signal::Eof),
-        Just(Signal::Tls),
-        Just(Signal::Io),
-        Just(Signal::Close(1000)),
-        Just(Signal::Close(1012)),
-        Just(Signal::Http(429)),
-        Just(Signal::Http(401)),
-        Just(Signal::Session),
+        Just(CauseKind::Refused),
+        Just(CauseKind::Reset),
+        Just(CauseKind::Eof),
+        Just(CauseKind::Tls),
+        Just(CauseKind::Io),
+        Just(CauseKind::Close(1000)),
+        Just(CauseKind::Close(1012)),
+        Just(CauseKind::Http(429)),
+        Just(CauseKind::Http(401)),
+        Just(CauseKind::Session),
     ];
     let verdict = prop_oneof![
-        Just(Verdict::Backoff),
-        Just(Verdict::Refresh),
-        Just(Verdict::Never),
-        time().prop_map(Verdict::After),
-        time().prop_map(|or| Verdict::RetryAfter { or }),
-        (time(), time()).prop_map(|(one, other)| Verdict::Spread(one.min(other), one.max(other))),
+        Just(RetryPolicy::Backoff),
+        Just(RetryPolicy::Refresh),
+        Just(RetryPolicy::Never),
+        time().prop_map(RetryPolicy::After),
+        time().prop_map(|or| RetryPolicy::RetryAfter { or }),
+        (time(), time())
+            .prop_map(|(one, other)| RetryPolicy::Spread(one.min(other), one.max(other))),
     ];
     prop_oneof![
         3 => Just(Vec::new()),

@@ -119,5 +119,5 @@ fn a_stop_just_when_the_close_of_a_renewal_is_given_up_is_no_loss() {
     ] {
         let _ = machine.step(second(at), event);
     }
-    assert_eq!(machine.stats().verdicts.close_timeout, 1);
+    assert_eq!(machine.stats().aborts.close_timeout, 1);
 }

@@ -5,8 +5,8 @@ use std::mem::replace;
 use std::time::Duration;
 
 use heartbeat_core::{
-    Action, Ask, Cause, Config, ConnId, Dialect as _, Event, Heartbeat, Instant, JsonType, Message,
-    Reply,
+    Action, Cause, Config, ConnId, Dialect as _, Event, Heartbeat, Instant, JsonType, Message,
+    PingMessage, Reply,
 };
 use heartbeat_kit::peer::{Act, End, Network, Reception, Visit};
 use heartbeat_kit::{Audited, configs, visits};
@@ -57,7 +57,7 @@ impl Driver {
                 ) => drop(socket.send(text.into())),
                 (
                     Action::SendPing {
-                        ping: Ask::Frame(number),
+                        ping: PingMessage::Frame(number),
                         ..
                     },
                     Link::Open(_, socket),

@@ -13,7 +13,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use heartbeat_tokio::{
-    AnyDialect, Client, Config, ConnId, Event, Options, Ping, Request, SendError, Signal, Verdict,
+    AnyDialect, CauseKind, Client, Config, ConnId, Event, Options, Ping, Request, RetryPolicy,
+    SendError,
 };
 use serde_json::{Value, json};
 
@@ -29,9 +30,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .backoff(Duration::from_millis(200), Duration::from_secs(5), 50)
         // 4408, "connection initialisation timeout", is retried as any other code. With these the server
         // says that we do something wrong, and would do so again.
-        .on(Signal::Close(4400), Verdict::Never) // invalid message
-        .on(Signal::Close(4409), Verdict::Never) // subscriber already exists
-        .on(Signal::Close(4429), Verdict::Never); // too many initialisation requests
+        .on(CauseKind::Close(4400), RetryPolicy::Never) // invalid message
+        .on(CauseKind::Close(4409), RetryPolicy::Never) // subscriber already exists
+        .on(CauseKind::Close(4429), RetryPolicy::Never); // too many initialisation requests
     let request = Request::new(&server::start().await?)?.subprotocol("graphql-transport-ws")?;
     let options = Options::from_request(request)
         .config(config.build()?)

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use heartbeat_tokio::messages::tungstenite::Tungstenite;
 use heartbeat_tokio::messages::{Connecting, Counted, Event, Messages, keep_unsent_short};
-use heartbeat_tokio::{Attempt, Config, FramesOnly, Ping, Signal, Verdict};
+use heartbeat_tokio::{Attempt, CauseKind, Config, FramesOnly, Ping, RetryPolicy};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{WebSocketStream, client_async};
 use tungstenite::Message;
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .ping(Ping::AfterSilence(Duration::from_millis(300)))
         .pong_timeout(Duration::from_millis(300))
         .backoff(Duration::from_millis(100), Duration::from_secs(1), 50)
-        .on(Signal::Close(4000), Verdict::Never)
+        .on(CauseKind::Close(4000), RetryPolicy::Never)
         .build()?;
     let connect = move |_: Attempt| -> Connecting<Socket> {
         Box::pin(async move {

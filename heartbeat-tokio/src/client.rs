@@ -10,8 +10,8 @@ use std::thread;
 use atomic_waker::AtomicWaker;
 use futures_core::Stream;
 use heartbeat_driver::{
-    Board, ClientStats, Event, Handoff, NotConnected, Options, Response, Room, StartError, Unsent,
-    Until,
+    ClientStats, Event, EventQueue, NotConnected, Options, Response, Room, SharedStats, StartError,
+    Unsent, Until,
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -54,14 +54,14 @@ const BATCH: usize = 512;
 /// ```
 #[must_use = "dropping the client ends it"]
 pub struct Client {
-    handoff: Arc<Handoff>,
+    event_queue: Arc<EventQueue>,
     /// Who waits for events.
     reader: Arc<AtomicWaker>,
     /// Events that were taken out of the hand-off together.
     taken: VecDeque<Event>,
     more: bool,
     sender: Sender,
-    board: Arc<Board>,
+    shared_stats: Arc<SharedStats>,
     asks_for_session: bool,
     task: AbortHandle,
 }
@@ -132,31 +132,31 @@ impl Client {
         let reader = Arc::new(AtomicWaker::new());
         let (wake_driver, wake_reader) = (Arc::clone(driver.waker()), Arc::clone(&reader));
         let capacity = capacity.max(1);
-        let handoff = Arc::new(Handoff::new(
+        let event_queue = Arc::new(EventQueue::new(
             capacity,
             driver.overflow(),
-            Arc::clone(driver.board()),
+            Arc::clone(driver.shared_stats()),
             Box::new(move || wake_driver.wake()),
             Box::new(move || wake_reader.wake()),
         ));
         let sender = driver.sender().clone();
-        let board = Arc::clone(driver.board());
+        let shared_stats = Arc::clone(driver.shared_stats());
         let asks_for_session = driver.asks_for_session();
         let runtime = Handle::try_current().unwrap_or_else(|_| driver.runtime().clone());
         let task = Drive {
             driver,
-            handoff: EndOnDrop(Arc::clone(&handoff)),
+            event_queue: EndOnDrop(Arc::clone(&event_queue)),
             batch: VecDeque::new(),
             room: Room::of(capacity),
         };
         let task = runtime.spawn(task);
         let client = Self {
-            handoff,
+            event_queue,
             reader,
             taken: VecDeque::new(),
             more: true,
             sender,
-            board,
+            shared_stats,
             asks_for_session,
             task: task.abort_handle(),
         };
@@ -229,7 +229,7 @@ impl Client {
     }
 
     async fn wait(&self, until: Until) -> Result<Arc<Response>, NotConnected> {
-        poll_fn(|cx| (self.board).poll_connected(until, self.sender.is_inside(), cx)).await
+        poll_fn(|cx| (self.shared_stats).poll_connected(until, self.sender.is_inside(), cx)).await
     }
 
     /// The next event, for hand-written futures.
@@ -239,7 +239,7 @@ impl Client {
         }
         if self.more {
             self.reader.register(cx.waker());
-            self.more = self.handoff.take(&mut self.taken);
+            self.more = self.event_queue.take(&mut self.taken);
         }
         match self.taken.pop_front() {
             None if self.more && self.sender.is_inside() => Poll::Ready(None),
@@ -268,14 +268,14 @@ impl Client {
     /// The client's figures, as of the last time that it came to rest: a moment ago, unless it is busy.
     #[must_use]
     pub fn stats(&self) -> ClientStats {
-        self.sender.stats(&self.board)
+        self.sender.stats(&self.shared_stats)
     }
 
     /// The last events of the machine as a trace, if any are kept ([`Options::explain`]). The program
     /// `heartbeat explain` (heartbeat-cli) tells in sentences what the machine did at each, and so why it reconnected.
     #[must_use]
     pub fn explain(&self) -> Option<String> {
-        self.board.explain()
+        self.shared_stats.explain()
     }
 
     /// Ends the client gracefully: what was accepted is written, the connection is closed within
@@ -316,7 +316,7 @@ impl Stream for Client {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client")
-            .field("handoff", &self.handoff)
+            .field("event_queue", &self.event_queue)
             .finish_non_exhaustive()
     }
 }
@@ -342,13 +342,13 @@ impl Drop for OwnRuntime {
 /// The task: takes events from the driver, a batch at a time, and hands them over.
 struct Drive {
     driver: InPlace,
-    handoff: EndOnDrop,
+    event_queue: EndOnDrop,
     batch: VecDeque<Event>,
     room: Room,
 }
 
 /// Tells the application that nothing more comes, even if the task ends by a panic or by its runtime.
-struct EndOnDrop(Arc<Handoff>);
+struct EndOnDrop(Arc<EventQueue>);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
@@ -364,7 +364,7 @@ impl Future for Drive {
         loop {
             if !this.room.is_free() {
                 this.driver.waker().register(cx.waker());
-                this.set_room(this.handoff.0.has_room());
+                this.set_room(this.event_queue.0.has_room());
             }
             let mut polled = Poll::Ready(());
             let mut ended = false;
@@ -382,7 +382,7 @@ impl Future for Drive {
                 }
             }
             if !this.batch.is_empty() {
-                let room = this.handoff.0.push(&mut this.batch);
+                let room = this.event_queue.0.push(&mut this.batch);
                 let changed = room.is_free() != this.room.is_free();
                 this.set_room(room);
                 if changed {

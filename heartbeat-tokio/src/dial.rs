@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use heartbeat_driver::Dial;
-use heartbeat_driver::core::{Clock, Lap, Race};
+use heartbeat_driver::core::{Clock, HappyEyeballs, NextAttempt};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
@@ -59,21 +59,21 @@ type Connecting = Pin<Box<dyn Future<Output = io::Result<(SocketAddr, TcpStream)
 /// The first of these addresses to answer, or the last failure.
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<(SocketAddr, TcpStream)> {
     let clock = TokioClock::start();
-    let mut race = Race::new(addresses.len());
+    let mut race = HappyEyeballs::new(addresses.len());
     let mut running: Vec<Connecting> = Vec::new();
     let mut failure = io::ErrorKind::NotFound.into();
     loop {
         let until = match race.next(clock.now()) {
-            Lap::Begin(number) => {
+            NextAttempt::Begin(number) => {
                 let address = addresses[number];
                 running.push(Box::pin(async move {
                     Ok((address, TcpStream::connect(address).await?))
                 }));
                 continue;
             }
-            Lap::Until(at) => Some(clock.to_tokio(at)),
-            Lap::Wait => None,
-            Lap::Lost => return Err(failure),
+            NextAttempt::Until(at) => Some(clock.to_tokio(at)),
+            NextAttempt::Wait => None,
+            NextAttempt::Lost => return Err(failure),
         };
         let ended = first_to_end(&mut running);
         let ended = match until {

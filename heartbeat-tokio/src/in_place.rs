@@ -10,8 +10,8 @@ use atomic_waker::AtomicWaker;
 use futures_core::Stream;
 use heartbeat_driver::core::{Clock as _, Config, ConnId, Heartbeat};
 use heartbeat_driver::{
-    Board, ClientStats, Engine, Event, Message, MessageRef, Options, Overflow, Panicked, SendError,
-    SharedDialect, StartError, Turn, Unsent,
+    ClientStats, Engine, Event, Message, MessageRef, Options, Overflow, Panicked, SendError,
+    SharedDialect, SharedStats, StartError, Turn, Unsent,
 };
 use tokio::runtime::Handle;
 
@@ -56,7 +56,7 @@ pub struct InPlace {
     clock: TokioClock,
     /// Something was waited for since the last look at the clock.
     waited: bool,
-    /// The task that drives this, for whoever puts something into the outbox.
+    /// The task that drives this, for whoever puts something into the send_queue.
     waker: Arc<AtomicWaker>,
     sender: Sender,
     events: u32,
@@ -90,7 +90,7 @@ impl InPlace {
         let wake = Arc::clone(&waker);
         let now = clock.now();
         let engine = Engine::new(options, now, Box::new(move || wake.wake()))?;
-        let sender = Sender::new(Arc::clone(engine.outbox()));
+        let sender = Sender::new(Arc::clone(engine.send_queue()));
         Ok(Self {
             engine,
             dialer: Box::new(dialer),
@@ -161,7 +161,7 @@ impl InPlace {
     /// What was accepted is written or handed back, as with [`Sender`], and behind what waits in there.
     ///
     /// # Errors
-    /// [`SendError`] hands the message back; [`Refusal::Full`](crate::Refusal::Full) if too much waits already.
+    /// [`SendError`] hands the message back; [`SendErrorKind::Full`](crate::SendErrorKind::Full) if too much waits already.
     #[inline]
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         self.engine.try_send(message.into())
@@ -186,7 +186,7 @@ impl InPlace {
     /// The same as [`Client::explain`](crate::Client::explain).
     #[must_use]
     pub fn explain(&self) -> Option<String> {
-        self.engine.board().explain()
+        self.engine.shared_stats().explain()
     }
 
     /// The client's figures as of now.
@@ -201,8 +201,8 @@ impl InPlace {
         self.engine.machine()
     }
 
-    pub(crate) fn board(&self) -> &Arc<Board> {
-        self.engine.board()
+    pub(crate) fn shared_stats(&self) -> &Arc<SharedStats> {
+        self.engine.shared_stats()
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -346,7 +346,7 @@ impl InPlace {
     /// Ready as soon as another turn makes sense.
     fn poll_readiness(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
-        if self.engine.outbox().is_pending() {
+        if self.engine.send_queue().is_pending() {
             return Poll::Ready(());
         }
         let (read, write) = (self.engine.wants_read(), self.engine.wants_write());

@@ -198,17 +198,17 @@ pub use heartbeat_driver::Deflate;
 #[cfg(feature = "inflate")]
 pub use heartbeat_driver::Inflate;
 pub use heartbeat_driver::core::{
-    AbortReason, AnyDialect, CatalogueEntry, Cause, Config, ConfigBuilder, ConfigError,
-    ConfigTextError, ConnId, Contradiction, Description, DescriptionError, Dialect, Failure,
-    FramesOnly, Generation, GiveUp, JsonType, Limiter, LimiterError, Lint, Overrides,
-    PermanentErrors, Phase, Ping, RotationError, RotationTimes, Rtt, Signal, UnknownService,
-    Verdict, Verdicts,
+    AbortCounts, AbortReason, AnyDialect, CatalogueEntry, Cause, CauseKind, Config, ConfigBuilder,
+    ConfigError, ConfigTextError, ConnId, Contradiction, Description, DescriptionError, Dialect,
+    Failure, FramesOnly, Generation, GiveUp, JsonType, Limiter, LimiterError, Lint, Overrides,
+    PermanentErrors, Phase, Ping, RetryPolicy, RotationError, RotationTimes, Rtt, UnknownService,
 };
 #[cfg(feature = "tls")]
 pub use heartbeat_driver::rustls;
 pub use heartbeat_driver::{
     Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, InvalidClose,
     Message, MessageRef, NotConnected, Observer, OnConnect, Opening, Options, Overflow, Progress,
-    Proxy, Reason, Refusal, Request, RequestError, Resolver, Resolving, Response, Returned,
-    Seconds, SendError, SharedDialect, StartError, TcpOptions, Text, Undecodable, Unsent, WaitEnd,
+    Proxy, Reason, Request, RequestError, Resolver, Resolving, Response, Returned, Seconds,
+    SendError, SendErrorKind, SharedDialect, StartError, TcpOptions, Text, Undecodable, Unsent,
+    WaitEnd,
 };

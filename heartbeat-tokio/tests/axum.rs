@@ -147,7 +147,7 @@ async fn dead_clients_are_dropped_at_the_bound_and_healthy_ones_live() {
     let mut mute = raw(address, "mute");
     let mute_since = Instant::now();
 
-    let dead = Some(Reason::Verdict(AbortReason::IdleTimeout));
+    let dead = Some(Reason::Aborted(AbortReason::IdleTimeout));
     for _ in 0..2 {
         let (who, reason) = timeout(PATIENCE, ends.recv())
             .await

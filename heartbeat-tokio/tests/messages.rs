@@ -199,7 +199,7 @@ async fn a_silent_client_is_asked_and_dropped_at_the_idle_timeout_and_nothing_fo
     else {
         panic!("{event:?}");
     };
-    assert_eq!(*reason, Reason::Verdict(AbortReason::IdleTimeout));
+    assert_eq!(*reason, Reason::Aborted(AbortReason::IdleTimeout));
     assert!(*idle >= secs(90) && *open >= secs(90), "{event:?}");
     assert!(socket.with(|state| state.dropped), "at once");
     assert_eq!(numbers(&socket.written()), [0]);
@@ -270,7 +270,7 @@ async fn a_peer_that_asks_and_does_not_read_is_not_read_from_without_end() {
     }
     let begin = Instant::now();
     let events = run(&mut driver, secs(100)).await;
-    let reason = Reason::Verdict(AbortReason::WriteTimeout);
+    let reason = Reason::Aborted(AbortReason::WriteTimeout);
     assert!(
         matches!(&events[..], [Event::Disconnected { reason: given, .. }, Event::Stopped { .. }] if *given == reason),
         "{events:?}"
@@ -579,7 +579,7 @@ async fn a_client_dials_again_after_a_loss_and_a_refusal_and_knows_why() {
             None,
             Some(Reason::Cause(Cause::Eof)),
             Some(Reason::Cause(Cause::Refused)),
-            Some(Reason::Verdict(AbortReason::ConnectTimeout))
+            Some(Reason::Aborted(AbortReason::ConnectTimeout))
         ]
     );
 }
@@ -748,7 +748,7 @@ impl heartbeat_tokio::core::Dialect for Mistaken {
         heartbeat_tokio::core::Class::Data
     }
 
-    fn greeting(&self, _: usize) -> Option<heartbeat_tokio::core::Draft<'static>> {
+    fn greeting(&self, _: usize) -> Option<heartbeat_tokio::core::TemplateRef<'static>> {
         assert!(!self.0, "a part of the test");
         None
     }

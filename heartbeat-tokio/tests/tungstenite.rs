@@ -95,7 +95,7 @@ async fn an_upload_is_alive_as_long_as_it_moves_and_dead_its_time_after_that() {
         }
     };
     let stopped = server.stopped.try_recv().expect("alive while it moved");
-    assert_eq!(reason, Reason::Verdict(AbortReason::IdleTimeout));
+    assert_eq!(reason, Reason::Aborted(AbortReason::IdleTimeout));
     let took = stopped.elapsed();
     assert!(took < IDLE + Duration::from_secs(1), "{took:?}");
     drop(server.held);

@@ -274,7 +274,7 @@ async fn live(mut client: Client, number: usize, seen: Arc<Seen>, phase: Arc<Ato
             Event::Disconnected { reason, idle, .. } => {
                 if phase.load(Ordering::Relaxed) == 2 {
                     // The server made this end.
-                } else if std::mem::take(&mut freezes) && matches!(reason, Reason::Verdict(_)) {
+                } else if std::mem::take(&mut freezes) && matches!(reason, Reason::Aborted(_)) {
                     let late = idle.saturating_sub(BOUND);
                     seen.late.lock().expect("no panic").push(late);
                 } else {

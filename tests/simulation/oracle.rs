@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use heartbeat_core::{AbortReason, Cause, PermanentErrors, Ping, Signal, Verdict};
+use heartbeat_core::{AbortReason, Cause, CauseKind, PermanentErrors, Ping, RetryPolicy};
 use heartbeat_driver::Overflow;
 
 use super::faults::Back;
@@ -358,16 +358,16 @@ impl Oracle {
             Some(Cause::Http {
                 status: 401,
                 retry_after: Some(after),
-            }) => Some(Verdict::After(after)),
+            }) => Some(RetryPolicy::After(after)),
             _ => cause.map(|cause| row(&self.plan, cause)),
         };
         let (least, most, kicked_least) = match verdict {
-            Some(Verdict::After(after)) if nanos(after) > shortest => {
+            Some(RetryPolicy::After(after)) if nanos(after) > shortest => {
                 let after = nanos(after);
                 (after, longest.max(after + jitter), after)
             }
-            Some(Verdict::After(after)) => (shortest, longest, nanos(after).max(DIAL_FLOOR)),
-            Some(Verdict::Spread(from, to)) => (
+            Some(RetryPolicy::After(after)) => (shortest, longest, nanos(after).max(DIAL_FLOOR)),
+            Some(RetryPolicy::Spread(from, to)) => (
                 shortest.max(nanos(from)),
                 longest.max(nanos(to)),
                 nanos(from),
@@ -392,11 +392,11 @@ impl Oracle {
         let Some(cause) = cause else { return false };
         let verdict = row(&self.plan, cause);
         let says_so = match verdict {
-            Verdict::Never => true,
-            Verdict::Refresh => self.fresh && self.refused.is_some(),
+            RetryPolicy::Never => true,
+            RetryPolicy::Refresh => self.fresh && self.refused.is_some(),
             _ => false,
         };
-        if verdict == Verdict::Refresh && !says_so {
+        if verdict == RetryPolicy::Refresh && !says_so {
             self.refused = Some(!matches!(cause, Cause::Http { .. }));
         }
         let record = &mut self.records[self.endpoint];
@@ -1138,35 +1138,39 @@ fn pop_frame(link: &mut Link) -> Option<super::link::Asked> {
 }
 
 /// The table of causes, a third time (DESIGN, "causes and verdicts").
-fn row(plan: &Plan, cause: Cause) -> Verdict {
+fn row(plan: &Plan, cause: Cause) -> RetryPolicy {
     match cause {
         Cause::Close(code @ (1002 | 1007 | 1009)) | Cause::Protocol(code @ 1009)
-            if plan.config.overrides().get(Signal::Close(code)).is_some() =>
+            if plan
+                .config
+                .overrides()
+                .get(CauseKind::Close(code))
+                .is_some() =>
         {
-            Verdict::Backoff
+            RetryPolicy::Backoff
         }
-        Cause::Protocol(1009) => Verdict::Never,
+        Cause::Protocol(1009) => RetryPolicy::Never,
         // Nothing can be refreshed: a client of a fixed URL.
-        Cause::Close(1008) => Verdict::Backoff,
-        Cause::Close(1002 | 1003 | 1007 | 1009 | 1010 | 1015) | Cause::Tls => Verdict::Never,
-        Cause::Close(3000 | 4401) | Cause::Http { status: 401, .. } => Verdict::Refresh,
-        Cause::Close(1012) => Verdict::Spread(
+        Cause::Close(1008) => RetryPolicy::Backoff,
+        Cause::Close(1002 | 1003 | 1007 | 1009 | 1010 | 1015) | Cause::Tls => RetryPolicy::Never,
+        Cause::Close(3000 | 4401) | Cause::Http { status: 401, .. } => RetryPolicy::Refresh,
+        Cause::Close(1012) => RetryPolicy::Spread(
             std::time::Duration::from_secs(5),
             std::time::Duration::from_secs(30),
         ),
         Cause::Http {
             retry_after: Some(after),
             ..
-        } => Verdict::After(after),
+        } => RetryPolicy::After(after),
         Cause::Http {
             status: 408 | 425 | 429,
             ..
-        } => Verdict::Backoff,
+        } => RetryPolicy::Backoff,
         Cause::Http {
             status: 301 | 308 | 400..=499,
             ..
-        } => Verdict::Never,
-        _ => Verdict::Backoff,
+        } => RetryPolicy::Never,
+        _ => RetryPolicy::Backoff,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heartbeat_core::{Config, PermanentErrors, Ping, Signal, Verdict};
+use heartbeat_core::{CauseKind, Config, PermanentErrors, Ping, RetryPolicy};
 use heartbeat_driver::Overflow;
 
 use super::dice::Dice;
@@ -251,7 +251,7 @@ impl Plan {
         if !fatal {
             let mut builder = config.to_builder();
             for code in [1002, 1007, 1009] {
-                builder = builder.on(Signal::Close(code), Verdict::Backoff);
+                builder = builder.on(CauseKind::Close(code), RetryPolicy::Backoff);
             }
             config = builder.build().expect("consistent before");
         }

@@ -150,6 +150,6 @@ pub fn assert_four_ends(ends: &[Reason], gave_up: GiveUp) {
     assert_eq!(close, Reason::Cause(Cause::Close(1005)));
     let gone = [Cause::Eof, Cause::Reset].map(Reason::Cause);
     assert!(gone.contains(&dropped), "{dropped:?}");
-    assert_eq!(frozen, Reason::Verdict(AbortReason::PongTimeout));
+    assert_eq!(frozen, Reason::Aborted(AbortReason::PongTimeout));
     assert_eq!(last, Reason::Cause(refused));
 }

@@ -107,7 +107,7 @@ fn broken_after(left: usize, piece: usize, options: Options) -> (Option<Unsent>,
             }
             Turn::Event(Event::Connected { .. }) => {
                 for message in messages() {
-                    engine.outbox().try_send(message).expect("room");
+                    engine.send_queue().try_send(message).expect("room");
                 }
             }
             Turn::Event(Event::Disconnected { unsent: back, .. }) => unsent = Some(back),

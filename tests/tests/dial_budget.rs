@@ -131,7 +131,7 @@ fn a_kick_waits_for_its_turn_and_a_stop_for_none() {
         let mut engine = engine(&budget, 7, &clock);
         assert!(!turn(&mut engine, &clock, true).0);
         if stop {
-            engine.outbox().stop();
+            engine.send_queue().stop();
             let (dialled, events) = turn(&mut engine, &clock, true);
             assert!(
                 !dialled && matches!(events[..], [Event::Stopped { .. }]),
@@ -139,7 +139,7 @@ fn a_kick_waits_for_its_turn_and_a_stop_for_none() {
             );
             continue;
         }
-        engine.outbox().kick();
+        engine.send_queue().kick();
         assert!(!turn(&mut engine, &clock, true).0);
         assert_eq!(engine.wake(), Some(Instant::from_nanos(1000 * MS)));
         clock.0.store(1000 * MS, Ordering::SeqCst);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use heartbeat_driver::core::trace::{Header, answer, read_event};
 use heartbeat_driver::core::{AnyDialect, Clock, Config, ConnId, Description, Failure, Instant};
-use heartbeat_driver::{Engine, Event, InvalidClose, Opening, Options, Progress, Refusal, Turn};
+use heartbeat_driver::{
+    Engine, Event, InvalidClose, Opening, Options, Progress, SendErrorKind, Turn,
+};
 use heartbeat_kit::peer::{End, pipe};
 use heartbeat_tests::lines::{self, log_at};
 use tungstenite::{HandshakeError, Message, WebSocket};
@@ -78,7 +80,10 @@ impl Rig {
     }
 
     fn send(&self, text: &str) {
-        self.engine.outbox().try_send(text.into()).expect("room");
+        self.engine
+            .send_queue()
+            .try_send(text.into())
+            .expect("room");
     }
 
     fn wake(&self) -> Option<u64> {
@@ -233,13 +238,13 @@ fn a_message_sent_in_place_is_refused_by_the_rules_of_the_queue() {
         assert_eq!(error.message, text.into(), "handed back");
         error.reason
     };
-    assert_eq!(refusal(&mut rig, "early"), Refusal::NotConnected);
+    assert_eq!(refusal(&mut rig, "early"), SendErrorKind::NotConnected);
     rig.turn(0);
     let (mut ws, _) = rig.connect(0, 300);
-    assert_eq!(refusal(&mut rig, "not yet"), Refusal::NotReady);
-    rig.engine.outbox().session(ConnId::new(1), Ok(()));
+    assert_eq!(refusal(&mut rig, "not yet"), SendErrorKind::NotReady);
+    rig.engine.send_queue().session(ConnId::new(1), Ok(()));
     assert_eq!(rig.turn(S), ["ready"]);
-    let too_large = Refusal::TooLarge { len: 11, max: 10 };
+    let too_large = SendErrorKind::TooLarge { len: 11, max: 10 };
     assert_eq!(refusal(&mut rig, "01234567890"), too_large);
     // What a peer that does not read leaves with us is bounded.
     let mut accepted = 0;
@@ -247,15 +252,15 @@ fn a_message_sent_in_place_is_refused_by_the_rules_of_the_queue() {
         accepted += 1;
         assert!(accepted < 2000, "bounded");
     }
-    assert_eq!(refusal(&mut rig, "full"), Refusal::Full);
+    assert_eq!(refusal(&mut rig, "full"), SendErrorKind::Full);
     let mut arrived = 0;
     for _ in 0..accepted {
         arrived += texts(&mut ws).len();
         rig.turn(S);
     }
     assert_eq!(arrived, accepted, "each that was accepted, once");
-    rig.engine.outbox().stop();
-    assert_eq!(refusal(&mut rig, "late"), Refusal::Ended);
+    rig.engine.send_queue().stop();
+    assert_eq!(refusal(&mut rig, "late"), SendErrorKind::Ended);
 }
 
 /// The machine is told of the write in the next turn, and not before: no rule of time is in a send.
@@ -287,7 +292,7 @@ fn what_arrives_while_an_event_is_handled_is_heard_before_a_verdict() {
     rig.turn(0);
     let (mut ws, _) = rig.connect(0, 4096);
     assert!(rig.engine.message(&At(S)).is_none());
-    rig.engine.outbox().kick();
+    rig.engine.send_queue().kick();
     let Turn::Event(Event::PingSent { .. }) = rig.engine.turn(&At(S)) else {
         panic!("a kick asks");
     };
@@ -303,7 +308,7 @@ fn while_closing_every_message_is_told_though_reading_is_paused() {
     let (mut ws, _) = rig.connect(0, 4096);
     rig.engine.pause_reading(&At(S));
     ws.send(Message::text("before")).expect("room");
-    rig.engine.outbox().stop();
+    rig.engine.send_queue().stop();
     ws.send(Message::text("after")).expect("room");
     assert_eq!(rig.turn(S), ["before", "after"]);
 }
@@ -338,7 +343,7 @@ fn a_session_that_fails_in_between_is_part_of_the_same_gap() {
     let mut rig = Rig::new(options("").session_by_application());
     rig.turn(0);
     let (mut ws, _) = rig.connect(0, 4096);
-    rig.engine.outbox().session(ConnId::new(1), Ok(()));
+    rig.engine.send_queue().session(ConnId::new(1), Ok(()));
     assert_eq!(rig.turn(0), ["ready"]);
     ws.send(Message::text("data")).expect("room");
     assert_eq!(rig.turn(10 * S), ["data"]);
@@ -355,7 +360,7 @@ fn a_session_that_fails_in_between_is_part_of_the_same_gap() {
     let (_ws, words) = rig.connect(20 * S, 4096);
     let gap = "gap of 10s by eof, 2 dials, 0 unsent";
     assert_eq!(words, ["connected", gap]);
-    rig.engine.outbox().session(ConnId::new(3), Ok(()));
+    rig.engine.send_queue().session(ConnId::new(3), Ok(()));
     assert_eq!(rig.turn(20 * S), ["ready"]);
 }
 
@@ -421,7 +426,7 @@ fn what_explain_keeps_is_replayed_to_the_same_answers() {
             drop(ws);
             rig.turn(now);
         }
-        let trace = rig.engine.board().explain().expect("it is kept");
+        let trace = rig.engine.shared_stats().explain().expect("it is kept");
         let mut lines = trace.lines();
         let header = Header::read(lines.next().expect("a header")).expect("it is read");
         let mut machine = header.heartbeat();
@@ -451,7 +456,7 @@ fn what_explain_keeps_has_the_described_dialect() {
     let told = |options: Options| {
         let mut rig = Rig::new(options.explain(1));
         rig.turn(0);
-        let trace = rig.engine.board().explain().expect("it is kept");
+        let trace = rig.engine.shared_stats().explain().expect("it is kept");
         let header = trace.lines().next().expect("a header");
         Header::read(header).expect("it is read").dialect
     };
@@ -618,14 +623,14 @@ fn much_that_waits_to_be_sent_is_written_in_pieces_between_which_the_peer_is_hea
     // Nobody tells the engine again: it has to remember that there is more.
     let mut all = before;
     while all < MESSAGES {
-        let outbox = std::sync::Arc::clone(rig.engine.outbox());
-        assert!(outbox.is_pending(), "the rest is forgotten");
+        let send_queue = std::sync::Arc::clone(rig.engine.send_queue());
+        assert!(send_queue.is_pending(), "the rest is forgotten");
         assert!(rig.turn(S).is_empty());
         all += texts(&mut ws).len();
     }
     assert_eq!(all, MESSAGES);
     rig.turn(S);
-    assert!(!rig.engine.outbox().is_pending());
+    assert!(!rig.engine.send_queue().is_pending());
 }
 
 /// The code and the reason of the Close frame that the peer gets next.
@@ -657,15 +662,17 @@ fn who_comes_back_does_not_say_1000_and_whoever_wants_says_what_they_want() {
         let mut rig = Rig::new(options(""));
         rig.turn(0);
         let (mut ws, _) = rig.connect(0, 4096);
-        rig.engine.outbox().session(ConnId::new(1), Err(failure));
+        rig.engine
+            .send_queue()
+            .session(ConnId::new(1), Err(failure));
         rig.turn(S);
         assert_eq!(goodbye(&mut ws), Some((code, String::new())), "{failure:?}");
 
         let mut rig = Rig::new(options(""));
         rig.turn(0);
         let (mut ws, _) = rig.connect(0, 4096);
-        let outbox = Arc::clone(rig.engine.outbox());
-        outbox
+        let send_queue = Arc::clone(rig.engine.send_queue());
+        send_queue
             .fail_session(ConnId::new(1), failure, 4242, "resume")
             .expect("valid");
         rig.turn(S);
@@ -684,19 +691,21 @@ fn a_stop_says_1000_or_what_it_is_told_after_all_that_was_accepted() {
         rig.turn(0);
         let (mut ws, _) = rig.connect(0, 4096);
         rig.send("accepted");
-        let outbox = Arc::clone(rig.engine.outbox());
+        let send_queue = Arc::clone(rig.engine.send_queue());
         for invalid in [1005, 1006, 2999, 5000] {
-            let refused = outbox.stop_with(invalid, "").expect_err("not to be sent");
+            let refused = send_queue
+                .stop_with(invalid, "")
+                .expect_err("not to be sent");
             assert_eq!(refused, InvalidClose::Code { code: invalid });
         }
         assert!(rig.turn(S).is_empty(), "it goes on");
         match with {
-            None => outbox.stop(),
-            Some((code, reason)) => outbox.stop_with(code, reason).expect("valid"),
+            None => send_queue.stop(),
+            Some((code, reason)) => send_queue.stop_with(code, reason).expect("valid"),
         }
         // To wait for the end.
-        outbox.stop();
-        outbox.stop_with(4000, "too late").expect("valid");
+        send_queue.stop();
+        send_queue.stop_with(4000, "too late").expect("valid");
         rig.turn(S);
         assert_eq!(ws.read().expect("a message"), Message::text("accepted"));
         assert_eq!(goodbye(&mut ws), Some((said.0, said.1.into())));
@@ -734,7 +743,7 @@ fn held_and_new_messages_go_out_at_the_rate_and_heartbeats_at_once() {
     assert_eq!(rig.turn(5 * S), ["expired: 4, 5, 6, 7"]);
     assert_eq!(texts(&mut ws), ["8"]);
     rig.send("10");
-    rig.engine.outbox().stop();
+    rig.engine.send_queue().stop();
     let told = rig.turn(5 * S + 200 * MS);
     assert_eq!(texts(&mut ws), ["9"]);
     assert!(told.is_empty(), "{told:?}");

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use heartbeat_driver::core::{CatalogueEntry, Cause, Clock, ConnId, FramesOnly, Instant};
 use heartbeat_driver::messages::{Codec, Frame, Socket, Watched};
-use heartbeat_driver::{Engine, Event, Handoff, Options, Overflow};
+use heartbeat_driver::{Engine, Event, EventQueue, Options, Overflow};
 use heartbeat_kit::peer::{Act, Reception};
 use heartbeat_tests::lines::log_at;
 use heartbeat_tokio::core::Config;
@@ -245,7 +245,7 @@ fn messages_that_are_dropped_are_a_warning_with_an_end_and_a_count() {
         message: "tick".into(),
     };
     let log = log_at("warn", || {
-        let handoff = Handoff::new(
+        let event_queue = EventQueue::new(
             2,
             Overflow::DropOldest,
             Arc::default(),
@@ -255,9 +255,9 @@ fn messages_that_are_dropped_are_a_warning_with_an_end_and_a_count() {
         let mut taken = VecDeque::new();
         for _ in 0..3 {
             for _ in 0..4 {
-                handoff.push(&mut VecDeque::from(vec![text(1); 5]));
+                event_queue.push(&mut VecDeque::from(vec![text(1); 5]));
             }
-            handoff.take(&mut taken);
+            event_queue.take(&mut taken);
         }
     });
     let expected = [

@@ -163,7 +163,10 @@ fn a_large_message_that_is_sent_is_never_there_twice() {
     let message = Message::from(vec![7; 20 << 20]);
     let mut got = 0;
     let sent = allocation_counter::measure(|| {
-        pair.engine.outbox().try_send(message).expect("connected");
+        pair.engine
+            .send_queue()
+            .try_send(message)
+            .expect("connected");
         let mut buffer = vec![0; PIPE];
         while got < 20 << 20 {
             pair.say(b"", |_| {});

@@ -445,7 +445,7 @@ fn pongs_go_on_however_long_the_send_path_stays_full() {
             .expect("the client reads");
         let answered = (0..20).any(|_| {
             // The application's own messages keep the path full all the time.
-            while engine.outbox().try_send(vec![0; 3000].into()).is_ok() {}
+            while engine.send_queue().try_send(vec![0; 3000].into()).is_ok() {}
             turn_until_idle(&mut engine, 0);
             let mut answered = false;
             while let Ok(message) = server.read() {
@@ -463,8 +463,13 @@ fn pongs_go_on_however_long_the_send_path_stays_full() {
 #[test]
 fn what_has_arrived_beats_the_deadline_whatever_the_user_does_at_that_moment() {
     let acts: [fn(&Engine<End>); 2] = [
-        |engine| engine.outbox().kick(),
-        |engine| engine.outbox().try_send("an order".into()).expect("room"),
+        |engine| engine.send_queue().kick(),
+        |engine| {
+            engine
+                .send_queue()
+                .try_send("an order".into())
+                .expect("room")
+        },
     ];
     for act in acts {
         let (mut engine, mut server) = narrow();
@@ -579,7 +584,7 @@ fn bytes_that_did_not_have_to_wait_are_no_sign_of_life_however_many_they_are() {
     turn_until_idle(&mut engine, 30);
     // More than is written before others get their turn; the system takes all of it.
     let large = vec![0; 8 << 20];
-    engine.outbox().try_send(large.into()).expect("room");
+    engine.send_queue().try_send(large.into()).expect("room");
     assert!(!has_lost(&turn_until_idle(&mut engine, 80)));
     assert!(has_lost(&turn_until_idle(&mut engine, 90)));
 }
@@ -591,7 +596,7 @@ fn bytes_that_wait_are_tried_once_more_before_a_late_step_judges() {
         let (mut engine, peer) = spacious(Config::default());
         peer.has_room_for(1000);
         engine
-            .outbox()
+            .send_queue()
             .try_send(vec![0; 200_000].into())
             .expect("room");
         assert!(!has_lost(&turn_until_idle(&mut engine, 1)));
@@ -611,7 +616,7 @@ fn a_question_that_leaves_when_the_next_one_falls_due_counts_from_then() {
     let (mut engine, peer) = spacious(config);
     peer.has_room_for(1000);
     engine
-        .outbox()
+        .send_queue()
         .try_send(vec![0; 20_000].into())
         .expect("room");
     for seconds in 1..20 {

@@ -8,7 +8,7 @@ use super::{
     Ping,
 };
 use crate::backoff::{Backoff, DIAL_FLOOR};
-use crate::cause::{Overrides, Signal, Verdict};
+use crate::cause::{CauseKind, Overrides, RetryPolicy};
 use crate::duration_text::DurationText;
 use crate::time::Span;
 
@@ -316,7 +316,7 @@ impl ConfigBuilder {
 
     /// Replaces a row of the table of causes (see [`Cause::default_verdict`](crate::Cause::default_verdict)).
     #[must_use]
-    pub fn on(mut self, signal: Signal, verdict: Verdict) -> Self {
+    pub fn on(mut self, signal: CauseKind, verdict: RetryPolicy) -> Self {
         if !self.config.overrides.set(signal, verdict) {
             self.complain(ConfigError::TooManyOverrides);
         }

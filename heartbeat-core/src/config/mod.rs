@@ -7,7 +7,7 @@ pub(crate) mod text;
 use core::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::cause::{Cause, Overrides, Verdict};
+use crate::cause::{Cause, Overrides, RetryPolicy};
 use crate::time::{Instant, Span};
 
 use builder::Set;
@@ -265,7 +265,7 @@ impl Config {
 
     /// The verdict for a cause: the override if there is one, or the verdict of the built-in table.
     #[must_use]
-    pub fn verdict(&self, cause: Cause) -> Verdict {
+    pub fn verdict(&self, cause: Cause) -> RetryPolicy {
         self.overrides
             .get(cause.signal())
             .unwrap_or_else(|| cause.default_verdict())

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::cause::{Signal, Verdict};
+use crate::cause::{CauseKind, RetryPolicy};
 use crate::config::{Config, ConfigBuilder, ConfigError, MIN_BACKOFF_BASE, PermanentErrors, Ping};
 use crate::duration_text::{DurationError, DurationText, parse_duration};
 use crate::json_text::Unique;
@@ -286,17 +286,17 @@ fn causes(mut builder: ConfigBuilder, value: &Value) -> Result<ConfigBuilder> {
     Ok(builder)
 }
 
-fn signal(text: &str) -> Option<Signal> {
+fn signal(text: &str) -> Option<CauseKind> {
     Some(match text {
-        "refused" => Signal::Refused,
-        "reset" => Signal::Reset,
-        "eof" => Signal::Eof,
-        "tls" => Signal::Tls,
-        "io" => Signal::Io,
-        "session" => Signal::Session,
+        "refused" => CauseKind::Refused,
+        "reset" => CauseKind::Reset,
+        "eof" => CauseKind::Eof,
+        "tls" => CauseKind::Tls,
+        "io" => CauseKind::Io,
+        "session" => CauseKind::Session,
         _ => match text.split_once(' ')? {
-            ("close", code) => Signal::Close(number(code)?),
-            ("http", status) => Signal::Http(number(status)?),
+            ("close", code) => CauseKind::Close(number(code)?),
+            ("http", status) => CauseKind::Http(number(status)?),
             _ => return None,
         },
     })
@@ -308,16 +308,16 @@ fn number(text: &str) -> Option<u16> {
     (number.to_string() == text).then_some(number)
 }
 
-fn signal_text(signal: Signal) -> String {
+fn signal_text(signal: CauseKind) -> String {
     match signal {
-        Signal::Refused => "refused".into(),
-        Signal::Reset => "reset".into(),
-        Signal::Eof => "eof".into(),
-        Signal::Tls => "tls".into(),
-        Signal::Io => "io".into(),
-        Signal::Session => "session".into(),
-        Signal::Close(code) => format!("close {code}"),
-        Signal::Http(status) => format!("http {status}"),
+        CauseKind::Refused => "refused".into(),
+        CauseKind::Reset => "reset".into(),
+        CauseKind::Eof => "eof".into(),
+        CauseKind::Tls => "tls".into(),
+        CauseKind::Io => "io".into(),
+        CauseKind::Session => "session".into(),
+        CauseKind::Close(code) => format!("close {code}"),
+        CauseKind::Http(status) => format!("http {status}"),
     }
 }
 
@@ -325,37 +325,37 @@ fn signal_text(signal: Signal) -> String {
 pub(crate) const VERDICT: &str = "\"backoff\", \"refresh\", \"never\", \"retry_after\", {\"retry_after_or\": \"2m\"}, \
          {\"after\": \"7s\"} or {\"spread\": [\"5s\", \"30s\"]}";
 
-pub(crate) fn verdict(key: &str, value: &Value) -> Result<Verdict> {
+pub(crate) fn verdict(key: &str, value: &Value) -> Result<RetryPolicy> {
     let expected = VERDICT;
     match value.as_str() {
-        Some("backoff") => return Ok(Verdict::Backoff),
-        Some("refresh") => return Ok(Verdict::Refresh),
-        Some("never") => return Ok(Verdict::Never),
-        Some("retry_after") => return Ok(Verdict::RetryAfter { or: Duration::ZERO }),
+        Some("backoff") => return Ok(RetryPolicy::Backoff),
+        Some("refresh") => return Ok(RetryPolicy::Refresh),
+        Some("never") => return Ok(RetryPolicy::Never),
+        Some("retry_after") => return Ok(RetryPolicy::RetryAfter { or: Duration::ZERO }),
         _ => {}
     }
     match single_entry(key, value, expected)? {
-        ("after", value) => Ok(Verdict::After(duration(key, value)?)),
-        ("retry_after_or", value) => Ok(Verdict::RetryAfter {
+        ("after", value) => Ok(RetryPolicy::After(duration(key, value)?)),
+        ("retry_after_or", value) => Ok(RetryPolicy::RetryAfter {
             or: duration(key, value)?,
         }),
         ("spread", Value::Array(range)) if range.len() == 2 => {
             let (from, to) = (duration(key, &range[0])?, duration(key, &range[1])?);
-            Ok(Verdict::Spread(from.min(to), from.max(to)))
+            Ok(RetryPolicy::Spread(from.min(to), from.max(to)))
         }
         _ => Err(wrong_kind(key, value, expected)),
     }
 }
 
-pub(crate) fn verdict_value(verdict: Verdict) -> Value {
+pub(crate) fn verdict_value(verdict: RetryPolicy) -> Value {
     match verdict {
-        Verdict::Backoff => json!("backoff"),
-        Verdict::Refresh => json!("refresh"),
-        Verdict::Never => json!("never"),
-        Verdict::RetryAfter { or: Duration::ZERO } => json!("retry_after"),
-        Verdict::RetryAfter { or } => json!({"retry_after_or": text(or)}),
-        Verdict::After(least) => json!({"after": text(least)}),
-        Verdict::Spread(from, to) => json!({"spread": vec![text(from), text(to)]}),
+        RetryPolicy::Backoff => json!("backoff"),
+        RetryPolicy::Refresh => json!("refresh"),
+        RetryPolicy::Never => json!("never"),
+        RetryPolicy::RetryAfter { or: Duration::ZERO } => json!("retry_after"),
+        RetryPolicy::RetryAfter { or } => json!({"retry_after_or": text(or)}),
+        RetryPolicy::After(least) => json!({"after": text(least)}),
+        RetryPolicy::Spread(from, to) => json!({"spread": vec![text(from), text(to)]}),
     }
 }
 

@@ -5,10 +5,10 @@ use alloc::boxed::Box;
 use serde_json::Value;
 
 use super::{
-    AskBy, Buffer, CatalogueEntry, Class, Description, DescriptionError, Dialect, Draft,
-    FramesOnly, JsonType, Outgoing, Values, Variables,
+    Buffer, CatalogueEntry, Class, Description, DescriptionError, Dialect, FramesOnly, JsonType,
+    Outgoing, PingSpec, TemplateRef, Values, Variables,
 };
-use crate::cause::Verdict;
+use crate::cause::RetryPolicy;
 use crate::config::{Config, ConfigError};
 
 /// A dialect chosen at run time.
@@ -108,19 +108,19 @@ impl Dialect for AnyDialect {
         self.dialect().classify_binary(bytes)
     }
 
-    fn close_verdict(&self, code: u16) -> Option<Verdict> {
-        self.dialect().close_verdict(code)
+    fn close_policy(&self, code: u16) -> Option<RetryPolicy> {
+        self.dialect().close_policy(code)
     }
 
-    fn http_verdict(&self, status: u16) -> Option<Verdict> {
-        self.dialect().http_verdict(status)
+    fn http_policy(&self, status: u16) -> Option<RetryPolicy> {
+        self.dialect().http_policy(status)
     }
 
-    fn ask(&self) -> AskBy {
-        self.dialect().ask()
+    fn ping(&self) -> PingSpec {
+        self.dialect().ping()
     }
 
-    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
+    fn greeting(&self, number: usize) -> Option<TemplateRef<'static>> {
         self.dialect().greeting(number)
     }
 
@@ -134,7 +134,7 @@ impl Dialect for AnyDialect {
 
     fn render<'d>(
         &'d self,
-        draft: &Draft<'_>,
+        draft: &TemplateRef<'_>,
         values: &Values<'_>,
         buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::draft::Draft;
+use super::template_ref::TemplateRef;
 use crate::config::Ping;
 
 /// The answer to a ping.
@@ -17,7 +17,7 @@ pub enum Reply<'a> {
     Binary(&'a [u8]),
     /// What the dialect makes of this draft: its `render` writes it
     /// (see [`Dialect`](crate::Dialect)).
-    Draft(Draft<'a>),
+    Template(TemplateRef<'a>),
 }
 
 /// What a message is to a heartbeat.
@@ -36,7 +36,7 @@ pub enum Class<'a> {
     /// A question that wants this answer at once.
     Ping(Reply<'a>),
     /// More than one of these at once.
-    Carrier(Carried<'a>),
+    Composite(Composite<'a>),
 }
 
 impl Class<'_> {
@@ -45,7 +45,7 @@ impl Class<'_> {
     pub const fn is_for_application(&self) -> bool {
         match self {
             Self::Data => true,
-            Self::Carrier(carried) => carried.data,
+            Self::Composite(carried) => carried.data,
             Self::Beat | Self::Pong | Self::Response(_) | Self::Ping(_) => false,
         }
     }
@@ -54,7 +54,7 @@ impl Class<'_> {
 /// What a message carries that is more than one thing at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Carried<'a> {
+pub struct Composite<'a> {
     /// A ping, which wants this answer at once.
     pub reply: Option<Reply<'a>>,
     /// What the service says about its own times.

@@ -1,20 +1,18 @@
 //! How a service says ping. WebSocket ping and pong frames need no dialect: the machine knows them.
 //!
-//! In: a text or binary message. Out: its [`Class`], and drafts of messages to send. `class.rs` and `draft.rs` are all that
+//! In: a text or binary message. Out: its [`Class`], and drafts of messages to send. `class.rs` and `template_ref.rs` are all that
 //! the machine sees. A description is a dialect as JSON: `description/` reads it, `rules/` matches messages, `template/`
 //! writes them, `json/` scans texts without parsing them. `services/` is the catalogue. Read this file first.
 
-use crate::cause::Verdict;
+use crate::cause::RetryPolicy;
 
 #[cfg(feature = "dialects")]
 mod any;
-mod ask;
 #[cfg(feature = "dialects")]
 mod at;
 mod class;
 #[cfg(feature = "dialects")]
 mod description;
-mod draft;
 #[cfg(feature = "dialects")]
 mod error;
 #[cfg(feature = "json")]
@@ -23,30 +21,32 @@ mod json;
 mod json_type;
 #[cfg(feature = "dialects")]
 mod limits;
+mod ping;
 #[cfg(feature = "dialects")]
 mod rules;
 #[cfg(feature = "dialects")]
 mod services;
 #[cfg(feature = "dialects")]
 mod template;
+mod template_ref;
 
 #[cfg(feature = "dialects")]
 pub use any::AnyDialect;
-pub use ask::{AskBy, First};
-pub use class::{Carried, Class, Hello, Reply};
+pub use class::{Class, Composite, Hello, Reply};
 #[cfg(feature = "dialects")]
 pub use description::{Description, DescriptionBuilder, Rule};
-pub use draft::Draft;
 #[cfg(feature = "dialects")]
 pub use error::{DescriptionError, UnknownService};
 #[cfg(feature = "json")]
 pub use json_type::JsonType;
 #[cfg(feature = "dialects")]
 pub use limits::{Limits, Rate};
+pub use ping::{First, PingSpec};
 #[cfg(feature = "dialects")]
 pub use services::{CatalogueEntry, Contradiction, Lint, catalogue, lint_limit};
 #[cfg(feature = "dialects")]
 pub use template::{Buffer, Outgoing, Values, Variables};
+pub use template_ref::TemplateRef;
 
 /// Tells heartbeats from data.
 ///
@@ -61,25 +61,25 @@ pub trait Dialect {
 
     /// What a close code asks for with this service: one of its own (4000–4999), or one that it uses in its own
     /// way. `None`: the common table decides.
-    fn close_verdict(&self, code: u16) -> Option<Verdict> {
+    fn close_policy(&self, code: u16) -> Option<RetryPolicy> {
         let _ = code;
         None
     }
 
     /// What an HTTP status in place of the upgrade asks for with this service, where the answer does not say by
     /// `Retry-After`. `None`: the common table decides.
-    fn http_verdict(&self, status: u16) -> Option<Verdict> {
+    fn http_policy(&self, status: u16) -> Option<RetryPolicy> {
         let _ = status;
         None
     }
 
     /// How this service is asked for a sign of life.
-    fn ask(&self) -> AskBy {
-        AskBy::default()
+    fn ping(&self) -> PingSpec {
+        PingSpec::default()
     }
 
     /// What to send when a connection is open, by its number from 0.
-    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
+    fn greeting(&self, number: usize) -> Option<TemplateRef<'static>> {
         let _ = number;
         None
     }
@@ -102,7 +102,7 @@ pub trait Dialect {
     #[cfg(feature = "dialects")]
     fn render<'d>(
         &'d self,
-        draft: &Draft<'_>,
+        draft: &TemplateRef<'_>,
         values: &Values<'_>,
         buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {
@@ -135,19 +135,19 @@ macro_rules! forward {
             (**self).classify_binary(bytes)
         }
 
-        fn close_verdict(&self, code: u16) -> Option<Verdict> {
-            (**self).close_verdict(code)
+        fn close_policy(&self, code: u16) -> Option<RetryPolicy> {
+            (**self).close_policy(code)
         }
 
-        fn http_verdict(&self, status: u16) -> Option<Verdict> {
-            (**self).http_verdict(status)
+        fn http_policy(&self, status: u16) -> Option<RetryPolicy> {
+            (**self).http_policy(status)
         }
 
-        fn ask(&self) -> AskBy {
-            (**self).ask()
+        fn ping(&self) -> PingSpec {
+            (**self).ping()
         }
 
-        fn greeting(&self, number: usize) -> Option<Draft<'static>> {
+        fn greeting(&self, number: usize) -> Option<TemplateRef<'static>> {
             (**self).greeting(number)
         }
 
@@ -162,7 +162,7 @@ macro_rules! forward {
         #[cfg(feature = "dialects")]
         fn render<'d>(
             &'d self,
-            draft: &Draft<'_>,
+            draft: &TemplateRef<'_>,
             values: &Values<'_>,
             buffer: &'d mut Buffer,
         ) -> Option<Outgoing<'d>> {

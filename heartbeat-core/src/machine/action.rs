@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 
 use super::event::ConnId;
 use crate::cause::Cause;
-use crate::dialect::{Draft, Reply};
+use crate::dialect::{Reply, TemplateRef};
 use crate::renewal::Renewal;
 use crate::time::Instant;
 
@@ -32,12 +32,12 @@ pub enum Action<'a> {
         /// What to send.
         reply: Reply<'a>,
     },
-    /// Ask the peer for a sign of life.
+    /// PingMessage the peer for a sign of life.
     SendPing {
         /// The connection.
         conn: ConnId,
         /// What to send.
-        ping: Ask,
+        ping: PingMessage,
     },
     /// A note: this connection is about to end, and will be [renewed](Self::Renew) after `within`. Whoever wants no gap
     /// makes another one until then. It takes the place of a [`Check`](Self::Check) that is due in the same step.
@@ -101,12 +101,12 @@ pub enum Action<'a> {
 /// A question to the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Ask {
+pub enum PingMessage {
     /// A WebSocket ping frame. The payload is a running number, so that its pong can be told from others.
     Frame([u8; 8]),
     /// What the dialect makes of this draft: its `render` writes it
     /// (see [`Dialect`](crate::Dialect)).
-    Draft(Draft<'static>),
+    Template(TemplateRef<'static>),
 }
 
 /// Why the machine dropped a connection.
@@ -159,7 +159,7 @@ impl fmt::Display for AbortReason {
 #[non_exhaustive]
 pub enum Reason {
     /// We dropped it.
-    Verdict(AbortReason),
+    Aborted(AbortReason),
     /// The peer or the network did.
     Cause(Cause),
     /// We closed it, although it was well, to dial anew before the service ends it.
@@ -172,7 +172,7 @@ impl Reason {
     pub const fn cause(self) -> Option<Cause> {
         match self {
             Self::Cause(cause) => Some(cause),
-            Self::Verdict(_) | Self::Renewal(_) => None,
+            Self::Aborted(_) | Self::Renewal(_) => None,
         }
     }
 
@@ -180,7 +180,7 @@ impl Reason {
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
-            Self::Verdict(reason) => reason.as_str(),
+            Self::Aborted(reason) => reason.as_str(),
             Self::Renewal(_) => "renewal",
             Self::Cause(cause) => match cause {
                 Cause::Refused => "refused",
@@ -200,7 +200,7 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Verdict(reason) => reason.fmt(f),
+            Self::Aborted(reason) => reason.fmt(f),
             Self::Cause(cause) => cause.fmt(f),
             Self::Renewal(why) => write!(f, "renewal ({why})"),
         }

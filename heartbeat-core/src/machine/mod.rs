@@ -33,15 +33,15 @@ mod stats;
 
 use core::borrow::Borrow;
 
-pub use self::action::{AbortReason, Action, Actions, Ask, GiveUp, IntoIter, Reason, Step};
+pub use self::action::{AbortReason, Action, Actions, GiveUp, IntoIter, PingMessage, Reason, Step};
 use self::endpoints::{Credentials, Endpoints};
 pub use self::event::{ConnId, Event, Message, Route};
 use self::open::{Open, Session};
-pub use self::stats::{Rtt, Stats, Verdicts};
+pub use self::stats::{AbortCounts, Rtt, Stats};
 use crate::backoff::{DIAL_FLOOR, Rng};
-use crate::cause::{Cause, Failure, MAX_RETRY_AFTER, Verdict};
+use crate::cause::{Cause, Failure, MAX_RETRY_AFTER, RetryPolicy};
 use crate::config::{Config, PermanentErrors, Ping};
-use crate::dialect::{AskBy, Class, Dialect, Draft, First, Hello, Reply};
+use crate::dialect::{Class, Dialect, First, Hello, PingSpec, Reply, TemplateRef};
 use crate::renewal::{Due, Ends, Renewal};
 use crate::time::{Instant, Span};
 
@@ -438,7 +438,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     /// Whether a [`Class::Response`] with this id answers the machine's own question, and is not for
     /// the application.
     pub fn is_answer(&self, id: &str) -> bool {
-        self.dialect.ask().is_answered
+        self.dialect.ping().is_answered
             && self
                 .open()
                 .and_then(|open| open.asked)
@@ -625,13 +625,13 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             Class::Beat => {}
             Class::Pong => {
                 // It is a message: it answers a question that was one.
-                let asked = open.asked.take_if(|_| self.dialect.ask().is_answered);
+                let asked = open.asked.take_if(|_| self.dialect.ping().is_answered);
                 self.pong(asked);
             }
             Class::Response(id) => {
                 match open
                     .asked
-                    .take_if(|(number, _)| self.dialect.ask().is_answered && is_id(id, *number))
+                    .take_if(|(number, _)| self.dialect.ping().is_answered && is_id(id, *number))
                 {
                     Some(asked) => self.pong(Some(asked)),
                     // It answers the application.
@@ -639,7 +639,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                 }
             }
             Class::Ping(reply) => self.reply(conn, reply, actions),
-            Class::Carrier(carried) => {
+            Class::Composite(carried) => {
                 if carried.data {
                     open.hear_data(self.now);
                 }
@@ -682,7 +682,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         self.note_sent(is_frame);
         self.stats.pongs_sent = self.stats.pongs_sent.saturating_add(1);
         let reply = match reply {
-            Reply::Draft(draft) => Reply::Draft(self.number(draft)),
+            Reply::Template(draft) => Reply::Template(self.number(draft)),
             Reply::Frame(_) | Reply::Text(_) | Reply::Binary(_) => reply,
         };
         actions.push(Action::SendPong { conn, reply });
@@ -691,7 +691,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     /// Something of ours goes out. A frame is nothing to a service that counts messages.
     fn note_sent(&mut self, is_frame: bool) {
         if let State::Open(open) = &mut self.state
-            && !(is_frame && self.dialect.ask().message.is_some())
+            && !(is_frame && self.dialect.ping().message.is_some())
         {
             open.sent = self.now;
         }
@@ -736,7 +736,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         if interval.is_off() {
             return Span::ZERO;
         }
-        let ask = self.dialect.ask();
+        let ask = self.dialect.ping();
         match ask.first {
             First::After => jitter(&mut self.rng, interval, &ask),
             First::AtOnce => interval,
@@ -745,7 +745,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     }
 
     /// Gives a draft the next id.
-    fn number<'a>(&mut self, mut draft: Draft<'a>) -> Draft<'a> {
+    fn number<'a>(&mut self, mut draft: TemplateRef<'a>) -> TemplateRef<'a> {
         draft.id = self.take_id();
         draft
     }
@@ -789,11 +789,11 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         match self.state {
             State::Connecting { .. } | State::Open(_) => {
                 let own = match cause {
-                    Cause::Close(code) => self.dialect.close_verdict(code),
+                    Cause::Close(code) => self.dialect.close_policy(code),
                     Cause::Http {
                         status,
                         retry_after: None,
-                    } => self.dialect.http_verdict(status),
+                    } => self.dialect.http_policy(status),
                     _ => None,
                 };
                 let overridden = self.config().overrides().get(cause.signal());
@@ -809,12 +809,12 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     }
 
     /// The built-in table's verdict, for this connection.
-    fn table_verdict(&self, cause: Cause) -> Verdict {
+    fn table_verdict(&self, cause: Cause) -> RetryPolicy {
         match (cause, &self.state) {
             // A connection that was open speaks TLS: a bad record, or plain text in its place, is corruption.
-            (Cause::Tls, State::Open(_)) => Verdict::Backoff,
+            (Cause::Tls, State::Open(_)) => RetryPolicy::Backoff,
             // With nothing to refresh, a policy violation is one that passes, such as too many requests.
-            (Cause::Close(1008), _) if self.config().fixed_credentials => Verdict::Backoff,
+            (Cause::Close(1008), _) if self.config().fixed_credentials => RetryPolicy::Backoff,
             _ => cause.default_verdict(),
         }
     }
@@ -831,7 +831,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             {
                 let reason = AbortReason::ConnectTimeout;
                 self.abort(ConnId::new(self.last_id), reason, actions);
-                self.lose(Verdict::Backoff, true, Reason::Verdict(reason), actions);
+                self.lose(RetryPolicy::Backoff, true, Reason::Aborted(reason), actions);
             }
             State::Closing { since, then }
                 if since.after(self.config().close_timeout).is_due(self.now) =>
@@ -868,7 +868,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         let (deadline, reason) = open.first_verdict(config);
         if deadline.is_due(now) {
             self.abort(ConnId::new(self.last_id), reason, actions);
-            self.lose(Verdict::Backoff, true, Reason::Verdict(reason), actions);
+            self.lose(RetryPolicy::Backoff, true, Reason::Aborted(reason), actions);
             return;
         }
         let checks = open.next_check(config).is_due(now);
@@ -891,7 +891,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             }
             None => {}
         }
-        let ask = self.dialect.ask();
+        let ask = self.dialect.ping();
         let mut beat_now = open.next_keepalive(config).is_due(now) || open.put_off.is_due(now);
         if open.next_periodic_ping().is_due(now) {
             open.pinged = now;
@@ -952,7 +952,12 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         });
     }
 
-    fn ping(&mut self, is_probe: bool, message: Option<Draft<'static>>, actions: &mut Actions<'_>) {
+    fn ping(
+        &mut self,
+        is_probe: bool,
+        message: Option<TemplateRef<'static>>,
+        actions: &mut Actions<'_>,
+    ) {
         self.note_sent(message.is_none());
         if is_probe {
             self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
@@ -961,12 +966,12 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         let (number, ping) = match message {
             Some(draft) => {
                 let draft = self.number(draft);
-                (draft.id, Ask::Draft(draft))
+                (draft.id, PingMessage::Template(draft))
             }
             None => {
                 let number = self.ping_number;
                 self.ping_number = number.wrapping_add(1);
-                (number, Ask::Frame(number.to_be_bytes()))
+                (number, PingMessage::Frame(number.to_be_bytes()))
             }
         };
         if let State::Open(open) = &mut self.state {
@@ -979,7 +984,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     }
 
     fn abort(&mut self, conn: ConnId, reason: AbortReason, actions: &mut Actions<'_>) {
-        self.stats.verdicts.count(reason);
+        self.stats.aborts.count(reason);
         actions.push(Action::Abort { conn, reason });
     }
 
@@ -1017,7 +1022,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             Then::Stop => self.state = State::Stopped,
             Then::BackOff => {
                 let ended = Reason::Renewal(Renewal::Announced);
-                self.lose(Verdict::Backoff, true, ended, actions);
+                self.lose(RetryPolicy::Backoff, true, ended, actions);
             }
             Then::Dial => {
                 let at = self.now.saturating_add(DIAL_FLOOR);
@@ -1043,7 +1048,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     /// insists on.
     fn lose(
         &mut self,
-        verdict: Verdict,
+        verdict: RetryPolicy,
         from_table: bool,
         ended: Reason,
         actions: &mut Actions<'_>,
@@ -1075,26 +1080,26 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             return;
         }
 
-        if let (Verdict::Refresh, None, Some(cause)) = (verdict, hopeless, cause) {
+        if let (RetryPolicy::Refresh, None, Some(cause)) = (verdict, hopeless, cause) {
             self.credentials.refused(cause);
         }
         self.stats.tolerated = self.stats.tolerated.saturating_add(u32::from(tolerated));
         let named = cause.and_then(Cause::retry_after);
         let floor = match verdict {
-            Verdict::After(least) => Span::new(least.min(MAX_RETRY_AFTER)),
-            Verdict::RetryAfter { or } => Span::new(named.unwrap_or(or).min(MAX_RETRY_AFTER)),
-            Verdict::Refresh => Span::new(named.unwrap_or_default().min(MAX_RETRY_AFTER)),
-            Verdict::Spread(least, most) => {
+            RetryPolicy::After(least) => Span::new(least.min(MAX_RETRY_AFTER)),
+            RetryPolicy::RetryAfter { or } => Span::new(named.unwrap_or(or).min(MAX_RETRY_AFTER)),
+            RetryPolicy::Refresh => Span::new(named.unwrap_or_default().min(MAX_RETRY_AFTER)),
+            RetryPolicy::Spread(least, most) => {
                 let most = most.min(MAX_RETRY_AFTER);
                 self.rng
                     .between(Span::new(least.min(most)), Span::new(most))
             }
-            Verdict::Backoff | Verdict::Never => Span::ZERO,
+            RetryPolicy::Backoff | RetryPolicy::Never => Span::ZERO,
         };
         let backoff = self.config().backoff;
         let delay = match verdict {
             // Drawn once: more jitter on top would carry it out of its range.
-            Verdict::Spread(..) => {
+            RetryPolicy::Spread(..) => {
                 floor.max(backoff.delay(self.failures, Span::ZERO, &mut self.rng))
             }
             _ => backoff.delay(self.failures, floor, &mut self.rng),
@@ -1114,11 +1119,11 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     }
 
     /// The reason to give up that this end is, if it is believed.
-    fn hopeless(&self, verdict: Verdict, cause: Option<Cause>) -> Option<GiveUp> {
+    fn hopeless(&self, verdict: RetryPolicy, cause: Option<Cause>) -> Option<GiveUp> {
         let cause = cause?;
         match verdict {
-            Verdict::Never => Some(GiveUp::Cause(cause)),
-            Verdict::Refresh if self.credentials.were_fresh(cause) => {
+            RetryPolicy::Never => Some(GiveUp::Cause(cause)),
+            RetryPolicy::Refresh if self.credentials.were_fresh(cause) => {
                 Some(GiveUp::Credentials(cause))
             }
             _ => None,
@@ -1127,13 +1132,13 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
 
     /// An end that says "hopeless" is not believed: of an endpoint that was once well it tells of a deploy, a
     /// captive portal, a restart.
-    fn tolerates(&self, verdict: Verdict, cause: Option<Cause>) -> bool {
+    fn tolerates(&self, verdict: RetryPolicy, cause: Option<Cause>) -> bool {
         if let Some(Cause::Session(Failure::GiveUp)) = cause {
             // The application's own word.
             return false;
         }
         // Fresh credentials were refused: the next ones would be, too.
-        let refused_for_good = verdict == Verdict::Refresh && !self.config().fixed_credentials;
+        let refused_for_good = verdict == RetryPolicy::Refresh && !self.config().fixed_credentials;
         match self.config().permanent_errors {
             PermanentErrors::GiveUp => false,
             PermanentErrors::GiveUpUnlessStable => !refused_for_good && self.endpoints.is_proven(),
@@ -1162,7 +1167,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
 }
 
 /// How much sooner than after one interval the next periodic ping comes, where the dialect wants that to differ.
-fn jitter(rng: &mut Rng, interval: Span, ask: &AskBy) -> Span {
+fn jitter(rng: &mut Rng, interval: Span, ask: &PingSpec) -> Span {
     match u64::from(ask.jitter_percent.min(100)) {
         0 => Span::ZERO,
         percent => rng.between(

@@ -9,7 +9,7 @@ use crate::time::{Instant, Span};
 /// The times that a service may announce for a connection; the configuration's until it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Told {
+pub(crate) struct AnnouncedTimes {
     pub(crate) idle_timeout: Span,
     pub(crate) ping_every: Span,
     pub(crate) ping_after_silence: Span,
@@ -19,7 +19,7 @@ pub(crate) struct Told {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Open {
-    pub(crate) told: Told,
+    pub(crate) told: AnnouncedTimes,
     pub(crate) since: Instant,
     /// The last byte.
     pub(crate) heard: Instant,
@@ -126,7 +126,7 @@ impl RoundTrip {
 impl Open {
     pub(crate) fn new(now: Instant, config: &Config, ahead: Span, ends: Ends) -> Self {
         Self {
-            told: Told {
+            told: AnnouncedTimes {
                 idle_timeout: config.idle_timeout,
                 ping_every: config.ping_every,
                 ping_after_silence: config.ping_after_silence,

@@ -33,7 +33,7 @@ pub struct Stats {
     /// Pongs heard, wanted or not.
     pub pongs_received: u32,
     /// Verdicts by reason.
-    pub verdicts: Verdicts,
+    pub aborts: AbortCounts,
     /// Round-trip times, from pings to the pongs that answered them.
     pub rtt: Rtt,
     /// Time that connections were open, the present one included.
@@ -44,7 +44,7 @@ pub struct Stats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Verdicts {
+pub struct AbortCounts {
     /// See [`AbortReason::ConnectTimeout`].
     pub connect_timeout: u32,
     /// See [`AbortReason::IdleTimeout`].
@@ -63,7 +63,7 @@ pub struct Verdicts {
     pub stale: u32,
 }
 
-impl Verdicts {
+impl AbortCounts {
     /// How often this one ended a connection.
     #[must_use]
     pub const fn of(&self, reason: AbortReason) -> u32 {

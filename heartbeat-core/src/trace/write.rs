@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::cause::{Cause, Failure};
 use crate::dialect::Reply;
-use crate::dialect::{Buffer, Dialect, Draft, JsonType, Outgoing, Values, Variables};
+use crate::dialect::{Buffer, Dialect, JsonType, Outgoing, TemplateRef, Values, Variables};
 use crate::duration_text::DurationText;
 use crate::machine::Phase;
-use crate::machine::{Action, Ask, GiveUp, Step};
+use crate::machine::{Action, GiveUp, PingMessage, Step};
 use crate::machine::{Event, Message};
 use crate::time::Instant;
 
@@ -166,7 +166,7 @@ fn written(
     dialect: &dyn Dialect,
     variables: &Variables,
     at: Instant,
-    draft: &Draft<'_>,
+    draft: &TemplateRef<'_>,
 ) -> (&'static str, Value) {
     let mut buffer = Buffer::default();
     let values = Values {
@@ -183,7 +183,7 @@ fn written(
 fn write_action(
     line: &mut String,
     action: &Action<'_>,
-    written: &dyn Fn(&Draft<'_>) -> (&'static str, Value),
+    written: &dyn Fn(&TemplateRef<'_>) -> (&'static str, Value),
 ) {
     // Writing to a string cannot fail.
     let _ = match action {
@@ -202,7 +202,7 @@ fn write_action(
                 Reply::Frame(bytes) => ("frame", Value::from(to_hex(bytes))),
                 Reply::Binary(bytes) => ("binary", Value::from(to_hex(bytes))),
                 Reply::Text(text) => ("text", Value::from(*text)),
-                Reply::Draft(draft) => written(draft),
+                Reply::Template(draft) => written(draft),
             };
             write!(
                 line,
@@ -211,8 +211,8 @@ fn write_action(
         }
         Action::SendPing { conn, ping } => {
             let (key, value) = match ping {
-                Ask::Frame(bytes) => ("frame", Value::from(to_hex(bytes))),
-                Ask::Draft(draft) => written(draft),
+                PingMessage::Frame(bytes) => ("frame", Value::from(to_hex(bytes))),
+                PingMessage::Template(draft) => written(draft),
             };
             write!(
                 line,

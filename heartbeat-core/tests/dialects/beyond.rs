@@ -4,17 +4,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use heartbeat_core::{
-    Action, Ask, Buffer, Carried, Cause, Class, Config, ConnId, Description, Dialect, Draft, Event,
-    Heartbeat, Instant, Outgoing, Rate, Reply, Values, Variables, Verdict,
+    Action, Buffer, Cause, Class, Composite, Config, ConnId, Description, Dialect, Event,
+    Heartbeat, Instant, Outgoing, PingMessage, Rate, Reply, RetryPolicy, TemplateRef, Values,
+    Variables,
 };
 
 fn load(json: &str) -> Description {
     Description::from_json(json).unwrap_or_else(|error| panic!("{json}: {error}"))
 }
 
-fn carried(class: Class<'_>) -> Carried<'_> {
+fn carried(class: Class<'_>) -> Composite<'_> {
     match class {
-        Class::Carrier(carried) => carried,
+        Class::Composite(carried) => carried,
         other => panic!("{other:?}"),
     }
 }
@@ -22,7 +23,7 @@ fn carried(class: Class<'_>) -> Carried<'_> {
 const UNIX_MS: u64 = 1_700_000_000_123;
 
 /// What a draft comes out as: a text, or bytes in hex.
-fn written(dialect: &Description, mut draft: Draft<'_>, unix_ms: u64, id: u64) -> String {
+fn written(dialect: &Description, mut draft: TemplateRef<'_>, unix_ms: u64, id: u64) -> String {
     draft.id = id;
     let variables = Variables::from([("n".into(), "300".into()), ("sign".into(), "\"x\"".into())]);
     let values = Values {
@@ -40,7 +41,7 @@ fn asked(ping: &str, unix_ms: u64, id: u64) -> String {
     let dialect = load(&format!(
         r#"{{"ping": {ping}, "variables": ["n", "unset"], "computed": ["sign"]}}"#
     ));
-    let draft = dialect.ask().message.expect("a question");
+    let draft = dialect.ping().message.expect("a question");
     written(&dialect, draft, unix_ms, id)
 }
 
@@ -53,26 +54,29 @@ fn close_codes_and_http_statuses_ask_for_what_the_service_means_by_them() {
             "http_statuses": {"418": {"after": "2m"}, "500-503": {"spread": ["30s", "5s"]}}}"#,
     );
     let secs = Duration::from_secs;
-    assert_eq!(dialect.close_verdict(1000), Some(Verdict::Backoff));
-    assert_eq!(dialect.close_verdict(1008), Some(Verdict::Never));
-    assert_eq!(dialect.close_verdict(4000), None, "without the words");
+    assert_eq!(dialect.close_policy(1000), Some(RetryPolicy::Backoff));
+    assert_eq!(dialect.close_policy(1008), Some(RetryPolicy::Never));
+    assert_eq!(dialect.close_policy(4000), None, "without the words");
     for (code, reason, verdict) in [
-        (1008, "closed: no pong", Some(Verdict::Backoff)),
-        (1008, "no", Some(Verdict::Never)),
-        (1008, "", Some(Verdict::Never)),
-        (4009, "too slow", Some(Verdict::After(secs(9)))),
+        (1008, "closed: no pong", Some(RetryPolicy::Backoff)),
+        (1008, "no", Some(RetryPolicy::Never)),
+        (1008, "", Some(RetryPolicy::Never)),
+        (4009, "too slow", Some(RetryPolicy::After(secs(9)))),
         (4010, "too slow", None),
         (4000, "Slow", None),
     ] {
-        let told = dialect.close_verdict_with(code, reason);
+        let told = dialect.close_policy_with(code, reason);
         assert_eq!(told, verdict, "{code} {reason}");
     }
-    assert_eq!(dialect.http_verdict(418), Some(Verdict::After(secs(120))));
-    let spread = Verdict::Spread(secs(5), secs(30));
-    assert_eq!(dialect.http_verdict(500), Some(spread));
-    assert_eq!(dialect.http_verdict(503), Some(spread));
+    assert_eq!(
+        dialect.http_policy(418),
+        Some(RetryPolicy::After(secs(120)))
+    );
+    let spread = RetryPolicy::Spread(secs(5), secs(30));
+    assert_eq!(dialect.http_policy(500), Some(spread));
+    assert_eq!(dialect.http_policy(503), Some(spread));
     for status in [417, 419, 499, 504] {
-        assert_eq!(dialect.http_verdict(status), None, "{status}");
+        assert_eq!(dialect.http_policy(status), None, "{status}");
     }
 }
 
@@ -239,7 +243,7 @@ fn what_the_application_computes_is_listed_apart_from_what_it_sets() {
     );
     assert_eq!(dialect.variables().collect::<Vec<_>>(), ["n"]);
     assert_eq!(dialect.computed().collect::<Vec<_>>(), ["sign"]);
-    let draft = dialect.ask().message.expect("a question");
+    let draft = dialect.ping().message.expect("a question");
     assert_eq!(
         written(&dialect, draft, 5, 0),
         r#"{"ts":5,"sign":"x","n":300}"#
@@ -278,7 +282,7 @@ fn a_value_is_repeated_with_its_quotes_or_without_them_and_from_five_steps_below
         r#"{"rules": [{"json": {"/op": "ping"}, "reply": "pong ${/ts:bare} ${/ts} ${/a/b/c/d/e:bare}"}]}"#,
     );
     let told = |text: &str| match dialect.classify_text(text) {
-        Class::Ping(Reply::Draft(draft)) => written(&dialect, draft, 0, 0),
+        Class::Ping(Reply::Template(draft)) => written(&dialect, draft, 0, 0),
         other => format!("{other:?}"),
     };
     for (text, expected) in [
@@ -314,7 +318,7 @@ fn an_announced_time_may_be_a_number_in_quotes() {
         (r#"{"v":1,"s":true}"#, None),
     ] {
         let told = match dialect.classify_text(text) {
-            Class::Carrier(carried) => carried.hello.idle_timeout.map(|time| time.as_secs()),
+            Class::Composite(carried) => carried.hello.idle_timeout.map(|time| time.as_secs()),
             Class::Data => None,
             other => panic!("{other:?}"),
         };
@@ -336,7 +340,7 @@ fn a_binary_message_is_told_by_position_and_its_values_are_repeated() {
         ], "max_len": 8}"#,
     );
     let told = |bytes: &[u8]| match dialect.classify_binary(bytes) {
-        Class::Ping(Reply::Draft(draft)) => {
+        Class::Ping(Reply::Template(draft)) => {
             assert_eq!(draft.message_bytes(), bytes);
             written(&dialect, draft, 0, 300)
         }
@@ -375,7 +379,7 @@ fn binary_records_are_told_one_by_one() {
         Class::Data => (true, false),
         Class::Beat => (false, false),
         Class::Ping(_) => (false, true),
-        Class::Carrier(carried) => (carried.data, carried.reply.is_some()),
+        Class::Composite(carried) => (carried.data, carried.reply.is_some()),
         other => panic!("{other:?}"),
     };
     for (bytes, expected) in [
@@ -391,10 +395,10 @@ fn binary_records_are_told_one_by_one() {
     ] {
         assert_eq!(told(bytes), expected, "{bytes:?}");
     }
-    let Class::Carrier(carried) = dialect.classify_binary(b"x\r\nP\r\ny") else {
+    let Class::Composite(carried) = dialect.classify_binary(b"x\r\nP\r\ny") else {
         panic!("data and a ping");
     };
-    let Some(Reply::Draft(draft)) = carried.reply else {
+    let Some(Reply::Template(draft)) = carried.reply else {
         panic!("an answer");
     };
     assert_eq!(draft.message_bytes(), b"P");
@@ -415,9 +419,9 @@ fn of_a_batch_the_ping_is_answered_and_the_data_are_handed_on() {
         Class::Data => (true, String::new()),
         Class::Beat => (false, "beat".into()),
         Class::Pong => (false, "pong".into()),
-        Class::Ping(Reply::Draft(draft)) => (false, written(&dialect, draft, 0, 0)),
-        Class::Carrier(carried) => match carried.reply {
-            Some(Reply::Draft(draft)) => (carried.data, written(&dialect, draft, 0, 0)),
+        Class::Ping(Reply::Template(draft)) => (false, written(&dialect, draft, 0, 0)),
+        Class::Composite(carried) => match carried.reply {
+            Some(Reply::Template(draft)) => (carried.data, written(&dialect, draft, 0, 0)),
             other => panic!("{other:?}"),
         },
         other => panic!("{other:?}"),
@@ -484,7 +488,7 @@ fn with_jitter_no_two_pings_need_be_the_same_time_apart_and_none_is_late() {
                 matches!(
                     action,
                     Action::SendPing {
-                        ping: Ask::Draft(_),
+                        ping: PingMessage::Template(_),
                         ..
                     }
                 )
@@ -526,8 +530,8 @@ fn none_of_this_allocates_when_a_message_is_told() {
             std::hint::black_box(&dialect.classify_text(text));
         }
         std::hint::black_box(&dialect.classify_binary(b"\x08\x01\x02\x0adata\x0a\x08\x03"));
-        std::hint::black_box(&dialect.close_verdict_with(1008, "no pong"));
-        std::hint::black_box(&dialect.http_verdict(403));
+        std::hint::black_box(&dialect.close_policy_with(1008, "no pong"));
+        std::hint::black_box(&dialect.http_policy(403));
     });
     assert_eq!(count.count_total, 0);
 }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heartbeat_core::{
-    Buffer, CatalogueEntry, Class, Description, Dialect, Draft, Lint, Outgoing, Reply, Values,
-    Variables, catalogue,
+    Buffer, CatalogueEntry, Class, Description, Dialect, Lint, Outgoing, Reply, TemplateRef,
+    Values, Variables, catalogue,
 };
 use serde::Deserialize;
 
@@ -78,7 +78,7 @@ fn filled(vector: &str) -> String {
     text.replace("${seq}", "251").replace("${uuid}", UUID)
 }
 
-fn rendered(dialect: &Description, mut draft: Draft<'_>) -> String {
+fn rendered(dialect: &Description, mut draft: TemplateRef<'_>) -> String {
     draft.id = ID;
     let variables = variables();
     let values = Values {
@@ -118,7 +118,7 @@ fn told(dialect: &Description, message: &str) -> Told {
         Class::Beat => ("beat", None),
         Class::Pong | Class::Response(_) => ("pong", None),
         Class::Ping(reply) => ("ping", Some(reply)),
-        Class::Carrier(carried) => (
+        Class::Composite(carried) => (
             if carried.reply.is_some() {
                 "ping"
             } else {
@@ -129,7 +129,7 @@ fn told(dialect: &Description, message: &str) -> Told {
         other => panic!("{other:?}"),
     };
     let reply = reply.map(|reply| match reply {
-        Reply::Draft(draft) => rendered(dialect, draft),
+        Reply::Template(draft) => rendered(dialect, draft),
         Reply::Text(text) => text.into(),
         other => panic!("{other:?}"),
     });
@@ -199,10 +199,10 @@ fn a_clients_ping_has_the_shape_that_the_service_wants() {
     let mut asked = 0;
     for (vectors, dialect) in in_catalogue() {
         if vectors.client_ping.is_empty() {
-            assert_eq!(dialect.ask().message, None, "{}", vectors.service);
+            assert_eq!(dialect.ping().message, None, "{}", vectors.service);
             continue;
         }
-        let question = match dialect.ask().message {
+        let question = match dialect.ping().message {
             Some(draft) => rendered(&dialect, draft),
             None => "frame:ping:".into(),
         };
@@ -279,7 +279,7 @@ fn what_a_client_sends_itself_is_no_ping_to_it_where_question_and_answer_have_on
         "bitstamp", "bybit", "deriv", "jellyfin", "ably", "signalr", "stomp",
     ] {
         let dialect = Description::named(name).unwrap();
-        let question = rendered(&dialect, dialect.ask().message.unwrap());
+        let question = rendered(&dialect, dialect.ping().message.unwrap());
         assert_eq!(told(&dialect, &question).reply, None, "{name}: {question}");
     }
 }

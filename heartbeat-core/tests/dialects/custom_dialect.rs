@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use heartbeat_core::{
-    Action, Ask, AskBy, Buffer, Class, Config, ConnId, Dialect, Draft, Event, Heartbeat, Instant,
-    Message, Outgoing, Ping, Reply, Values, Variables,
+    Action, Buffer, Class, Config, ConnId, Dialect, Event, Heartbeat, Instant, Message, Outgoing,
+    Ping, PingMessage, PingSpec, Reply, TemplateRef, Values, Variables,
 };
 
 const CONN: ConnId = ConnId::new(1);
@@ -29,9 +29,9 @@ impl Dialect for Simperium {
         Class::Data
     }
 
-    fn ask(&self) -> AskBy {
-        let mut ask = AskBy::default();
-        (ask.message, ask.is_answered) = (Some(Draft::of(0)), true);
+    fn ping(&self) -> PingSpec {
+        let mut ask = PingSpec::default();
+        (ask.message, ask.is_answered) = (Some(TemplateRef::of(0)), true);
         ask
     }
 
@@ -47,7 +47,7 @@ impl Dialect for Simperium {
 
     fn render<'d>(
         &'d self,
-        _: &Draft<'_>,
+        _: &TemplateRef<'_>,
         values: &Values<'_>,
         buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {
@@ -69,7 +69,7 @@ fn attribute<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 impl Dialect for Xmpp {
     fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
         if text.starts_with("<iq ") && text.contains("><ping xmlns='urn:xmpp:ping'/>") {
-            Class::Ping(Reply::Draft(Draft::answering(7, text)))
+            Class::Ping(Reply::Template(TemplateRef::answering(7, text)))
         } else {
             Class::Data
         }
@@ -81,7 +81,7 @@ impl Dialect for Xmpp {
 
     fn render<'d>(
         &'d self,
-        draft: &Draft<'_>,
+        draft: &TemplateRef<'_>,
         _: &Values<'_>,
         buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {
@@ -101,7 +101,7 @@ fn open<D: Dialect>(dialect: D) -> Heartbeat<Config, D> {
     machine
 }
 
-fn written(dialect: &dyn Dialect, draft: Draft<'_>, variables: &Variables) -> String {
+fn written(dialect: &dyn Dialect, draft: TemplateRef<'_>, variables: &Variables) -> String {
     let values = Values {
         unix_ms: 0,
         variables,
@@ -124,7 +124,7 @@ fn a_dialect_that_counts_asks_with_the_number_after_the_last_answer() {
             step = machine.step(machine.wake().unwrap(), Event::Tick);
         }
         let Action::SendPing {
-            ping: Ask::Draft(draft),
+            ping: PingMessage::Template(draft),
             ..
         } = step.actions[0]
         else {
@@ -135,7 +135,7 @@ fn a_dialect_that_counts_asks_with_the_number_after_the_last_answer() {
         machine.dialect().track(pong, &mut variables);
         let _ = machine.step(at, Event::Received(CONN, Message::Text(pong)));
     }
-    asked.push(written(&Simperium, Draft::of(0), &variables));
+    asked.push(written(&Simperium, TemplateRef::of(0), &variables));
     assert_eq!(asked, ["h:0", "h:2", "h:9"]);
     assert_eq!(machine.stats().pongs_received, 2);
     assert_eq!(Simperium.classify_text("0:h:1"), Class::Data);
@@ -148,7 +148,7 @@ fn a_dialect_of_xml_answers_with_attributes_swapped() {
         "<iq from='a.org' to='j@a.org/r' id='s2c1' type='get'><ping xmlns='urn:xmpp:ping'/></iq>";
     let step = machine.step(Instant::ORIGIN, Event::Received(CONN, Message::Text(ping)));
     let Action::SendPong {
-        reply: Reply::Draft(draft),
+        reply: Reply::Template(draft),
         ..
     } = step.actions[0]
     else {
@@ -179,7 +179,7 @@ impl Dialect for Silent {
 fn a_dialect_that_says_no_more_joins_nothing_and_keeps_nothing() {
     assert_eq!(Silent.separator(), None);
     assert!(!Silent.tracks());
-    assert_eq!(Silent.close_verdict(4000), None);
-    assert_eq!(Silent.ask(), AskBy::default());
+    assert_eq!(Silent.close_policy(4000), None);
+    assert_eq!(Silent.ping(), PingSpec::default());
     assert_eq!(Silent.greeting(0), None);
 }

@@ -23,7 +23,7 @@ fn told(dialect: &dyn Dialect, text: &str) -> String {
 fn written(dialect: &dyn Dialect, reply: Reply<'_>) -> String {
     match reply {
         Reply::Text(text) => text.into(),
-        Reply::Draft(draft) => {
+        Reply::Template(draft) => {
             let variables = Variables::from([("session".into(), "\"s1\"".into())]);
             let values = Values {
                 unix_ms: 1_700_000_000_123,
@@ -523,7 +523,7 @@ fn records_are_told_one_by_one() {
     assert_eq!(told(&dialect, "b\nb"), "beat");
     assert_eq!(told(&dialect, "x\ny"), "data");
     assert_eq!(told(&dialect, "x\nb"), "data");
-    let Class::Carrier(both) = dialect.classify_text("x\n{}") else {
+    let Class::Composite(both) = dialect.classify_text("x\n{}") else {
         panic!("data and a ping");
     };
     assert!(both.data && both.reply.is_some());
@@ -621,7 +621,7 @@ proptest! {
 
 #[test]
 fn what_is_built_in_rust_is_what_the_same_json_says() {
-    use heartbeat_core::{First, Limits, Rate, Rule, Verdict};
+    use heartbeat_core::{First, Limits, Rate, RetryPolicy, Rule};
     let secs = std::time::Duration::from_secs;
     let built = Description::builder()
         .rule(Rule::prefix("0").and("/a", Rule::is("number")).hello(
@@ -641,9 +641,9 @@ fn what_is_built_in_rust_is_what_the_same_json_says() {
         .pong_timeout(secs(5))
         .idle_timeout(secs(60))
         .on_open("${seq}")
-        .close_code(4004, Verdict::Never)
-        .close_code(4005, Verdict::Refresh)
-        .close_code(4006, Verdict::Backoff)
+        .close_code(4004, RetryPolicy::Never)
+        .close_code(4005, RetryPolicy::Refresh)
+        .close_code(4006, RetryPolicy::Backoff)
         .separator("\n")
         .track("seq", "/s", Some("null"))
         .track("sn", "/sn", None)
@@ -688,10 +688,10 @@ fn what_is_built_in_rust_is_what_the_same_json_says() {
         ),
         (
             Description::builder()
-                .close_code(4000, Verdict::Spread(secs(1), secs(2)))
-                .close_code(1008, Verdict::After(secs(9)))
-                .close_reason(1008, "no pong", Verdict::Backoff)
-                .http_status(418, Verdict::After(secs(120)))
+                .close_code(4000, RetryPolicy::Spread(secs(1), secs(2)))
+                .close_code(1008, RetryPolicy::After(secs(9)))
+                .close_reason(1008, "no pong", RetryPolicy::Backoff)
+                .http_status(418, RetryPolicy::After(secs(120)))
                 .lifetime(secs(86_400))
                 .limits({
                     let mut limits = Limits::default();
@@ -731,7 +731,7 @@ fn what_is_built_in_rust_is_what_the_same_json_says() {
         );
     }
     let refused = Description::builder()
-        .close_code(999, Verdict::Never)
+        .close_code(999, RetryPolicy::Never)
         .build();
     assert!(
         refused
@@ -879,7 +879,7 @@ fn of_joined_records_each_counts() {
     )
     .expect("a description");
     let carried = |text| match dialect.classify_text(text) {
-        Class::Carrier(carried) => {
+        Class::Composite(carried) => {
             let idle = carried.hello.idle_timeout;
             (carried.data, carried.reply.is_some(), idle)
         }

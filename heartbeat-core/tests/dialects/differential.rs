@@ -142,7 +142,7 @@ fn a_number_of_any_size_and_half_a_surrogate_pair_are_json() {
     let dialect = Description::named("htx").unwrap();
     for number in ["1e999", "123456789012345678901234567890", "-0", "1E-400"] {
         let text = format!("{{\"ping\":{number},\"x\":\"\\ud800\"}}");
-        let Class::Ping(Reply::Draft(draft)) = dialect.classify_text(&text) else {
+        let Class::Ping(Reply::Template(draft)) = dialect.classify_text(&text) else {
             panic!("{text}");
         };
         let values = Values {

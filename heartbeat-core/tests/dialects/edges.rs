@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use heartbeat_core::{
-    Buffer, Class, Config, Description, Dialect, Lint, Outgoing, Ping, Reply, Values, Variables,
-    Verdict, lint_limit,
+    Buffer, Class, Config, Description, Dialect, Lint, Outgoing, Ping, Reply, RetryPolicy, Values,
+    Variables, lint_limit,
 };
 
 fn load(json: &str) -> Description {
@@ -22,7 +22,7 @@ fn told(dialect: &Description, text: &str) -> String {
         Class::Data => "data".into(),
         Class::Beat => "beat".into(),
         Class::Pong => "pong".into(),
-        Class::Ping(Reply::Draft(draft)) => {
+        Class::Ping(Reply::Template(draft)) => {
             let values = Values {
                 unix_ms: 0,
                 variables: &Variables::new(),
@@ -190,7 +190,7 @@ fn what_is_written_with_escapes_is_found_wherever_it_stands() {
 #[test]
 fn a_record_of_backslashes_is_found_behind_a_separator_of_backslashes() {
     let dialect = load(r#"{"separator": "\\\\", "rules": [{"text": "\\", "reply": "pong"}]}"#);
-    let Class::Carrier(carried) = dialect.classify_text(r"data\\\\\") else {
+    let Class::Composite(carried) = dialect.classify_text(r"data\\\\\") else {
         panic!("data and a ping");
     };
     assert!(carried.data && carried.reply.is_some());
@@ -339,7 +339,7 @@ fn a_time_that_is_announced_as_zero_is_none_whatever_is_added_to_it() {
         r#"{"json": {"/v": 1}, "hello": {"idle_timeout": {"s": ["/a", "/b"], "plus": "10s"}}}"#,
     );
     let idle = |text: &str| match dialect.classify_text(text) {
-        Class::Carrier(carried) => carried.hello.idle_timeout,
+        Class::Composite(carried) => carried.hello.idle_timeout,
         Class::Data => None,
         other => panic!("{other:?}"),
     };
@@ -358,14 +358,14 @@ fn a_close_code_or_a_range_of_them_asks_for_what_it_says() {
     );
     for (code, verdict) in [
         (4003, None),
-        (4004, Some(Verdict::Never)),
+        (4004, Some(RetryPolicy::Never)),
         (4099, None),
-        (4100, Some(Verdict::Refresh)),
-        (4199, Some(Verdict::Refresh)),
+        (4100, Some(RetryPolicy::Refresh)),
+        (4199, Some(RetryPolicy::Refresh)),
         (4200, None),
-        (4999, Some(Verdict::Backoff)),
+        (4999, Some(RetryPolicy::Backoff)),
     ] {
-        assert_eq!(dialect.close_verdict(code), verdict, "{code}");
+        assert_eq!(dialect.close_policy(code), verdict, "{code}");
     }
 }
 

@@ -29,14 +29,14 @@ fn answers<D: Dialect + ?Sized>(dialect: &D) -> Vec<String> {
         dialect.track(text, &mut variables);
         told.push(format!("{variables:?}"));
     }
-    told.extend((4000..5000).map(|code| format!("{:?}", dialect.close_verdict(code))));
+    told.extend((4000..5000).map(|code| format!("{:?}", dialect.close_policy(code))));
     told.push(format!("{:?}", dialect.separator()));
-    told.push(format!("{:?} {:?}", dialect.ask(), dialect.tracks()));
+    told.push(format!("{:?} {:?}", dialect.ping(), dialect.tracks()));
     let values = Values {
         unix_ms: 1_700_000_000_123,
         variables: &variables,
     };
-    let questions = dialect.ask().message;
+    let questions = dialect.ping().message;
     let greetings = (0..4).filter_map(|number| dialect.greeting(number));
     for draft in questions.into_iter().chain(greetings) {
         let mut buffer = Buffer::default();

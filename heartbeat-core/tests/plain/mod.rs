@@ -185,7 +185,7 @@ pub(crate) fn raw_at<'a>(text: &'a str, pointer: &str) -> Option<&'a str> {
 /// What the real one makes of the same message.
 pub(crate) fn real(dialect: &Description, source: &Value, text: &str) -> Told {
     let written = |reply: Reply<'_>| {
-        let Reply::Draft(draft) = reply else {
+        let Reply::Template(draft) = reply else {
             panic!("{reply:?}");
         };
         let tracked = source["track"].as_object().into_iter().flatten();
@@ -211,7 +211,7 @@ pub(crate) fn real(dialect: &Description, source: &Value, text: &str) -> Told {
         Class::Pong => ("pong", None),
         Class::Response(_) => ("response", None),
         Class::Ping(reply) => ("ping", written(reply)),
-        Class::Carrier(carried) => match (carried.data, carried.reply) {
+        Class::Composite(carried) => match (carried.data, carried.reply) {
             (true, None) => ("data", None),
             (true, Some(reply)) => ("ping+data", written(reply)),
             (false, Some(reply)) => ("ping", written(reply)),
@@ -233,7 +233,7 @@ pub(crate) fn agree(name: &str, dialect: &Description, source: &Value, text: &st
         return;
     }
     let (real, mut plain) = (real(dialect, source, text), plain(source, text));
-    if let Class::Carrier(carried) = dialect.classify_text(text)
+    if let Class::Composite(carried) = dialect.classify_text(text)
         && (!carried.hello.is_none() || carried.ending.is_some())
     {
         plain.0 = match plain.0 {

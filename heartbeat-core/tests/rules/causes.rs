@@ -6,11 +6,12 @@ use std::time::Duration;
 use crate::support::*;
 use heartbeat_core::trace::Header;
 use heartbeat_core::{
-    AbortReason, Cause, Class, Config, ConfigError, Dialect, Failure, GiveUp, Heartbeat, Instant,
-    MAX_RETRY_AFTER, Overrides, PermanentErrors, Phase, Reason, Renewal, Route, Signal, Verdict,
+    AbortReason, Cause, CauseKind, Class, Config, ConfigError, Dialect, Failure, GiveUp, Heartbeat,
+    Instant, MAX_RETRY_AFTER, Overrides, PermanentErrors, Phase, Reason, Renewal, RetryPolicy,
+    Route,
 };
 
-const SPREAD: Verdict = Verdict::Spread(secs(5), secs(30));
+const SPREAD: RetryPolicy = RetryPolicy::Spread(secs(5), secs(30));
 
 const fn http(status: u16) -> Cause {
     Cause::Http {
@@ -27,49 +28,52 @@ const fn retry_after(status: u16, seconds: u64) -> Cause {
 }
 
 /// The table of DESIGN, and beyond it what stands near to its rows.
-fn table() -> Vec<(Verdict, Vec<Cause>)> {
+fn table() -> Vec<(RetryPolicy, Vec<Cause>)> {
     let closes = |codes: &[u16]| codes.iter().copied().map(Cause::Close).collect::<Vec<_>>();
     let statuses = |codes: &[u16]| codes.iter().copied().map(http).collect::<Vec<_>>();
     vec![
         (
-            Verdict::Backoff,
+            RetryPolicy::Backoff,
             vec![Cause::Refused, Cause::Reset, Cause::Eof, Cause::Io],
         ),
         (
-            Verdict::Backoff,
+            RetryPolicy::Backoff,
             closes(&[1000, 1001, 1005, 1006, 1011, 1013, 1014]),
         ),
         (
-            Verdict::Backoff,
+            RetryPolicy::Backoff,
             statuses(&[408, 425, 500, 502, 503, 504, 599, 429]),
         ),
         // A captive portal, a server that is half started.
-        (Verdict::Backoff, statuses(&[100, 200, 204, 302, 303, 307])),
+        (
+            RetryPolicy::Backoff,
+            statuses(&[100, 200, 204, 302, 303, 307]),
+        ),
         (SPREAD, closes(&[1012])),
-        (Verdict::After(secs(7)), vec![retry_after(429, 7)]),
-        (Verdict::After(secs(7)), vec![retry_after(503, 7)]),
+        (RetryPolicy::After(secs(7)), vec![retry_after(429, 7)]),
+        (RetryPolicy::After(secs(7)), vec![retry_after(503, 7)]),
         // Whatever the status that brings it, also one that gives up without it.
         (
-            Verdict::After(secs(7)),
+            RetryPolicy::After(secs(7)),
             [
                 200, 301, 302, 308, 400, 403, 404, 408, 413, 418, 425, 500, 522, 599, 999,
             ]
             .map(|status| retry_after(status, 7))
             .to_vec(),
         ),
-        (Verdict::After(secs(0)), vec![retry_after(403, 0)]),
+        (RetryPolicy::After(secs(0)), vec![retry_after(403, 0)]),
         (
-            Verdict::Never,
+            RetryPolicy::Never,
             closes(&[1002, 1003, 1007, 1009, 1010, 1015]),
         ),
         (
-            Verdict::Never,
+            RetryPolicy::Never,
             statuses(&[400, 402, 403, 404, 405, 410, 426, 451, 499, 301, 308]),
         ),
-        (Verdict::Never, vec![Cause::Tls]),
-        (Verdict::Refresh, closes(&[1008, 3000, 4401])),
+        (RetryPolicy::Never, vec![Cause::Tls]),
+        (RetryPolicy::Refresh, closes(&[1008, 3000, 4401])),
         (
-            Verdict::Refresh,
+            RetryPolicy::Refresh,
             vec![
                 http(401),
                 http(407),
@@ -79,7 +83,7 @@ fn table() -> Vec<(Verdict, Vec<Cause>)> {
         ),
         // A service's own codes, and those that have no meaning.
         (
-            Verdict::Backoff,
+            RetryPolicy::Backoff,
             closes(&[
                 4000,
                 4001,
@@ -125,21 +129,21 @@ fn the_machine_acts_on_each_row_of_the_table() {
                 };
                 // A bad record on an open connection is corruption.
                 let verdict = match cause {
-                    Cause::Tls if open => Verdict::Backoff,
+                    Cause::Tls if open => RetryPolicy::Backoff,
                     _ => verdict,
                 };
                 let (least, most, afresh) = match verdict {
-                    Verdict::Never => {
+                    RetryPolicy::Never => {
                         assert_eq!(*did, Did::GaveUp(GiveUp::Cause(cause)));
                         assert_eq!((rig.phase(), rig.wake()), (Phase::Stopped, None));
                         continue;
                     }
-                    Verdict::Backoff => (S, 2 * S, false),
-                    Verdict::Refresh if cause.retry_after().is_some() => (7 * S, 8 * S, true),
-                    Verdict::Refresh => (S, 2 * S, true),
-                    Verdict::After(Duration::ZERO) => (S, 2 * S, false),
-                    Verdict::After(_) => (7 * S, 8 * S, false),
-                    Verdict::Spread(..) => (5 * S, 30 * S, false),
+                    RetryPolicy::Backoff => (S, 2 * S, false),
+                    RetryPolicy::Refresh if cause.retry_after().is_some() => (7 * S, 8 * S, true),
+                    RetryPolicy::Refresh => (S, 2 * S, true),
+                    RetryPolicy::After(Duration::ZERO) => (S, 2 * S, false),
+                    RetryPolicy::After(_) => (7 * S, 8 * S, false),
+                    RetryPolicy::Spread(..) => (5 * S, 30 * S, false),
                     other => panic!("{other:?}"),
                 };
                 let delay = delay_of(&dids);
@@ -158,24 +162,24 @@ fn the_machine_acts_on_each_row_of_the_table() {
 #[test]
 fn every_row_can_be_overridden() {
     let signals = [
-        (Signal::Refused, Cause::Refused),
-        (Signal::Reset, Cause::Reset),
-        (Signal::Eof, Cause::Eof),
-        (Signal::Tls, Cause::Tls),
-        (Signal::Io, Cause::Io),
-        (Signal::Close(1000), Cause::Close(1000)),
-        (Signal::Close(1012), Cause::Close(1012)),
-        (Signal::Close(4001), Cause::Close(4001)),
-        (Signal::Http(401), http(401)),
-        (Signal::Http(429), retry_after(429, 7)),
+        (CauseKind::Refused, Cause::Refused),
+        (CauseKind::Reset, Cause::Reset),
+        (CauseKind::Eof, Cause::Eof),
+        (CauseKind::Tls, Cause::Tls),
+        (CauseKind::Io, Cause::Io),
+        (CauseKind::Close(1000), Cause::Close(1000)),
+        (CauseKind::Close(1012), Cause::Close(1012)),
+        (CauseKind::Close(4001), Cause::Close(4001)),
+        (CauseKind::Http(401), http(401)),
+        (CauseKind::Http(429), retry_after(429, 7)),
     ];
     let verdicts = [
-        Verdict::Backoff,
-        Verdict::After(secs(99)),
-        Verdict::Spread(secs(70), secs(80)),
-        Verdict::Refresh,
-        Verdict::RetryAfter { or: secs(99) },
-        Verdict::Never,
+        RetryPolicy::Backoff,
+        RetryPolicy::After(secs(99)),
+        RetryPolicy::Spread(secs(70), secs(80)),
+        RetryPolicy::Refresh,
+        RetryPolicy::RetryAfter { or: secs(99) },
+        RetryPolicy::Never,
     ];
     for (signal, cause) in signals {
         for verdict in verdicts {
@@ -184,15 +188,15 @@ fn every_row_can_be_overridden() {
             let mut rig = Rig::open_at(config, 0);
             let dids = rig.step(0, closed(1, cause));
             match verdict {
-                Verdict::Never => assert_eq!(dids, [Did::GaveUp(GiveUp::Cause(cause))]),
-                Verdict::Backoff => assert!((S..=2 * S).contains(&delay_of(&dids))),
-                Verdict::After(_) => assert!((99 * S..=100 * S).contains(&delay_of(&dids))),
-                Verdict::Spread(..) => assert!((70 * S..=80 * S).contains(&delay_of(&dids))),
-                Verdict::Refresh => {
+                RetryPolicy::Never => assert_eq!(dids, [Did::GaveUp(GiveUp::Cause(cause))]),
+                RetryPolicy::Backoff => assert!((S..=2 * S).contains(&delay_of(&dids))),
+                RetryPolicy::After(_) => assert!((99 * S..=100 * S).contains(&delay_of(&dids))),
+                RetryPolicy::Spread(..) => assert!((70 * S..=80 * S).contains(&delay_of(&dids))),
+                RetryPolicy::Refresh => {
                     let at = delay_of(&dids);
                     assert_eq!(rig.step(at, TICK), [Did::ConnectAfresh(2, 1)]);
                 }
-                Verdict::RetryAfter { .. } => {
+                RetryPolicy::RetryAfter { .. } => {
                     let least = if cause == retry_after(429, 7) { 7 } else { 99 };
                     let range = least * S..=(least + 1) * S;
                     assert!(range.contains(&delay_of(&dids)));
@@ -206,31 +210,31 @@ fn every_row_can_be_overridden() {
 #[test]
 fn an_override_is_for_its_own_row_alone() {
     let config = Config::builder()
-        .on(Signal::Close(1000), Verdict::Never)
-        .on(Signal::Http(403), Verdict::Backoff)
+        .on(CauseKind::Close(1000), RetryPolicy::Never)
+        .on(CauseKind::Http(403), RetryPolicy::Backoff)
         .build()
         .unwrap();
-    assert_eq!(config.verdict(Cause::Close(1001)), Verdict::Backoff);
-    assert_eq!(config.verdict(http(1000)), Verdict::Backoff);
-    assert_eq!(config.verdict(http(404)), Verdict::Never);
-    assert_eq!(config.verdict(Cause::Close(403)), Verdict::Backoff);
+    assert_eq!(config.verdict(Cause::Close(1001)), RetryPolicy::Backoff);
+    assert_eq!(config.verdict(http(1000)), RetryPolicy::Backoff);
+    assert_eq!(config.verdict(http(404)), RetryPolicy::Never);
+    assert_eq!(config.verdict(Cause::Close(403)), RetryPolicy::Backoff);
 }
 
 #[test]
 fn the_last_override_of_a_row_counts_and_too_many_are_refused() {
     let builder = Config::builder()
-        .on(Signal::Eof, Verdict::Never)
-        .on(Signal::Eof, Verdict::Refresh);
+        .on(CauseKind::Eof, RetryPolicy::Never)
+        .on(CauseKind::Eof, RetryPolicy::Refresh);
     let config = builder.clone().build().unwrap();
-    assert_eq!(config.verdict(Cause::Eof), Verdict::Refresh);
+    assert_eq!(config.verdict(Cause::Eof), RetryPolicy::Refresh);
     assert_eq!(config.overrides().iter().count(), 1);
 
     let full = (1..Overrides::MAX as u16).fold(builder, |builder, code| {
-        builder.on(Signal::Close(4000 + code), Verdict::Never)
+        builder.on(CauseKind::Close(4000 + code), RetryPolicy::Never)
     });
-    let full = full.on(Signal::Eof, Verdict::Never);
+    let full = full.on(CauseKind::Eof, RetryPolicy::Never);
     assert!(full.clone().build().is_ok());
-    let over = full.on(Signal::Io, Verdict::Never).build();
+    let over = full.on(CauseKind::Io, RetryPolicy::Never).build();
     assert_eq!(over, Err(ConfigError::TooManyOverrides));
 }
 
@@ -248,8 +252,8 @@ impl Dialect for Service {
         Class::Data
     }
 
-    fn close_verdict(&self, code: u16) -> Option<Verdict> {
-        (code == 4100 || code == 1000).then_some(Verdict::Never)
+    fn close_policy(&self, code: u16) -> Option<RetryPolicy> {
+        (code == 4100 || code == 1000).then_some(RetryPolicy::Never)
     }
 }
 
@@ -267,7 +271,7 @@ fn a_dialect_decides_its_own_codes_and_a_configuration_outranks_it() {
             close_of_a_service(Config::default(), code),
             [Did::GaveUp(GiveUp::Cause(Cause::Close(code)))]
         );
-        let config = Config::builder().on(Signal::Close(code), Verdict::Backoff);
+        let config = Config::builder().on(CauseKind::Close(code), RetryPolicy::Backoff);
         let dids = close_of_a_service(config.build().unwrap(), code);
         assert!((S..=2 * S).contains(&delay_of(&dids)));
     }
@@ -359,10 +363,10 @@ fn fresh_credentials_are_not_tried_before_the_servers_time() {
 #[test]
 fn an_override_can_leave_it_to_the_server_and_says_what_follows_where_it_says_nothing() {
     let config = |or| {
-        let verdict = Verdict::RetryAfter { or };
+        let verdict = RetryPolicy::RetryAfter { or };
         let builder = Config::builder()
-            .on(Signal::Http(418), verdict)
-            .on(Signal::Session, verdict);
+            .on(CauseKind::Http(418), verdict)
+            .on(CauseKind::Session, verdict);
         builder.build().unwrap()
     };
     let (backoff, two_minutes) = (config(secs(0)), config(secs(120)));
@@ -376,7 +380,7 @@ fn an_override_can_leave_it_to_the_server_and_says_what_follows_where_it_says_no
     let day = nanos(MAX_RETRY_AFTER);
     assert_fill(&delays(&config(Duration::MAX), http(418)), day, day + S);
     // An override of another kind replaces the row with the server's time in it.
-    let plain = Config::builder().on(Signal::Http(418), Verdict::Backoff);
+    let plain = Config::builder().on(CauseKind::Http(418), RetryPolicy::Backoff);
     assert_fill(
         &delays(&plain.build().unwrap(), retry_after(418, 7)),
         S,
@@ -678,7 +682,7 @@ fn the_setting_says_otherwise_both_ways() {
 fn what_the_configuration_or_the_application_insists_on_is_believed_of_everyone() {
     let insists = Config::builder()
         .permanent_errors(PermanentErrors::Retry)
-        .on(Signal::Http(404), Verdict::Never);
+        .on(CauseKind::Http(404), RetryPolicy::Never);
     let (mut rig, now) = once_well(insists.build().unwrap());
     let reason = GiveUp::Cause(http(404));
     assert_eq!(rig.step(now, closed(2, http(404))), [Did::GaveUp(reason)]);
@@ -814,16 +818,16 @@ fn what_cannot_be_mended_outranks_the_number_of_attempts() {
 #[test]
 fn a_local_verdict_never_gives_up_by_itself() {
     let signals = [
-        Signal::Refused,
-        Signal::Reset,
-        Signal::Eof,
-        Signal::Tls,
-        Signal::Io,
+        CauseKind::Refused,
+        CauseKind::Reset,
+        CauseKind::Eof,
+        CauseKind::Tls,
+        CauseKind::Io,
     ];
     let never = signals
         .iter()
         .fold(Config::builder(), |builder, signal| {
-            builder.on(*signal, Verdict::Never)
+            builder.on(*signal, RetryPolicy::Never)
         })
         .build()
         .unwrap();
@@ -872,7 +876,7 @@ fn causes_and_reasons_to_give_up_are_told_in_words() {
     for (last, words) in [
         (Reason::Cause(http(503)), "http 503"),
         (
-            Reason::Verdict(AbortReason::ConnectTimeout),
+            Reason::Aborted(AbortReason::ConnectTimeout),
             "connect_timeout",
         ),
         (Reason::Renewal(Renewal::Announced), "renewal (announced)"),

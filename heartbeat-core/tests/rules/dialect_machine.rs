@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use heartbeat_core::{
-    AbortReason, Action, Ask, Buffer, Config, ConnId, Description, Dialect, Event, Heartbeat,
-    Hello, Instant, Message, Outgoing, Reply, Values, Variables,
+    AbortReason, Action, Buffer, Config, ConnId, Description, Dialect, Event, Heartbeat, Hello,
+    Instant, Message, Outgoing, PingMessage, Reply, Values, Variables,
 };
 
 const CONN: ConnId = ConnId::new(1);
@@ -59,11 +59,11 @@ impl Client {
             };
         let told = actions.into_iter().filter_map(|action| match action {
             Action::SendPong {
-                reply: Reply::Draft(draft),
+                reply: Reply::Template(draft),
                 ..
             } => Some(format!("pong {}", written(draft))),
             Action::SendPing {
-                ping: Ask::Draft(draft),
+                ping: PingMessage::Template(draft),
                 ..
             } => Some(format!("ping {}", written(draft))),
             Action::SendPing { .. } => Some("ping frame".into()),
@@ -311,14 +311,14 @@ fn a_ping_that_shares_its_message_with_data_is_answered() {
 
 #[test]
 fn a_services_own_close_codes_decide() {
-    use heartbeat_core::Verdict;
+    use heartbeat_core::RetryPolicy;
     let discord = Description::named("discord").unwrap();
-    assert_eq!(discord.close_verdict(4004), Some(Verdict::Never));
-    assert_eq!(discord.close_verdict(4012), Some(Verdict::Never));
-    assert_eq!(discord.close_verdict(4009), None);
+    assert_eq!(discord.close_policy(4004), Some(RetryPolicy::Never));
+    assert_eq!(discord.close_policy(4012), Some(RetryPolicy::Never));
+    assert_eq!(discord.close_policy(4009), None);
     assert_eq!(
-        Description::named("pusher").unwrap().close_verdict(4201),
-        Some(Verdict::Backoff)
+        Description::named("pusher").unwrap().close_policy(4201),
+        Some(RetryPolicy::Backoff)
     );
 }
 

@@ -83,7 +83,7 @@ fn the_idle_verdict_falls_exactly_at_its_time_and_once() {
         "{dids:?}"
     );
     assert_eq!(rig.step(97 * S + 1, TICK), []);
-    assert_eq!(rig.machine.stats().verdicts.idle_timeout, 1);
+    assert_eq!(rig.machine.stats().aborts.idle_timeout, 1);
 }
 
 /// The service that this library began from: interval 30 s, threshold 90 s, retry in 2 s.
@@ -708,7 +708,7 @@ fn three_dials_in_vain(rig: &mut Rig, mut now: u64, conn: u64, attempt: u32) {
         rig.step(now + 10 * S, TICK),
         [
             Did::Abort(conn + 2, reason),
-            Did::GaveUp(GiveUp::MaxAttempts(Reason::Verdict(reason)))
+            Did::GaveUp(GiveUp::MaxAttempts(Reason::Aborted(reason)))
         ]
     );
     assert_eq!((rig.phase(), rig.wake()), (Phase::Stopped, None));

@@ -1,7 +1,7 @@
 //! Sessions: an open connection is the application's only once it says so, and has a time for that.
 
 use heartbeat_core::{
-    AbortReason, Cause, Config, ConfigBuilder, Failure, GiveUp, Phase, Ping, Signal, Verdict,
+    AbortReason, Cause, CauseKind, Config, ConfigBuilder, Failure, GiveUp, Phase, Ping, RetryPolicy,
 };
 
 use crate::support::*;
@@ -138,7 +138,7 @@ fn a_stable_session_earns_another_refresh() {
 
 #[test]
 fn a_row_for_sessions_can_be_replaced_too() {
-    let mut rig = open(asked_for().on(Signal::Session, Verdict::Never));
+    let mut rig = open(asked_for().on(CauseKind::Session, RetryPolicy::Never));
     let dids = rig.step(S, closed(1, Cause::Session(Failure::Retry)));
     assert_eq!(
         dids,

@@ -2,14 +2,14 @@
 
 use heartbeat_core::trace::{RecordedEvent, event_line, read_event};
 use heartbeat_core::{
-    AbortReason, Cause, Clock, Config, Event, Failure, Instant, Message, Verdicts,
+    AbortCounts, AbortReason, Cause, Clock, Config, Event, Failure, Instant, Message,
 };
 
 use crate::support::*;
 
 #[test]
 fn each_reason_has_its_own_count() {
-    let mut verdicts = Verdicts::default();
+    let mut verdicts = AbortCounts::default();
     verdicts.connect_timeout = 11;
     verdicts.idle_timeout = 12;
     verdicts.pong_timeout = 13;

@@ -81,7 +81,7 @@ impl Pair {
 
 fn counts(machine: &Machine) -> Counts {
     let stats = machine.stats();
-    let verdicts = stats.verdicts;
+    let verdicts = stats.aborts;
     Counts {
         dials: stats.dials,
         reconnects: stats.reconnects,

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use heartbeat_core::trace::{Header, answer, event_line};
 use heartbeat_core::{
-    AbortReason, Action, AnyDialect, Ask, Cause, Config, ConfigBuilder, ConnId, Event, GiveUp,
-    Heartbeat, Instant, Message, Phase, Ping, Renewal, Reply, Route, Step,
+    AbortReason, Action, AnyDialect, Cause, Config, ConfigBuilder, ConnId, Event, GiveUp,
+    Heartbeat, Instant, Message, Phase, Ping, PingMessage, Renewal, Reply, Route, Step,
 };
 
 /// Nanoseconds in a microsecond, a millisecond, a second.
@@ -168,7 +168,7 @@ impl From<&Action<'_>> for Did {
             },
             Action::SendPing {
                 conn,
-                ping: Ask::Frame(number),
+                ping: PingMessage::Frame(number),
             } => Self::Ping(conn.get(), u64::from_be_bytes(number)),
             Action::SendPing { ping, .. } => panic!("a ping that the tests do not know: {ping:?}"),
             Action::Close { conn, code } => Self::Close(conn.get(), code),

@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use heartbeat_core::{
-    AbortReason, Cause, Config, Event, Failure, GiveUp, Message, PermanentErrors, Phase, Ping,
-    Reason, Renewal, Route, Signal, Verdict,
+    AbortReason, Cause, CauseKind, Config, Event, Failure, GiveUp, Message, PermanentErrors, Phase,
+    Ping, Reason, Renewal, RetryPolicy, Route,
 };
 
 use super::{Did, JSON_PONG, nanos};
@@ -525,7 +525,7 @@ impl Model {
                 let replaced = replaced(&self.config, cause);
                 let verdict = match (replaced, cause) {
                     (Some(verdict), _) => verdict,
-                    (None, Cause::Tls) if is_open => Verdict::Backoff,
+                    (None, Cause::Tls) if is_open => RetryPolicy::Backoff,
                     _ => verdict(&self.config, cause),
                 };
                 let ended = Reason::Cause(cause);
@@ -697,9 +697,9 @@ impl Model {
                 let reason = AbortReason::ConnectTimeout;
                 dids.push(Did::Abort(self.dials, reason));
                 self.lose(
-                    Verdict::Backoff,
+                    RetryPolicy::Backoff,
                     true,
-                    Reason::Verdict(reason),
+                    Reason::Aborted(reason),
                     answer,
                     dids,
                 )?;
@@ -741,8 +741,8 @@ impl Model {
             .min_by_key(|(deadline, _)| *deadline);
         if let Some((_, reason)) = first {
             dids.push(Did::Abort(conn, reason));
-            let ended = Reason::Verdict(reason);
-            return self.lose(Verdict::Backoff, true, ended, answer, dids);
+            let ended = Reason::Aborted(reason);
+            return self.lose(RetryPolicy::Backoff, true, ended, answer, dids);
         }
 
         if self.renewal.is_some_and(|at| at <= now) {
@@ -1075,7 +1075,7 @@ impl Model {
 
     fn lose(
         &mut self,
-        verdict: Verdict,
+        verdict: RetryPolicy,
         by_the_table: bool,
         ended: Reason,
         answer: &Answer,
@@ -1097,12 +1097,14 @@ impl Model {
                 _ => false,
             };
         let hopeless = match (verdict, cause) {
-            (Verdict::Never, Some(cause)) => Some(GiveUp::Cause(cause)),
-            (Verdict::Refresh, Some(cause)) if fresh_refused => Some(GiveUp::Credentials(cause)),
+            (RetryPolicy::Never, Some(cause)) => Some(GiveUp::Cause(cause)),
+            (RetryPolicy::Refresh, Some(cause)) if fresh_refused => {
+                Some(GiveUp::Credentials(cause))
+            }
             _ => None,
         };
         let insists = matches!(cause, Some(Cause::Session(Failure::GiveUp)));
-        let may_be_renewed = verdict == Verdict::Refresh && !self.config.fixed_credentials();
+        let may_be_renewed = verdict == RetryPolicy::Refresh && !self.config.fixed_credentials();
         let doubts = match self.config.permanent_errors() {
             PermanentErrors::GiveUp => false,
             PermanentErrors::GiveUpUnlessStable => {
@@ -1134,7 +1136,7 @@ impl Model {
             return Ok(());
         }
         self.counts.tolerated += u32::from(tolerated);
-        if verdict == Verdict::Refresh && hopeless.is_none() {
+        if verdict == RetryPolicy::Refresh && hopeless.is_none() {
             self.refused = cause;
         }
 
@@ -1148,12 +1150,12 @@ impl Model {
             _ => None,
         };
         let verdict = match (verdict, named) {
-            (Verdict::Refresh, Some(after)) => Verdict::After(after),
-            (Verdict::RetryAfter { or }, named) => Verdict::After(named.unwrap_or(or)),
+            (RetryPolicy::Refresh, Some(after)) => RetryPolicy::After(after),
+            (RetryPolicy::RetryAfter { or }, named) => RetryPolicy::After(named.unwrap_or(or)),
             (verdict, _) => verdict,
         };
         let (least, most, kick_least, kick_most) = match verdict {
-            Verdict::After(after) => {
+            RetryPolicy::After(after) => {
                 let after = span(after).min(DAY);
                 let most = if after <= shortest {
                     longest
@@ -1162,7 +1164,7 @@ impl Model {
                 };
                 (shortest.max(after), most, after, after)
             }
-            Verdict::Spread(from, to) => {
+            RetryPolicy::Spread(from, to) => {
                 let (from, to) = (span(from).min(DAY), span(to).min(DAY));
                 (shortest.max(from), longest.max(to), from, to)
             }
@@ -1218,51 +1220,53 @@ fn is_proxy(cause: Cause) -> bool {
 }
 
 /// What a configuration puts in place of a row of the table.
-fn replaced(config: &Config, cause: Cause) -> Option<Verdict> {
+fn replaced(config: &Config, cause: Cause) -> Option<RetryPolicy> {
     config
         .overrides()
         .iter()
         .find(|(signal, _)| match (*signal, cause) {
-            (Signal::Close(wanted), Cause::Close(code) | Cause::Protocol(code)) => wanted == code,
-            (Signal::Http(wanted), Cause::Http { status, .. }) => wanted == status,
-            (Signal::Refused, Cause::Refused)
-            | (Signal::Reset, Cause::Reset)
-            | (Signal::Eof, Cause::Eof)
-            | (Signal::Tls, Cause::Tls)
-            | (Signal::Io, Cause::Io)
-            | (Signal::Session, Cause::Session(_)) => true,
+            (CauseKind::Close(wanted), Cause::Close(code) | Cause::Protocol(code)) => {
+                wanted == code
+            }
+            (CauseKind::Http(wanted), Cause::Http { status, .. }) => wanted == status,
+            (CauseKind::Refused, Cause::Refused)
+            | (CauseKind::Reset, Cause::Reset)
+            | (CauseKind::Eof, Cause::Eof)
+            | (CauseKind::Tls, Cause::Tls)
+            | (CauseKind::Io, Cause::Io)
+            | (CauseKind::Session, Cause::Session(_)) => true,
             _ => false,
         })
         .map(|(_, verdict)| verdict)
 }
 
 /// The table of causes of DESIGN, row by row.
-fn verdict(config: &Config, cause: Cause) -> Verdict {
+fn verdict(config: &Config, cause: Cause) -> RetryPolicy {
     match cause {
-        Cause::Close(1008) if config.fixed_credentials() => Verdict::Backoff,
-        Cause::Protocol(1009) => Verdict::Never,
-        Cause::Tls | Cause::Close(1002 | 1003 | 1007 | 1009 | 1010 | 1015) => Verdict::Never,
+        Cause::Close(1008) if config.fixed_credentials() => RetryPolicy::Backoff,
+        Cause::Protocol(1009) => RetryPolicy::Never,
+        Cause::Tls | Cause::Close(1002 | 1003 | 1007 | 1009 | 1010 | 1015) => RetryPolicy::Never,
         Cause::Close(1008 | 3000 | 4401)
         | Cause::Http {
             status: 401 | 407, ..
-        } => Verdict::Refresh,
-        Cause::Close(1012) => Verdict::Spread(Duration::from_secs(5), Duration::from_secs(30)),
+        } => RetryPolicy::Refresh,
+        Cause::Close(1012) => RetryPolicy::Spread(Duration::from_secs(5), Duration::from_secs(30)),
         Cause::Http {
             retry_after: Some(after),
             ..
-        } => Verdict::After(after),
+        } => RetryPolicy::After(after),
         Cause::Http {
             status: 408 | 425 | 429,
             ..
-        } => Verdict::Backoff,
+        } => RetryPolicy::Backoff,
         Cause::Http {
             status: 301 | 308 | 400..=499,
             ..
-        } => Verdict::Never,
-        Cause::Session(Failure::RetryAfter(after)) => Verdict::After(after),
-        Cause::Session(Failure::Refresh) => Verdict::Refresh,
-        Cause::Session(Failure::GiveUp) => Verdict::Never,
-        _ => Verdict::Backoff,
+        } => RetryPolicy::Never,
+        Cause::Session(Failure::RetryAfter(after)) => RetryPolicy::After(after),
+        Cause::Session(Failure::Refresh) => RetryPolicy::Refresh,
+        Cause::Session(Failure::GiveUp) => RetryPolicy::Never,
+        _ => RetryPolicy::Backoff,
     }
 }
 

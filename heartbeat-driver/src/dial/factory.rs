@@ -12,7 +12,7 @@ use heartbeat_core::{Cause, ConnId};
 use crate::event::Reason;
 use crate::http::Response;
 use crate::panics::{Panicked, catch};
-use crate::queue::Outbox;
+use crate::queue::SendQueue;
 use crate::request::{Request, RequestError};
 
 /// What a dial factory is told.
@@ -51,29 +51,29 @@ impl Attempt {
 pub(crate) const FACTORY: &str = "the dial factory";
 
 /// What a factory comes to.
-pub(crate) type Made = Result<Request, RequestError>;
+pub(crate) type RequestResult = Result<Request, RequestError>;
 
 /// A request that is being made.
-pub(crate) type Making = Pin<Box<dyn Future<Output = Made> + Send>>;
+pub(crate) type PendingRequest = Pin<Box<dyn Future<Output = RequestResult> + Send>>;
 
 pub(crate) enum Make {
-    Now(Box<Made>),
-    Later(Making),
+    Now(Box<RequestResult>),
+    Later(PendingRequest),
 }
 
 pub(crate) type Factory = Box<dyn FnMut(Attempt) -> Make + Send>;
 
 /// Wakes the engine for a future that it polls.
-pub(crate) struct Prod {
-    outbox: Arc<Outbox>,
+pub(crate) struct FactoryWaker {
+    send_queue: Arc<SendQueue>,
     woken: AtomicBool,
 }
 
-impl Prod {
+impl FactoryWaker {
     /// Already woken: a future is to be polled once before it can wake anybody.
-    pub(crate) fn new(outbox: &Arc<Outbox>) -> Arc<Self> {
+    pub(crate) fn new(send_queue: &Arc<SendQueue>) -> Arc<Self> {
         Arc::new(Self {
-            outbox: Arc::clone(outbox),
+            send_queue: Arc::clone(send_queue),
             woken: AtomicBool::new(true),
         })
     }
@@ -88,10 +88,10 @@ impl Prod {
     }
 }
 
-impl Wake for Prod {
+impl Wake for FactoryWaker {
     fn wake(self: Arc<Self>) {
         self.woken.store(true, Ordering::Release);
-        self.outbox.notify_engine();
+        self.send_queue.notify_engine();
     }
 }
 
@@ -107,15 +107,15 @@ enum State<F> {
 }
 
 /// Where the result of one call goes.
-type Slot = Arc<Mutex<(Option<Result<Made, Panicked>>, Waker)>>;
+type Slot = Arc<Mutex<(Option<Result<RequestResult, Panicked>>, Waker)>>;
 
 struct Waits(Slot);
 
 impl Future for Waits {
-    type Output = Made;
+    type Output = RequestResult;
 
     /// A panic of the factory's goes on here, where that of any other factory would be.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Made> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RequestResult> {
         let made = {
             let mut slot = lock(&self.0);
             slot.1.clone_from(cx.waker());
@@ -128,7 +128,7 @@ impl Future for Waits {
     }
 }
 
-impl<F: FnMut(Attempt) -> Made + Send + 'static> Offload<F> {
+impl<F: FnMut(Attempt) -> RequestResult + Send + 'static> Offload<F> {
     pub(crate) fn new(factory: F) -> Self {
         Self(Arc::new(Mutex::new(State::Idle(factory))))
     }
@@ -175,7 +175,7 @@ struct Worker<F> {
     job: Option<(Attempt, Slot)>,
 }
 
-impl<F: FnMut(Attempt) -> Made> Worker<F> {
+impl<F: FnMut(Attempt) -> RequestResult> Worker<F> {
     fn run(&mut self) {
         while let (Some(factory), Some((attempt, slot))) = (&mut self.factory, self.job.take()) {
             let made = catch(FACTORY, || factory(attempt));
@@ -216,7 +216,7 @@ impl<F> Drop for Worker<F> {
     }
 }
 
-fn answer(slot: &Slot, made: Result<Made, Panicked>) {
+fn answer(slot: &Slot, made: Result<RequestResult, Panicked>) {
     let mut slot = lock(slot);
     slot.0 = Some(made);
     let waker = slot.1.clone();

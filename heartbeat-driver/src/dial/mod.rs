@@ -14,6 +14,8 @@ pub use self::addresses::interleave;
 pub use self::budget::{DialBudget, DialLimiter, Grant};
 pub(crate) use self::budget::{Gate, client_of};
 pub use self::factory::Attempt;
-pub(crate) use self::factory::{FACTORY, Factory, Made, Make, Making, Offload, Prod};
+pub(crate) use self::factory::{
+    FACTORY, Factory, FactoryWaker, Make, Offload, PendingRequest, RequestResult,
+};
 pub use self::resolver::Resolver;
 pub use self::tcp::{Dial, Resolving, TcpOptions, is_writable, keep_unsent_short};

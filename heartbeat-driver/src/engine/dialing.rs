@@ -12,19 +12,21 @@ use tracing::{debug, info};
 
 use super::joined::ReadOn;
 use super::performing::Before;
-use super::{Engine, Link};
-use crate::dial::{Attempt, Dial, FACTORY, Made, Make, Prod, Resolver, TcpOptions};
+use super::{ConnState, Engine};
+use crate::dial::{
+    Attempt, Dial, FACTORY, FactoryWaker, Make, RequestResult, Resolver, TcpOptions,
+};
 use crate::event::{Event, Reason, Seconds};
 use crate::http::DialError;
 use crate::message::{DECODER, Unsent};
 use crate::panics::named;
 use crate::request::Request;
 use crate::upgrade::{Progress, Upgrade};
-use crate::websocket::Session;
+use crate::websocket::Connection;
 
 /// A dial, however far it has got.
 #[derive(Clone, Copy)]
-pub(super) struct Begun {
+pub(super) struct StartedDial {
     pub(super) conn: ConnId,
     pub(super) since: Instant,
     /// Redirects followed.
@@ -47,7 +49,9 @@ impl<S: Read + Write> Engine<S> {
             return;
         }
         self.tell_route(conn, clock.now());
-        let Link::Dialing { begun, route } = std::mem::replace(&mut self.link, Link::Down) else {
+        let ConnState::Dialing { begun, route } =
+            std::mem::replace(&mut self.link, ConnState::Down)
+        else {
             return;
         };
         let (request, proxy) = *route;
@@ -62,7 +66,7 @@ impl<S: Read + Write> Engine<S> {
         };
         match started {
             Ok(upgrade) => {
-                self.link = Link::Upgrading {
+                self.link = ConnState::Upgrading {
                     begun,
                     upgrade: Box::new(upgrade),
                 }
@@ -72,7 +76,7 @@ impl<S: Read + Write> Engine<S> {
     }
 
     pub(super) fn begin_dial(&mut self, conn: ConnId, attempt: u32, refresh: bool, now: Instant) {
-        self.span = self.board.log.connection(conn);
+        self.span = self.shared_stats.log.connection(conn);
         info!(parent: &self.span, attempt, "connecting");
         self.events.push_back(Event::Connecting { conn, attempt });
         self.attempt = Attempt {
@@ -85,7 +89,7 @@ impl<S: Read + Write> Engine<S> {
         if let Some(lost) = &mut self.lost {
             lost.attempts = lost.attempts.saturating_add(1);
         }
-        let begun = Begun {
+        let begun = StartedDial {
             conn,
             since: now,
             hops: 0,
@@ -102,15 +106,15 @@ impl<S: Read + Write> Engine<S> {
         self.ask_factory(begun, now);
     }
 
-    fn ask_factory(&mut self, begun: Begun, now: Instant) {
+    fn ask_factory(&mut self, begun: StartedDial, now: Instant) {
         self.trail.clear();
         match named(FACTORY, || (self.options.factory)(self.attempt.clone())) {
             Make::Now(made) => self.made(begun, *made, now),
             Make::Later(making) => {
-                self.link = Link::Preparing {
+                self.link = ConnState::Preparing {
                     begun,
                     making,
-                    prod: Prod::new(&self.outbox),
+                    prod: FactoryWaker::new(&self.send_queue),
                 }
             }
         }
@@ -145,7 +149,7 @@ impl<S: Read + Write> Engine<S> {
     /// Goes on with the making of a request, if its future has something to say.
     #[inline(never)]
     pub(super) fn prepare(&mut self, clock: &impl Clock) -> ReadOn {
-        let Link::Preparing {
+        let ConnState::Preparing {
             begun,
             making,
             prod,
@@ -161,7 +165,7 @@ impl<S: Read + Write> Engine<S> {
         match named(FACTORY, || making.as_mut().poll(&mut cx)) {
             Poll::Pending => ReadOn::Dry,
             Poll::Ready(made) => {
-                self.link = Link::Down;
+                self.link = ConnState::Down;
                 self.made(begun, made, clock.now());
                 ReadOn::Again
             }
@@ -171,15 +175,15 @@ impl<S: Read + Write> Engine<S> {
     /// The future was woken since it was polled. If that was before the turn's end, the waking is used
     /// up, and nobody would come back for it.
     pub(super) fn is_prodded(&self) -> bool {
-        matches!(&self.link, Link::Preparing { prod, .. } if prod.is_woken())
+        matches!(&self.link, ConnState::Preparing { prod, .. } if prod.is_woken())
     }
 
     /// Goes where the server has led, once it is time.
     #[inline(never)]
     pub(super) fn follow(&mut self, clock: &impl Clock) -> ReadOn {
         let now = clock.now();
-        match std::mem::replace(&mut self.link, Link::Down) {
-            Link::Redirected { begun, request, at } if at <= now => {
+        match std::mem::replace(&mut self.link, ConnState::Down) {
+            ConnState::Redirected { begun, request, at } if at <= now => {
                 self.made(begun, Ok(*request), now);
                 ReadOn::Again
             }
@@ -191,7 +195,7 @@ impl<S: Read + Write> Engine<S> {
     }
 
     /// What is to be dialled is known.
-    fn made(&mut self, begun: Begun, made: Made, now: Instant) {
+    fn made(&mut self, begun: StartedDial, made: RequestResult, now: Instant) {
         let chosen = made.and_then(|request| {
             let proxy = self.options.proxies.choose(&request)?;
             Ok((request, proxy))
@@ -207,11 +211,11 @@ impl<S: Read + Write> Engine<S> {
         let least = begun.dialed.map(|dialed| dialed.saturating_add(DIAL_FLOOR));
         if let Some(at) = least.filter(|least| *least > now) {
             let request = Box::new(request);
-            self.link = Link::Redirected { begun, request, at };
+            self.link = ConnState::Redirected { begun, request, at };
             return;
         }
         let is_first = begun.dialed.is_none();
-        let begun = Begun {
+        let begun = StartedDial {
             dialed: Some(now),
             ..begun
         };
@@ -239,7 +243,7 @@ impl<S: Read + Write> Engine<S> {
             known: self.addresses.clone(),
         });
         self.addresses.begin();
-        self.link = Link::Dialing {
+        self.link = ConnState::Dialing {
             begun,
             route: Box::new((request, proxy)),
         };
@@ -273,47 +277,49 @@ impl<S: Read + Write> Engine<S> {
 
     #[inline(never)]
     pub(super) fn upgrade(&mut self, clock: &impl Clock) -> ReadOn {
-        let Link::Upgrading { begun, upgrade } = &mut self.link else {
+        let ConnState::Upgrading { begun, upgrade } = &mut self.link else {
             return ReadOn::Dry;
         };
         let (begun, conn) = (*begun, begun.conn);
         match upgrade.proceed(&self.options, clock.now()) {
             Progress::Waits => return ReadOn::Dry,
             Progress::Failed(refusal) => {
-                self.link = Link::Down;
+                self.link = ConnState::Down;
                 self.dial_refused(conn, refusal, clock.now());
             }
             Progress::Redirect(location, refusal) => {
                 let target = upgrade.request().redirected(&location);
-                self.link = Link::Down;
+                self.link = ConnState::Down;
                 self.redirect(begun, target, refusal, clock.now());
             }
             Progress::Stale(refusal) if begun.again || self.options.fixed_credentials => {
-                self.link = Link::Down;
+                self.link = ConnState::Down;
                 self.dial_refused(conn, refusal, clock.now());
             }
             Progress::Stale(refusal) => {
-                self.link = Link::Down;
+                self.link = ConnState::Down;
                 debug!(parent: &self.span, "{}: a new nonce", refusal.cause);
                 self.refused = refusal.response;
                 self.attempt.refused.clone_from(&self.refused);
                 self.attempt.refresh = true;
                 let again = true;
-                self.ask_factory(Begun { again, ..begun }, clock.now());
+                self.ask_factory(StartedDial { again, ..begun }, clock.now());
             }
             Progress::Done(opened, response) => {
                 let now = clock.now();
                 (self.refused, self.trail) = (None, Vec::new());
                 let decoders = self.options.decoders.as_mut();
                 let decoder = decoders.map(|make| named(DECODER, make));
-                let session = Session::new(conn, *opened, decoder);
-                self.link = Link::Open(Box::new(session));
+                let session = Connection::new(conn, *opened, decoder);
+                self.link = ConnState::Open(Box::new(session));
                 let ready = self.machine.config().session_timeout().is_none();
-                self.outbox.open(conn, ready);
+                self.send_queue.open(conn, ready);
                 let after = now.saturating_duration_since(begun.since);
                 info!(parent: &self.span, "connected after {}", Seconds(after));
                 self.tell_monitor_started();
-                self.board.connected.opened(Arc::clone(&response), ready);
+                self.shared_stats
+                    .connected
+                    .opened(Arc::clone(&response), ready);
                 self.events.push_back(Event::Connected {
                     conn,
                     after,
@@ -339,7 +345,7 @@ impl<S: Read + Write> Engine<S> {
     /// No sooner than the server wants it.
     fn redirect(
         &mut self,
-        begun: Begun,
+        begun: StartedDial,
         target: Result<Request, &'static str>,
         mut refusal: DialError,
         now: Instant,
@@ -358,8 +364,8 @@ impl<S: Read + Write> Engine<S> {
         match target {
             Ok(request) => {
                 info!(parent: &self.span, "redirected to {request}");
-                self.link = Link::Redirected {
-                    begun: Begun {
+                self.link = ConnState::Redirected {
+                    begun: StartedDial {
                         hops: begun.hops + 1,
                         ..begun
                     },
@@ -380,7 +386,7 @@ impl<S: Read + Write> Engine<S> {
             let Some(mut draft) = self.options.dialect.greeting(number) else {
                 return;
             };
-            draft.id = self.outbox.take_id();
+            draft.id = self.send_queue.take_id();
             let sent = self.write(conn, draft);
             debug!(parent: &self.span, sent, "greeting");
         }

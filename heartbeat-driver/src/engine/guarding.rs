@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use heartbeat_core::{Cause, Clock, Event as Input, Failure, GiveUp, Instant, Phase};
 use tracing::error;
 
-use super::{Engine, Link};
+use super::{ConnState, Engine};
 use crate::event::Reason;
 use crate::panics::{Inside, Panicked, catch, named};
 
@@ -31,7 +31,7 @@ impl<S: Read + Write> Engine<S> {
         } else {
             "the client"
         };
-        let inside = Inside::enter(self.outbox.id());
+        let inside = Inside::enter(self.send_queue.id());
         let done = catch(code, || f(self));
         drop(inside);
         done.map_err(|panicked| self.panicked(&panicked, clock))
@@ -41,12 +41,12 @@ impl<S: Read + Write> Engine<S> {
     /// Goes on with a panic of the byte stream's, which has not unwound through the libraries above it.
     pub(super) fn resume_panic(&mut self) {
         let stream = match &mut self.link {
-            Link::Upgrading { upgrade, .. } => upgrade.panicked(),
-            Link::Open(session) => session.panicked(),
-            Link::Down
-            | Link::Preparing { .. }
-            | Link::Redirected { .. }
-            | Link::Dialing { .. } => None,
+            ConnState::Upgrading { upgrade, .. } => upgrade.panicked(),
+            ConnState::Open(session) => session.panicked(),
+            ConnState::Down
+            | ConnState::Preparing { .. }
+            | ConnState::Redirected { .. }
+            | ConnState::Dialing { .. } => None,
         };
         if let Some(panicked) = stream {
             panicked.resume();
@@ -57,7 +57,7 @@ impl<S: Read + Write> Engine<S> {
     /// not write is handed back. None of that code is called any more, nor is the machine asked what to do: it may
     /// be in the middle of a step.
     ///
-    /// For an adapter whose own user's code has panicked: see [`Outbox::guard`](crate::Outbox::guard).
+    /// For an adapter whose own user's code has panicked: see [`SendQueue::guard`](crate::SendQueue::guard).
     #[cold]
     pub fn panicked(&mut self, panicked: &Panicked, clock: &impl Clock) {
         if self.ended {

@@ -1,7 +1,7 @@
 //! The engine: the machine's commands performed on a byte stream, whatever the runtime.
 //!
 //! An adapter calls [`Engine::turn`] until it says [`Turn::Idle`], then waits for whichever comes
-//! first: the socket is ready, [`Engine::wake`] has come, or the outbox has something. It dials when
+//! first: the socket is ready, [`Engine::wake`] has come, or the send queue has something. It dials when
 //! told to. Nothing here blocks, and no rule of time is decided here.
 
 mod dialing;
@@ -21,14 +21,14 @@ use heartbeat_core::{
 };
 use tracing::{Span, warn};
 
-use self::dialing::Begun;
+use self::dialing::StartedDial;
 use self::guarding::Named;
 use self::joined::Joined;
 use self::joined::ReadOn;
 use self::opening::Lost;
 use self::pauses::Pauses;
 use self::performing::Renewing;
-use crate::dial::{Addresses, Attempt, Dial, Gate, Making, Prod};
+use crate::dial::{Addresses, Attempt, Dial, FactoryWaker, Gate, PendingRequest};
 use crate::dialect::SharedDialect;
 use crate::event::{Event, Reason};
 use crate::http::Response;
@@ -37,11 +37,11 @@ use crate::message::records::WORK;
 use crate::message::{CloseFrame, Unsent};
 use crate::options::Options;
 use crate::panics::named;
-use crate::queue::{Ids, Notify, Outbox, Overflow, Pace};
+use crate::queue::{Ids, Notify, Overflow, Pace, SendQueue};
 use crate::request::{Proxy, Request, RequestError};
-use crate::stats::{Board, ClientStats, Meter, Recorder};
+use crate::stats::{ClientStats, Meter, Recorder, SharedStats};
 use crate::upgrade::Upgrade;
-use crate::websocket::Session;
+use crate::websocket::Connection;
 
 /// After this many messages in a row the machine is told, and its timers get their turn, even
 /// though the socket has not run dry.
@@ -68,8 +68,8 @@ pub enum Turn {
 pub struct Engine<S: Read + Write> {
     machine: Heartbeat<Arc<Config>, SharedDialect>,
     options: Options,
-    outbox: Arc<Outbox>,
-    link: Link<S>,
+    send_queue: Arc<SendQueue>,
+    link: ConnState<S>,
     /// Told, but not taken yet. A turn takes all of them before it does anything else, so that only
     /// what one step brings is ever in here.
     events: VecDeque<Event>,
@@ -97,7 +97,7 @@ pub struct Engine<S: Read + Write> {
     joins: bool,
     /// A text of joined records that is being read.
     joined: Option<Box<Joined>>,
-    /// So many messages are read before the outbox is looked at again: it was just now, or much was written and there
+    /// So many messages are read before the send queue is looked at again: it was just now, or much was written and there
     /// is more.
     reads_first: u32,
     /// Where a service counts messages.
@@ -133,7 +133,7 @@ pub struct Engine<S: Read + Write> {
     in_doubt: usize,
     /// A stop has waited for `close_timeout`.
     close_timed_out: bool,
-    board: Arc<Board>,
+    shared_stats: Arc<SharedStats>,
     meter: Option<Box<Meter>>,
     /// What is logged about the present connection is logged in here.
     span: Span,
@@ -150,35 +150,35 @@ pub struct Engine<S: Read + Write> {
 }
 
 /// Boxed, so that a client that rests takes little memory.
-enum Link<S: Read + Write> {
+enum ConnState<S: Read + Write> {
     Down,
     /// The factory makes the request.
     Preparing {
-        begun: Begun,
-        making: Making,
-        prod: Arc<Prod>,
+        begun: StartedDial,
+        making: PendingRequest,
+        prod: Arc<FactoryWaker>,
     },
     /// The server leads elsewhere, and it is not yet time to go there.
     Redirected {
-        begun: Begun,
+        begun: StartedDial,
         request: Box<Request>,
         at: Instant,
     },
     /// The adapter dials, or has been told to.
     Dialing {
-        begun: Begun,
+        begun: StartedDial,
         route: Box<(Request, Option<Proxy>)>,
     },
     /// Proxy, TLS and the WebSocket upgrade are under way.
     Upgrading {
-        begun: Begun,
+        begun: StartedDial,
         upgrade: Box<Upgrade<S>>,
     },
-    Open(Box<Session<S>>),
+    Open(Box<Connection<S>>),
 }
 
 impl<S: Read + Write> Engine<S> {
-    /// An engine at rest. `wake_engine` is called, from any thread, when the outbox has something for it.
+    /// An engine at rest. `wake_engine` is called, from any thread, when the send queue has something for it.
     ///
     /// # Errors
     /// [`RequestError`] if TLS is needed and no trusted roots are found, a proxy that the
@@ -216,8 +216,8 @@ impl<S: Read + Write> Engine<S> {
         let gate = Gate::new(options.dial_budget.clone());
         Ok(Self {
             machine,
-            outbox: Arc::new(Outbox::new(
-                options.outbox,
+            send_queue: Arc::new(SendQueue::new(
+                options.send_queue,
                 Ids::from(options.first_id),
                 wake_engine,
             )),
@@ -227,7 +227,7 @@ impl<S: Read + Write> Engine<S> {
                 || options.decoders.is_some()
                 || options.dialect.tracks(),
             options,
-            link: Link::Down,
+            link: ConnState::Down,
             events: VecDeque::new(),
             dial: None,
             addresses: Addresses::default(),
@@ -266,7 +266,7 @@ impl<S: Read + Write> Engine<S> {
             unsent: Unsent::default(),
             in_doubt: 0,
             close_timed_out: false,
-            board: Arc::new(Board::new(log, recorder)),
+            shared_stats: Arc::new(SharedStats::new(log, recorder)),
             meter,
             span: Span::none(),
             news: true,
@@ -276,8 +276,8 @@ impl<S: Read + Write> Engine<S> {
     }
 
     /// Where messages and commands go in.
-    pub fn outbox(&self) -> &Arc<Outbox> {
-        &self.outbox
+    pub fn send_queue(&self) -> &Arc<SendQueue> {
+        &self.send_queue
     }
 
     /// The machine, for its figures.
@@ -293,8 +293,8 @@ impl<S: Read + Write> Engine<S> {
             self.expires
         };
         let dial = match &self.link {
-            Link::Redirected { at, .. } => *at,
-            Link::Upgrading { upgrade, .. } => upgrade.wake(),
+            ConnState::Redirected { at, .. } => *at,
+            ConnState::Upgrading { upgrade, .. } => upgrade.wake(),
             _ => Instant::NEVER,
         };
         let wake = self.step_at().min(expires).min(dial).min(self.paced_until);
@@ -303,32 +303,32 @@ impl<S: Read + Write> Engine<S> {
 
     /// The client's figures, as of now.
     pub fn stats(&self) -> ClientStats {
-        if let Link::Open(session) = &self.link {
-            self.board.traffic(session.traffic());
+        if let ConnState::Open(session) = &self.link {
+            self.shared_stats.traffic(session.traffic());
         }
         self.publish();
-        self.board.stats(self.outbox.waiting())
+        self.shared_stats.stats(self.send_queue.waiting())
     }
 
     /// The same for whoever does not have the engine, as of the last time that it came to rest.
-    pub fn board(&self) -> &Arc<Board> {
-        &self.board
+    pub fn shared_stats(&self) -> &Arc<SharedStats> {
+        &self.shared_stats
     }
 
     /// The span that names the client in the log.
     pub fn log_span(&self) -> &Span {
-        &self.board.log.span
+        &self.shared_stats.log.span
     }
 
     /// The connection for which a byte stream is wanted.
     pub fn dialing(&self) -> Option<ConnId> {
         match &self.link {
-            Link::Dialing { begun, .. } => Some(begun.conn),
-            Link::Down
-            | Link::Preparing { .. }
-            | Link::Redirected { .. }
-            | Link::Upgrading { .. }
-            | Link::Open(_) => None,
+            ConnState::Dialing { begun, .. } => Some(begun.conn),
+            ConnState::Down
+            | ConnState::Preparing { .. }
+            | ConnState::Redirected { .. }
+            | ConnState::Upgrading { .. }
+            | ConnState::Open(_) => None,
         }
     }
 
@@ -344,24 +344,24 @@ impl<S: Read + Write> Engine<S> {
     /// The byte stream in use, to wait for.
     pub fn socket(&self) -> Option<&S> {
         match &self.link {
-            Link::Down
-            | Link::Preparing { .. }
-            | Link::Redirected { .. }
-            | Link::Dialing { .. } => None,
-            Link::Upgrading { upgrade, .. } => upgrade.socket(),
-            Link::Open(session) => Some(session.socket()),
+            ConnState::Down
+            | ConnState::Preparing { .. }
+            | ConnState::Redirected { .. }
+            | ConnState::Dialing { .. } => None,
+            ConnState::Upgrading { upgrade, .. } => upgrade.socket(),
+            ConnState::Open(session) => Some(session.socket()),
         }
     }
 
     /// The same, to be changed (registered with a poller, say).
     pub fn socket_mut(&mut self) -> Option<&mut S> {
         match &mut self.link {
-            Link::Down
-            | Link::Preparing { .. }
-            | Link::Redirected { .. }
-            | Link::Dialing { .. } => None,
-            Link::Upgrading { upgrade, .. } => upgrade.socket_mut(),
-            Link::Open(session) => Some(session.socket_mut()),
+            ConnState::Down
+            | ConnState::Preparing { .. }
+            | ConnState::Redirected { .. }
+            | ConnState::Dialing { .. } => None,
+            ConnState::Upgrading { upgrade, .. } => upgrade.socket_mut(),
+            ConnState::Open(session) => Some(session.socket_mut()),
         }
     }
 
@@ -373,70 +373,70 @@ impl<S: Read + Write> Engine<S> {
             return None;
         }
         match &mut self.link {
-            Link::Open(session) => {
+            ConnState::Open(session) => {
                 session.ran_dry = false;
                 Some(session.socket_mut())
             }
-            Link::Upgrading { upgrade, .. } => upgrade.socket_mut(),
-            Link::Down
-            | Link::Preparing { .. }
-            | Link::Redirected { .. }
-            | Link::Dialing { .. } => None,
+            ConnState::Upgrading { upgrade, .. } => upgrade.socket_mut(),
+            ConnState::Down
+            | ConnState::Preparing { .. }
+            | ConnState::Redirected { .. }
+            | ConnState::Dialing { .. } => None,
         }
     }
 
     /// True if it helps to turn when the socket becomes readable.
     pub fn wants_read(&self) -> bool {
         match &self.link {
-            Link::Down
-            | Link::Preparing { .. }
-            | Link::Redirected { .. }
-            | Link::Dialing { .. } => false,
+            ConnState::Down
+            | ConnState::Preparing { .. }
+            | ConnState::Redirected { .. }
+            | ConnState::Dialing { .. } => false,
             // Also while the request is stuck: it may be refused before it is read to its end.
-            Link::Upgrading { .. } => true,
-            Link::Open(_) => self.reads(),
+            ConnState::Upgrading { .. } => true,
+            ConnState::Open(_) => self.reads(),
         }
     }
 
     /// True while an open connection is not read from. Then an adapter looks for its end by other means, and says
     /// [`hung_up`](Self::hung_up).
     pub fn watches_hang_up(&self) -> bool {
-        matches!(&self.link, Link::Open(_)) && !self.hung_up && !self.reads()
+        matches!(&self.link, ConnState::Open(_)) && !self.hung_up && !self.reads()
     }
 
     /// The operating system tells of the present connection's end (FIN, RST): nothing more will arrive. The next turn
     /// reads what has arrived before, also while reading is paused, and tells the end. Where there is no end
     /// after all, reading pauses again.
     pub fn hung_up(&mut self) {
-        self.hung_up = matches!(&self.link, Link::Open(_));
+        self.hung_up = matches!(&self.link, ConnState::Open(_));
         self.ending = self.hung_up;
     }
 
     /// True unless an open connection is not to be read from.
     fn reads(&self) -> bool {
         match &self.link {
-            Link::Open(session) => {
+            ConnState::Open(session) => {
                 self.ending
                     || ((!self.paused || self.machine.phase() == Phase::Closing)
                         && !session.holds_reading())
             }
-            Link::Down
-            | Link::Preparing { .. }
-            | Link::Redirected { .. }
-            | Link::Dialing { .. }
-            | Link::Upgrading { .. } => true,
+            ConnState::Down
+            | ConnState::Preparing { .. }
+            | ConnState::Redirected { .. }
+            | ConnState::Dialing { .. }
+            | ConnState::Upgrading { .. } => true,
         }
     }
 
     /// True if it helps to turn when the socket becomes writable.
     pub fn wants_write(&self) -> bool {
         match &self.link {
-            Link::Down
-            | Link::Preparing { .. }
-            | Link::Redirected { .. }
-            | Link::Dialing { .. } => false,
-            Link::Upgrading { upgrade, .. } => upgrade.wants_write(),
-            Link::Open(session) => session.wants_write(),
+            ConnState::Down
+            | ConnState::Preparing { .. }
+            | ConnState::Redirected { .. }
+            | ConnState::Dialing { .. } => false,
+            ConnState::Upgrading { upgrade, .. } => upgrade.wants_write(),
+            ConnState::Open(session) => session.wants_write(),
         }
     }
 
@@ -445,14 +445,14 @@ impl<S: Read + Write> Engine<S> {
     /// The application takes no messages: stop reading.
     pub fn pause_reading(&mut self, clock: &impl Clock) {
         if !std::mem::replace(&mut self.paused, true) {
-            self.board.reading(Some(crate::clock::wall()));
+            self.shared_stats.reading(Some(crate::clock::wall()));
             self.news = true;
             self.guarded(clock, |this| {
                 let now = clock.now();
                 this.write_before_judging(now);
                 this.report(now);
                 this.pauses.begin(now, &this.span);
-                if let Link::Open(session) = &this.link {
+                if let ConnState::Open(session) = &this.link {
                     this.step(now, Input::ReadPaused(session.conn));
                 }
             });
@@ -462,12 +462,12 @@ impl<S: Read + Write> Engine<S> {
     /// The application takes messages again.
     pub fn resume_reading(&mut self, clock: &impl Clock) {
         if std::mem::replace(&mut self.paused, false) {
-            self.board.reading(None);
+            self.shared_stats.reading(None);
             self.news = true;
             self.guarded(clock, |this| {
                 let now = clock.now();
                 this.pauses.end(now, &this.span);
-                if let Link::Open(session) = &this.link {
+                if let ConnState::Open(session) = &this.link {
                     let conn = session.conn;
                     this.write_before_judging(now);
                     this.step(now, Input::ReadResumed(conn));
@@ -481,7 +481,7 @@ impl<S: Read + Write> Engine<S> {
     pub fn withhold_dials(&mut self, withheld: bool) {
         if std::mem::replace(&mut self.withheld, withheld) != withheld && withheld {
             warn!(
-                parent: &self.board.log.span,
+                parent: &self.shared_stats.log.span,
                 "no dial begins: messages were handed back, and the application takes no events; it goes on when events are taken"
             );
         }
@@ -522,7 +522,7 @@ impl<S: Read + Write> Engine<S> {
         let mut unheard = 0;
         // Good for this turn alone: who takes an event first may come back much later.
         let mut ran_dry = match &mut self.link {
-            Link::Open(session) => std::mem::take(&mut session.ran_dry),
+            ConnState::Open(session) => std::mem::take(&mut session.ran_dry),
             _ => false,
         };
         loop {
@@ -537,10 +537,10 @@ impl<S: Read + Write> Engine<S> {
             }
             // At once, unless a deadline has come: then what has arrived is read first, for any step
             // judges.
-            if self.outbox.is_pending() && self.reads_first == 0 {
+            if self.send_queue.is_pending() && self.reads_first == 0 {
                 let now = clock.now();
                 if !self.is_due(now) {
-                    self.obey(now);
+                    self.run_commands(now);
                     // Whoever sends without pause has something pending again by now.
                     self.reads_first = self.reads_first.max(1);
                     continue;
@@ -562,16 +562,16 @@ impl<S: Read + Write> Engine<S> {
                     continue;
                 }
                 ReadOn::Again => {
-                    self.settle(clock.now());
+                    self.flush_and_tick(clock.now());
                     return Turn::Again;
                 }
                 ReadOn::Dry => {}
             }
             let held = !self.reads();
-            self.settle(clock.now());
+            self.flush_and_tick(clock.now());
             self.resume_panic();
-            if self.outbox.is_pending() {
-                self.obey(clock.now());
+            if self.send_queue.is_pending() {
+                self.run_commands(clock.now());
             }
             if held && self.reads() {
                 // What has arrived meanwhile has been announced long ago: nobody wakes us for it.
@@ -590,7 +590,7 @@ impl<S: Read + Write> Engine<S> {
 
     /// There is more to write, and the stream would take it.
     fn can_write_on(&self) -> bool {
-        matches!(&self.link, Link::Open(session) if session.can_go_on())
+        matches!(&self.link, ConnState::Open(session) if session.can_go_on())
     }
 
     /// Passes the figures on, if any has changed that changes seldom.
@@ -602,16 +602,16 @@ impl<S: Read + Write> Engine<S> {
         if let Some(meter) = &mut self.meter {
             named("the metrics recorder", || {
                 if news {
-                    meter.set(&self.board.stats(self.outbox.waiting()));
+                    meter.set(&self.shared_stats.stats(self.send_queue.waiting()));
                 }
-                meter.traffic(self.board.totals());
+                meter.traffic(self.shared_stats.totals());
             });
         }
     }
 
     fn publish(&self) {
         let machine = &self.machine;
-        self.board
+        self.shared_stats
             .publish(machine.phase(), machine.is_ready(), machine.stats());
     }
 
@@ -640,39 +640,40 @@ impl<S: Read + Write> Engine<S> {
         self.machine.phase() != Phase::Waiting
             || (!self.withheld
                 && named("the dial budget", || {
-                    self.gate.is_open(now, &self.board.log.span)
+                    self.gate.is_open(now, &self.shared_stats.log.span)
                 }))
     }
 
     /// A write has failed, and what the stream says of having nothing to read is in doubt.
     fn is_doubtful(&self) -> bool {
         match &self.link {
-            Link::Upgrading { upgrade, .. } => upgrade.is_doubtful(),
-            Link::Open(session) => session.has_failed() && self.reads(),
-            Link::Down
-            | Link::Preparing { .. }
-            | Link::Redirected { .. }
-            | Link::Dialing { .. } => false,
+            ConnState::Upgrading { upgrade, .. } => upgrade.is_doubtful(),
+            ConnState::Open(session) => session.has_failed() && self.reads(),
+            ConnState::Down
+            | ConnState::Preparing { .. }
+            | ConnState::Redirected { .. }
+            | ConnState::Dialing { .. } => false,
         }
     }
 
     fn current(&self) -> Option<ConnId> {
         match &self.link {
-            Link::Down => None,
-            Link::Preparing { begun, .. }
-            | Link::Redirected { begun, .. }
-            | Link::Dialing { begun, .. }
-            | Link::Upgrading { begun, .. } => Some(begun.conn),
-            Link::Open(session) => Some(session.conn),
+            ConnState::Down => None,
+            ConnState::Preparing { begun, .. }
+            | ConnState::Redirected { begun, .. }
+            | ConnState::Dialing { begun, .. }
+            | ConnState::Upgrading { begun, .. } => Some(begun.conn),
+            ConnState::Open(session) => Some(session.conn),
         }
     }
 }
 
 impl<S: Read + Write> Drop for Engine<S> {
-    /// Who holds on to the outbox, or waits for room in it, is told that nobody will take anything.
+    /// Who holds on to the send queue, or waits for room in it, is told that nobody will take anything.
     fn drop(&mut self) {
-        self.outbox.end();
-        self.outbox.close(false, VecDeque::new(), Instant::NEVER);
+        self.send_queue.end();
+        self.send_queue
+            .close(false, VecDeque::new(), Instant::NEVER);
     }
 }
 

@@ -8,7 +8,7 @@ use heartbeat_core::{Cause, ConnId, Event as Input, Failure, Instant};
 use tracing::{info, warn};
 
 use super::performing::{Before, session};
-use super::{Engine, Link};
+use super::{ConnState, Engine};
 use crate::clock;
 use crate::event::{Event, Reason, Seconds};
 use crate::log::some;
@@ -63,7 +63,7 @@ impl<S: Read + Write> Engine<S> {
     }
 
     pub(super) fn session_ready(&mut self, conn: ConnId, now: Instant) {
-        let is_open = matches!(&self.link, Link::Open(session) if session.conn == conn);
+        let is_open = matches!(&self.link, ConnState::Open(session) if session.conn == conn);
         if !is_open || self.machine.is_ready() {
             return;
         }
@@ -72,8 +72,8 @@ impl<S: Read + Write> Engine<S> {
         if self.machine.is_ready() {
             info!(parent: &self.span, "session ready");
             self.lost = None;
-            self.outbox.open(conn, true);
-            self.board.connected.ready();
+            self.send_queue.open(conn, true);
+            self.shared_stats.connected.ready();
             self.events.push_back(Event::Ready { conn });
         }
     }
@@ -87,7 +87,7 @@ impl<S: Read + Write> Engine<S> {
         now: Instant,
     ) {
         if let Some(session) = session(&mut self.link, conn) {
-            session.leave(goodbye);
+            session.send_close(goodbye);
             self.lost(conn, Cause::Session(failure), None, now);
         }
     }

@@ -5,25 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_core::{
-    AbortReason, Action, Ask, Cause, ConnId, Dialect as _, Draft, Event as Input, GiveUp, Instant,
-    Message as Received, Outgoing, Phase, Renewal, Reply, Values,
+    AbortReason, Action, Cause, ConnId, Dialect as _, Event as Input, GiveUp, Instant,
+    Message as Received, Outgoing, Phase, PingMessage, Renewal, Reply, TemplateRef, Values,
 };
 use tracing::{debug, info, warn};
 
-use super::{Engine, Link};
+use super::{ConnState, Engine};
 use crate::event::{Event, Reason, Seconds};
 use crate::log::{self, End};
 use crate::message::{Message, Unsent};
 use crate::panics::named;
 use crate::queue::SendError;
 use crate::stats::WaitEnd;
-use crate::websocket::Session;
+use crate::websocket::Connection;
 
 impl<S: Read + Write> Engine<S> {
     /// Hands a message over and writes it at once, as far as the stream takes it; the rest goes out in the
     /// next turns. Behind others that wait it waits, too.
     ///
-    /// The short way of [`Outbox::try_send`](crate::Outbox::try_send) for whoever has the engine: where nothing waits, no
+    /// The short way of [`SendQueue::try_send`](crate::SendQueue::try_send) for whoever has the engine: where nothing waits, no
     /// lock and no turn; and whoever drives is woken only if the stream did not take all of it.
     ///
     /// # Errors
@@ -32,21 +32,21 @@ impl<S: Read + Write> Engine<S> {
         let may_send = self.machine.phase() == Phase::Open
             && self.machine.is_ready()
             && self.pace.is_none()
-            && message.len() <= self.options.outbox.message_size
-            && self.outbox.is_quiet();
+            && message.len() <= self.options.send_queue.message_size
+            && self.send_queue.is_quiet();
         match &mut self.link {
-            Link::Open(session) if may_send && session.has_room() => {
+            ConnState::Open(session) if may_send && session.has_room() => {
                 if !session.send(message) {
-                    self.outbox.notify_engine();
+                    self.send_queue.notify_engine();
                 }
                 Ok(())
             }
-            _ => self.outbox.try_send(message),
+            _ => self.send_queue.try_send(message),
         }
     }
 
-    pub(super) fn obey(&mut self, now: Instant) {
-        let commands = self.outbox.commands(now);
+    pub(super) fn run_commands(&mut self, now: Instant) {
+        let commands = self.send_queue.commands(now);
         if let Some((conn, outcome)) = commands.session {
             match outcome {
                 Ok(()) => self.session_ready(conn, now),
@@ -62,30 +62,30 @@ impl<S: Read + Write> Engine<S> {
             self.goodbye = commands.goodbye;
             // No dial follows any more: it ends as any client that is stopped.
             self.renewing = None;
-            self.outbox.end();
+            self.send_queue.end();
             self.step(now, Input::Stop);
         }
         self.expire(now);
         // What else was pending are messages: they go out now, not when the socket has run dry.
-        self.settle(now);
+        self.flush_and_tick(now);
     }
 
     /// Hands back what has been held for too long.
     pub(super) fn expire(&mut self, now: Instant) {
-        if self.options.outbox.hold.is_none() {
+        if self.options.send_queue.hold.is_none() {
             return;
         }
         let withheld = self.withholds_expiry();
         let config = self.machine.config();
         let (unsent, oldest) = self
-            .outbox
+            .send_queue
             .expire(|held| !withheld && config.expiry(held) <= now);
         self.expires = oldest.map_or(Instant::NEVER, |held| config.expiry(held));
         if !unsent.is_empty() {
             let age = Seconds(self.machine.config().time_to_live());
             let expired = unsent.len();
-            warn!(parent: &self.board.log.span, expired, "handed back: held for longer than {age}");
-            self.board.handed_back(unsent.len());
+            warn!(parent: &self.shared_stats.log.span, expired, "handed back: held for longer than {age}");
+            self.shared_stats.handed_back(unsent.len());
             self.note_unsent(unsent.len(), 0);
             self.events.push_back(Event::Expired { unsent });
         }
@@ -94,11 +94,11 @@ impl<S: Read + Write> Engine<S> {
     pub(super) fn step(&mut self, now: Instant, event: Input<'_>) {
         let before = self.before(now);
         if self.options.explain.is_some()
-            && let Some(mut recorder) = self.board.recorder()
+            && let Some(mut recorder) = self.shared_stats.recorder()
         {
             recorder.record(|| self.machine.memory(), now, &event, &self.tracked);
         }
-        let step = self.outbox.ids.step(&mut self.machine, now, event);
+        let step = self.send_queue.ids.step(&mut self.machine, now, event);
         if let Some(observer) = &mut self.options.observer {
             let phase = self.machine.phase();
             named("the observer", || observer(now, &event, &step, phase));
@@ -121,16 +121,18 @@ impl<S: Read + Write> Engine<S> {
 
     pub(super) fn tell_stopped(&mut self, now: Instant) {
         self.ended = true;
-        self.outbox.end();
+        self.send_queue.end();
         let last = self.drop_link(now);
         let unsent = std::mem::take(&mut self.unsent).and(last);
         self.expires = Instant::NEVER;
-        self.board.handed_back(unsent.len());
+        self.shared_stats.handed_back(unsent.len());
         let in_doubt = std::mem::take(&mut self.in_doubt);
         let close_timed_out = self.close_timed_out;
         let late = close_timed_out.then(|| self.machine.config().close_timeout());
-        self.board.log.stopped(unsent.len(), 0, in_doubt, late);
-        self.board.connected.ended(WaitEnd::Stopped);
+        self.shared_stats
+            .log
+            .stopped(unsent.len(), 0, in_doubt, late);
+        self.shared_stats.connected.ended(WaitEnd::Stopped);
         // Whoever takes the last event sees the last figures.
         self.publish();
         self.events.push_back(Event::Stopped {
@@ -160,7 +162,7 @@ impl<S: Read + Write> Engine<S> {
                 if self.ask(conn, ping) {
                     debug!(parent: &self.span, "ping sent");
                     self.note(Event::PingSent { conn });
-                    if session(&mut self.link, conn).is_some_and(Session::ping_waits) {
+                    if session(&mut self.link, conn).is_some_and(Connection::ping_waits) {
                         self.step(now, Input::PingWaiting(conn));
                     }
                 } else {
@@ -168,12 +170,12 @@ impl<S: Read + Write> Engine<S> {
                 }
             }
             Action::Close { conn, code } => {
-                self.board.connected.closing();
-                let (outbox, span) = (Arc::clone(&self.outbox), &self.span);
+                self.shared_stats.connected.closing();
+                let (send_queue, span) = (Arc::clone(&self.send_queue), &self.span);
                 if let Some(session) = session(&mut self.link, conn) {
                     let goodbye = self.goodbye.take().unwrap_or_else(|| code.into());
                     info!(parent: span, code = goodbye.code, "closing");
-                    session.close(goodbye, &outbox, self.pace.as_mut(), now);
+                    session.close(goodbye, &send_queue, self.pace.as_mut(), now);
                 }
             }
             Action::Ending { conn, why, within } => {
@@ -188,7 +190,7 @@ impl<S: Read + Write> Engine<S> {
                 tolerated,
                 ..
             } => {
-                self.board.log.retry(attempt, delay, tolerated);
+                self.shared_stats.log.retry(attempt, delay, tolerated);
                 self.events.push_back(Event::Reconnect { attempt, delay });
             }
             Action::Check { conn, idle } => {
@@ -200,9 +202,9 @@ impl<S: Read + Write> Engine<S> {
     }
 
     pub(super) fn give_up(&mut self, reason: GiveUp) {
-        self.board.log.gave_up(reason);
-        self.board.connected.ended(WaitEnd::GaveUp(reason));
-        let detail = self.board.connected.last_detail();
+        self.shared_stats.log.gave_up(reason);
+        self.shared_stats.connected.ended(WaitEnd::GaveUp(reason));
+        let detail = self.shared_stats.connected.last_detail();
         self.events.push_back(Event::GaveUp { reason, detail });
     }
 
@@ -221,13 +223,13 @@ impl<S: Read + Write> Engine<S> {
             // Read on only to come to the end: nobody waits for this.
             return false;
         }
-        let Reply::Draft(draft) = reply else {
+        let Reply::Template(draft) = reply else {
             session.pong(reply);
             return true;
         };
         let tracked = &self.tracked;
         let computed = &self.options.computed;
-        let written = self.outbox.with_values(tracked, computed, |values| {
+        let written = self.send_queue.with_values(tracked, computed, |values| {
             match self
                 .options
                 .dialect
@@ -246,13 +248,13 @@ impl<S: Read + Write> Engine<S> {
     }
 
     /// Sends a message of the dialect's own. False if it cannot be written yet.
-    pub(super) fn write(&mut self, conn: ConnId, draft: Draft<'_>) -> bool {
+    pub(super) fn write(&mut self, conn: ConnId, draft: TemplateRef<'_>) -> bool {
         let Some(session) = session(&mut self.link, conn) else {
             return false;
         };
         let tracked = &self.tracked;
         let computed = &self.options.computed;
-        self.outbox.with_values(tracked, computed, |values| {
+        self.send_queue.with_values(tracked, computed, |values| {
             let written = self
                 .options
                 .dialect
@@ -261,11 +263,11 @@ impl<S: Read + Write> Engine<S> {
         })
     }
 
-    pub(super) fn ask(&mut self, conn: ConnId, ping: Ask) -> bool {
+    pub(super) fn ask(&mut self, conn: ConnId, ping: PingMessage) -> bool {
         let Some(session) = session(&mut self.link, conn) else {
             return false;
         };
-        let Ask::Draft(draft) = ping else {
+        let PingMessage::Template(draft) = ping else {
             session.ping(ping);
             return true;
         };
@@ -273,7 +275,7 @@ impl<S: Read + Write> Engine<S> {
         if !written {
             let options = &self.options;
             let unset = |values: &Values<'_>| options.unset(values.variables).map(str::to_owned);
-            let name = self.outbox.with_values(&self.tracked, &[], unset);
+            let name = self.send_queue.with_values(&self.tracked, &[], unset);
             let name = name.map_or("a variable".into(), |name| format!("the variable `{name}`"));
             warn!(parent: &self.span, "ping not sent: {name} of the message is not set");
         }
@@ -312,7 +314,7 @@ impl<S: Read + Write> Engine<S> {
         if self.current() != Some(conn) {
             return;
         }
-        let hidden = session(&mut self.link, conn).and_then(Session::write_error);
+        let hidden = session(&mut self.link, conn).and_then(Connection::write_error);
         // Dropping the transport closes the socket at once; nothing more is read from it or sent.
         let unsent = self.drop_link(now);
         self.dial = None;
@@ -325,19 +327,19 @@ impl<S: Read + Write> Engine<S> {
                 self.unsent = unsent;
                 self.close_timed_out = reason == AbortReason::CloseTimeout;
             }
-            _ => self.tell_disconnected(conn, Reason::Verdict(reason), hidden, before, unsent, now),
+            _ => self.tell_disconnected(conn, Reason::Aborted(reason), hidden, before, unsent, now),
         }
     }
 
     /// Writes what was accepted, then Close. What comes from now on waits for the next connection.
     fn renew(&mut self, conn: ConnId, code: u16, why: Renewal, before: Before, now: Instant) {
-        let (outbox, span) = (Arc::clone(&self.outbox), &self.span);
+        let (send_queue, span) = (Arc::clone(&self.send_queue), &self.span);
         self.opening = false;
-        self.board.connected.closing();
+        self.shared_stats.connected.closing();
         if let Some(session) = session(&mut self.link, conn) {
             info!(parent: span, code, "closing, to be renewed ({why})");
-            session.close(code.into(), &outbox, self.pace.as_mut(), now);
-            outbox.shut(now);
+            session.close(code.into(), &send_queue, self.pace.as_mut(), now);
+            send_queue.shut(now);
             self.expire(now);
             let since = now;
             self.renewing = Some(Renewing { why, before, since });
@@ -398,11 +400,11 @@ impl<S: Read + Write> Engine<S> {
             in_doubt,
         };
         end.tell(&self.span);
-        self.board.handed_back(unsent.len());
+        self.shared_stats.handed_back(unsent.len());
         if let Some(meter) = &self.meter {
             named("the metrics recorder", || meter.ended(reason));
         }
-        self.board
+        self.shared_stats
             .connected
             .lost(reason, detail.clone(), response.clone());
         self.note_loss(reason, before, (unsent.len(), in_doubt), now);
@@ -425,23 +427,23 @@ impl<S: Read + Write> Engine<S> {
         self.paced_until = Instant::NEVER;
         self.pauses.connection_ended(now, &self.span);
         self.joined = None;
-        if let Link::Open(session) = &mut self.link {
+        if let ConnState::Open(session) = &mut self.link {
             session.settle();
-            self.board.traffic(session.traffic());
+            self.shared_stats.traffic(session.traffic());
         }
-        self.board.connection_ended();
-        let (cut, in_flight) = match std::mem::replace(&mut self.link, Link::Down) {
-            Link::Open(session) => {
+        self.shared_stats.connection_ended();
+        let (cut, in_flight) = match std::mem::replace(&mut self.link, ConnState::Down) {
+            ConnState::Open(session) => {
                 self.in_doubt = usize::try_from(session.in_doubt()).unwrap_or(usize::MAX);
                 session.into_unsent()
             }
-            Link::Down
-            | Link::Preparing { .. }
-            | Link::Redirected { .. }
-            | Link::Dialing { .. }
-            | Link::Upgrading { .. } => Default::default(),
+            ConnState::Down
+            | ConnState::Preparing { .. }
+            | ConnState::Redirected { .. }
+            | ConnState::Dialing { .. }
+            | ConnState::Upgrading { .. } => Default::default(),
         };
-        let unsent = self.outbox.close(cut, in_flight, now);
+        let unsent = self.send_queue.close(cut, in_flight, now);
         self.expire(now);
         unsent
     }
@@ -488,16 +490,16 @@ pub(super) struct Before {
 }
 
 pub(super) fn session<S: Read + Write>(
-    link: &mut Link<S>,
+    link: &mut ConnState<S>,
     conn: ConnId,
-) -> Option<&mut Session<S>> {
+) -> Option<&mut Connection<S>> {
     match link {
-        Link::Open(session) if session.conn == conn => Some(session),
-        Link::Open(_)
-        | Link::Down
-        | Link::Preparing { .. }
-        | Link::Redirected { .. }
-        | Link::Dialing { .. }
-        | Link::Upgrading { .. } => None,
+        ConnState::Open(session) if session.conn == conn => Some(session),
+        ConnState::Open(_)
+        | ConnState::Down
+        | ConnState::Preparing { .. }
+        | ConnState::Redirected { .. }
+        | ConnState::Dialing { .. }
+        | ConnState::Upgrading { .. } => None,
     }
 }

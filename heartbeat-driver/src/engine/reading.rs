@@ -9,14 +9,14 @@ use heartbeat_core::{
 
 use super::guarding::Named;
 use super::joined::{Joined, ReadOn};
-use super::{BURST, Engine, Link};
+use super::{BURST, ConnState, Engine};
 use crate::event::Event;
 use crate::message::records::{Sort, WORK, is_joined, is_long};
 use crate::message::{Message, MessageRef};
 use crate::panics::named;
 use crate::queue::Overflow;
 use crate::websocket::frames::{Incoming, Place};
-use crate::websocket::{Heard, Session};
+use crate::websocket::{Connection, Heard};
 
 impl<S: Read + Write> Engine<S> {
     /// The next message, where it is there already and nothing else comes before it. `None` says only that
@@ -28,7 +28,7 @@ impl<S: Read + Write> Engine<S> {
     #[inline(always)]
     pub fn message(&mut self, clock: &impl Clock) -> Option<(ConnId, Message)> {
         let can_be_short = self.can_be_short();
-        let Link::Open(session) = &mut self.link else {
+        let ConnState::Open(session) = &mut self.link else {
             return None;
         };
         if !can_be_short || session.ran_dry || session.holds_reading() {
@@ -67,7 +67,7 @@ impl<S: Read + Write> Engine<S> {
         look: &mut impl FnMut(ConnId, MessageRef<'_>),
     ) -> bool {
         let can_be_short = self.can_be_short();
-        let Link::Open(session) = &mut self.link else {
+        let ConnState::Open(session) = &mut self.link else {
             return false;
         };
         if !can_be_short || session.ran_dry || session.holds_reading() {
@@ -122,7 +122,8 @@ impl<S: Read + Write> Engine<S> {
     /// Nothing comes before the next message, and nothing is to be done with it but to hand it out.
     #[inline(always)]
     fn can_be_short(&self) -> bool {
-        let is_busy = !self.events.is_empty() || self.dial.is_some() || self.outbox.is_pending();
+        let is_busy =
+            !self.events.is_empty() || self.dial.is_some() || self.send_queue.is_pending();
         let has_more_to_do = self.paused | self.opening | self.guards_messages | self.ended;
         !(is_busy || has_more_to_do || self.joined.is_some() || self.discards())
     }
@@ -133,11 +134,11 @@ impl<S: Read + Write> Engine<S> {
         }
         let reads = self.reads();
         let session = match &mut self.link {
-            Link::Open(session) if reads => session,
-            Link::Upgrading { .. } => return self.upgrade(clock),
-            Link::Preparing { .. } => return self.prepare(clock),
-            Link::Redirected { .. } => return self.follow(clock),
-            Link::Open(_) | Link::Down | Link::Dialing { .. } => return ReadOn::Dry,
+            ConnState::Open(session) if reads => session,
+            ConnState::Upgrading { .. } => return self.upgrade(clock),
+            ConnState::Preparing { .. } => return self.prepare(clock),
+            ConnState::Redirected { .. } => return self.follow(clock),
+            ConnState::Open(_) | ConnState::Down | ConnState::Dialing { .. } => return ReadOn::Dry,
         };
         let conn = session.conn;
         let heard = session.read();
@@ -205,19 +206,19 @@ impl<S: Read + Write> Engine<S> {
     /// One more message of data: the machine is told of many at once.
     #[inline(always)]
     pub(super) fn count_data(&mut self, clock: &impl Clock) {
-        if let Link::Open(session) = &mut self.link {
+        if let ConnState::Open(session) = &mut self.link {
             session.unreported += 1;
             if session.unreported >= BURST {
-                self.settle_guarded(clock);
+                self.flush_and_tick_guarded(clock);
             }
         }
     }
 
     /// Not every message is guarded against panics, but this is.
     #[inline(never)]
-    fn settle_guarded(&mut self, clock: &impl Clock) {
+    fn flush_and_tick_guarded(&mut self, clock: &impl Clock) {
         let clock = &Named(clock);
-        self.guarded(clock, |this| this.settle(clock.now()));
+        self.guarded(clock, |this| this.flush_and_tick(clock.now()));
     }
 
     /// Control frames and ends.
@@ -231,7 +232,7 @@ impl<S: Read + Write> Engine<S> {
                 return self.heartbeat(conn, Received::Pong(&payload), clock);
             }
             Heard::Frame(Incoming::Close(close)) => {
-                if let Link::Open(session) = &mut self.link {
+                if let ConnState::Open(session) = &mut self.link {
                     session.answer_close(&close);
                 }
                 self.lost(conn, Cause::Close(close.code), close.reason, clock.now());
@@ -265,7 +266,7 @@ impl<S: Read + Write> Engine<S> {
         message: Received<'_>,
         clock: &impl Clock,
     ) -> ReadOn {
-        if let Link::Open(session) = &mut self.link {
+        if let ConnState::Open(session) = &mut self.link {
             session.mark_reported();
         }
         let before = self.machine.stats();
@@ -285,7 +286,7 @@ impl<S: Read + Write> Engine<S> {
 
     /// The socket has run dry, or has been read for long enough: tell the machine what came, write
     /// what waits, and let due timers act.
-    pub(super) fn settle(&mut self, now: Instant) {
+    pub(super) fn flush_and_tick(&mut self, now: Instant) {
         self.write_before_judging(now);
         self.report(now);
         if self.expires <= now {
@@ -293,13 +294,13 @@ impl<S: Read + Write> Engine<S> {
         }
         self.flush(now);
         if self.is_due(now) && self.may_dial(now) {
-            if let Link::Open(session) = &mut self.link {
+            if let ConnState::Open(session) = &mut self.link {
                 session.relax();
             }
             let kicked = self.gate.take_kick();
             self.step(now, if kicked { Input::Kick } else { Input::Tick });
             // A ping that was the first thing to find no room waits from now on, not from the next turn.
-            if matches!(&self.link, Link::Open(session) if session.wants_write()) {
+            if matches!(&self.link, ConnState::Open(session) if session.wants_write()) {
                 self.flush(now);
             }
         }
@@ -308,27 +309,29 @@ impl<S: Read + Write> Engine<S> {
     /// Where a deadline has come while bytes wait, these are tried once more before any step judges: after a
     /// suspend the peer may long have made room for them, and bytes that move are a sign of its life.
     pub(super) fn write_before_judging(&mut self, now: Instant) {
-        if matches!(&self.link, Link::Open(session) if session.is_blocked()) && self.is_due(now) {
+        if matches!(&self.link, ConnState::Open(session) if session.is_blocked())
+            && self.is_due(now)
+        {
             self.flush(now);
         }
     }
 
     /// Writes what waits, and tells the machine what has become of it.
     fn flush(&mut self, now: Instant) {
-        if let Link::Open(session) = &mut self.link {
+        if let ConnState::Open(session) = &mut self.link {
             let conn = session.conn;
-            let flushed = session.flush(&self.outbox, self.pace.as_mut(), now);
+            let flushed = session.flush(&self.send_queue, self.pace.as_mut(), now);
             if let Some(pace) = &self.pace {
                 self.paced_until = pace.wake(now);
             }
             let work = usize::try_from(flushed.work).unwrap_or(WORK);
             self.work = self.work.saturating_add(work);
             if flushed.more {
-                // Reading has its turn; then the outbox is looked at again.
+                // Reading has its turn; then the send queue is looked at again.
                 self.reads_first = BURST;
-                self.outbox.poke();
+                self.send_queue.poke();
             }
-            self.board.traffic(session.traffic());
+            self.shared_stats.traffic(session.traffic());
             // Nothing can be written any more: what the peer said last is read, and its end told.
             self.ending |= session.has_failed();
             if flushed.moved {
@@ -337,7 +340,8 @@ impl<S: Read + Write> Engine<S> {
             if flushed.blocked {
                 self.step(now, Input::WriteBlocked(conn));
             }
-            if super::performing::session(&mut self.link, conn).is_some_and(Session::ping_has_left)
+            if super::performing::session(&mut self.link, conn)
+                .is_some_and(Connection::ping_has_left)
             {
                 self.step(now, Input::PingWritten(conn));
             }
@@ -346,7 +350,7 @@ impl<S: Read + Write> Engine<S> {
 
     /// Tells the machine what was read and not told yet.
     pub(super) fn report(&mut self, now: Instant) {
-        if let Link::Open(session) = &mut self.link {
+        if let ConnState::Open(session) = &mut self.link {
             let conn = session.conn;
             match session.take_unreported() {
                 Some(true) => self.step(now, Input::Received(conn, Received::Data)),

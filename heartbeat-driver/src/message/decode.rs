@@ -8,7 +8,7 @@ heartbeat_core::debug_as_display!(Undecodable);
 pub(crate) const DECODER: &str = "the decoder";
 
 /// Turns what the server sends into what it means, before the dialect sees it: a heartbeat may come
-/// compressed, too. Made anew for each connection, so that it may carry state from message to message.
+/// compressed, too. RequestResult anew for each connection, so that it may carry state from message to message.
 ///
 /// What one message costs must not depend on the server's good will: a decoder may return at most
 /// `limit` bytes ([`Options::max_message_size`](crate::Options::max_message_size)).

@@ -52,7 +52,7 @@ impl Sort {
         match class {
             Class::Data => Self::Data,
             Class::Response(id) if !machine.is_answer(id) => Self::Data,
-            Class::Carrier(carried) if carried.data => Self::Both,
+            Class::Composite(carried) if carried.data => Self::Both,
             _ => Self::Heartbeat,
         }
     }

@@ -6,8 +6,8 @@
 //! ([`Watched::dialed`]), and hands out the events ([`Watched::event`]).
 
 mod codec;
+mod conn_state;
 mod event;
-mod link;
 mod performing;
 mod reading;
 #[cfg(feature = "tungstenite")]
@@ -27,8 +27,8 @@ use heartbeat_core::{
 use tracing::Span;
 
 pub use self::codec::{Codec, Frame, Socket, Traffic};
+use self::conn_state::{ConnState, Read};
 pub use self::event::Event;
-use self::link::{Link, Read};
 #[cfg(feature = "tungstenite")]
 pub use self::tungstenite::Tungstenite;
 use crate::dial::Attempt;
@@ -58,7 +58,7 @@ pub enum Turn<M> {
 pub struct Watched<S, C: Codec, K> {
     machine: Heartbeat<Arc<Config>, SharedDialect>,
     dialect: SharedDialect,
-    link: Link<S, C>,
+    link: ConnState<S, C>,
     /// It is a client, and may dial.
     dials: bool,
     /// A dial that nobody has begun.
@@ -121,7 +121,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             log,
             span: span.unwrap_or_else(Span::none),
             machine,
-            link: Link::Down,
+            link: ConnState::Down,
             dials,
             dial: None,
             queue: VecDeque::new(),
@@ -208,8 +208,8 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     /// The open socket.
     pub fn socket(&mut self) -> Option<&mut S> {
         match &mut self.link {
-            Link::Open(open) => Some(&mut open.socket),
-            Link::Down | Link::Dialing(_) => None,
+            ConnState::Open(open) => Some(&mut open.socket),
+            ConnState::Down | ConnState::Dialing(_) => None,
         }
     }
 
@@ -240,8 +240,8 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     #[must_use]
     pub fn dialing(&self) -> Option<ConnId> {
         match &self.link {
-            Link::Dialing(conn) => Some(*conn),
-            Link::Down | Link::Open(_) => None,
+            ConnState::Dialing(conn) => Some(*conn),
+            ConnState::Down | ConnState::Open(_) => None,
         }
     }
 
@@ -267,13 +267,13 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     /// True unless too many answers wait to be written: then nothing is read.
     #[must_use]
     pub fn reads(&self) -> bool {
-        matches!(&self.link, Link::Open(open) if !open.is_held())
+        matches!(&self.link, ConnState::Open(open) if !open.is_held())
     }
 
     /// True while bytes wait for the socket to take them.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
-        matches!(&self.link, Link::Open(open) if open.is_blocked())
+        matches!(&self.link, ConnState::Open(open) if open.is_blocked())
     }
 
     /// Does what may call code of the application's. `None`: that code has panicked, and this has ended.

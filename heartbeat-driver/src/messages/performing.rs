@@ -5,12 +5,12 @@ use std::task::Context;
 use std::time::Duration;
 
 use heartbeat_core::{
-    AbortReason, Action, Ask, Cause, Clock, ConnId, Dialect as _, Draft, Event as Input, Failure,
-    GiveUp, Instant, Outgoing, Phase, Reply, Values,
+    AbortReason, Action, Cause, Clock, ConnId, Dialect as _, Event as Input, Failure, GiveUp,
+    Instant, Outgoing, Phase, PingMessage, Reply, TemplateRef, Values,
 };
 use tracing::{debug, error, info, warn};
 
-use super::link::Link;
+use super::conn_state::ConnState;
 use super::{Codec, Event, Frame, Socket, Watched};
 use crate::clock::unix_ms;
 use crate::dial::Attempt;
@@ -34,7 +34,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                     self.span = self.log.connection(conn);
                     info!(parent: &self.span, attempt, "connecting");
                     self.dial = Some(Attempt::new(conn, attempt, refresh, self.last));
-                    self.link = Link::Dialing(conn);
+                    self.link = ConnState::Dialing(conn);
                     self.dirty = true;
                 }
                 Action::SendPong { reply, .. } => {
@@ -44,8 +44,8 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                 }
                 Action::SendPing { conn, ping } => {
                     let given = match ping {
-                        Ask::Frame(payload) => self.own(Frame::Ping(&payload)),
-                        Ask::Draft(draft) => self.put(draft),
+                        PingMessage::Frame(payload) => self.own(Frame::Ping(&payload)),
+                        PingMessage::Template(draft) => self.put(draft),
                         _ => false,
                     };
                     if given {
@@ -53,13 +53,13 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                     } else {
                         self.step(now, Input::PingUnsent(conn));
                     }
-                    if let (true, Link::Open(open)) = (given, &mut self.link) {
+                    if let (true, ConnState::Open(open)) = (given, &mut self.link) {
                         open.pinged();
                     }
                 }
                 Action::Close { code, .. } => {
                     let span = &self.span;
-                    if let Link::Open(open) = &mut self.link {
+                    if let ConnState::Open(open) = &mut self.link {
                         info!(parent: span, code, "closing");
                         open.close(C::message(Frame::Close(Some(code))));
                         self.dirty = true;
@@ -71,7 +71,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                 }
                 Action::Renew { code, why, .. } => {
                     let span = &self.span;
-                    if let Link::Open(link) = &mut self.link {
+                    if let ConnState::Open(link) = &mut self.link {
                         info!(parent: span, code, "closing, to be renewed ({why})");
                         link.close(C::message(Frame::Close(Some(code))));
                         self.dirty = true;
@@ -85,7 +85,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                         continue;
                     }
                     if told && self.link.conn() == Some(conn) {
-                        self.disconnected(conn, Reason::Verdict(reason), None, idle, open);
+                        self.disconnected(conn, Reason::Aborted(reason), None, idle, open);
                     }
                     // Otherwise its user's own wish: only the end is told.
                     self.close_timed_out |= reason == AbortReason::CloseTimeout;
@@ -117,7 +117,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     fn tell_stopped(&mut self) {
         self.ended = true;
         let (uncertain, in_doubt) = (self.link.uncertain(), self.link.in_doubt());
-        self.link = Link::Down;
+        self.link = ConnState::Down;
         let unsent: Vec<_> = self.queue.drain(..).collect();
         let close_timed_out = self.close_timed_out;
         let late = close_timed_out.then(|| self.machine.config().close_timeout());
@@ -175,7 +175,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             // A verdict of our own came first.
             return;
         }
-        if let Link::Open(open) = &mut self.link {
+        if let ConnState::Open(open) = &mut self.link {
             open.last_words(cx);
         }
         if self.renewing.is_some() {
@@ -211,9 +211,9 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         open: Duration,
     ) {
         let (uncertain, in_doubt) = (self.link.uncertain(), self.link.in_doubt());
-        let was_open = matches!(self.link, Link::Open(_));
+        let was_open = matches!(self.link, ConnState::Open(_));
         // The socket is closed here and now.
-        self.link = Link::Down;
+        self.link = ConnState::Down;
         self.joined = None;
         self.last = Some(reason);
         self.detail.clone_from(&detail);
@@ -244,7 +244,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     pub(super) fn reply(&mut self, reply: Reply<'_>) -> bool {
         let message = match reply {
             Reply::Frame(payload) if C::ANSWERS_PINGS => {
-                if let Link::Open(open) = &mut self.link {
+                if let ConnState::Open(open) = &mut self.link {
                     open.answered(payload.len());
                     self.dirty = true;
                 }
@@ -253,14 +253,14 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             Reply::Frame(payload) => Frame::Pong(payload),
             Reply::Text(text) => Frame::Text(text),
             Reply::Binary(bytes) => Frame::Binary(bytes),
-            Reply::Draft(draft) => return self.put(draft),
+            Reply::Template(draft) => return self.put(draft),
             _ => return false,
         };
         self.own(message)
     }
 
     /// Writes what the dialect makes of a draft. False if it can make nothing of it.
-    pub(super) fn put(&mut self, draft: Draft<'_>) -> bool {
+    pub(super) fn put(&mut self, draft: TemplateRef<'_>) -> bool {
         let values = Values {
             unix_ms: unix_ms(),
             variables: &self.tracked,
@@ -281,7 +281,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     }
 
     pub(super) fn own(&mut self, frame: Frame<'_>) -> bool {
-        let Link::Open(open) = &mut self.link else {
+        let ConnState::Open(open) = &mut self.link else {
             return false;
         };
         open.give_own(C::message(frame), frame.len());

@@ -8,7 +8,7 @@ use heartbeat_core::{
 };
 use tracing::info;
 
-use super::link::{Link, Open, Read};
+use super::conn_state::{ConnState, Open, Read};
 use super::{Codec, Event, Frame, Socket, Watched};
 use crate::message::records::{Record, Records, Sort, is_joined};
 
@@ -17,7 +17,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         let Some(conn) = self.machine.conn() else {
             return;
         };
-        self.link = Link::Open(Box::new(Open::new(conn, socket)));
+        self.link = ConnState::Open(Box::new(Open::new(conn, socket)));
         for number in 0.. {
             let Some(mut draft) = self.dialect.greeting(number) else {
                 return;
@@ -50,7 +50,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     }
 
     pub(super) fn write(&mut self, cx: &mut Context<'_>) {
-        let Link::Open(open) = &mut self.link else {
+        let ConnState::Open(open) = &mut self.link else {
             return;
         };
         let conn = open.conn;
@@ -81,7 +81,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         if self.joined.is_some() {
             return Some(self.read_joined(cx));
         }
-        let Link::Open(open) = &mut self.link else {
+        let ConnState::Open(open) = &mut self.link else {
             return None;
         };
         let conn = open.conn;
@@ -133,7 +133,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     }
 
     fn data(&mut self, conn: ConnId, message: C::Message) -> Read<C::Message> {
-        if let Link::Open(open) = &mut self.link {
+        if let ConnState::Open(open) = &mut self.link {
             open.unreported = true;
         }
         Read::Message(conn, message)
@@ -177,7 +177,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         cx: &mut Context<'_>,
     ) -> Sort {
         self.write_before_judging(cx);
-        if let Link::Open(open) = &mut self.link {
+        if let ConnState::Open(open) = &mut self.link {
             // Its bytes are no data.
             open.take_progress();
         }
@@ -198,13 +198,13 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     /// Tries bytes that wait once more before a step judges a deadline that has come. After a suspend the peer may
     /// have made room for them long ago, and bytes that move are a sign of its life.
     fn write_before_judging(&mut self, cx: &mut Context<'_>) {
-        if matches!(&self.link, Link::Open(open) if open.is_blocked()) && self.is_due() {
+        if matches!(&self.link, ConnState::Open(open) if open.is_blocked()) && self.is_due() {
             self.write(cx);
         }
     }
 
     pub(super) fn report(&mut self, now: Instant) {
-        if let Link::Open(open) = &mut self.link {
+        if let ConnState::Open(open) = &mut self.link {
             let conn = open.conn;
             let progress = open.take_progress();
             if std::mem::take(&mut open.unreported) {

@@ -12,7 +12,7 @@ use super::send_queue::Notify;
 use super::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 use crate::event::{Event, Seconds};
 use crate::message::Unsent;
-use crate::stats::{Board, WaitEnd};
+use crate::stats::{SharedStats, WaitEnd};
 
 /// Heartbeat notes that wait at most. They need no room of the messages', and a client that is behind
 /// learns nothing from the 65th.
@@ -57,7 +57,7 @@ pub enum Overflow {
 /// When `capacity` messages wait, [`Overflow`] says what happens to the next. Notes on heartbeats (checks,
 /// pings, pongs) do not count; 64 of them wait at most, none behind a full queue. Beginnings and ends of
 /// connections are always told; once 256 wait, whole dials among them become one [`Event::Skipped`].
-pub struct Handoff {
+pub struct EventQueue {
     state: Mutex<State>,
     /// The driver waits for room.
     starved: AtomicBool,
@@ -65,7 +65,7 @@ pub struct Handoff {
     arrived: Condvar,
     capacity: usize,
     overflow: Overflow,
-    board: Arc<Board>,
+    shared_stats: Arc<SharedStats>,
     wake_driver: Notify,
     on_event: Notify,
 }
@@ -215,14 +215,14 @@ impl Room {
     }
 }
 
-impl Handoff {
+impl EventQueue {
     /// An empty queue. `board` gets its figures. `wake_driver` is called when there is room again, `on_event`
     /// when something arrived.
     #[must_use]
     pub fn new(
         capacity: usize,
         overflow: Overflow,
-        board: Arc<Board>,
+        shared_stats: Arc<SharedStats>,
         wake_driver: Notify,
         on_event: Notify,
     ) -> Self {
@@ -232,7 +232,7 @@ impl Handoff {
             arrived: Condvar::new(),
             capacity: capacity.max(1),
             overflow,
-            board,
+            shared_stats,
             wake_driver,
             on_event,
         }
@@ -305,7 +305,7 @@ impl Handoff {
             }
         }
         if dropped > 0 {
-            state.lagging.dropped(dropped, &self.board.log.span);
+            state.lagging.dropped(dropped, &self.shared_stats.log.span);
         }
         let Counts {
             messages, notes, ..
@@ -314,7 +314,7 @@ impl Handoff {
             left_out += state.fold();
         }
         let unsent = self.forget_unsent(state);
-        self.board.dropped(dropped, left_out, unsent);
+        self.shared_stats.dropped(dropped, left_out, unsent);
     }
 
     /// Where the application need not keep up, messages that were handed back and that nobody takes are
@@ -359,8 +359,8 @@ impl Handoff {
             state.ended = true;
             state.receivers > 0
         };
-        self.board.connected.ended(WaitEnd::Stopped);
-        self.board.ended();
+        self.shared_stats.connected.ended(WaitEnd::Stopped);
+        self.shared_stats.ended();
         self.tell_arrived(waited_for);
     }
 
@@ -376,7 +376,7 @@ impl Handoff {
         let more = {
             let mut state = self.lock();
             state.hand_over(batch);
-            state.lagging.caught_up(&self.board.log.span);
+            state.lagging.caught_up(&self.shared_stats.log.span);
             !state.ended
         };
         self.tell_room();
@@ -408,7 +408,7 @@ impl Handoff {
             }
             state.receivers -= 1;
             state.hand_over(batch);
-            state.lagging.caught_up(&self.board.log.span);
+            state.lagging.caught_up(&self.shared_stats.log.span);
             !state.ended
         };
         self.tell_room();
@@ -578,9 +578,9 @@ fn fold_run(run: &mut Vec<Event>, folded: &mut VecDeque<Event>) {
     }
 }
 
-impl fmt::Debug for Handoff {
+impl fmt::Debug for EventQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handoff")
+        f.debug_struct("EventQueue")
             .field("capacity", &self.capacity)
             .field("overflow", &self.overflow)
             .finish_non_exhaustive()
@@ -600,9 +600,15 @@ mod tests {
 
     const CONN: ConnId = ConnId::new(1);
 
-    fn queue(capacity: usize, overflow: Overflow) -> Handoff {
-        let board = Arc::new(Board::default());
-        Handoff::new(capacity, overflow, board, Box::new(|| {}), Box::new(|| {}))
+    fn queue(capacity: usize, overflow: Overflow) -> EventQueue {
+        let shared_stats = Arc::new(SharedStats::default());
+        EventQueue::new(
+            capacity,
+            overflow,
+            shared_stats,
+            Box::new(|| {}),
+            Box::new(|| {}),
+        )
     }
 
     fn message(text: &str) -> Event {
@@ -639,14 +645,14 @@ mod tests {
         }
     }
 
-    fn push(handoff: &Handoff, events: impl IntoIterator<Item = Event>) -> Room {
-        handoff.push(&mut events.into_iter().collect())
+    fn push(event_queue: &EventQueue, events: impl IntoIterator<Item = Event>) -> Room {
+        event_queue.push(&mut events.into_iter().collect())
     }
 
     /// What waits, in words.
-    fn taken(handoff: &Handoff) -> Vec<String> {
+    fn taken(event_queue: &EventQueue) -> Vec<String> {
         let mut taken = VecDeque::new();
-        handoff.take(&mut taken);
+        event_queue.take(&mut taken);
         let tell = |event| match event {
             Event::Message { message, .. } => message.as_text().unwrap_or("?").to_owned(),
             Event::Lagged { dropped } => format!("{dropped} dropped"),
@@ -670,12 +676,15 @@ mod tests {
 
     #[test]
     fn notes_never_fill_the_queue_and_the_65th_is_left_out() {
-        let handoff = queue(2, Overflow::Pause);
-        let room = push(&handoff, (0..1000).map(|_| note()));
+        let event_queue = queue(2, Overflow::Pause);
+        let room = push(&event_queue, (0..1000).map(|_| note()));
         assert_eq!(room, Room::of(2), "the messages' room is theirs");
-        assert_eq!(push(&handoff, [message("a"), note()]), Room::of(1));
-        assert_eq!(taken(&handoff), [&["note"; NOTES][..], &["a"]].concat());
-        assert_eq!(handoff.board.heartbeat_events_dropped(), 1000 - 64 + 1);
+        assert_eq!(push(&event_queue, [message("a"), note()]), Room::of(1));
+        assert_eq!(taken(&event_queue), [&["note"; NOTES][..], &["a"]].concat());
+        assert_eq!(
+            event_queue.shared_stats.heartbeat_events_dropped(),
+            1000 - 64 + 1
+        );
     }
 
     #[test]
@@ -685,37 +694,41 @@ mod tests {
         let wake = Box::new(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        let board = Arc::new(Board::default());
-        let handoff = Handoff::new(2, Overflow::Pause, board, wake, Box::new(|| {}));
-        assert_eq!(push(&handoff, [message("a")]).messages, 1);
-        assert_eq!(push(&handoff, [message("b")]).messages, 0);
-        assert_eq!(push(&handoff, [note(), lost(&[])]).messages, 0);
-        assert_eq!(taken(&handoff), ["a", "b", "lost, 0 unsent"]);
+        let shared_stats = Arc::new(SharedStats::default());
+        let event_queue = EventQueue::new(2, Overflow::Pause, shared_stats, wake, Box::new(|| {}));
+        assert_eq!(push(&event_queue, [message("a")]).messages, 1);
+        assert_eq!(push(&event_queue, [message("b")]).messages, 0);
+        assert_eq!(push(&event_queue, [note(), lost(&[])]).messages, 0);
+        assert_eq!(taken(&event_queue), ["a", "b", "lost, 0 unsent"]);
         assert_eq!(
             woken.load(Ordering::Relaxed),
             1,
             "the driver waited for room"
         );
-        assert_eq!(handoff.has_room(), Room::of(2));
+        assert_eq!(event_queue.has_room(), Room::of(2));
     }
 
     #[test]
     fn what_came_before_an_end_finds_room_beyond_the_queue_up_to_a_bound_and_the_rest_is_counted() {
-        let handoff = queue(2, Overflow::Pause);
+        let event_queue = queue(2, Overflow::Pause);
         let large = "x".repeat((4 << 20) - OVERHEAD);
-        push(&handoff, [message("a"), message("b")]);
-        push(&handoff, (0..6).map(|_| message(&large)));
+        push(&event_queue, [message("a"), message("b")]);
+        push(&event_queue, (0..6).map(|_| message(&large)));
         assert_eq!(
-            push(&handoff, [lost(&[])]),
+            push(&event_queue, [lost(&[])]),
             Room {
                 messages: 0,
                 dials: true
             }
         );
-        let taken = taken(&handoff);
+        let taken = taken(&event_queue);
         assert_eq!(taken.len(), 2 + 4 + 2);
         assert_eq!(taken[6..], ["2 dropped", "lost, 0 unsent"]);
-        assert_eq!(push(&handoff, [message("a")]).messages, 1, "begins anew");
+        assert_eq!(
+            push(&event_queue, [message("a")]).messages,
+            1,
+            "begins anew"
+        );
     }
 
     #[test]
@@ -748,7 +761,7 @@ mod tests {
                 "9"
             ]
         );
-        assert_eq!(oldest.board.messages_dropped(), 8);
+        assert_eq!(oldest.shared_stats.messages_dropped(), 8);
 
         let newest = queue(3, Overflow::DropNewest);
         assert!(push(&newest, numbered(0..5)).messages > 1000);
@@ -768,15 +781,15 @@ mod tests {
         );
         assert_eq!(push(&newest, numbered(0..1)).messages, usize::MAX);
         assert_eq!(taken(&newest), ["0"], "begins anew");
-        assert_eq!(newest.board.messages_dropped(), 5);
+        assert_eq!(newest.shared_stats.messages_dropped(), 5);
     }
 
     #[test]
     fn days_of_dials_take_no_more_room_than_a_few_and_no_message_that_was_handed_back_is_lost() {
-        let handoff = queue(4, Overflow::Pause);
-        push(&handoff, [message("a")]);
+        let event_queue = queue(4, Overflow::Pause);
+        push(&event_queue, [message("a")]);
         for attempt in 0..100_000 {
-            push(&handoff, [dial(attempt), lost(&[])]);
+            push(&event_queue, [dial(attempt), lost(&[])]);
             if attempt == 500 {
                 let gap = Event::Gap {
                     conn: CONN,
@@ -787,12 +800,12 @@ mod tests {
                     unsent: 0,
                     in_doubt: 0,
                 };
-                push(&handoff, [dial(attempt), gap, lost(&["x", "y"])]);
+                push(&event_queue, [dial(attempt), gap, lost(&["x", "y"])]);
             }
-            assert!(handoff.lock().queue.len() <= 2 * CONTROLS);
+            assert!(event_queue.lock().queue.len() <= 2 * CONTROLS);
         }
-        push(&handoff, [dial(100_000)]);
-        let taken = taken(&handoff);
+        push(&event_queue, [dial(100_000)]);
+        let taken = taken(&event_queue);
         assert_eq!(taken[..3], ["a", "dial 0", "lost, 0 unsent"]);
         assert!(
             taken[3].ends_with("skipped, missing true, 2 unsent, 2 in doubt"),
@@ -810,26 +823,26 @@ mod tests {
             (Overflow::DropNewest, true, 15),
             (Overflow::Discard, true, 15),
         ] {
-            let handoff = queue(4, overflow);
+            let event_queue = queue(4, overflow);
             let mut room = Room::of(4);
             for _ in 0..40 {
-                room = push(&handoff, [lost(&[&large])]);
+                room = push(&event_queue, [lost(&[&large])]);
             }
             assert_eq!(room.dials, dials, "{overflow:?}");
             let mut all = VecDeque::new();
-            handoff.take(&mut all);
+            event_queue.take(&mut all);
             let unsent: usize = all.into_iter().map(|event| event.into_unsent().len()).sum();
             assert_eq!(unsent, kept, "{overflow:?}");
-            assert!(handoff.has_room().dials);
+            assert!(event_queue.has_room().dials);
         }
     }
 
     #[test]
     fn the_end_is_told_to_a_thread_that_waits() {
-        let handoff = queue(1, Overflow::Pause);
+        let event_queue = queue(1, Overflow::Pause);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| handoff.take_until(&mut VecDeque::new(), None));
-            handoff.end();
+            let waiting = scope.spawn(|| event_queue.take_until(&mut VecDeque::new(), None));
+            event_queue.end();
             assert!(!waiting.join().unwrap());
         });
     }

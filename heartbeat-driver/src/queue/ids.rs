@@ -86,7 +86,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use heartbeat_core::{Action, Ask, Class, ConnId, Description, Dialect, Message};
+    use heartbeat_core::{Action, Class, ConnId, Description, Dialect, Message, PingMessage};
 
     use super::*;
 
@@ -145,7 +145,7 @@ mod tests {
                 let step = ids.step(&mut machine, now, Event::Progress(ConnId::new(1)));
                 taken.extend(step.actions.iter().filter_map(|action| match action {
                     Action::SendPing {
-                        ping: Ask::Draft(draft),
+                        ping: PingMessage::Template(draft),
                         ..
                     } => Some(draft.id),
                     _ => None,

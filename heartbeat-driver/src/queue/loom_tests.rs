@@ -1,4 +1,4 @@
-//! Outbox and handoff under every interleaving of two or three threads, by loom:
+//! SendQueue and event queue under every interleaving of two or three threads, by loom:
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg heartbeat_loom" cargo test --release -p heartbeat-driver --lib --target-dir target/loom loom_tests::
@@ -16,10 +16,10 @@ use heartbeat_core::{ConnId, Instant};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
-use super::{Handoff, Ids, Limits, Outbox, Overflow, Refusal};
+use super::{EventQueue, Ids, Limits, Overflow, SendErrorKind, SendQueue};
 use crate::event::Event;
 use crate::message::Message;
-use crate::stats::Board;
+use crate::stats::SharedStats;
 
 const CONN: ConnId = ConnId::new(1);
 const EVER: Duration = Duration::MAX;
@@ -60,10 +60,10 @@ impl Bell {
     }
 }
 
-// ---- the engine's side of an outbox, in the tests' words ---------------------------------------
+// ---- the engine's side of an send queue, in the tests' words ---------------------------------------
 
-/// An outbox with room for `messages`, and what it wakes its engine with.
-fn closed_outbox(messages: usize, hold: Option<(usize, usize)>) -> (Arc<Outbox>, Arc<Bell>) {
+/// An send queue with room for `messages`, and what it wakes its engine with.
+fn closed_outbox(messages: usize, hold: Option<(usize, usize)>) -> (Arc<SendQueue>, Arc<Bell>) {
     let limits = Limits {
         messages,
         bytes: 100,
@@ -73,39 +73,39 @@ fn closed_outbox(messages: usize, hold: Option<(usize, usize)>) -> (Arc<Outbox>,
     let engine = Bell::new();
     let wake = Arc::clone(&engine);
     let wake = Box::new(move || wake.ring());
-    let outbox = Outbox::new(limits, Ids::from(1), wake);
-    (Arc::new(outbox), engine)
+    let send_queue = SendQueue::new(limits, Ids::from(1), wake);
+    (Arc::new(send_queue), engine)
 }
 
 /// The same, open.
-fn outbox(messages: usize) -> (Arc<Outbox>, Arc<Bell>) {
-    let (outbox, engine) = closed_outbox(messages, None);
-    outbox.open(CONN, true);
-    (outbox, engine)
+fn send_queue(messages: usize) -> (Arc<SendQueue>, Arc<Bell>) {
+    let (send_queue, engine) = closed_outbox(messages, None);
+    send_queue.open(CONN, true);
+    (send_queue, engine)
 }
 
 /// Takes messages until there are this many bytes, or none is left.
-fn take(outbox: &Outbox, bytes: usize) -> Vec<String> {
-    let taken = outbox.take_bytes(bytes).into_iter();
+fn take(send_queue: &SendQueue, bytes: usize) -> Vec<String> {
+    let taken = send_queue.take_bytes(bytes).into_iter();
     taken.map(|waiting| text(waiting.message)).collect()
 }
 
-fn take_all(outbox: &Outbox) -> Vec<String> {
-    take(outbox, usize::MAX)
+fn take_all(send_queue: &SendQueue) -> Vec<String> {
+    take(send_queue, usize::MAX)
 }
 
-fn take_one(outbox: &Outbox) -> Vec<String> {
-    take(outbox, 1)
+fn take_one(send_queue: &SendQueue) -> Vec<String> {
+    take(send_queue, 1)
 }
 
-fn close(outbox: &Outbox) -> Vec<String> {
-    let unsent = outbox.close(false, VecDeque::new(), Instant::ORIGIN);
+fn close(send_queue: &SendQueue) -> Vec<String> {
+    let unsent = send_queue.close(false, VecDeque::new(), Instant::ORIGIN);
     unsent.into_iter().map(|back| text(back.message)).collect()
 }
 
 /// Whether there was a kick and a stop.
-fn commands(outbox: &Outbox) -> (bool, bool) {
-    let commands = outbox.commands(Instant::ORIGIN);
+fn commands(send_queue: &SendQueue) -> (bool, bool) {
+    let commands = send_queue.commands(Instant::ORIGIN);
     (commands.kick, commands.stop)
 }
 
@@ -113,27 +113,27 @@ fn text(message: Message) -> String {
     message.as_text().unwrap_or_default().to_owned()
 }
 
-// ---- outbox --------------------------------------------------------------------------------------
+// ---- send queue --------------------------------------------------------------------------------------
 
 /// Two messages come whenever they like; the engine does `idle` where nothing is pending.
-fn two_messages_are_taken(idle: impl Fn(&Outbox, &Bell) + Send + Sync + 'static) {
+fn two_messages_are_taken(idle: impl Fn(&SendQueue, &Bell) + Send + Sync + 'static) {
     every_interleaving(move || {
-        let (outbox, engine) = outbox(4);
+        let (send_queue, engine) = send_queue(4);
         let sender = {
-            let outbox = Arc::clone(&outbox);
+            let send_queue = Arc::clone(&send_queue);
             thread::spawn(move || {
                 for name in ["a", "b"] {
-                    outbox.try_send(name.into()).expect("open, and room");
+                    send_queue.try_send(name.into()).expect("open, and room");
                 }
             })
         };
         let mut taken = Vec::new();
         while taken.len() < 2 {
-            if outbox.is_pending() {
-                commands(&outbox);
-                taken.extend(take_all(&outbox));
+            if send_queue.is_pending() {
+                commands(&send_queue);
+                taken.extend(take_all(&send_queue));
             } else {
-                idle(&outbox, &engine);
+                idle(&send_queue, &engine);
             }
         }
         sender.join().expect("sent");
@@ -153,11 +153,11 @@ fn no_wake_up_for_a_message_is_lost() {
 /// Caught: the engine rests without looking once more; it looks before it says that it rests.
 #[test]
 fn no_wake_up_of_an_engine_that_rests_is_lost() {
-    two_messages_are_taken(|outbox, engine| {
-        if outbox.rest() {
+    two_messages_are_taken(|send_queue, engine| {
+        if send_queue.rest() {
             engine.wait();
         }
-        outbox.rise();
+        send_queue.rise();
     });
 }
 
@@ -165,18 +165,18 @@ fn no_wake_up_of_an_engine_that_rests_is_lost() {
 #[test]
 fn no_command_is_lost() {
     every_interleaving(|| {
-        let (outbox, engine) = outbox(4);
+        let (send_queue, engine) = send_queue(4);
         let user = {
-            let outbox = Arc::clone(&outbox);
+            let send_queue = Arc::clone(&send_queue);
             thread::spawn(move || {
-                outbox.kick();
-                outbox.stop();
+                send_queue.kick();
+                send_queue.stop();
             })
         };
         let (mut kicked, mut stopped) = (0, 0);
         while kicked + stopped < 2 {
-            if outbox.is_pending() {
-                let (kick, stop) = commands(&outbox);
+            if send_queue.is_pending() {
+                let (kick, stop) = commands(&send_queue);
                 kicked += u32::from(kick);
                 stopped += u32::from(stop);
             } else {
@@ -192,20 +192,20 @@ fn no_command_is_lost() {
 #[test]
 fn what_waits_is_pending() {
     every_interleaving(|| {
-        let (outbox, _engine) = outbox(4);
+        let (send_queue, _engine) = send_queue(4);
         let sender = {
-            let outbox = Arc::clone(&outbox);
-            thread::spawn(move || outbox.try_send("a".into()).expect("open, and room"))
+            let send_queue = Arc::clone(&send_queue);
+            thread::spawn(move || send_queue.try_send("a".into()).expect("open, and room"))
         };
-        commands(&outbox);
-        let before = take_all(&outbox);
+        commands(&send_queue);
+        let before = take_all(&send_queue);
         sender.join().expect("sent");
         assert!(
-            !before.is_empty() || outbox.is_pending(),
+            !before.is_empty() || send_queue.is_pending(),
             "a message waits, and the engine will not look"
         );
-        commands(&outbox);
-        assert_eq!([before, take_all(&outbox)].concat(), ["a"]);
+        commands(&send_queue);
+        assert_eq!([before, take_all(&send_queue)].concat(), ["a"]);
     });
 }
 
@@ -213,19 +213,23 @@ fn what_waits_is_pending() {
 #[test]
 fn each_message_is_taken_once_or_handed_back_whenever_the_connection_ends() {
     every_interleaving(|| {
-        let (outbox, _engine) = outbox(1);
+        let (send_queue, _engine) = send_queue(1);
         let sender = {
-            let outbox = Arc::clone(&outbox);
+            let send_queue = Arc::clone(&send_queue);
             thread::spawn(move || {
-                let sent = ["a", "b"].map(|name| outbox.try_send(name.into()));
+                let sent = ["a", "b"].map(|name| send_queue.try_send(name.into()));
                 let back = sent.into_iter().filter_map(Result::err);
                 back.map(|error| text(error.message)).collect::<Vec<_>>()
             })
         };
-        let mut all = take_one(&outbox);
-        all.extend(close(&outbox));
+        let mut all = take_one(&send_queue);
+        all.extend(close(&send_queue));
         all.extend(sender.join().expect("sent"));
-        assert_eq!(take_all(&outbox), [] as [String; 0], "none is left behind");
+        assert_eq!(
+            take_all(&send_queue),
+            [] as [String; 0],
+            "none is left behind"
+        );
         all.sort();
         assert_eq!(all, ["a", "b"]);
     });
@@ -235,17 +239,17 @@ fn each_message_is_taken_once_or_handed_back_whenever_the_connection_ends() {
 #[test]
 fn a_message_that_is_held_goes_out_whenever_the_connection_opens() {
     every_interleaving(|| {
-        let (outbox, engine) = closed_outbox(1, Some((1, 100)));
+        let (send_queue, engine) = closed_outbox(1, Some((1, 100)));
         let sender = {
-            let outbox = Arc::clone(&outbox);
-            thread::spawn(move || outbox.try_send("a".into()).expect("held"))
+            let send_queue = Arc::clone(&send_queue);
+            thread::spawn(move || send_queue.try_send("a".into()).expect("held"))
         };
-        outbox.open(CONN, true);
-        let mut taken = take_all(&outbox);
+        send_queue.open(CONN, true);
+        let mut taken = take_all(&send_queue);
         while taken.is_empty() {
-            if outbox.is_pending() {
-                commands(&outbox);
-                taken.extend(take_all(&outbox));
+            if send_queue.is_pending() {
+                commands(&send_queue);
+                taken.extend(take_all(&send_queue));
             } else {
                 engine.wait();
             }
@@ -256,19 +260,19 @@ fn a_message_that_is_held_goes_out_whenever_the_connection_opens() {
 }
 
 /// A sender waits for room while `release` happens: what the sender was told, and what is queued after.
-fn release(release: impl Fn(&Outbox) + Send + Sync + 'static) {
+fn release(release: impl Fn(&SendQueue) + Send + Sync + 'static) {
     let release = Arc::new(release);
     every_interleaving(move || {
-        let (outbox, _engine) = outbox(1);
-        outbox.try_send("first".into()).expect("room");
+        let (send_queue, _engine) = send_queue(1);
+        send_queue.try_send("first".into()).expect("room");
         let sender = {
-            let outbox = Arc::clone(&outbox);
-            thread::spawn(move || outbox.send_timeout("second".into(), EVER))
+            let send_queue = Arc::clone(&send_queue);
+            thread::spawn(move || send_queue.send_timeout("second".into(), EVER))
         };
-        release(&outbox);
+        release(&send_queue);
         let told = sender.join().expect("released");
         if let Err(error) = told {
-            assert_ne!(error.reason, Refusal::Full, "it would have waited on");
+            assert_ne!(error.reason, SendErrorKind::Full, "it would have waited on");
             assert_eq!(text(error.message), "second", "handed back");
         }
     });
@@ -277,42 +281,42 @@ fn release(release: impl Fn(&Outbox) + Send + Sync + 'static) {
 /// Caught: nobody told of the room.
 #[test]
 fn a_waiting_sender_is_released_by_room() {
-    release(|outbox| assert_eq!(take_one(outbox), ["first"]));
+    release(|send_queue| assert_eq!(take_one(send_queue), ["first"]));
 }
 
 /// Caught: nobody told of the close.
 #[test]
 fn a_waiting_sender_is_released_by_the_end_of_the_connection() {
-    release(|outbox| assert_eq!(close(outbox), ["first"]));
+    release(|send_queue| assert_eq!(close(send_queue), ["first"]));
 }
 
 /// Caught: nobody told of the end.
 #[test]
 fn a_waiting_sender_is_released_by_the_end_of_the_client() {
-    release(Outbox::end);
+    release(SendQueue::end);
 }
 
 /// Caught: nobody told of the stop.
 #[test]
 fn a_waiting_sender_is_released_by_a_stop() {
-    release(Outbox::stop);
+    release(SendQueue::stop);
 }
 
 /// Caught: the second not called when the first has come; room that is kept for one who has come already.
 #[test]
 fn two_who_wait_for_room_both_have_their_turn() {
     every_interleaving(|| {
-        let (outbox, engine) = outbox(1);
-        outbox.try_send("first".into()).expect("room");
+        let (send_queue, engine) = send_queue(1);
+        send_queue.try_send("first".into()).expect("room");
         let senders = ["a", "b"].map(|name| {
-            let outbox = Arc::clone(&outbox);
-            thread::spawn(move || outbox.send_timeout(name.into(), EVER))
+            let send_queue = Arc::clone(&send_queue);
+            thread::spawn(move || send_queue.send_timeout(name.into(), EVER))
         });
         let mut taken = Vec::new();
         while taken.len() < 3 {
-            if outbox.is_pending() {
-                commands(&outbox);
-                taken.extend(take_all(&outbox));
+            if send_queue.is_pending() {
+                commands(&send_queue);
+                taken.extend(take_all(&send_queue));
             } else {
                 engine.wait();
             }
@@ -331,12 +335,12 @@ fn two_who_wait_for_room_both_have_their_turn() {
 #[test]
 fn a_task_that_goes_while_it_is_called_leaves_its_turn_to_the_next() {
     every_interleaving(|| {
-        let (outbox, _engine) = outbox(1);
-        outbox.try_send("first".into()).expect("room");
+        let (send_queue, _engine) = send_queue(1);
+        send_queue.try_send("first".into()).expect("room");
         let goes = {
-            let outbox = Arc::clone(&outbox);
+            let send_queue = Arc::clone(&send_queue);
             thread::spawn(move || {
-                let mut sending = std::pin::pin!(outbox.send("a".into()));
+                let mut sending = std::pin::pin!(send_queue.send("a".into()));
                 let waker = std::task::Waker::noop();
                 let polled = sending
                     .as_mut()
@@ -345,20 +349,20 @@ fn a_task_that_goes_while_it_is_called_leaves_its_turn_to_the_next() {
             })
         };
         let stays = {
-            let outbox = Arc::clone(&outbox);
-            thread::spawn(move || outbox.send_timeout("b".into(), EVER))
+            let send_queue = Arc::clone(&send_queue);
+            thread::spawn(move || send_queue.send_timeout("b".into(), EVER))
         };
-        let mut taken = take_all(&outbox);
+        let mut taken = take_all(&send_queue);
         let sent = goes.join().expect("gone");
-        taken.extend(take_all(&outbox));
+        taken.extend(take_all(&send_queue));
         assert_eq!(stays.join().expect("released"), Ok(()));
-        taken.extend(take_all(&outbox));
+        taken.extend(take_all(&send_queue));
         assert_eq!(taken.contains(&"a".to_owned()), sent);
         assert!(taken.contains(&"b".to_owned()));
     });
 }
 
-// ---- handoff -------------------------------------------------------------------------------------
+// ---- event queue -------------------------------------------------------------------------------------
 
 fn event(text: &str) -> Event {
     Event::Message {
@@ -377,28 +381,28 @@ fn events_arrive_in_order_and_the_end_is_told_whoever_waits() {
     every_interleaving(|| {
         let driver = Bell::new();
         let wake = Arc::clone(&driver);
-        let handoff = Arc::new(Handoff::new(
+        let event_queue = Arc::new(EventQueue::new(
             1,
             Overflow::Pause,
-            Arc::new(Board::default()),
+            Arc::new(SharedStats::default()),
             Box::new(move || wake.ring()),
             Box::new(|| {}),
         ));
         let pushing = {
-            let handoff = Arc::clone(&handoff);
+            let event_queue = Arc::clone(&event_queue);
             thread::spawn(move || {
                 for name in ["a", "b"] {
-                    let mut room = handoff.push(&mut [event(name)].into());
+                    let mut room = event_queue.push(&mut [event(name)].into());
                     while !room.is_free() {
                         driver.wait();
-                        room = handoff.has_room();
+                        room = event_queue.has_room();
                     }
                 }
-                handoff.end();
+                event_queue.end();
             })
         };
         let mut all = VecDeque::new();
-        while handoff.take_until(&mut all, None) {}
+        while event_queue.take_until(&mut all, None) {}
         // What came together with the end was taken with it.
         assert_eq!(all, ["a", "b"].map(event));
         pushing.join().expect("pushed");

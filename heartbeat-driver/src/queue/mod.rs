@@ -1,6 +1,6 @@
 //! Queues between the application and the engine: messages to send, events to take.
 //!
-//! In: messages of any thread ([`Outbox`]); events of the engine ([`Handoff`]). Out: the same, in order, within
+//! In: messages of any thread ([`SendQueue`]); events of the engine ([`EventQueue`]). Out: the same, in order, within
 //! their bounds. Everything here is shared by threads; `loom_tests.rs` runs it under every interleaving. Read
 //! `send_queue.rs` first.
 
@@ -12,9 +12,9 @@ mod pace;
 mod send_queue;
 mod sync;
 
-pub use self::event_queue::{Handoff, Overflow, Room};
+pub use self::event_queue::{EventQueue, Overflow, Room};
 pub(crate) use self::ids::Ids;
 pub(crate) use self::pace::Pace;
 pub(crate) use self::send_queue::{Limits, Waiting};
-pub use self::send_queue::{Notify, Outbox, Refusal, SendError, Sending};
+pub use self::send_queue::{Notify, SendError, SendErrorKind, SendQueue, Sending};
 pub(crate) use self::sync::AtomicU64;

@@ -36,7 +36,7 @@ pub type Notify = Box<dyn Fn() + Send + Sync>;
 ///
 /// One lock decides both whether a connection is open and what is queued for it, so that every
 /// message is either written or handed back, whatever the timing of a disconnect.
-pub struct Outbox {
+pub struct SendQueue {
     state: Mutex<State>,
     /// Something waits for the engine. Spares it the lock when nothing does.
     pending: AtomicBool,
@@ -55,7 +55,7 @@ pub struct Outbox {
 
 #[derive(Default)]
 struct State {
-    link: Link,
+    link: SessionState,
     /// There will be no further connection: nothing is accepted any more.
     ended: bool,
     /// What makes the session ready, ahead of everything else.
@@ -124,7 +124,7 @@ impl Ticket {
 
 /// Which messages have somewhere to go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Link {
+enum SessionState {
     #[default]
     Down,
     /// Those that make the session ready.
@@ -188,7 +188,7 @@ heartbeat_core::debug_as_display!(SendError);
 #[error("the message was not accepted: {reason}")]
 pub struct SendError {
     /// Why.
-    pub reason: Refusal,
+    pub reason: SendErrorKind,
     /// The message.
     pub message: Message,
 }
@@ -199,7 +199,7 @@ impl SendError {
     #[doc(hidden)]
     pub fn inside(self) -> Self {
         let reason = match self.reason {
-            Refusal::Full => Refusal::Inside,
+            SendErrorKind::Full => SendErrorKind::Inside,
             other => other,
         };
         Self { reason, ..self }
@@ -209,7 +209,7 @@ impl SendError {
 /// Why a message was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum SendErrorKind {
     /// There is no open connection.
     #[error("there is no open connection")]
     NotConnected,
@@ -237,7 +237,7 @@ pub enum Refusal {
     Ended,
 }
 
-impl Outbox {
+impl SendQueue {
     pub(crate) fn new(limits: Limits, ids: Ids, wake_engine: Notify) -> Self {
         Self {
             state: Mutex::default(),
@@ -320,7 +320,7 @@ impl Outbox {
     /// of all others, and is handed back if the connection ends before.
     ///
     /// # Errors
-    /// [`SendError`] holds the message and the reason; [`Refusal::NotConnected`] if this is not the
+    /// [`SendError`] holds the message and the reason; [`SendErrorKind::NotConnected`] if this is not the
     /// connection that is open.
     pub fn send_opening(&self, conn: ConnId, message: Message) -> Result<(), SendError> {
         {
@@ -377,7 +377,7 @@ impl Outbox {
     /// which they came, and nobody overtakes them.
     ///
     /// # Errors
-    /// [`SendError`] holds the message and the reason; [`Refusal::Full`] after `timeout`, [`Refusal::Inside`] at once
+    /// [`SendError`] holds the message and the reason; [`SendErrorKind::Full`] after `timeout`, [`SendErrorKind::Inside`] at once
     /// where it would wait for its own return.
     pub fn send_timeout(&self, message: Message, timeout: Duration) -> Result<(), SendError> {
         if self.is_inside() {
@@ -397,7 +397,7 @@ impl Outbox {
                 && let Some(message) = message.take()
             {
                 break Err(SendError {
-                    reason: Refusal::Inside,
+                    reason: SendErrorKind::Inside,
                     message,
                 });
             }
@@ -427,7 +427,7 @@ impl Outbox {
     /// ready, or not at all.
     pub fn send(&self, message: Message) -> Sending<'_> {
         Sending {
-            outbox: self,
+            send_queue: self,
             message: Some(message),
             ticket: None,
         }
@@ -454,7 +454,7 @@ impl Outbox {
         self.note(state);
         match sent {
             Err(SendError {
-                reason: Refusal::Full,
+                reason: SendErrorKind::Full,
                 message: back,
             }) => {
                 *message = Some(back);
@@ -627,7 +627,7 @@ impl Outbox {
         }
     }
 
-    /// The engine runs, and looks at the outbox before it [rests](Self::rest).
+    /// The engine runs, and looks at the send queue before it [rests](Self::rest).
     pub fn rise(&self) {
         self.resting.store(false, Ordering::Relaxed);
     }
@@ -643,7 +643,7 @@ impl Outbox {
         // written before it was set.
         self.pending.swap(false, Ordering::AcqRel);
         let mut state = self.lock();
-        if !matches!(state.link, Link::Ready(_)) {
+        if !matches!(state.link, SessionState::Ready(_)) {
             state.queue.hold_since(now);
         }
         std::mem::take(&mut state.commands)
@@ -688,9 +688,9 @@ impl Outbox {
     pub(crate) fn open(&self, conn: ConnId, ready: bool) {
         let mut state = self.lock();
         state.link = if ready {
-            Link::Ready(conn)
+            SessionState::Ready(conn)
         } else {
-            Link::Opening(conn)
+            SessionState::Opening(conn)
         };
         self.note(&state);
         self.call_and_unlock(state);
@@ -699,7 +699,7 @@ impl Outbox {
     /// The connection takes nothing more, and is not gone yet: what comes waits for the next one, or is refused.
     pub(crate) fn shut(&self, now: Instant) {
         let mut state = self.lock();
-        state.link = Link::Down;
+        state.link = SessionState::Down;
         state.queue.hold_since(now);
         self.note(&state);
         self.call_and_unlock(state);
@@ -709,7 +709,7 @@ impl Outbox {
     /// perhaps. What is held stays; everything else comes back.
     pub(crate) fn close(&self, cut: bool, in_flight: VecDeque<Waiting>, now: Instant) -> Unsent {
         let mut state = self.lock();
-        state.link = Link::Down;
+        state.link = SessionState::Down;
         let hold = self.limits.hold.filter(|_| !state.ended);
         let unsent = state.close(cut, in_flight, hold);
         state.queue.hold_since(now);
@@ -754,9 +754,9 @@ impl Outbox {
     /// Keeps the flag in step with the state, under its lock.
     fn note(&self, state: &State) {
         let ready = match state.link {
-            Link::Down => false,
-            Link::Opening(_) => !state.opening.messages.is_empty(),
-            Link::Ready(_) => {
+            SessionState::Down => false,
+            SessionState::Opening(_) => !state.opening.messages.is_empty(),
+            SessionState::Ready(_) => {
                 !(state.opening.messages.is_empty() && state.queue.messages.is_empty())
             }
         };
@@ -782,13 +782,13 @@ impl State {
     }
 
     /// Whether there is room for one more message of this length beside what is `kept` for others.
-    fn room(&self, len: usize, limits: &Limits, kept: (usize, usize)) -> Result<(), Refusal> {
+    fn room(&self, len: usize, limits: &Limits, kept: (usize, usize)) -> Result<(), SendErrorKind> {
         let limit = match (self.link, limits.hold) {
-            _ if self.ended => return Err(Refusal::Ended),
-            (Link::Ready(_), _) => (limits.messages, limits.bytes),
-            (Link::Down | Link::Opening(_), Some(held)) => held,
-            (Link::Down, None) => return Err(Refusal::NotConnected),
-            (Link::Opening(_), None) => return Err(Refusal::NotReady),
+            _ if self.ended => return Err(SendErrorKind::Ended),
+            (SessionState::Ready(_), _) => (limits.messages, limits.bytes),
+            (SessionState::Down | SessionState::Opening(_), Some(held)) => held,
+            (SessionState::Down, None) => return Err(SendErrorKind::NotConnected),
+            (SessionState::Opening(_), None) => return Err(SendErrorKind::NotReady),
         };
         self.queue.room(len, limit, limits.message_size, kept)
     }
@@ -797,7 +797,7 @@ impl State {
     /// then finds room for many.
     fn is_time_to_call(&self, limits: &Limits) -> bool {
         self.ended
-            || !matches!(self.link, Link::Ready(_))
+            || !matches!(self.link, SessionState::Ready(_))
             || (self.queue.messages.len() <= limits.messages / 4 * 3
                 && self.queue.bytes <= limits.bytes / 4 * 3)
     }
@@ -811,7 +811,7 @@ impl State {
         while let Some(first) = self.line.front() {
             match self.room(first.len, limits, self.reserved) {
                 Ok(()) if self.reserved.0 < CALLED => {}
-                Ok(()) | Err(Refusal::Full) => break,
+                Ok(()) | Err(SendErrorKind::Full) => break,
                 Err(_) => {}
             }
             let Some(first) = self.line.pop_front() else {
@@ -839,11 +839,13 @@ impl State {
         limits: &Limits,
     ) -> Result<(), SendError> {
         let limit = match self.link {
-            _ if self.ended => Err(Refusal::Ended),
-            Link::Opening(open) | Link::Ready(open) if open == conn => {
+            _ if self.ended => Err(SendErrorKind::Ended),
+            SessionState::Opening(open) | SessionState::Ready(open) if open == conn => {
                 Ok((limits.messages, limits.bytes))
             }
-            Link::Opening(_) | Link::Ready(_) | Link::Down => Err(Refusal::NotConnected),
+            SessionState::Opening(_) | SessionState::Ready(_) | SessionState::Down => {
+                Err(SendErrorKind::NotConnected)
+            }
         };
         let len = message.len();
         let max = limits.message_size;
@@ -854,9 +856,9 @@ impl State {
     /// The next message for the connection.
     fn next(&mut self) -> Option<Waiting> {
         match self.link {
-            Link::Down => None,
-            Link::Opening(_) => self.opening.pop(),
-            Link::Ready(_) => self.opening.pop().or_else(|| self.queue.pop()),
+            SessionState::Down => None,
+            SessionState::Opening(_) => self.opening.pop(),
+            SessionState::Ready(_) => self.opening.pop().or_else(|| self.queue.pop()),
         }
     }
 
@@ -899,15 +901,15 @@ impl Lane {
         (messages, bytes): (usize, usize),
         max: usize,
         reserved: (usize, usize),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), SendErrorKind> {
         if len > max {
-            return Err(Refusal::TooLarge { len, max });
+            return Err(SendErrorKind::TooLarge { len, max });
         }
         let waiting = self.messages.len() + reserved.0;
         let full = waiting >= messages
             || self.bytes.saturating_add(reserved.1).saturating_add(len) > bytes;
         if full && waiting > 0 {
-            return Err(Refusal::Full);
+            return Err(SendErrorKind::Full);
         }
         Ok(())
     }
@@ -915,7 +917,7 @@ impl Lane {
     fn accept(
         &mut self,
         message: Message,
-        room: Result<(), Refusal>,
+        room: Result<(), SendErrorKind>,
         for_session: bool,
     ) -> Result<(), SendError> {
         if let Err(reason) = room {
@@ -949,10 +951,10 @@ impl Lane {
     }
 }
 
-/// A task that hands a message over: see [`Outbox::send`].
+/// A task that hands a message over: see [`SendQueue::send`].
 #[must_use = "a message is handed over when this is polled"]
 pub struct Sending<'a> {
-    outbox: &'a Outbox,
+    send_queue: &'a SendQueue,
     message: Option<Message>,
     ticket: Option<Arc<Ticket>>,
 }
@@ -962,26 +964,26 @@ impl Future for Sending<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self {
-            outbox,
+            send_queue,
             message,
             ticket,
         } = &mut *self;
-        let mut state = outbox.lock();
-        match outbox.attempt(&mut state, message, ticket) {
+        let mut state = send_queue.lock();
+        match send_queue.attempt(&mut state, message, ticket) {
             Some(sent) => {
                 // It may have been the one in the way of others.
-                outbox.call_and_unlock(state);
+                send_queue.call_and_unlock(state);
                 if sent.is_ok() {
-                    outbox.notify_engine();
+                    send_queue.notify_engine();
                 }
                 Poll::Ready(sent)
             }
             None => {
-                if outbox.is_inside()
+                if send_queue.is_inside()
                     && let Some(message) = message.take()
                 {
-                    outbox.leave_line(state, ticket.take());
-                    let reason = Refusal::Inside;
+                    send_queue.leave_line(state, ticket.take());
+                    let reason = SendErrorKind::Inside;
                     return Poll::Ready(Err(SendError { reason, message }));
                 }
                 if let Some(ticket) = ticket {
@@ -996,7 +998,8 @@ impl Future for Sending<'_> {
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.outbox.leave_line(self.outbox.lock(), Some(ticket));
+            self.send_queue
+                .leave_line(self.send_queue.lock(), Some(ticket));
         }
     }
 }
@@ -1008,10 +1011,10 @@ impl fmt::Debug for Sending<'_> {
 }
 
 /// Without the messages: they may hold credentials.
-impl fmt::Debug for Outbox {
+impl fmt::Debug for SendQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (messages, bytes) = self.waiting();
-        f.debug_struct("Outbox")
+        f.debug_struct("SendQueue")
             .field("messages", &messages)
             .field("bytes", &bytes)
             .finish_non_exhaustive()
@@ -1028,18 +1031,18 @@ mod tests {
         Instant::from_nanos(seconds * 1_000_000_000)
     }
 
-    fn outbox(messages: usize, bytes: usize, hold: Option<(usize, usize)>) -> Outbox {
+    fn send_queue(messages: usize, bytes: usize, hold: Option<(usize, usize)>) -> SendQueue {
         let limits = Limits {
             messages,
             bytes,
             message_size: 100,
             hold,
         };
-        Outbox::new(limits, Ids::from(1), Box::new(|| {}))
+        SendQueue::new(limits, Ids::from(1), Box::new(|| {}))
     }
 
-    fn refusal(outbox: &Outbox, text: &str) -> Option<Refusal> {
-        outbox.try_send(text.into()).err().map(|error| {
+    fn refusal(send_queue: &SendQueue, text: &str) -> Option<SendErrorKind> {
+        send_queue.try_send(text.into()).err().map(|error| {
             assert_eq!(error.message, Message::from(text), "handed back");
             error.reason
         })
@@ -1054,88 +1057,95 @@ mod tests {
         unsent.into_iter().map(text).collect()
     }
 
-    fn taken(outbox: &Outbox) -> Vec<String> {
+    fn taken(send_queue: &SendQueue) -> Vec<String> {
         let text = |waiting: Waiting| waiting.message.as_text().unwrap_or("?").to_owned();
-        outbox
+        send_queue
             .take_bytes(usize::MAX)
             .into_iter()
             .map(text)
             .collect()
     }
 
-    fn close(outbox: &Outbox) -> Vec<String> {
-        texts(outbox.close(false, VecDeque::new(), at(0)))
+    fn close(send_queue: &SendQueue) -> Vec<String> {
+        texts(send_queue.close(false, VecDeque::new(), at(0)))
     }
 
     #[test]
     fn a_message_is_accepted_only_while_a_connection_is_open() {
-        let outbox = outbox(8, 100, None);
-        assert_eq!(refusal(&outbox, "a"), Some(Refusal::NotConnected));
-        outbox.open(CONN, true);
-        assert_eq!(refusal(&outbox, "b"), None);
-        assert_eq!(close(&outbox), ["b"]);
-        assert_eq!(refusal(&outbox, "c"), Some(Refusal::NotConnected));
-        outbox.end();
-        outbox.open(CONN, true);
-        assert_eq!(refusal(&outbox, "d"), Some(Refusal::Ended));
+        let send_queue = send_queue(8, 100, None);
+        assert_eq!(refusal(&send_queue, "a"), Some(SendErrorKind::NotConnected));
+        send_queue.open(CONN, true);
+        assert_eq!(refusal(&send_queue, "b"), None);
+        assert_eq!(close(&send_queue), ["b"]);
+        assert_eq!(refusal(&send_queue, "c"), Some(SendErrorKind::NotConnected));
+        send_queue.end();
+        send_queue.open(CONN, true);
+        assert_eq!(refusal(&send_queue, "d"), Some(SendErrorKind::Ended));
     }
 
     #[test]
     fn messages_and_bytes_are_bounded() {
-        let outbox = outbox(2, 10, None);
-        outbox.open(CONN, true);
+        let send_queue = send_queue(2, 10, None);
+        send_queue.open(CONN, true);
         assert_eq!(
-            refusal(&outbox, &"x".repeat(101)),
-            Some(Refusal::TooLarge { len: 101, max: 100 })
+            refusal(&send_queue, &"x".repeat(101)),
+            Some(SendErrorKind::TooLarge { len: 101, max: 100 })
         );
-        let large = refusal(&outbox, &"x".repeat(50));
+        let large = refusal(&send_queue, &"x".repeat(50));
         assert_eq!(large, None, "a large one goes alone");
-        assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full));
-        assert_eq!(outbox.take_bytes(1).len(), 1);
-        assert_eq!(refusal(&outbox, "x"), None);
-        assert_eq!(refusal(&outbox, "x"), None);
-        assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full), "two are enough");
+        assert_eq!(refusal(&send_queue, "x"), Some(SendErrorKind::Full));
+        assert_eq!(send_queue.take_bytes(1).len(), 1);
+        assert_eq!(refusal(&send_queue, "x"), None);
+        assert_eq!(refusal(&send_queue, "x"), None);
+        assert_eq!(
+            refusal(&send_queue, "x"),
+            Some(SendErrorKind::Full),
+            "two are enough"
+        );
     }
 
     #[test]
     fn a_waiting_sender_is_told_when_there_is_room_and_when_there_will_be_none() {
-        let outbox = outbox(1, 10, None);
-        outbox.open(CONN, true);
-        outbox.try_send("first".into()).unwrap();
+        let send_queue = send_queue(1, 10, None);
+        send_queue.open(CONN, true);
+        send_queue.try_send("first".into()).unwrap();
         std::thread::scope(|scope| {
             let waiting =
-                scope.spawn(|| outbox.send_timeout("second".into(), Duration::from_secs(60)));
-            assert_eq!(outbox.take_bytes(1).len(), 1);
+                scope.spawn(|| send_queue.send_timeout("second".into(), Duration::from_secs(60)));
+            assert_eq!(send_queue.take_bytes(1).len(), 1);
             assert_eq!(waiting.join().unwrap(), Ok(()));
             let waiting =
-                scope.spawn(|| outbox.send_timeout("third".into(), Duration::from_secs(60)));
-            outbox.stop();
-            assert_eq!(waiting.join().unwrap().unwrap_err().reason, Refusal::Ended);
+                scope.spawn(|| send_queue.send_timeout("third".into(), Duration::from_secs(60)));
+            send_queue.stop();
+            assert_eq!(
+                waiting.join().unwrap().unwrap_err().reason,
+                SendErrorKind::Ended
+            );
         });
-        let none = outbox.send_timeout("fourth".into(), Duration::ZERO);
-        assert_eq!(none.unwrap_err().reason, Refusal::Ended);
+        let none = send_queue.send_timeout("fourth".into(), Duration::ZERO);
+        assert_eq!(none.unwrap_err().reason, SendErrorKind::Ended);
     }
 
     #[test]
     fn a_waiting_sender_is_told_of_room_that_an_expiry_makes() {
-        let outbox = outbox(1, 10, Some((1, 10)));
-        outbox.try_send("too old".into()).unwrap();
-        outbox.commands(at(0));
+        let send_queue = send_queue(1, 10, Some((1, 10)));
+        send_queue.try_send("too old".into()).unwrap();
+        send_queue.commands(at(0));
         std::thread::scope(|scope| {
             let waiting =
-                scope.spawn(|| outbox.send_timeout("second".into(), Duration::from_secs(60)));
+                scope.spawn(|| send_queue.send_timeout("second".into(), Duration::from_secs(60)));
             let begun = crate::clock::instant();
-            while outbox.lock().line.is_empty() {
+            while send_queue.lock().line.is_empty() {
                 std::thread::yield_now();
             }
-            assert_eq!(texts(outbox.expire(|_| true).0), ["too old"]);
+            assert_eq!(texts(send_queue.expire(|_| true).0), ["too old"]);
             assert_eq!(waiting.join().unwrap(), Ok(()));
             assert!(begun.elapsed() < Duration::from_secs(30));
         });
     }
 
     /// Polls a task that sends, once.
-    fn poll(sending: &mut Sending<'_>) -> Option<Result<(), Refusal>> {
+    fn poll(sending: &mut Sending<'_>) -> Option<Result<(), SendErrorKind>> {
         match Pin::new(sending).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(sent) => Some(sent.map_err(|error| error.reason)),
             Poll::Pending => None,
@@ -1144,99 +1154,114 @@ mod tests {
 
     #[test]
     fn those_who_wait_have_their_turn_in_order_and_nobody_overtakes_them() {
-        let outbox = outbox(2, 100, None);
-        outbox.open(CONN, true);
-        outbox.try_send("a".into()).unwrap();
-        outbox.try_send("b".into()).unwrap();
-        let mut waiting = ["c", "d", "e"].map(|text| outbox.send(text.into()));
+        let send_queue = send_queue(2, 100, None);
+        send_queue.open(CONN, true);
+        send_queue.try_send("a".into()).unwrap();
+        send_queue.try_send("b".into()).unwrap();
+        let mut waiting = ["c", "d", "e"].map(|text| send_queue.send(text.into()));
         for sending in &mut waiting {
             assert_eq!(poll(sending), None);
         }
-        assert_eq!(outbox.take_bytes(2).len(), 2);
-        assert_eq!(refusal(&outbox, "x"), Some(Refusal::Full), "theirs");
+        assert_eq!(send_queue.take_bytes(2).len(), 2);
+        assert_eq!(
+            refusal(&send_queue, "x"),
+            Some(SendErrorKind::Full),
+            "theirs"
+        );
         let [c, d, e] = &mut waiting;
         assert_eq!(
             (poll(e), poll(d), poll(c)),
             (None, Some(Ok(())), Some(Ok(())))
         );
-        assert_eq!(taken(&outbox), ["d", "c"], "both were called");
+        assert_eq!(taken(&send_queue), ["d", "c"], "both were called");
         assert_eq!(poll(e), Some(Ok(())));
-        assert_eq!(refusal(&outbox, "x"), None);
-        assert_eq!(taken(&outbox), ["e", "x"]);
+        assert_eq!(refusal(&send_queue, "x"), None);
+        assert_eq!(taken(&send_queue), ["e", "x"]);
     }
 
     #[test]
     fn who_goes_while_it_waits_gives_its_place_back() {
-        let outbox = outbox(1, 100, None);
-        outbox.open(CONN, true);
-        outbox.try_send("a".into()).unwrap();
-        let [mut b, mut c, mut d] = ["b", "c", "d"].map(|text| outbox.send(text.into()));
+        let send_queue = send_queue(1, 100, None);
+        send_queue.open(CONN, true);
+        send_queue.try_send("a".into()).unwrap();
+        let [mut b, mut c, mut d] = ["b", "c", "d"].map(|text| send_queue.send(text.into()));
         for sending in [&mut b, &mut c, &mut d] {
             assert_eq!(poll(sending), None);
         }
         drop(c);
-        assert_eq!(taken(&outbox), ["a"]);
+        assert_eq!(taken(&send_queue), ["a"]);
         // Called, and gone before it came: the next one is called instead.
         drop(b);
         assert_eq!(poll(&mut d), Some(Ok(())));
-        assert_eq!(taken(&outbox), ["d"]);
-        assert_eq!(refusal(&outbox, "x"), None, "nothing is kept for anybody");
+        assert_eq!(taken(&send_queue), ["d"]);
+        assert_eq!(
+            refusal(&send_queue, "x"),
+            None,
+            "nothing is kept for anybody"
+        );
     }
 
     #[test]
     fn the_bytes_of_who_goes_while_it_waits_are_room_for_others() {
-        let outbox = outbox(10, 4, None);
-        outbox.open(CONN, true);
-        outbox.try_send("full".into()).unwrap();
-        let mut waiting = outbox.send("gone".into());
+        let send_queue = send_queue(10, 4, None);
+        send_queue.open(CONN, true);
+        send_queue.try_send("full".into()).unwrap();
+        let mut waiting = send_queue.send("gone".into());
         assert_eq!(poll(&mut waiting), None);
         drop(waiting);
-        assert_eq!(taken(&outbox), ["full"]);
-        assert_eq!(refusal(&outbox, "ab"), None);
-        assert_eq!(refusal(&outbox, "cd"), None, "nothing is kept for anybody");
+        assert_eq!(taken(&send_queue), ["full"]);
+        assert_eq!(refusal(&send_queue, "ab"), None);
+        assert_eq!(
+            refusal(&send_queue, "cd"),
+            None,
+            "nothing is kept for anybody"
+        );
     }
 
     #[test]
     fn all_who_wait_are_told_of_the_end_of_the_connection_and_of_the_client() {
-        let outbox = outbox(1, 100, None);
-        outbox.open(CONN, true);
-        for (end, reason) in [(false, Refusal::NotConnected), (true, Refusal::Ended)] {
-            outbox.open(CONN, true);
-            outbox.try_send("a".into()).unwrap();
-            let mut waiting: Vec<_> = (0..30).map(|_| outbox.send("b".into())).collect();
+        let send_queue = send_queue(1, 100, None);
+        send_queue.open(CONN, true);
+        for (end, reason) in [
+            (false, SendErrorKind::NotConnected),
+            (true, SendErrorKind::Ended),
+        ] {
+            send_queue.open(CONN, true);
+            send_queue.try_send("a".into()).unwrap();
+            let mut waiting: Vec<_> = (0..30).map(|_| send_queue.send("b".into())).collect();
             assert!(waiting.iter_mut().all(|sending| poll(sending).is_none()));
             if end {
-                outbox.end();
+                send_queue.end();
             } else {
-                close(&outbox);
+                close(&send_queue);
             }
             for sending in &mut waiting {
                 assert_eq!(poll(sending), Some(Err(reason)));
             }
-            assert_eq!(outbox.lock().reserved, (0, 0));
+            assert_eq!(send_queue.lock().reserved, (0, 0));
         }
     }
 
     #[test]
     fn until_the_session_is_ready_only_its_own_messages_go() {
         for hold in [None, Some((2, 100))] {
-            let outbox = outbox(8, 100, hold);
-            outbox.open(CONN, false);
-            let expected = hold.map_or(Some(Refusal::NotReady), |_| None);
-            assert_eq!(refusal(&outbox, "order"), expected);
-            assert!(taken(&outbox).is_empty());
-            outbox.send_opening(CONN, "login".into()).unwrap();
-            assert_eq!(taken(&outbox), ["login"]);
-            let other = outbox.send_opening(ConnId::new(2), "login".into());
-            assert_eq!(other.unwrap_err().reason, Refusal::NotConnected);
-            outbox.open(CONN, true);
-            outbox.send_opening(CONN, "more".into()).unwrap();
-            assert_eq!(refusal(&outbox, "last"), None);
+            let send_queue = send_queue(8, 100, hold);
+            send_queue.open(CONN, false);
+            let expected = hold.map_or(Some(SendErrorKind::NotReady), |_| None);
+            assert_eq!(refusal(&send_queue, "order"), expected);
+            assert!(taken(&send_queue).is_empty());
+            send_queue.send_opening(CONN, "login".into()).unwrap();
+            assert_eq!(taken(&send_queue), ["login"]);
+            let other = send_queue.send_opening(ConnId::new(2), "login".into());
+            assert_eq!(other.unwrap_err().reason, SendErrorKind::NotConnected);
+            send_queue.open(CONN, true);
+            send_queue.send_opening(CONN, "more".into()).unwrap();
+            assert_eq!(refusal(&send_queue, "last"), None);
             let rest: &[&str] = match hold {
                 None => &["more", "last"],
                 Some(_) => &["more", "order", "last"],
             };
-            assert_eq!(taken(&outbox), rest, "its own go ahead");
+            assert_eq!(taken(&send_queue), rest, "its own go ahead");
         }
     }
 
@@ -1250,11 +1275,11 @@ mod tests {
             ([(new, ready), (new, failed)], (new, failed)),
             ([(new, failed), (new, ready)], (new, failed)),
         ] {
-            let outbox = outbox(8, 100, None);
+            let send_queue = send_queue(8, 100, None);
             for (conn, outcome) in said {
-                outbox.session(conn, outcome);
+                send_queue.session(conn, outcome);
             }
-            let (conn, outcome) = outbox.commands(at(0)).session.expect("said");
+            let (conn, outcome) = send_queue.commands(at(0)).session.expect("said");
             let outcome = outcome.map_err(|failed| failed.failure);
             assert_eq!((conn, outcome), counts, "{said:?}");
         }
@@ -1262,73 +1287,81 @@ mod tests {
 
     #[test]
     fn what_is_held_goes_out_in_order_on_the_next_connection_and_no_more_than_that_is_held() {
-        let outbox = outbox(8, 100, Some((3, 10)));
-        assert_eq!(refusal(&outbox, "one"), None);
-        assert_eq!(refusal(&outbox, "two"), None);
-        assert_eq!(refusal(&outbox, "three"), Some(Refusal::Full), "11 bytes");
-        assert_eq!(refusal(&outbox, "3"), None);
-        assert_eq!(refusal(&outbox, ""), Some(Refusal::Full), "a fourth");
-        outbox.open(CONN, true);
+        let send_queue = send_queue(8, 100, Some((3, 10)));
+        assert_eq!(refusal(&send_queue, "one"), None);
+        assert_eq!(refusal(&send_queue, "two"), None);
         assert_eq!(
-            refusal(&outbox, "four"),
+            refusal(&send_queue, "three"),
+            Some(SendErrorKind::Full),
+            "11 bytes"
+        );
+        assert_eq!(refusal(&send_queue, "3"), None);
+        assert_eq!(
+            refusal(&send_queue, ""),
+            Some(SendErrorKind::Full),
+            "a fourth"
+        );
+        send_queue.open(CONN, true);
+        assert_eq!(
+            refusal(&send_queue, "four"),
             None,
             "the queue has room for more"
         );
-        let in_flight = outbox.take_bytes(6);
+        let in_flight = send_queue.take_bytes(6);
         assert_eq!(in_flight.len(), 2);
-        outbox.send_opening(CONN, "login".into()).unwrap();
+        send_queue.send_opening(CONN, "login".into()).unwrap();
         // "one" was cut, "two" is sure not to have gone; four bytes are too many to be held.
-        let unsent = texts(outbox.close(true, in_flight, at(0)));
+        let unsent = texts(send_queue.close(true, in_flight, at(0)));
         assert_eq!(unsent, ["cut one", "login"]);
-        assert_eq!(refusal(&outbox, "5"), Some(Refusal::Full));
-        outbox.open(CONN, true);
-        assert_eq!(taken(&outbox), ["two", "3", "four"]);
+        assert_eq!(refusal(&send_queue, "5"), Some(SendErrorKind::Full));
+        send_queue.open(CONN, true);
+        assert_eq!(taken(&send_queue), ["two", "3", "four"]);
         for text in ["12345", "67890", "a"] {
-            assert_eq!(refusal(&outbox, text), None);
+            assert_eq!(refusal(&send_queue, text), None);
         }
-        assert_eq!(close(&outbox), ["a"], "no room to hold it");
-        outbox.open(CONN, true);
-        assert_eq!(taken(&outbox), ["12345", "67890"]);
+        assert_eq!(close(&send_queue), ["a"], "no room to hold it");
+        send_queue.open(CONN, true);
+        assert_eq!(taken(&send_queue), ["12345", "67890"]);
         for text in ["12345", "678901", "a"] {
-            assert_eq!(refusal(&outbox, text), None);
+            assert_eq!(refusal(&send_queue, text), None);
         }
         assert_eq!(
-            close(&outbox),
+            close(&send_queue),
             ["678901", "a"],
             "\"a\" does not overtake what finds no room"
         );
-        outbox.end();
-        assert_eq!(close(&outbox), ["12345"], "nothing is held any more");
+        send_queue.end();
+        assert_eq!(close(&send_queue), ["12345"], "nothing is held any more");
     }
 
     #[test]
     fn what_is_held_too_long_comes_back_and_what_was_given_to_a_connection_does_not_start_anew() {
-        let outbox = outbox(8, 100, Some((8, 100)));
+        let send_queue = send_queue(8, 100, Some((8, 100)));
         let expire = |now| {
-            let (expired, oldest) = outbox.expire(|held| held <= now);
+            let (expired, oldest) = send_queue.expire(|held| held <= now);
             (texts(expired), oldest)
         };
-        assert_eq!(refusal(&outbox, "a"), None);
+        assert_eq!(refusal(&send_queue, "a"), None);
         assert_eq!(expire(at(100)), (vec![], None), "not noted yet");
-        outbox.commands(at(1));
-        assert_eq!(refusal(&outbox, "b"), None);
-        outbox.commands(at(2));
+        send_queue.commands(at(1));
+        assert_eq!(refusal(&send_queue, "b"), None);
+        send_queue.commands(at(2));
         assert_eq!(expire(at(0)), (vec![], Some(at(1))));
-        outbox.open(CONN, true);
-        let in_flight = outbox.take_bytes(1);
-        assert_eq!(refusal(&outbox, "c"), None);
-        assert_eq!(outbox.close(false, in_flight, at(3)).len(), 0);
+        send_queue.open(CONN, true);
+        let in_flight = send_queue.take_bytes(1);
+        assert_eq!(refusal(&send_queue, "c"), None);
+        assert_eq!(send_queue.close(false, in_flight, at(3)).len(), 0);
         assert_eq!(expire(at(1)), (vec!["a".into()], Some(at(2))));
         assert_eq!(expire(at(3)), (vec!["b".into(), "c".into()], None));
     }
 
     #[test]
     fn what_debug_shows_holds_no_message() {
-        let outbox = outbox(8, 100, Some((8, 100)));
-        outbox.try_send("secret".into()).unwrap();
-        let refused = outbox.send_opening(CONN, "secret".into()).unwrap_err();
-        let unsent = outbox.expire(|_| true).0;
-        let shown = format!("{outbox:?} {refused:?} {refused} {unsent:?}");
+        let send_queue = send_queue(8, 100, Some((8, 100)));
+        send_queue.try_send("secret".into()).unwrap();
+        let refused = send_queue.send_opening(CONN, "secret".into()).unwrap_err();
+        let unsent = send_queue.expire(|_| true).0;
+        let shown = format!("{send_queue:?} {refused:?} {refused} {unsent:?}");
         assert!(!shown.contains("secret"), "{shown}");
     }
 }

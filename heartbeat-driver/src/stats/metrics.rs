@@ -14,7 +14,7 @@ mod on {
     use heartbeat_core::{AbortReason, Phase};
     use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
-    use super::super::board::ClientStats;
+    use super::super::shared::ClientStats;
     use crate::clock;
     use crate::event::Reason;
 
@@ -190,7 +190,7 @@ mod on {
             for (counter, figure) in self.counters.iter().zip(figures(stats)) {
                 counter.absolute(figure);
             }
-            let verdicts = &stats.machine.verdicts;
+            let verdicts = &stats.machine.aborts;
             for (reason, counter) in &self.verdicts {
                 counter.absolute(u64::from(verdicts.of(*reason)));
             }
@@ -271,7 +271,7 @@ pub(crate) struct Meter;
 
 #[cfg(not(feature = "metrics"))]
 impl Meter {
-    pub(crate) fn set(&mut self, _: &super::board::ClientStats) {}
+    pub(crate) fn set(&mut self, _: &super::shared::ClientStats) {}
     pub(crate) fn traffic(&mut self, _: [u64; 4]) {}
     pub(crate) fn rtt(&self, _: std::time::Duration) {}
     pub(crate) fn ended(&self, _: crate::event::Reason) {}

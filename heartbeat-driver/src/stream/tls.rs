@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::request::RequestError;
 
-/// Made once, not at every dial, and shared by all clients that use it at the same time: reading
+/// RequestResult once, not at every dial, and shared by all clients that use it at the same time: reading
 /// the roots takes milliseconds and some hundred kilobytes.
 pub(crate) fn default_config() -> Result<Arc<ClientConfig>, RequestError> {
     static SHARED: Mutex<Weak<ClientConfig>> = Mutex::new(Weak::new());

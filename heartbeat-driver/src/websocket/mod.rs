@@ -5,11 +5,11 @@
 //!
 //! - `frames` turns bytes into messages and messages into bytes.
 //! - `Framed` is a reader and a writer over one stream.
-//! - [`Session`] adds the accounts: what the machine is told, and what the application gets back. Read it first.
+//! - [`Connection`] adds the accounts: what the machine is told, and what the application gets back. Read it first.
 
+mod connection;
 mod framed;
 pub(crate) mod frames;
-mod session;
 
+pub(crate) use self::connection::{Connection, Heard};
 pub(crate) use self::framed::{Opened, Sizes};
-pub(crate) use self::session::{Heard, Session};

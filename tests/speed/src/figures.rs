@@ -45,7 +45,7 @@ const THREAD: &str = "heartbeat-blocking-thread";
 
 const LENT: &str = "heartbeat-tokio-lent";
 
-const ENGINE: &str = "machine, outbox and timers beside the frames' buffers";
+const ENGINE: &str = "machine, send_queue and timers beside the frames' buffers";
 const STACK: &str = "a thread that only sleeps has 8 KiB of its stack resident; the dial and the upgrade \
     touch 16 KiB more, which stay";
 const LAYERS: &str = "a turn of the machine and a look at the clock for each wake; the blocking client also waits for \

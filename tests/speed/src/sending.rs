@@ -99,7 +99,7 @@ async fn raw_tokio(
 }
 
 async fn in_place(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> Result<()> {
-    use heartbeat_tokio::{Event, InPlace, Options, Refusal};
+    use heartbeat_tokio::{Event, InPlace, Options, SendErrorKind};
     let mut client = InPlace::new(Options::new(url)?)?;
     while !matches!(client.next().await.ok_or("ended")?, Event::Connected { .. }) {}
     let sender = client.sender().clone();
@@ -112,7 +112,7 @@ async fn in_place(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> 
             _ => sender.try_send(text.clone()),
         };
         if let Err(error) = sent {
-            if error.reason != Refusal::Full {
+            if error.reason != SendErrorKind::Full {
                 return Err(error.into());
             }
             // Until there is room the client is driven.
@@ -157,7 +157,7 @@ async fn task(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> Resu
 }
 
 fn blocking_in_place(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> Result<()> {
-    use heartbeat_blocking::{Event, InPlace, Message, Options, Refusal};
+    use heartbeat_blocking::{Event, InPlace, Message, Options, SendErrorKind};
     // One by one in its place, several by way of the queue, as the docs advise.
     let give = |client: &mut InPlace, message: Message, at_once: u64| match at_once {
         1 => client.try_send(message),
@@ -170,7 +170,7 @@ fn blocking_in_place(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) 
     for number in 1..=plan.count {
         let mut message = text.clone().into();
         while let Err(error) = give(&mut client, message, plan.at_once) {
-            if error.reason != Refusal::Full {
+            if error.reason != SendErrorKind::Full {
                 return Err(error.into());
             }
             message = error.message;

@@ -8,7 +8,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use heartbeat_core::{
-    AbortReason, Action, Ask, Cause, Config, Event, FramesOnly, Heartbeat, Instant, Message, Phase,
+    AbortReason, Action, Cause, Config, Event, FramesOnly, Heartbeat, Instant, Message, Phase,
+    PingMessage,
 };
 
 use super::dice::Dice;
@@ -409,7 +410,7 @@ impl<'w, 'c> Client<'w, 'c> {
         for action in step.actions.iter() {
             match action {
                 Action::SendPing {
-                    ping: Ask::Frame(payload),
+                    ping: PingMessage::Frame(payload),
                     ..
                 } => did.ping = Some(*payload),
                 // `FramesOnly` asks by frames alone.

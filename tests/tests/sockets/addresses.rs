@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use heartbeat_tokio::core::Config;
-use heartbeat_tokio::{DialBudget, Event, Grant, Options, Proxy, Refusal, Request, Resolver};
+use heartbeat_tokio::{DialBudget, Event, Grant, Options, Proxy, Request, Resolver, SendErrorKind};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tungstenite::WebSocket;
 
@@ -226,7 +226,7 @@ fn the_end_waits_for_no_resolver(case: Case) {
             drop(client);
         }
         let refusal = sender.try_send("late").expect_err("it has ended");
-        assert_eq!(refusal.reason, Refusal::Ended);
+        assert_eq!(refusal.reason, SendErrorKind::Ended);
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(2), "{took:?}");
         drop(silence);

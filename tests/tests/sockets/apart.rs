@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use heartbeat_tokio::core::{Config, RotationTimes};
 use heartbeat_tokio::{
-    Event, InPlace, Message, OnConnect, Opening, Options, Progress, Refusal, Request, Rotating,
-    RotatingEvent, StartError,
+    Event, InPlace, Message, OnConnect, Opening, Options, Progress, Request, Rotating,
+    RotatingEvent, SendErrorKind, StartError,
 };
 use tokio::runtime::Builder;
 use tungstenite::Message as Frame;
@@ -267,7 +267,7 @@ fn a_blocking_client_with_no_room_for_events_has_room_for_one() {
 }
 
 /// Sends as an application does that may wait, in code that runs within a runtime of tokio's, too.
-fn send(sender: &Sender, text: &str) -> Result<(), Refusal> {
+fn send(sender: &Sender, text: &str) -> Result<(), SendErrorKind> {
     let sent = match sender {
         Sender::Tokio(sender, _) => block_on(sender.send(text)),
         Sender::Blocking(sender) => sender.send(text),
@@ -279,7 +279,7 @@ fn send(sender: &Sender, text: &str) -> Result<(), Refusal> {
 }
 
 /// Sends four where three are held.
-fn send_too_much(sender: &OnceLock<Sender>, told: &Mutex<Vec<Result<(), Refusal>>>) {
+fn send_too_much(sender: &OnceLock<Sender>, told: &Mutex<Vec<Result<(), SendErrorKind>>>) {
     let Some(sender) = sender.get() else { return };
     let mut told = told.lock().expect("no panic");
     if told.is_empty() {
@@ -354,7 +354,7 @@ fn code_that_the_client_runs_is_refused_what_it_would_wait_for_for_ever(case: Ca
         let told = told.lock().expect("no panic").clone();
         assert_eq!(
             told,
-            [Ok(()), Ok(()), Ok(()), Err(Refusal::Inside)],
+            [Ok(()), Ok(()), Ok(()), Err(SendErrorKind::Inside)],
             "{place}"
         );
     }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use heartbeat_tokio::core::Config;
-use heartbeat_tokio::{Event, Options, Refusal};
+use heartbeat_tokio::{Event, Options, SendErrorKind};
 
 use crate::harness::{
     BINARY, Case, Client, Next, PATIENCE, Server, frame, hang_up, read_to_the_end,
@@ -215,7 +215,7 @@ fn what_was_accepted_before_stop_is_written_before_the_close(case: Case) {
         }
         sender.stop();
         let refusal = sender.try_send("late").expect_err("stopped");
-        assert_eq!(refusal.reason, Refusal::Ended);
+        assert_eq!(refusal.reason, SendErrorKind::Ended);
         let unsent = client.until(|event| match event {
             Event::Stopped { unsent, .. } => Some(unsent),
             Event::Disconnected { reason, .. } => panic!("{reason}"),
@@ -262,13 +262,13 @@ fn a_sender_that_outlives_its_client_is_told(case: Case) {
                     .join()
                     .expect("no panic")
                     .expect_err("there is nobody to take it");
-                assert_eq!(refusal.reason, Refusal::Ended, "{phase:?}");
+                assert_eq!(refusal.reason, SendErrorKind::Ended, "{phase:?}");
             }
         });
         let refusal = sender
             .try_send("anybody?")
             .expect_err("there is nobody to take it");
-        assert_eq!(refusal.reason, Refusal::Ended, "{phase:?}");
+        assert_eq!(refusal.reason, SendErrorKind::Ended, "{phase:?}");
         drop((socket, rest));
     }
 }

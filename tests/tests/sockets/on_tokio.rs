@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use heartbeat_tokio::core::{Class, Dialect, FramesOnly};
-use heartbeat_tokio::{Client, Event, InPlace, Message, Refusal};
+use heartbeat_tokio::{Client, Event, InPlace, Message, SendErrorKind};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::harness::{BINARY, PATIENCE, PING, Server, TEXT, frame, read_to_the_end};
@@ -218,7 +218,7 @@ fn a_runtime_that_ends_takes_its_clients_with_it_and_whoever_waits_is_told() {
     });
     assert_eq!(
         sender.try_send("anybody?").expect_err("nobody").reason,
-        Refusal::Ended
+        SendErrorKind::Ended
     );
 }
 

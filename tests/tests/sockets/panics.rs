@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use heartbeat_tokio::core::{Class, Dialect, Verdict};
+use heartbeat_tokio::core::{Class, Dialect, RetryPolicy};
 use heartbeat_tokio::{
     DialBudget, Event, Grant, Message, OnConnect, Opening, Options, Progress, Request,
     RequestError, Resolver, Undecodable,
@@ -72,14 +72,14 @@ impl Dialect for Mistaken {
         Class::Data
     }
 
-    fn close_verdict(&self, _: u16) -> Option<Verdict> {
+    fn close_policy(&self, _: u16) -> Option<RetryPolicy> {
         match self {
             Self::Verdict => mishap(),
             _ => None,
         }
     }
 
-    fn greeting(&self, _: usize) -> Option<heartbeat_tokio::core::Draft<'static>> {
+    fn greeting(&self, _: usize) -> Option<heartbeat_tokio::core::TemplateRef<'static>> {
         match self {
             Self::Greeting => mishap(),
             _ => None,
@@ -198,7 +198,11 @@ fn each_panic_of_the_applications_ends_the_client_as_one_in_on_connect_does(case
             "{what}: the figures say so, too"
         );
         let refused = client.sender().try_send("late").expect_err("it has ended");
-        assert_eq!(refused.reason, heartbeat_tokio::Refusal::Ended, "{what}");
+        assert_eq!(
+            refused.reason,
+            heartbeat_tokio::SendErrorKind::Ended,
+            "{what}"
+        );
     }
 }
 

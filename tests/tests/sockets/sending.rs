@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use heartbeat_tokio::{Event, Message, Refusal};
+use heartbeat_tokio::{Event, Message, SendErrorKind};
 
 use crate::harness::{Case, Client, Sender, Server, hang_up};
 
@@ -30,7 +30,7 @@ fn without_a_connection_a_message_is_handed_back(case: Case) {
         .expect_err("not connected");
     assert_eq!(
         (refusal.reason, refusal.message),
-        (Refusal::NotConnected, "early".into())
+        (SendErrorKind::NotConnected, "early".into())
     );
     let refusal = client
         .sender()
@@ -38,7 +38,7 @@ fn without_a_connection_a_message_is_handed_back(case: Case) {
         .expect_err("waiting is for room, not for a connection");
     assert_eq!(
         (refusal.reason, refusal.message),
-        (Refusal::NotConnected, "early".into())
+        (SendErrorKind::NotConnected, "early".into())
     );
     thread::scope(|scope| {
         scope.spawn(|| hang_up(server.upgrade().get_ref()));
@@ -50,7 +50,7 @@ fn without_a_connection_a_message_is_handed_back(case: Case) {
         .expect_err("not connected any more");
     assert_eq!(
         (refusal.reason, refusal.message),
-        (Refusal::NotConnected, "late".into())
+        (SendErrorKind::NotConnected, "late".into())
     );
 }
 
@@ -59,10 +59,10 @@ fn too_much_is_handed_back_and_too_large_as_well(case: Case) {
         let refusal = sender.try_send(vec![7; 1000]).expect_err("full");
         assert_eq!(
             (refusal.reason, refusal.message),
-            (Refusal::Full, vec![7; 1000].into())
+            (SendErrorKind::Full, vec![7; 1000].into())
         );
         let refusal = sender.try_send(vec![7; 100_001]).expect_err("too large");
-        let too_large = Refusal::TooLarge {
+        let too_large = SendErrorKind::TooLarge {
             len: 100_001,
             max: 100_000,
         };
@@ -102,7 +102,7 @@ fn with_a_full_path(case: Case, then: impl FnOnce(&mut Client, &Sender, &std::ne
 fn waits(
     case: Case,
     act: impl FnOnce(&Sender, &std::net::TcpStream),
-) -> Result<(), (Refusal, Message)> {
+) -> Result<(), (SendErrorKind, Message)> {
     let mut result = None;
     with_a_full_path(case, |client, sender, socket| {
         let begun = Barrier::new(2);
@@ -136,12 +136,12 @@ fn who_waits_for_room_is_woken_by_room(case: Case) {
 
 fn who_waits_for_room_is_woken_by_a_disconnect(case: Case) {
     let result = waits(case, |_, socket| hang_up(socket));
-    assert_eq!(result, Err((Refusal::NotConnected, "at last".into())));
+    assert_eq!(result, Err((SendErrorKind::NotConnected, "at last".into())));
 }
 
 fn who_waits_for_room_is_woken_by_stop(case: Case) {
     let result = waits(case, |sender, _| sender.stop());
-    assert_eq!(result, Err((Refusal::Ended, "at last".into())));
+    assert_eq!(result, Err((SendErrorKind::Ended, "at last".into())));
 }
 
 fn many_threads_send_at_once_and_each_keeps_its_order(case: Case) {
@@ -192,7 +192,7 @@ fn the_thread_that_drives_a_blocking_client_in_place_does_not_wait_for_room() {
         let refused = sender.send("2").expect_err("there is no room");
         assert_eq!(
             (refused.reason, refused.message),
-            (Refusal::Inside, "2".into())
+            (SendErrorKind::Inside, "2".into())
         );
         // Another thread waits for the calls that make room.
         let other = scope.spawn(move || sender.send("3"));

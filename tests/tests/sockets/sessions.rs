@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use heartbeat_tokio::core::{Cause, GiveUp};
 use heartbeat_tokio::{
-    ConnId, Event, Failure, Message, OnConnect, Opening, Options, Progress, Refusal,
+    ConnId, Event, Failure, Message, OnConnect, Opening, Options, Progress, SendErrorKind,
 };
 use tungstenite::{Message as Frame, WebSocket};
 
@@ -241,7 +241,7 @@ fn an_application_makes_the_session_ready_in_its_own_loop(case: Case) {
         let other = sender.send_opening(ConnId::new(9), "for another");
         assert_eq!(
             other.expect_err("not this one").reason,
-            Refusal::NotConnected
+            SendErrorKind::NotConnected
         );
         // Nobody has asked for that one.
         sender.ready(ConnId::new(9));
@@ -289,10 +289,10 @@ fn until_the_session_is_ready_messages_are_refused(case: Case) {
     let refusal = client.sender().try_send("order").expect_err("not ready");
     assert_eq!(
         (refusal.reason, refusal.message),
-        (Refusal::NotReady, "order".into())
+        (SendErrorKind::NotReady, "order".into())
     );
     let refusal = client.sender().send("order").expect_err("not ready");
-    assert_eq!(refusal.reason, Refusal::NotReady);
+    assert_eq!(refusal.reason, SendErrorKind::NotReady);
 }
 
 /// More than a narrow path holds: some of it is under way, some waits, one is cut.

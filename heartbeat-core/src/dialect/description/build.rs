@@ -7,11 +7,11 @@ use core::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Description;
-use crate::cause::Verdict;
+use crate::cause::RetryPolicy;
 use crate::config::text::verdict_value;
-use crate::dialect::ask::First;
 use crate::dialect::error::DescriptionError;
 use crate::dialect::limits::{Limits, Rate};
+use crate::dialect::ping::First;
 use crate::duration_text::DurationText;
 
 /// Makes a [`Description`] in Rust, key by key as its documentation lists them.
@@ -61,33 +61,33 @@ impl DescriptionBuilder {
         self
     }
 
-    /// Ask by this message, a template.
+    /// PingMessage by this message, a template.
     #[must_use]
     pub fn ping_text(mut self, template: &str) -> Self {
         self.ping.insert("text".into(), template.into());
         self
     }
 
-    /// Ask by this binary message.
+    /// PingMessage by this binary message.
     #[must_use]
     pub fn ping_bytes(self, bytes: &[u8]) -> Self {
         self.ping_bytes_of(&hex(bytes))
     }
 
-    /// Ask by a binary message that this template makes: hex with placeholders, `"0801${now_ms:varint}"`.
+    /// PingMessage by a binary message that this template makes: hex with placeholders, `"0801${now_ms:varint}"`.
     #[must_use]
     pub fn ping_bytes_of(mut self, template: &str) -> Self {
         self.ping.insert("bytes".into(), template.into());
         self
     }
 
-    /// Ask at this interval.
+    /// PingMessage at this interval.
     #[must_use]
     pub fn every(self, interval: Duration) -> Self {
         self.schedule("every", interval)
     }
 
-    /// Ask after so much silence of the service's.
+    /// PingMessage after so much silence of the service's.
     #[must_use]
     pub fn after_silence(self, silence: Duration) -> Self {
         self.schedule("after_silence", silence)
@@ -145,15 +145,15 @@ impl DescriptionBuilder {
 
     /// The verdict on a close code of this service.
     #[must_use]
-    pub fn close_code(mut self, code: u16, verdict: Verdict) -> Self {
+    pub fn close_code(mut self, code: u16, verdict: RetryPolicy) -> Self {
         self.close_codes
             .insert(code.to_string(), verdict_value(verdict));
         self
     }
 
-    /// The verdict on a close code whose reason has these words: [`Description::close_verdict_with`].
+    /// The verdict on a close code whose reason has these words: [`Description::close_policy_with`].
     #[must_use]
-    pub fn close_reason(mut self, code: u16, words: &str, verdict: Verdict) -> Self {
+    pub fn close_reason(mut self, code: u16, words: &str, verdict: RetryPolicy) -> Self {
         let key = alloc::format!("{code} {words}");
         self.close_codes.insert(key, verdict_value(verdict));
         self
@@ -161,7 +161,7 @@ impl DescriptionBuilder {
 
     /// The verdict on an HTTP status that comes in place of the upgrade.
     #[must_use]
-    pub fn http_status(mut self, status: u16, verdict: Verdict) -> Self {
+    pub fn http_status(mut self, status: u16, verdict: RetryPolicy) -> Self {
         self.http_statuses
             .insert(status.to_string(), verdict_value(verdict));
         self

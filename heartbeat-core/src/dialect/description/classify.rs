@@ -2,18 +2,18 @@
 
 use core::time::Duration;
 
-use super::{Description, Schedule, Verdicts};
-use crate::cause::Verdict;
+use super::{Description, Policies, Schedule};
+use crate::cause::RetryPolicy;
 use crate::config::Ping;
 use crate::dialect::Dialect;
-use crate::dialect::ask::AskBy;
-use crate::dialect::class::{Carried, Class, Hello, Reply};
-use crate::dialect::draft::Draft;
+use crate::dialect::class::{Class, Composite, Hello, Reply};
 use crate::dialect::json::Walk;
 use crate::dialect::json::unquoted;
 use crate::dialect::json::{MAX_PATHS, Slots};
+use crate::dialect::ping::PingSpec;
 use crate::dialect::rules::{Matcher, Outcome, Rule};
 use crate::dialect::template::{Buffer, Outgoing, Source, Template, Values, Variables};
+use crate::dialect::template_ref::TemplateRef;
 
 impl Dialect for Description {
     #[inline]
@@ -38,25 +38,25 @@ impl Dialect for Description {
         }
     }
 
-    fn close_verdict(&self, code: u16) -> Option<Verdict> {
+    fn close_policy(&self, code: u16) -> Option<RetryPolicy> {
         verdict(&self.close_codes, code)
     }
 
-    fn http_verdict(&self, status: u16) -> Option<Verdict> {
+    fn http_policy(&self, status: u16) -> Option<RetryPolicy> {
         verdict(&self.http_statuses, status)
     }
 
-    fn ask(&self) -> AskBy {
-        AskBy {
-            message: self.question.template.map(Draft::of),
+    fn ping(&self) -> PingSpec {
+        PingSpec {
+            message: self.question.template.map(TemplateRef::of),
             is_answered: self.is_answered,
             first: self.question.first,
             jitter_percent: self.question.jitter_percent,
         }
     }
 
-    fn greeting(&self, number: usize) -> Option<Draft<'static>> {
-        self.greetings.get(number).copied().map(Draft::of)
+    fn greeting(&self, number: usize) -> Option<TemplateRef<'static>> {
+        self.greetings.get(number).copied().map(TemplateRef::of)
     }
 
     fn separator(&self) -> Option<&str> {
@@ -69,7 +69,7 @@ impl Dialect for Description {
 
     fn render<'d>(
         &'d self,
-        draft: &Draft<'_>,
+        draft: &TemplateRef<'_>,
         values: &Values<'_>,
         buffer: &'d mut Buffer,
     ) -> Option<Outgoing<'d>> {
@@ -175,7 +175,7 @@ impl Description {
             Outcome::Pong => Class::Pong,
             Outcome::Response(slot) => slots[slot].map_or(Class::Data, Class::Response),
             Outcome::Reply(template) => {
-                Class::Ping(Reply::Draft(self.draft(template, text, rest, slots)))
+                Class::Ping(Reply::Template(self.draft(template, text, rest, slots)))
             }
         }
     }
@@ -205,8 +205,14 @@ impl Description {
         with_hello(class, hello.unwrap_or_default(), ending)
     }
 
-    fn draft<'a>(&self, number: u16, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Draft<'a> {
-        let mut draft = Draft::answering(number, text);
+    fn draft<'a>(
+        &self,
+        number: u16,
+        text: &'a str,
+        rest: &'a str,
+        slots: &Slots<'a>,
+    ) -> TemplateRef<'a> {
+        let mut draft = TemplateRef::answering(number, text);
         let template = self.templates.get(usize::from(number));
         let sources = template.map_or(&[][..], Template::captures);
         for (source, range) in sources.iter().zip(&mut draft.origin.captures) {
@@ -275,7 +281,7 @@ impl Description {
         };
         let class = match rule.outcome {
             Outcome::Reply(template) => {
-                Class::Ping(Reply::Draft(self.binary_draft(template, bytes)))
+                Class::Ping(Reply::Template(self.binary_draft(template, bytes)))
             }
             _ => self.class_of(rule, "", "", &[None; MAX_PATHS]),
         };
@@ -284,8 +290,8 @@ impl Description {
         with_hello(class, Hello::NONE, ending)
     }
 
-    fn binary_draft<'a>(&self, number: u16, bytes: &'a [u8]) -> Draft<'a> {
-        let mut draft = Draft::answering_bytes(number, bytes);
+    fn binary_draft<'a>(&self, number: u16, bytes: &'a [u8]) -> TemplateRef<'a> {
+        let mut draft = TemplateRef::answering_bytes(number, bytes);
         let template = self.templates.get(usize::from(number));
         let sources = template.map_or(&[][..], Template::captures);
         for (source, range) in sources.iter().zip(&mut draft.origin.captures) {
@@ -318,7 +324,7 @@ impl Description {
 /// application gets the whole if any record is its own.
 #[derive(Default)]
 struct Sum<'a> {
-    carried: Carried<'a>,
+    carried: Composite<'a>,
     /// What the last one was.
     last: Option<Class<'a>>,
     count: usize,
@@ -333,7 +339,7 @@ impl<'a> Sum<'a> {
             Class::Data | Class::Response(_) => sum.data = true,
             Class::Ping(reply) => sum.reply = sum.reply.or(Some(reply)),
             Class::Beat | Class::Pong => {}
-            Class::Carrier(carried) => {
+            Class::Composite(carried) => {
                 sum.data |= carried.data;
                 sum.ending = match (sum.ending, carried.ending) {
                     (Some(one), Some(other)) => Some(one.min(other)),
@@ -352,8 +358,8 @@ impl<'a> Sum<'a> {
         match (sum.data, sum.reply) {
             // The only one is what it is.
             _ if self.count < 2 => self.last.unwrap_or(Class::Data),
-            _ if !sum.hello.is_none() || sum.ending.is_some() => Class::Carrier(sum),
-            (true, Some(_)) => Class::Carrier(sum),
+            _ if !sum.hello.is_none() || sum.ending.is_some() => Class::Composite(sum),
+            (true, Some(_)) => Class::Composite(sum),
             (true, None) => Class::Data,
             (false, Some(reply)) => Class::Ping(reply),
             (false, None) => Class::Beat,
@@ -361,7 +367,7 @@ impl<'a> Sum<'a> {
     }
 }
 
-fn verdict(rows: &Verdicts, number: u16) -> Option<Verdict> {
+fn verdict(rows: &Policies, number: u16) -> Option<RetryPolicy> {
     let mut rows = rows.iter();
     rows.find(|(numbers, _)| numbers.contains(&number))
         .map(|(_, verdict)| *verdict)
@@ -374,9 +380,9 @@ fn with_hello(class: Class<'_>, hello: Hello, ending: Option<Duration>) -> Class
     let (reply, data) = match class {
         Class::Ping(reply) => (Some(reply), false),
         Class::Beat | Class::Pong => (None, false),
-        Class::Data | Class::Response(_) | Class::Carrier(_) => (None, true),
+        Class::Data | Class::Response(_) | Class::Composite(_) => (None, true),
     };
-    Class::Carrier(Carried {
+    Class::Composite(Composite {
         reply,
         hello,
         data,

@@ -11,13 +11,13 @@ use serde_json::{Map, Value};
 
 use super::loader::{Loader, slot};
 use super::{Question, Schedule, WordedVerdict};
-use crate::cause::Verdict;
+use crate::cause::RetryPolicy;
 use crate::config::MIN_LIFETIME;
 use crate::config::text::{VERDICT, verdict};
-use crate::dialect::ask::First;
 use crate::dialect::at::{At, Result};
 use crate::dialect::json::Paths;
 use crate::dialect::limits::{Limits, Rate};
+use crate::dialect::ping::First;
 use crate::dialect::rules::{EndingRule, HelloRule, Matcher, TimeRule};
 use crate::dialect::template::{BytesTemplate, Pattern};
 use crate::dialect::template::{Template, Track, is_name};
@@ -301,7 +301,7 @@ fn verdicts(
     Ok(rows)
 }
 
-type Rows = Vec<(RangeInclusive<u16>, Verdict)>;
+type Rows = Vec<(RangeInclusive<u16>, RetryPolicy)>;
 
 /// What close codes ask for, without and with words of the reason.
 pub(crate) fn close_codes(at: &At, value: &Value) -> Result<(Rows, Vec<WordedVerdict>)> {

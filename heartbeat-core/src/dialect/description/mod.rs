@@ -19,12 +19,12 @@ use core::time::Duration;
 use serde::ser::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::cause::Verdict;
+use crate::cause::RetryPolicy;
 use crate::config::{Config, ConfigError, Ping};
 use crate::dialect::Dialect;
-use crate::dialect::ask::First;
 use crate::dialect::json::Paths;
 use crate::dialect::limits::Limits;
+use crate::dialect::ping::First;
 use crate::dialect::rules::{self, Filter};
 use crate::dialect::template::{Template, Track};
 
@@ -45,7 +45,7 @@ use crate::dialect::template::{Template, Track};
 ///     ],
 ///     "ping": {"text": "{\"op\":\"ping\",\"req_id\":\"${id}\"}", "every": "20s"}
 /// }"#)?;
-/// let Class::Ping(heartbeat_tokio::core::Reply::Draft(draft)) =
+/// let Class::Ping(heartbeat_tokio::core::Reply::Template(draft)) =
 ///     dialect.classify_text(r#"{"ts": 18446744073709551616, "op": "\u0070ing"}"#) else { panic!() };
 /// let (mut buffer, variables) = (Buffer::default(), Variables::new());
 /// let values = Values { unix_ms: 0, variables: &variables };
@@ -101,7 +101,7 @@ use crate::dialect::template::{Template, Track};
 /// - `close_codes`: what close codes (1000–4999) ask for here, `{"4004": "never", "4100-4199": {"after": "30s"}}`: one of
 ///   `"backoff"`, `"refresh"`, `"never"`, `{"after": …}`, `{"spread": ["5s", "30s"]}` or another verdict of a
 ///   configuration's `causes`. With words behind it,
-///   `"1008 no pong"`, it is for a Close whose reason has these words: [`Description::close_verdict_with`].
+///   `"1008 no pong"`, it is for a Close whose reason has these words: [`Description::close_policy_with`].
 /// - `http_statuses`: the same for what stands in place of the upgrade, `{"418": {"after": "2m"}, "500-599": "backoff"}`.
 /// - `lifetime`: how long a connection lives at most, `"24h"`, at least 1 s: [`Description::lifetime`].
 /// - `limits`: what a client may do, `{"messages": "5/1s", "dials": "300/5m", "connections": 10}`, in at most 24 h:
@@ -119,7 +119,7 @@ use crate::dialect::template::{Template, Track};
 ///
 /// ```
 /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
-/// use heartbeat_tokio::core::{Class, Config, Description, Dialect, Ping, Verdict}; // or heartbeat_core
+/// use heartbeat_tokio::core::{Class, Config, Description, Dialect, Ping, RetryPolicy}; // or heartbeat_core
 /// use core::time::Duration;
 ///
 /// let read = |json: &str| Description::from_json(json).unwrap();
@@ -161,7 +161,7 @@ use crate::dialect::template::{Template, Track};
 ///     {"json": {"/v": 2}, "hello": {"ping": {"s": "/every", "inside": "/data"}}}
 /// ]}"#);
 /// let hello = |text| match dialect.classify_text(text) {
-///     Class::Carrier(carried) => carried.hello,
+///     Class::Composite(carried) => carried.hello,
 ///     other => panic!("{other:?}"),
 /// };
 /// let told = hello(r#"{"v":1,"interval":20000,"timeout":5000}"#);
@@ -189,9 +189,9 @@ use crate::dialect::template::{Template, Track};
 ///     "lifetime": "24h", "limits": {"messages": "5/1s"}
 /// }"#);
 /// assert!(matches!(dialect.classify_binary(&[8, 1, 7]), Class::Ping(_)));
-/// assert!(matches!(dialect.classify_text(r#"{"e":"bye"}"#), Class::Carrier(carried) if carried.ending.is_some()));
-/// assert_eq!(dialect.close_verdict_with(1008, "no pong for 60 s"), Some(Verdict::Backoff));
-/// assert_eq!(dialect.http_verdict(418), Some(Verdict::After(Duration::from_secs(120))));
+/// assert!(matches!(dialect.classify_text(r#"{"e":"bye"}"#), Class::Composite(carried) if carried.ending.is_some()));
+/// assert_eq!(dialect.close_policy_with(1008, "no pong for 60 s"), Some(RetryPolicy::Backoff));
+/// assert_eq!(dialect.http_policy(418), Some(RetryPolicy::After(Duration::from_secs(120))));
 /// assert_eq!((dialect.lifetime().unwrap().as_secs(), dialect.limits().messages.unwrap().most), (86_400, 5));
 ///
 /// // On open; close codes; records; what is tracked; the longest text that is looked at.
@@ -203,7 +203,7 @@ use crate::dialect::template::{Template, Track};
 /// }"#);
 /// assert!(dialect.greeting(0).is_some() && dialect.greeting(1).is_none());
 /// assert_eq!(dialect.variables().collect::<Vec<_>>(), ["token"], "the application's to set");
-/// assert_eq!(dialect.close_verdict(4150), Some(Verdict::Refresh));
+/// assert_eq!(dialect.close_policy(4150), Some(RetryPolicy::Refresh));
 /// assert!(is_ping(&dialect, "{}\n{}") && dialect.tracks());
 /// ```
 #[derive(Clone)]
@@ -227,20 +227,20 @@ pub struct Description {
     pub(crate) tracks: Box<[Track]>,
     /// Templates to send when the connection is open.
     pub(crate) greetings: Box<[u16]>,
-    pub(crate) close_codes: Verdicts,
+    pub(crate) close_codes: Policies,
     /// What close codes ask for if the reason has these words.
     pub(crate) close_words: Box<[WordedVerdict]>,
-    pub(crate) http_statuses: Verdicts,
+    pub(crate) http_statuses: Policies,
     pub(crate) lifetime: Option<Duration>,
     pub(crate) limits: Limits,
     pub(crate) computed: Box<[Box<str>]>,
 }
 
 /// Codes, words of the reason, and what they ask for together.
-pub(crate) type WordedVerdict = (RangeInclusive<u16>, Box<str>, Verdict);
+pub(crate) type WordedVerdict = (RangeInclusive<u16>, Box<str>, RetryPolicy);
 
 /// What numbers in these ranges ask for; no two ranges overlap.
-pub(crate) type Verdicts = Box<[(RangeInclusive<u16>, Verdict)]>;
+pub(crate) type Policies = Box<[(RangeInclusive<u16>, RetryPolicy)]>;
 
 /// How and when the client asks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -378,20 +378,20 @@ impl Description {
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
-    /// use heartbeat_tokio::core::{Description, Verdict}; // or heartbeat_core
+    /// use heartbeat_tokio::core::{Description, RetryPolicy}; // or heartbeat_core
     /// let dialect = Description::from_json(r#"{"close_codes": {"1008 no pong": "backoff", "1008": "never"}}"#)?;
-    /// assert_eq!(dialect.close_verdict_with(1008, "closed: no pong for 60 s"), Some(Verdict::Backoff));
-    /// assert_eq!(dialect.close_verdict_with(1008, "banned"), Some(Verdict::Never));
-    /// assert_eq!(dialect.close_verdict_with(1001, "no pong"), None);
+    /// assert_eq!(dialect.close_policy_with(1008, "closed: no pong for 60 s"), Some(RetryPolicy::Backoff));
+    /// assert_eq!(dialect.close_policy_with(1008, "banned"), Some(RetryPolicy::Never));
+    /// assert_eq!(dialect.close_policy_with(1001, "no pong"), None);
     /// # Ok::<(), heartbeat_core::DescriptionError>(())
     /// ```
     #[must_use]
-    pub fn close_verdict_with(&self, code: u16, reason: &str) -> Option<Verdict> {
+    pub fn close_policy_with(&self, code: u16, reason: &str) -> Option<RetryPolicy> {
         let mut rows = self.close_words.iter();
         let by_words = rows
             .find(|(codes, words, _)| codes.contains(&code) && reason.contains(&**words))
             .map(|(.., verdict)| *verdict);
-        by_words.or_else(|| self.close_verdict(code))
+        by_words.or_else(|| self.close_policy(code))
     }
 }
 

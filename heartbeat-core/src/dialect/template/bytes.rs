@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::values::{MAX_CAPTURES, NOT_KNOWN, Source, Track, Values, variable};
 use crate::dialect::at::{At, MAX_LITERAL, Result};
-use crate::dialect::draft::Draft;
+use crate::dialect::template_ref::TemplateRef;
 
 /// What a binary message must look like, byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,7 +237,7 @@ impl BytesTemplate {
     /// Fills it in. `None` if a variable is not known, or is no number where one is written.
     pub(crate) fn render<'d>(
         &'d self,
-        draft: &Draft<'_>,
+        draft: &TemplateRef<'_>,
         values: &Values<'_>,
         out: &'d mut Vec<u8>,
         tracks: &[Track],

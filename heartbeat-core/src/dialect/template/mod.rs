@@ -13,7 +13,7 @@ use self::values::variable;
 pub use self::values::{Buffer, Outgoing, Values, Variables};
 pub(crate) use self::values::{MAX_CAPTURES, NOT_KNOWN, Source, Track, is_name};
 use crate::dialect::at::{At, Result};
-use crate::dialect::draft::Draft;
+use crate::dialect::template_ref::TemplateRef;
 
 /// The longest template, in bytes of its text.
 pub(crate) const MAX_TEMPLATE: usize = 1024;
@@ -157,7 +157,7 @@ impl Template {
     /// Fills it in. `None` if a variable is not known (yet).
     pub(crate) fn render<'d>(
         &'d self,
-        draft: &Draft<'_>,
+        draft: &TemplateRef<'_>,
         values: &Values<'_>,
         buffer: &'d mut Buffer,
         tracks: &[Track],

@@ -29,7 +29,7 @@ pub struct Values<'v> {
 /// let dialect = Description::from_json(r#"{"ping": {"text": "ping ${now_iso}"}}"#)?;
 /// let values = Values { unix_ms: 1_700_000_000_123, variables: &Variables::new() };
 /// let mut buffer = Buffer::default();
-/// let ping = dialect.render(&dialect.ask().message.unwrap(), &values, &mut buffer);
+/// let ping = dialect.render(&dialect.ping().message.unwrap(), &values, &mut buffer);
 /// assert_eq!(ping, Some(Outgoing::Text("ping 2023-11-14T22:13:20.123Z")));
 /// # Ok::<(), heartbeat_core::DescriptionError>(())
 /// ```

@@ -221,7 +221,7 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 #[derive(Debug)]
 pub(super) struct Inflater {
     agreed: Agreed,
-    /// Made when first needed.
+    /// RequestResult when first needed.
     state: Option<Decompress>,
 }
 
@@ -310,7 +310,7 @@ fn inflate_part(
 #[derive(Debug)]
 pub(super) struct Deflater {
     agreed: Agreed,
-    /// Made when first needed.
+    /// RequestResult when first needed.
     state: Option<Compress>,
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{self, Instant};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-async fn live(course: &Course, outbox: &mut mpsc::Receiver<String>) -> Result<(), String> {
+async fn live(course: &Course, send_queue: &mut mpsc::Receiver<String>) -> Result<(), String> {
     let dial = time::timeout(course.connect, connect_async(&course.url));
     let (mut ws, _) = match dial.await {
         Ok(result) => result.map_err(|error| error.to_string())?,
@@ -38,7 +38,7 @@ async fn live(course: &Course, outbox: &mut mpsc::Receiver<String>) -> Result<()
                 }
             },
             _ = pings.tick() => ws.send(Message::Ping(Vec::new().into())).await.map_err(|error| error.to_string())?,
-            Some(text) = outbox.recv() => {
+            Some(text) = send_queue.recv() => {
                 let sent = ws.send(Message::text(text)).await;
                 driver::sent(sent.is_ok());
                 sent.map_err(|error| error.to_string())?;
@@ -50,7 +50,7 @@ async fn live(course: &Course, outbox: &mut mpsc::Receiver<String>) -> Result<()
 #[tokio::main(worker_threads = 1)]
 async fn main() {
     let course = Course::from_args();
-    let (tx, mut outbox) = mpsc::channel(64);
+    let (tx, mut send_queue) = mpsc::channel(64);
     let sends = course.sends();
     tokio::spawn(async move {
         for (pause, text) in sends {
@@ -63,7 +63,7 @@ async fn main() {
     let mut delay = course.backoff;
     loop {
         let begun = Instant::now();
-        if let Err(error) = live(&course, &mut outbox).await {
+        if let Err(error) = live(&course, &mut send_queue).await {
             driver::say("disconnected", &error);
         }
         // A connect resets it, as is common: whoever was connected for longer than a dial takes.

@@ -65,7 +65,7 @@ fn as_text<S: serde::Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok
 /// The figures as last written. What changes with every message is a handful of plain stores, and
 /// what changes seldom is under a lock that is then taken once.
 #[derive(Debug)]
-pub struct Board {
+pub struct SharedStats {
     seldom: Mutex<(Phase, bool, Stats)>,
     /// Of connections that have ended.
     before: [AtomicU64; 4],
@@ -83,7 +83,7 @@ pub struct Board {
     recorder: Option<Box<Mutex<Recorder>>>,
 }
 
-impl Default for Board {
+impl Default for SharedStats {
     fn default() -> Self {
         Self {
             seldom: Mutex::new((Phase::Waiting, false, Stats::default())),
@@ -99,7 +99,7 @@ impl Default for Board {
     }
 }
 
-impl Board {
+impl SharedStats {
     pub(crate) fn new(log: Log, recorder: Option<Recorder>) -> Self {
         Self {
             connected: Connected::new(&log.name),
@@ -143,7 +143,7 @@ impl Board {
         self.recorder().map(|recorder| recorder.explain())
     }
 
-    /// What stands there now, with the messages and bytes that [wait](crate::Outbox::waiting) to be sent.
+    /// What stands there now, with the messages and bytes that [wait](crate::SendQueue::waiting) to be sent.
     pub fn stats(&self, (waiting, waiting_bytes): (usize, usize)) -> ClientStats {
         let (phase, ready, machine) = *self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
         let [messages_received, messages_sent, bytes_received, bytes_sent] = self.totals();

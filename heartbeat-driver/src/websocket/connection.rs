@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::ops::{ControlFlow, Range};
 
-use heartbeat_core::{Ask, Cause, ConnId, Instant, Outgoing, Reply};
+use heartbeat_core::{Cause, ConnId, Instant, Outgoing, PingMessage, Reply};
 
 use super::framed::{self, Framed, Opened, Pushed};
 use super::frames::{Carries, Incoming, MAX_HEADER, Place, Violation};
 use crate::message::records::ANSWERS;
 use crate::message::{Close, CloseFrame, DECODER, Decode, Goodbye, Message};
 use crate::panics::{Panicked, named};
-use crate::queue::{Outbox, Pace, Waiting};
+use crate::queue::{Pace, SendQueue, Waiting};
 use crate::stats::Traffic;
 use crate::stream::io_cause;
 
@@ -59,7 +59,7 @@ impl Carries for Sent {
     }
 }
 
-pub(crate) struct Session<S: Read + Write> {
+pub(crate) struct Connection<S: Read + Write> {
     pub(crate) conn: ConnId,
     ws: Framed<S, Sent>,
     /// Messages handed out since the machine was last told.
@@ -89,7 +89,7 @@ pub(crate) struct Session<S: Read + Write> {
     limit: usize,
 }
 
-impl<S: Read + Write> Session<S> {
+impl<S: Read + Write> Connection<S> {
     /// A session over a stream whose upgrade is done.
     pub(crate) fn new(conn: ConnId, opened: Opened<S>, decoder: Option<Box<dyn Decode>>) -> Self {
         let Opened {
@@ -281,8 +281,10 @@ impl<S: Read + Write> Session<S> {
         self.push();
     }
 
-    pub(crate) fn ping(&mut self, ping: Ask) {
-        let Ask::Frame(payload) = ping else { return };
+    pub(crate) fn ping(&mut self, ping: PingMessage) {
+        let PingMessage::Frame(payload) = ping else {
+            return;
+        };
         self.ws.writer.ping(&payload);
         self.push();
     }
@@ -327,15 +329,15 @@ impl<S: Read + Write> Session<S> {
     pub(crate) fn close(
         &mut self,
         frame: CloseFrame,
-        outbox: &Outbox,
+        send_queue: &SendQueue,
         pace: Option<&mut Pace>,
         now: Instant,
     ) {
         match pace {
             None => {
-                self.take_from(outbox, u64::MAX, u64::MAX);
+                self.take_from(send_queue, u64::MAX, u64::MAX);
             }
-            Some(pace) => while self.take_at_pace(outbox, pace, now) > 0 {},
+            Some(pace) => while self.take_at_pace(send_queue, pace, now) > 0 {},
         }
         self.ws.writer.close_after_all(frame);
         self.push();
@@ -344,7 +346,7 @@ impl<S: Read + Write> Session<S> {
     /// Writes what waits, as far as the operating system takes it.
     pub(crate) fn flush(
         &mut self,
-        outbox: &Outbox,
+        send_queue: &SendQueue,
         mut pace: Option<&mut Pace>,
         now: Instant,
     ) -> Flushed {
@@ -353,8 +355,8 @@ impl<S: Read + Write> Session<S> {
         loop {
             while left > 0 && self.has_room() {
                 let taken = match &mut pace {
-                    None => self.take_from(outbox, left, self.ws.writer.room()),
-                    Some(pace) => self.take_at_pace(outbox, pace, now),
+                    None => self.take_from(send_queue, left, self.ws.writer.room()),
+                    Some(pace) => self.take_at_pace(send_queue, pace, now),
                 };
                 if taken == 0 {
                     break;
@@ -396,10 +398,10 @@ impl<S: Read + Write> Session<S> {
 
     /// Queues what waits, until it comes to `work`, [`OVERHEAD`] included, or fills `room`. Returns the work: 0 if nothing
     /// waits.
-    fn take_from(&mut self, outbox: &Outbox, work: u64, room: u64) -> u64 {
+    fn take_from(&mut self, send_queue: &SendQueue, work: u64, room: u64) -> u64 {
         let writer = &mut self.ws.writer;
         let (mut taken, mut framed) = (0_u64, 0_u64);
-        outbox.take(|waiting| {
+        send_queue.take(|waiting| {
             let len = waiting.message.len() as u64;
             taken += len + OVERHEAD;
             framed += len + MAX_HEADER;
@@ -418,11 +420,11 @@ impl<S: Read + Write> Session<S> {
     }
 
     /// The same of one message, if its turn has come. After our Close nothing is taken any more.
-    fn take_at_pace(&mut self, outbox: &Outbox, pace: &mut Pace, now: Instant) -> u64 {
-        if !self.ws.writer.takes_more() || !outbox.is_ready_to_go() || !pace.takes_turn(now) {
+    fn take_at_pace(&mut self, send_queue: &SendQueue, pace: &mut Pace, now: Instant) -> u64 {
+        if !self.ws.writer.takes_more() || !send_queue.is_ready_to_go() || !pace.takes_turn(now) {
             return 0;
         }
-        self.take_from(outbox, 1, 1)
+        self.take_from(send_queue, 1, 1)
     }
 
     /// Fewer bytes wait than may.
@@ -452,7 +454,7 @@ impl<S: Read + Write> Session<S> {
     }
 
     /// Says goodbye to a peer that is well, if it can be said without waiting.
-    pub(crate) fn leave(&mut self, frame: &CloseFrame) {
+    pub(crate) fn send_close(&mut self, frame: &CloseFrame) {
         self.say_close(frame.goodbye());
     }
 

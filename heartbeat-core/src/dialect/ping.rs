@@ -1,13 +1,13 @@
 //! How and when a service is asked for a sign of life.
 
-use super::draft::Draft;
+use super::template_ref::TemplateRef;
 
 /// How a service is asked for a sign of life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct AskBy {
+pub struct PingSpec {
     /// By the message that this draft becomes; `None`: by a WebSocket ping frame.
-    pub message: Option<Draft<'static>>,
+    pub message: Option<TemplateRef<'static>>,
     /// Whether that message is answered. One that is not is a beat of ours: where an answer is
     /// needed, a ping frame is sent.
     pub is_answered: bool,

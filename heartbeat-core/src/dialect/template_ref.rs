@@ -3,7 +3,7 @@
 /// A message to be sent, not yet written: a place in the dialect that made it, and slices of the
 /// message it answers. The `render` of that dialect writes it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Draft<'a> {
+pub struct TemplateRef<'a> {
     /// The running number that `${id}` stands for.
     pub id: u64,
     #[cfg(feature = "dialects")]
@@ -27,7 +27,7 @@ pub(super) struct Origin<'a> {
 }
 
 #[cfg(feature = "dialects")]
-impl Draft<'static> {
+impl TemplateRef<'static> {
     /// A draft that takes nothing from a message. The number is its dialect's to choose, and tells its
     /// `render` what to write.
     #[must_use]
@@ -37,7 +37,7 @@ impl Draft<'static> {
 }
 
 #[cfg(feature = "dialects")]
-impl<'a> Draft<'a> {
+impl<'a> TemplateRef<'a> {
     /// A draft that answers this message.
     #[must_use]
     pub const fn answering(template: u16, message: &'a str) -> Self {
@@ -87,9 +87,9 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl core::fmt::Debug for Draft<'_> {
+impl core::fmt::Debug for TemplateRef<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let mut debug = f.debug_struct("Draft");
+        let mut debug = f.debug_struct("TemplateRef");
         debug.field("id", &self.id);
         #[cfg(feature = "dialects")]
         debug

@@ -14,21 +14,21 @@ pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// has failed. The driver closes the others when one has won, and everything at `connect_timeout`.
 ///
 /// ```
-/// use heartbeat_core::{Instant, Lap, Race};
+/// use heartbeat_core::{Instant, NextAttempt, HappyEyeballs};
 /// let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
-/// let mut race = Race::new(3);
-/// assert_eq!(race.next(at(0)), Lap::Begin(0));
-/// assert_eq!(race.next(at(0)), Lap::Until(at(250)));
+/// let mut race = HappyEyeballs::new(3);
+/// assert_eq!(race.next(at(0)), NextAttempt::Begin(0));
+/// assert_eq!(race.next(at(0)), NextAttempt::Until(at(250)));
 /// race.failed();
-/// assert_eq!(race.next(at(10)), Lap::Begin(1));
-/// assert_eq!(race.next(at(260)), Lap::Begin(2));
-/// assert_eq!(race.next(at(260)), Lap::Wait);
+/// assert_eq!(race.next(at(10)), NextAttempt::Begin(1));
+/// assert_eq!(race.next(at(260)), NextAttempt::Begin(2));
+/// assert_eq!(race.next(at(260)), NextAttempt::Wait);
 /// race.failed();
 /// race.failed();
-/// assert_eq!(race.next(at(300)), Lap::Lost);
+/// assert_eq!(race.next(at(300)), NextAttempt::Lost);
 /// ```
 #[derive(Clone, Debug)]
-pub struct Race {
+pub struct HappyEyeballs {
     addresses: usize,
     begun: usize,
     failed: usize,
@@ -36,9 +36,9 @@ pub struct Race {
     not_before: Instant,
 }
 
-/// What to do in a [`Race`].
+/// What to do in a [`HappyEyeballs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lap {
+pub enum NextAttempt {
     /// Begin to connect to this address, counted from 0, and ask again.
     Begin(usize),
     /// Wait for an attempt to end, at most until then.
@@ -49,7 +49,7 @@ pub enum Lap {
     Lost,
 }
 
-impl Race {
+impl HappyEyeballs {
     /// A race of this many addresses.
     #[must_use]
     pub const fn new(addresses: usize) -> Self {
@@ -68,20 +68,20 @@ impl Race {
     }
 
     /// What to do now.
-    pub fn next(&mut self, now: Instant) -> Lap {
+    pub fn next(&mut self, now: Instant) -> NextAttempt {
         if self.begun < self.addresses {
             if self.not_before > now {
-                return Lap::Until(self.not_before);
+                return NextAttempt::Until(self.not_before);
             }
             let address = self.begun;
             self.begun += 1;
             self.not_before = now.saturating_add(CONNECTION_ATTEMPT_DELAY);
-            return Lap::Begin(address);
+            return NextAttempt::Begin(address);
         }
         if self.failed < self.begun {
-            Lap::Wait
+            NextAttempt::Wait
         } else {
-            Lap::Lost
+            NextAttempt::Lost
         }
     }
 }
@@ -96,35 +96,35 @@ mod tests {
 
     #[test]
     fn an_address_has_its_time_to_the_nanosecond() {
-        let mut race = Race::new(2);
-        assert_eq!(race.next(at(5)), Lap::Begin(0));
+        let mut race = HappyEyeballs::new(2);
+        assert_eq!(race.next(at(5)), NextAttempt::Begin(0));
         let just_before = Instant::from_nanos(at(255).as_nanos() - 1);
-        assert_eq!(race.next(just_before), Lap::Until(at(255)));
-        assert_eq!(race.next(at(255)), Lap::Begin(1));
+        assert_eq!(race.next(just_before), NextAttempt::Until(at(255)));
+        assert_eq!(race.next(at(255)), NextAttempt::Begin(1));
     }
 
     #[test]
     fn it_is_lost_when_all_have_failed_and_not_before() {
-        assert_eq!(Race::new(0).next(at(0)), Lap::Lost);
-        let mut race = Race::new(3);
+        assert_eq!(HappyEyeballs::new(0).next(at(0)), NextAttempt::Lost);
+        let mut race = HappyEyeballs::new(3);
         for number in 0..3 {
             assert_eq!(
                 race.next(at(0)),
-                Lap::Begin(number),
+                NextAttempt::Begin(number),
                 "the one before has failed"
             );
             if number == 2 {
-                assert_eq!(race.next(at(0)), Lap::Wait);
+                assert_eq!(race.next(at(0)), NextAttempt::Wait);
             }
             race.failed();
         }
-        assert_eq!(race.next(at(0)), Lap::Lost);
+        assert_eq!(race.next(at(0)), NextAttempt::Lost);
     }
 
     #[test]
     fn the_end_of_time_is_no_overflow() {
-        let mut race = Race::new(2);
-        assert_eq!(race.next(Instant::NEVER), Lap::Begin(0));
-        assert_eq!(race.next(Instant::NEVER), Lap::Begin(1));
+        let mut race = HappyEyeballs::new(2);
+        assert_eq!(race.next(Instant::NEVER), NextAttempt::Begin(0));
+        assert_eq!(race.next(Instant::NEVER), NextAttempt::Begin(1));
     }
 }

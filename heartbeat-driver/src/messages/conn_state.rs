@@ -15,13 +15,13 @@ const BATCH: usize = 64;
 /// Flushes in a row before reading gets its turn.
 const FLUSH_ROUNDS: u32 = 16;
 
-pub(super) enum Link<S, C: Codec> {
+pub(super) enum ConnState<S, C: Codec> {
     Down,
     Dialing(ConnId),
     Open(Box<Open<S, C>>),
 }
 
-impl<S, C: Codec> Link<S, C> {
+impl<S, C: Codec> ConnState<S, C> {
     pub(super) fn conn(&self) -> Option<ConnId> {
         match self {
             Self::Down => None,
