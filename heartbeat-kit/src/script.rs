@@ -38,7 +38,7 @@ pub enum When {
     At(u64),
 }
 
-/// An [`Event`](heartbeat_core::Event) of a connection that is found when its turn comes.
+/// An [`Event`] of a connection that is found when its turn comes.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "each is the event of that name")]
 pub enum What {
