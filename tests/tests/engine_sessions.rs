@@ -820,6 +820,32 @@ fn what_leaves_with_the_last_write_before_an_end_is_not_handed_back() {
     assert_eq!(rig.engine.stats().messages_sent, 1);
 }
 
+/// A wake-up within a turn calls nobody who drives: the turn itself says that it goes on.
+#[test]
+fn a_factory_that_wakes_itself_while_it_is_polled_is_polled_again() {
+    let options = Options::from_async_factory(|_| {
+        let mut was_polled = false;
+        std::future::poll_fn(move |cx| {
+            if std::mem::replace(&mut was_polled, true) {
+                return std::task::Poll::Ready(heartbeat_driver::Request::new("ws://server.test/"));
+            }
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        })
+    });
+    lines::listen();
+    let made = Engine::<End>::new(options, At(0).now(), Box::new(|| {}));
+    let mut engine = made.expect("no TLS, no error");
+    let dialled = loop {
+        match engine.turn(&At(0)) {
+            Turn::Dial(dial) => break Some(dial.conn),
+            Turn::Event(_) | Turn::Again => {}
+            Turn::Idle | Turn::Ended => break None,
+        }
+    };
+    assert_eq!(dialled, Some(ConnId::new(1)));
+}
+
 /// An embedding of one thread may turn the engine where it is woken, and not later.
 #[test]
 fn an_engine_that_is_turned_inside_its_own_wake_up_dials() {

@@ -18,6 +18,7 @@ use crate::dial::{
 };
 use crate::event::{Event, Reason, Seconds};
 use crate::http::DialError;
+use crate::message::records::WORK;
 use crate::message::{DECODER, Unsent};
 use crate::panics::named;
 use crate::request::Request;
@@ -282,6 +283,10 @@ impl<S: Read + Write> Engine<S> {
         };
         let (begun, conn) = (*begun, begun.conn);
         match upgrade.proceed(&self.options, clock.now()) {
+            Progress::Waits if upgrade.was_cut_short() => {
+                self.work = self.work.max(WORK);
+                return ReadOn::Again;
+            }
             Progress::Waits => return ReadOn::Dry,
             Progress::Failed(refusal) => {
                 self.link = ConnState::Down;

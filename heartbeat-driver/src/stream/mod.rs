@@ -85,6 +85,11 @@ impl<S: Read + Write> Stream<S> {
         }
     }
 
+    /// The last read that found nothing ended so that others get their turn: more is there.
+    pub(crate) fn was_cut_short(&self) -> bool {
+        self.wire().was_cut_short()
+    }
+
     pub(crate) fn wire(&self) -> &Wire<S> {
         match &self.layer {
             Layer::Plain(wire) => wire,
@@ -125,7 +130,10 @@ impl<S: Read + Write> Read for Stream<S> {
         match &mut self.layer {
             Layer::Plain(wire) => wire.read_directly(buffer),
             #[cfg(feature = "tls")]
-            Layer::Tls(tls) => read_records(tls, &mut self.corrupt, buffer),
+            Layer::Tls(tls) => {
+                tls.sock.allow();
+                read_records(tls, &mut self.corrupt, buffer)
+            }
         }
     }
 }
@@ -135,7 +143,10 @@ impl<S: Read + Write> Write for Stream<S> {
         let count = match &mut self.layer {
             Layer::Plain(wire) => wire.write(bytes)?,
             #[cfg(feature = "tls")]
-            Layer::Tls(tls) if tls.conn.is_handshaking() => tls.write(bytes)?,
+            Layer::Tls(tls) if tls.conn.is_handshaking() => {
+                tls.sock.allow();
+                tls.write(bytes)?
+            }
             #[cfg(feature = "tls")]
             Layer::Tls(tls) => {
                 let (count, confirmed) = write_records(tls, bytes)?;
@@ -153,7 +164,11 @@ impl<S: Read + Write> Write for Stream<S> {
         match &mut self.layer {
             Layer::Plain(wire) => wire.flush(),
             #[cfg(feature = "tls")]
-            Layer::Tls(tls) => tls.flush(),
+            Layer::Tls(tls) => {
+                // It may read, too.
+                tls.sock.allow();
+                tls.flush()
+            }
         }
     }
 }

@@ -20,7 +20,15 @@ pub(crate) struct Wire<S> {
     write_error: Option<io::Error>,
     panicked: Option<Box<Panicked>>,
     ahead: Ahead,
+    /// Bytes that TLS may still read before others get their turn.
+    allowed: usize,
+    /// TLS wanted more than that.
+    cut_short: bool,
 }
+
+/// What TLS may read for one look of ours. A record that brings something to read is shorter (RFC 8446 §5.2: 16 KiB and
+/// 256 bytes), and a peer may send others without end: rustls reads on until there is something, or the stream is dry.
+const ALLOWANCE: usize = 32 * 1024;
 
 /// What is read at once from a stream that has much to say.
 const AHEAD: usize = 64 * 1024;
@@ -63,6 +71,8 @@ impl<S> Wire<S> {
             write_error: None,
             panicked: None,
             ahead: Ahead::default(),
+            allowed: 0,
+            cut_short: false,
         }
     }
 
@@ -79,6 +89,16 @@ impl<S> Wire<S> {
 
     pub(crate) fn get_mut(&mut self) -> &mut S {
         &mut self.io
+    }
+
+    /// From here on TLS may read [`ALLOWANCE`] bytes; then the stream seems dry.
+    pub(crate) fn allow(&mut self) {
+        (self.allowed, self.cut_short) = (ALLOWANCE, false);
+    }
+
+    /// It seemed dry, and more is there.
+    pub(crate) fn was_cut_short(&self) -> bool {
+        self.cut_short
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -134,9 +154,21 @@ impl<S: Read> Wire<S> {
     }
 }
 
-/// As TLS reads, a little at a time.
+/// As TLS reads, a little at a time, and no more than it is allowed.
 impl<S: Read> Read for Wire<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.allowed == 0 {
+            self.cut_short = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = self.read_ahead(buffer)?;
+        self.allowed = self.allowed.saturating_sub(count);
+        Ok(count)
+    }
+}
+
+impl<S: Read> Wire<S> {
+    fn read_ahead(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.ahead.at < self.ahead.end {
             return Ok(self.ahead.take(buffer));
         }
@@ -222,7 +254,7 @@ mod tests {
     /// Reads until nothing is left, in pieces; every byte must come once and in its place.
     fn drain(wire: &mut Wire<Numbered>, piece: usize, first: u8) -> usize {
         let (mut buffer, mut total) = (vec![0; piece], 0);
-        while let Ok(count) = wire.read(&mut buffer) {
+        while let Ok(count) = wire.read_ahead(&mut buffer) {
             for (at, byte) in buffer[..count].iter().enumerate() {
                 assert_eq!(*byte, first.wrapping_add((total + at) as u8));
             }
@@ -260,7 +292,7 @@ mod tests {
         let mut wire = wire(200_000);
         let mut buffer = vec![0; 4096];
         for _ in 0..2 {
-            assert_eq!(wire.read(&mut buffer).unwrap(), 4096);
+            assert_eq!(wire.read_ahead(&mut buffer).unwrap(), 4096);
         }
         assert!(wire.ahead.end > wire.ahead.at, "read ahead");
         for _ in 0..3 {

@@ -134,6 +134,11 @@ impl<S: Read + Write> Upgrade<S> {
         self.stream.as_mut()?.wire_mut().panicked()
     }
 
+    /// It waits only so that others get their turn.
+    pub(crate) fn was_cut_short(&self) -> bool {
+        self.stream.as_ref().is_some_and(Stream::was_cut_short)
+    }
+
     pub(crate) fn proceed(&mut self, options: &Options, now: Instant) -> Progress<S> {
         self.try_proceed(options, now)
             .unwrap_or_else(Progress::Failed)

@@ -120,7 +120,12 @@ impl<S: Read + Write, T: Carries> Framed<S, T> {
             Ok(Next::Hungry) => match self.reader.fill(|free| self.stream.read(free)) {
                 Ok(0) => return Heard::Eof,
                 Ok(_) => self.reader.next_frame(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Dry,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return match self.stream.was_cut_short() {
+                        true => Heard::Busy,
+                        false => Heard::Dry,
+                    };
+                }
                 Err(error) => return Heard::Failed(error),
             },
             next => next,

@@ -64,6 +64,7 @@ mod rotation;
 mod sending;
 mod sessions;
 mod t_numbers;
+mod tickets;
 mod tls;
 mod untaken;
 mod uploads;
