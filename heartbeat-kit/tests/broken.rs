@@ -55,7 +55,9 @@ fn each_mistake_of_a_driver_has_its_sentence() {
         (
             vec![
                 (1, Event::Closed(conn, Cause::Eof)),
+                // Of the same look at the socket.
                 (1, Event::Wrote(conn)),
+                (2, Event::Wrote(conn)),
             ],
             "A connection says nothing after its end.",
         ),
@@ -93,12 +95,12 @@ fn an_audited_machine_panics_with_the_rule_and_the_trace() {
     let machine = Heartbeat::new(Config::default(), FramesOnly, 7, second(0));
     let mut machine = Audited::new(machine, second(0)).with_driver();
     let conn = ConnId::new(1);
-    for event in [
-        Event::Tick,
-        Event::Closed(conn, Cause::Eof),
-        Event::Wrote(conn),
+    for (at, event) in [
+        (0, Event::Tick),
+        (0, Event::Closed(conn, Cause::Eof)),
+        (1, Event::Wrote(conn)),
     ] {
-        let _ = machine.step(second(0), event);
+        let _ = machine.step(second(at), event);
     }
 }
 
