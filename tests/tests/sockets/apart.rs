@@ -126,6 +126,10 @@ fn heartbeats_go_on_while_tasks_block_every_worker() {
 }
 
 #[test]
+#[cfg_attr(
+    not(target_os = "linux"),
+    ignore = "Linux tells how many threads there are"
+)]
 fn a_client_with_a_thread_of_its_own_needs_no_runtime_and_leaves_no_thread() {
     let name = "apart::a_client_with_a_thread_of_its_own_needs_no_runtime_and_leaves_no_thread";
     alone(&format!("sockets::{name}").leak()[..], || {
@@ -400,6 +404,10 @@ fn within<C: Send + 'static>(
 }
 
 #[test]
+#[cfg_attr(
+    not(target_os = "linux"),
+    ignore = "Linux tells how many threads there are"
+)]
 fn a_client_that_stops_itself_in_its_own_code_does_not_wait_for_its_end() {
     let name = "apart::a_client_that_stops_itself_in_its_own_code_does_not_wait_for_its_end";
     alone(&format!("sockets::{name}").leak()[..], || {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use heartbeat_tokio::core::Config;
 use heartbeat_tokio::{ClientStats, ConnId, Event, Failure, Message, Options, SendError, Unsent};
-use rustix::net::sockopt;
+use socket2::SockRef;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tungstenite::WebSocket;
 
@@ -100,6 +100,15 @@ impl Case {
             sender: driver.sender(),
             driver,
         }
+    }
+
+    /// Says that it is skipped where the system is not Linux, whose `/proc` tells what the case looks at.
+    pub(crate) fn lacks_proc(self) -> bool {
+        let lacks = !cfg!(target_os = "linux");
+        if lacks {
+            println!("SKIPPED {}: it reads what only Linux tells", self.name);
+        }
+        lacks
     }
 
     /// A client of this server.
@@ -362,7 +371,8 @@ impl Server {
         let listener =
             TcpListener::bind(("127.0.0.1", 0)).expect("a port of the loopback interface");
         // Who waits for a client that never comes must not wait for ever.
-        sockopt::set_socket_timeout(&listener, sockopt::Timeout::Recv, Some(PATIENCE))
+        SockRef::from(&listener)
+            .set_read_timeout(Some(PATIENCE))
             .expect("a timeout");
         Self { listener }
     }
@@ -376,13 +386,16 @@ impl Server {
 
     /// The bytes that each side of a connection that is accepted from now on holds.
     pub(crate) fn narrow_to(&self, bytes: usize) {
-        sockopt::set_socket_recv_buffer_size(&self.listener, bytes).expect("a size");
-        sockopt::set_socket_send_buffer_size(&self.listener, bytes).expect("a size");
+        let socket = SockRef::from(&self.listener);
+        socket.set_recv_buffer_size(bytes).expect("a size");
+        socket.set_send_buffer_size(bytes).expect("a size");
     }
 
     /// Leaves room for hardly any client that is not accepted.
     pub(crate) fn shorten_the_queue(&self) {
-        rustix::net::listen(&self.listener, 0).expect("listening already");
+        SockRef::from(&self.listener)
+            .listen(0)
+            .expect("listening already");
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -442,5 +455,7 @@ pub(crate) fn hang_up(socket: &TcpStream) {
 
 /// Closes so that the client gets an RST instead of a FIN.
 pub(crate) fn reset(socket: TcpStream) {
-    sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).expect("an option");
+    SockRef::from(&socket)
+        .set_linger(Some(Duration::ZERO))
+        .expect("an option");
 }

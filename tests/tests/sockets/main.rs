@@ -1,8 +1,10 @@
 //! Both adapters, in every way of driving them, on real loopback sockets: what breaks a long-lived
 //! client. Exact times are the business of `virtual_time`; here the order of things counts, and the
 //! bounds on time are generous.
+//!
+//! They run wherever there are sockets. What counts threads, descriptors or processor time, or needs the torture
+//! server, runs on Linux alone.
 
-#![cfg(target_os = "linux")]
 #![allow(
     clippy::std_instead_of_core,
     clippy::std_instead_of_alloc,
@@ -40,9 +42,12 @@ macro_rules! cases {
 mod addresses;
 mod apart;
 mod brought;
+#[cfg(target_os = "linux")]
 mod clock_step;
 mod connected;
+#[cfg(target_os = "linux")]
 mod cost;
+#[cfg(target_os = "linux")]
 mod course;
 mod dials;
 mod ends;
@@ -57,6 +62,7 @@ mod pings;
 mod pressure;
 mod promises;
 mod proxies;
+#[cfg(target_os = "linux")]
 mod relay;
 mod renewal;
 mod requests;

@@ -1,9 +1,7 @@
 //! What is dialled: factories that wait, endpoints in turn, redirects, subprotocols, addresses.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -13,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use heartbeat_tokio::core::{Cause, Config, GiveUp};
 use heartbeat_tokio::{Attempt, Event, Options, Reason, Request, RequestError, Response};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tungstenite::Message;
 use tungstenite::handshake::derive_accept_key;
 
@@ -645,6 +642,23 @@ impl Scoped {
     }
 }
 
+impl Scoped {
+    /// This test's thread, and what it makes from here on, lives there.
+    #[cfg(target_os = "linux")]
+    fn enter(&self) {
+        use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+        use std::os::fd::AsFd as _;
+
+        let file = std::fs::File::open(format!("/run/netns/{}", self.0)).expect("a namespace");
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("the right to enter it");
+    }
+
+    /// There are no namespaces: nobody has made this one.
+    #[cfg(not(target_os = "linux"))]
+    fn enter(&self) {}
+}
+
 impl Drop for Scoped {
     fn drop(&mut self) {
         // It may not have come so far.
@@ -660,10 +674,7 @@ fn a_scoped_address_is_dialled_through_its_interface(case: Case) {
         Ok(scoped) => scoped,
         Err(why) => return println!("SKIPPED: {why}"),
     };
-    let file = File::open(format!("/run/netns/{}", scoped.0)).expect("a namespace");
-    // This test's thread, and what it makes from here on, lives there.
-    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-        .expect("the right to enter it");
+    scoped.enter();
     // `lo` has index 1 in each namespace.
     let listener = TcpListener::bind("[fe80::1%1]:0").expect("an address");
     let address = listener.local_addr().expect("it is bound");
