@@ -107,3 +107,8 @@ pub use heartbeat_driver::{
     SendError, SendErrorKind, SharedDialect, StartError, TcpOptions, Text, Undecodable, Unsent,
     WaitEnd,
 };
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
