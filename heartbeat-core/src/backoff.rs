@@ -1,10 +1,10 @@
-//! How long to wait before dialling again: truncated exponential backoff, capped first and jittered after.
+//! The delay before the next dial: exponential backoff, capped first and jittered afterwards.
 
 use core::time::Duration;
 
 use crate::time::Span;
 
-/// No configuration can bring two dials closer together than this: 25 ms, at most 40 dials a second.
+/// The shortest time between two dials under any configuration: 25 ms, at most 40 dials a second.
 pub const DIAL_FLOOR: Duration = Duration::from_millis(25);
 
 const FLOOR: Span = Span::new(DIAL_FLOOR);
@@ -18,7 +18,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// `min(cap, base · 2ⁿ)`: the longest delay after `failures` failures in a row.
+    /// Returns `min(cap, base · 2ⁿ)`: the longest delay after `failures` failures in a row.
     pub(crate) fn ceiling(self, failures: u32) -> Span {
         let doubled = 1u64
             .checked_shl(failures)
@@ -27,10 +27,10 @@ impl Backoff {
         doubled.min(self.cap)
     }
 
-    /// The delay after `failures` failures in a row, and not before `floor` has passed.
+    /// Returns the delay after `failures` failures in a row, and at least `floor`.
     ///
-    /// Jitter only shortens, except above a `floor` that leaves it no room: then as much is added as
-    /// would have been taken off, so that clients that were given the same `Retry-After` still part.
+    /// Jitter shortens the delay, unless a `floor` leaves no room for that. Then jitter lengthens the delay by the
+    /// same amount, so that clients that got the same `Retry-After` do not dial at the same time.
     pub(crate) fn delay(self, failures: u32, floor: Span, rng: &mut Rng) -> Span {
         let ceiling = self.ceiling(failures);
         let room = Span::from_nanos(percent(ceiling.as_nanos(), self.jitter_percent));
@@ -47,8 +47,8 @@ fn percent(value: u64, percent: u8) -> u64 {
     (u128::from(value) * u128::from(percent.min(100)) / 100) as u64
 }
 
-/// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014):
-/// eight bytes of state, any seed is a good one. Jitter needs spread, not secrecy.
+/// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): eight bytes of
+/// state, and any seed is good. Jitter needs spread, not secrecy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(transparent))]
@@ -67,7 +67,7 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    /// An even draw from `low..=high`.
+    /// Draws a time uniformly from `low..=high`.
     pub(crate) fn between(&mut self, low: Span, high: Span) -> Span {
         let width = u128::from(high.as_nanos().saturating_sub(low.as_nanos())) + 1;
         let offset = (u128::from(self.next()) * width) >> 64;
@@ -110,7 +110,7 @@ mod tests {
         }
     }
 
-    /// First numbers for seed 1234567, as Vigna's `splitmix64.c` gives them.
+    /// The expected numbers are the first ones of Vigna's `splitmix64.c` for seed 1234567.
     #[test]
     fn the_generator_is_splitmix64() {
         let mut rng = Rng::new(1_234_567);
@@ -137,7 +137,7 @@ mod tests {
                 }
             }
         }
-        // Both ends are drawn.
+        // Draws reach both ends of the range.
         let [zero, one, ..] = ends;
         let ones = (0..1000).filter(|_| rng.between(zero, one) == one).count();
         assert!((400..600).contains(&ones), "{ones}");

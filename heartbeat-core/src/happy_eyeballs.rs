@@ -1,17 +1,16 @@
-//! Which of a host's addresses is dialled when: "Happy Eyeballs" (RFC 8305 §5).
+//! The order and times in which a host's addresses are dialled: "Happy Eyeballs" (RFC 8305 §5).
 
 use core::time::Duration;
 
 use crate::time::Instant;
 
-/// How long an address has for itself before the next one is tried beside it: what RFC 8305 §5
-/// recommends.
+/// The head start of an address before the next one is tried beside it, as recommended by RFC 8305 §5.
 pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// A race between connection attempts, of which the first to succeed wins.
+/// A race between connection attempts. The first attempt to succeed wins.
 ///
-/// The next address begins when the last one has had [`CONNECTION_ATTEMPT_DELAY`], or as soon as one
-/// has failed. The driver closes the others when one has won, and everything at `connect_timeout`.
+/// The next attempt begins [`CONNECTION_ATTEMPT_DELAY`] after the last one, or as soon as one has failed. The
+/// driver closes the others when one has won, and all of them at `connect_timeout`.
 ///
 /// ```
 /// use heartbeat_core::{Instant, NextAttempt, HappyEyeballs};
@@ -32,25 +31,25 @@ pub struct HappyEyeballs {
     addresses: usize,
     begun: usize,
     failed: usize,
-    /// Before this the next one does not begin, unless one fails.
+    /// The next attempt begins at this time, or earlier if one fails.
     not_before: Instant,
 }
 
-/// What to do in a [`HappyEyeballs`].
+/// The next step of a [`HappyEyeballs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextAttempt {
-    /// Begin to connect to this address, counted from 0, and ask again.
+    /// Begin to connect to this address, counted from 0, then call `next` again.
     Begin(usize),
     /// Wait for an attempt to end, at most until then.
     Until(Instant),
-    /// All have begun: wait for an attempt to end.
+    /// All attempts have begun: wait for one to end.
     Wait,
-    /// All have failed.
+    /// All attempts have failed.
     Lost,
 }
 
 impl HappyEyeballs {
-    /// A race of this many addresses.
+    /// Creates a race between this many addresses.
     #[must_use]
     pub const fn new(addresses: usize) -> Self {
         Self {
@@ -61,13 +60,13 @@ impl HappyEyeballs {
         }
     }
 
-    /// An attempt that was begun has failed.
+    /// Reports that an attempt has failed.
     pub const fn failed(&mut self) {
         self.failed = self.failed.saturating_add(1);
         self.not_before = Instant::ORIGIN;
     }
 
-    /// What to do now.
+    /// Returns the next step.
     pub fn next(&mut self, now: Instant) -> NextAttempt {
         if self.begun < self.addresses {
             if self.not_before > now {

@@ -1,8 +1,8 @@
 //! The liveness and reconnection logic of a long-lived WebSocket client, as a pure state machine.
 //!
-//! Events and the time go in, actions and the next wake-up come out. There is no I/O, no clock, no
-//! thread and no allocation in here: a *driver* owns the socket and the timer, tells what happened,
-//! and does what it is told.
+//! Events and the time go in, actions and the next wake-up come out. The crate does no I/O, reads no clock, starts
+//! no thread and allocates nothing. A *driver* owns the socket and the timer, reports events, and performs the
+//! actions.
 //!
 //! ```
 //! use core::time::Duration;
@@ -11,70 +11,71 @@
 //! let second = |n: u64| Instant::from_nanos(n * 1_000_000_000);
 //! let mut machine = Heartbeat::new(Config::default(), FramesOnly, 7, second(0));
 //!
-//! // It wants a connection.
+//! // The machine asks for a dial.
 //! let step = machine.step(second(0), Event::Tick);
 //! let Action::Connect { conn, .. } = step.actions[0] else { panic!() };
 //! assert_eq!(step.wake, Some(second(10)));             // connect_timeout
 //!
-//! // The driver has dialled. From here on silence is watched.
+//! // The driver has dialled. From here on the machine watches for silence.
 //! let step = machine.step(second(1), Event::Connected(conn));
-//! assert_eq!(step.wake, Some(second(31)));             // ask after 30 s of silence
+//! assert_eq!(step.wake, Some(second(31)));             // a ping after 30 s of silence
 //!
-//! // The server asks; the answer comes before anything else.
+//! // The server sends a ping. Its answer comes before anything else.
 //! let step = machine.step(second(5), Event::Received(conn, Message::Ping(b"17")));
 //! assert!(matches!(step.actions[0], Action::SendPong { .. }));
 //!
-//! // Then it says nothing more. The driver ticks whenever `wake` has come.
+//! // Then the server goes silent. The driver ticks at each `wake`.
 //! let verdict = loop {
 //!     let step = machine.step(machine.wake().unwrap(), Event::Tick);
 //!     if let Action::Abort { reason, .. } = step.actions[0] {
 //!         break (machine.wake(), reason);
 //!     }
 //! };
-//! // 90 s after the last byte it is dead; the next dial comes within 2 s.
+//! // 90 s after the last byte the connection is declared dead; the next dial comes within 2 s.
 //! assert_eq!(verdict.1, AbortReason::IdleTimeout);
 //! assert!(verdict.0 > Some(second(95)) && verdict.0 <= Some(second(97)));
 //!
-//! // Whatever the old socket says now changes nothing.
+//! // Reports about the old socket change nothing.
 //! assert!(machine.step(second(96), Event::Closed(conn, Cause::Close(1002))).stale);
 //! ```
 //!
 //! # Writing a driver
 //!
-//! In short; [the guide](guide) builds one step by step, with the mistakes that are often made.
+//! This is the short version. [The guide](guide) builds a driver step by step and lists common mistakes.
 //!
-//! Wait for whichever comes first, the socket or [`Step::wake`], and then:
+//! Wait for the socket or for [`Step::wake`], whichever comes first. Then:
 //!
-//! 1. Read what has arrived, and report it: a ping at once ([`Message::Ping`], or a text or binary
-//!    message that [`Dialect`] does not take for data), anything else once the socket has run dry
-//!    ([`Message::Data`]), bytes that are no whole message yet as [`Event::Progress`].
-//! 2. If `wake` has come, report [`Event::Tick`]. In this order: bytes in hand beat a deadline.
-//! 3. Perform each step's actions, in their order. [`Action::Abort`] means to drop the transport, not
-//!    to say goodbye. A draft ([`Reply::Template`], [`PingMessage::Template`]) is written out by the dialect's
-//!    `render`; what the service wants to be told on open ([`Dialect::greeting`]) follows
-//!    [`Event::Connected`]. A [`Class::Response`] is the application's unless it
-//!    [answers](Heartbeat::is_answer) the machine.
-//! 4. Report what becomes of writes: [`Event::Wrote`] when the transport has taken what was there,
-//!    [`Event::WriteBlocked`] when it takes nothing more; [`Event::PingWaiting`] when a ping waits behind
-//!    other bytes, [`Event::PingWritten`] when it has left.
+//! 1. Read the bytes that have arrived, and report them. Report a ping at once ([`Message::Ping`], or a text or
+//!    binary message that [`Dialect`] does not classify as data). Report everything else once the socket has run
+//!    dry ([`Message::Data`]). Report a partial message as [`Event::Progress`].
+//! 2. If `wake` has come, report [`Event::Tick`]. Keep this order: bytes that have arrived take precedence over a
+//!    deadline.
+//! 3. Perform each step's actions, in order. [`Action::Abort`] means dropping the transport without a closing
+//!    handshake. The dialect's `render` writes out a template ([`Reply::Template`], [`PingMessage::Template`]).
+//!    After [`Event::Connected`], send the dialect's greeting ([`Dialect::greeting`]), if there is one. A
+//!    [`Class::Response`] goes to the application unless it [answers](Heartbeat::is_answer) the machine.
+//! 4. Report the progress of writes: [`Event::Wrote`] when the transport has taken all bytes,
+//!    [`Event::WriteBlocked`] when it takes no more, [`Event::PingWaiting`] when a ping waits behind other bytes,
+//!    [`Event::PingWritten`] when the ping has left.
 //!
-//! [`Action::Connect`] is answered with [`Event::Connected`] or [`Event::Closed`], whenever that is
-//! known; dialling must not keep the driver from waiting. A superfluous tick does nothing.
+//! Answer [`Action::Connect`] with [`Event::Connected`] or [`Event::Closed`] once the dial has ended. Keep serving
+//! the timer while a dial is under way. A superfluous tick does nothing.
 //!
-//! A server's driver does the same with a machine that was made by [`Heartbeat::accepted`], for a
-//! connection that is open already: there is no [`Action::Connect`], and when the connection ends the phase
-//! is [`Phase::Stopped`].
+//! A server's driver works in the same way. It makes a machine with [`Heartbeat::accepted`] for a connection that
+//! is already open. Such a machine never asks for [`Action::Connect`], and its phase is [`Phase::Stopped`] once the
+//! connection has ended.
 //!
 //! # Examples
 //!
-//! `cargo run -p heartbeat-core --example NAME`; each drives the core by itself and ends within seconds.
+//! Run an example with `cargo run -p heartbeat-core --example NAME`. Each one drives the core by itself and ends
+//! within seconds.
 //!
 //! | | |
 //! |---|---|
 //! | `mio_loop` | a WebSocket client on `mio` and tungstenite: dial, read, answer, write, close, reconnect in one loop |
-//! | `smol_client` | a client under `smol`, whose owner awaits what happens |
+//! | `smol_client` | a client under `smol`, whose owner awaits its events |
 //! | `browser_like` | only callbacks, `setTimeout` and `performance.now()`; a background tab's late timers kill nothing |
-//! | `replay` | what a trace was answered, line by line; `heartbeat explain` (heartbeat-cli) says it in sentences |
+//! | `replay` | replays a trace and prints each step; `heartbeat explain` (heartbeat-cli) prints sentences instead |
 //!
 //! # Features
 //!
@@ -91,7 +92,7 @@
 #[cfg(any(feature = "serde", test))]
 extern crate alloc;
 
-/// `Debug` of an error as its `Display`: where a `main` returns an error, `Debug` is all that its reader sees.
+/// Implements an error's `Debug` by its `Display`. If `main` returns an error, Rust prints its `Debug`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! debug_as_display {

@@ -1,16 +1,16 @@
-//! A budget that many clients share: so many dials (or messages) a second, and a burst.
+//! A rate limit shared by many clients: a number of dials (or messages) a second, and a burst.
 
 use core::time::Duration;
 
 use crate::duration_text::DurationText;
 use crate::time::{Instant, Span};
 
-/// A token bucket that hands out times instead of tokens: who asks is told when it is its turn.
+/// A token bucket that hands out times instead of tokens: each caller gets the time of its turn.
 ///
-/// For the dials of many clients in one process, and for what a service counts (Binance: 5 messages a
-/// second on a connection, pings among them). It is the generic cell rate algorithm (ITU-T I.371): one
-/// time is all its state, so it needs no queue, no clock and no allocation, however many wait. Turns are
-/// handed out in the order of asking.
+/// Use a limiter for the dials of many clients in one process, or for a service's message limit (Binance: 5
+/// messages a second on a connection, including pings). It implements the generic cell rate algorithm (ITU-T
+/// I.371). Its state is a single time, so a limiter needs no queue, no clock and no allocation, however many
+/// callers wait. Turns are handed out in the order of the calls.
 ///
 /// ```
 /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -24,15 +24,15 @@ use crate::time::{Instant, Span};
 /// # Ok::<(), heartbeat_core::LimiterError>(())
 /// ```
 ///
-/// In any span of time `s`, at most `burst + s · rate` turns come. A turn that is not used is lost, unless
-/// it is [given back](Self::give_back) before another is handed out.
+/// In any span of time `s`, at most `burst + s · rate` turns come. An unused turn is lost, unless the caller [gives
+/// it back](Self::give_back) before another one is handed out.
 #[derive(Clone, Debug)]
 pub struct Limiter {
-    /// Between two turns of a long row.
+    /// The time between two turns of a long row.
     interval: Span,
-    /// How far turns may come before their place in an even row: `(burst − 1) · interval`.
+    /// The time by which a turn may precede its place in an even row: `(burst − 1) · interval`.
     ahead: Span,
-    /// Nobody is told to wait for longer.
+    /// The longest wait of any turn.
     longest_wait: Span,
     /// The place of the next turn in an even row.
     next: Instant,
@@ -42,17 +42,17 @@ pub struct Limiter {
 
 debug_as_display!(LimiterError, Crowded);
 
-/// Why a limiter was refused.
+/// The reason why a limiter was refused.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimiterError {
-    /// Nothing would ever be allowed.
+    /// A count of zero allows nothing.
     #[error("`{key}` is 0: it must be at least 1")]
     Zero {
         /// The argument.
         key: &'static str,
     },
-    /// No whole nanoseconds are left between two turns, or more than a day.
+    /// Two turns are less than a nanosecond or more than a day apart.
     #[error("{count} in {} is no rate: two turns must lie between 1ns and 1 day apart", DurationText(*period))]
     Rate {
         /// The argument `count`.
@@ -62,20 +62,21 @@ pub enum LimiterError {
     },
 }
 
-/// So many wait already that the turn would come after more than [`Limiter::LONGEST_WAIT`].
+/// Too many callers wait: the turn would come after more than [`Limiter::LONGEST_WAIT`].
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many wait: ask again in {}", DurationText(*ask_again))]
 pub struct Crowded {
-    /// From then on there is a place, if nobody else takes it.
+    /// From this time on a turn is free, unless another caller takes it.
     pub ask_again: Duration,
 }
 
 impl Limiter {
-    /// The longest wait that is promised: 10 minutes. A place further off would be held for clients that
+    /// The longest wait that a limiter promises: 10 minutes. A turn further ahead would be held for clients that
     /// may be gone by then.
     pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
-    /// `count` turns in each `period`, evenly spread, and up to `burst` at once after a quiet time.
+    /// Creates a limiter of `count` turns in each `period`, evenly spread, and up to `burst` at once after a quiet
+    /// time.
     ///
     /// # Errors
     /// [`LimiterError`] names the argument and the rule.
@@ -86,7 +87,7 @@ impl Limiter {
             }
         }
         let refused = LimiterError::Rate { count, period };
-        // Rounded up: never more than was allowed.
+        // Round up, so that the rate never exceeds the limit.
         let nanos = Span::new(period).as_nanos().div_ceil(u64::from(count));
         if nanos == 0 || Duration::from_nanos(nanos) > Duration::from_secs(86_400) {
             return Err(refused);
@@ -100,12 +101,12 @@ impl Limiter {
         })
     }
 
-    /// Takes the next free turn: the time at which it comes, now or later.
+    /// Takes the next free turn, and returns its time: now or later.
     ///
     /// A `now` before the latest one counts as the latest one.
     ///
     /// # Errors
-    /// [`Crowded`] if it lies more than [`Limiter::LONGEST_WAIT`] ahead; nothing is taken then.
+    /// [`Crowded`] if the turn lies more than [`Limiter::LONGEST_WAIT`] ahead. No turn is taken then.
     pub fn reserve(&mut self, now: Instant) -> Result<Instant, Crowded> {
         self.now = self.now.max(now);
         let place = self.next.max(self.now);
@@ -119,8 +120,8 @@ impl Limiter {
         Ok(turn)
     }
 
-    /// Gives back a turn that was not used. It is saved only if it was the last one handed out: others
-    /// have been told theirs already.
+    /// Gives back an unused turn. Only the last turn handed out can be used again, because later callers already
+    /// know theirs.
     pub fn give_back(&mut self, turn: Instant) {
         let place = Instant::from_nanos(
             self.next
@@ -132,7 +133,7 @@ impl Limiter {
         }
     }
 
-    /// When the turn with this place in an even row comes.
+    /// Returns the time of the turn with this place in an even row.
     fn turn_of(&self, place: Instant) -> Instant {
         let early = place.as_nanos().saturating_sub(self.ahead.as_nanos());
         Instant::from_nanos(early).max(self.now)

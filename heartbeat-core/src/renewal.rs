@@ -1,4 +1,4 @@
-//! When a connection is renewed: before the service ends it.
+//! Renewal of a connection before the service ends it.
 
 use core::fmt;
 use core::time::Duration;
@@ -6,28 +6,28 @@ use core::time::Duration;
 use crate::backoff::Rng;
 use crate::time::{Instant, Span};
 
-/// Why a connection is closed and dialled anew, although it is well.
+/// The reason why a healthy connection is closed and dialled anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Renewal {
-    /// It is nearly as old as the service lets a connection become
+    /// The connection is close to the service's limit
     /// ([`ConfigBuilder::lifetime`](crate::ConfigBuilder::lifetime)).
     Lifetime,
-    /// The service has announced its end ([`Composite::ending`](crate::Composite::ending)).
+    /// The service has announced the end ([`Composite::ending`](crate::Composite::ending)).
     Announced,
 }
 
 impl Renewal {
-    /// The time in which an announced end is taken to come, if neither the service nor its entry says: 10 s. A client
-    /// has then closed the connection 2.5 to 7.5 s after the announcement.
+    /// The time within which an announced end is expected if neither the service nor its catalogue entry gives one:
+    /// 10 s. The client then closes the connection 2.5 to 7.5 s after the announcement.
     pub const DEFAULT_WITHIN: Duration = Duration::from_secs(10);
 
-    /// No announced time is taken for less: 1 s.
+    /// The shortest announced time that the machine accepts: 1 s.
     const LEAST: Duration = Duration::from_secs(1);
 
-    /// The word for logs and traces (`lifetime`, `announced`).
+    /// Returns the name for logs and traces (`lifetime`, `announced`).
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,19 +43,19 @@ impl fmt::Display for Renewal {
     }
 }
 
-/// The longest time between the note that a connection ends and its renewal: in it a successor gets ready
+/// The longest time between the note and the renewal. In this time a successor becomes ready
 /// (`RotationTimes::DEFAULT_READY_WITHIN`).
 const NOTICE: Span = Span::new(Duration::from_secs(60));
 
-/// When an open connection ends by a plan: first that is told, then it is renewed.
+/// The planned end of an open connection: first a note, then the renewal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Ends {
     pub(crate) why: Renewal,
     is_told: bool,
-    /// When the next of the two comes.
+    /// The time of the next of the two.
     pub(crate) next: Instant,
-    /// From the note to the renewal.
+    /// The time from the note to the renewal.
     pub(crate) notice: Span,
 }
 
@@ -71,7 +71,8 @@ impl Default for Ends {
 }
 
 impl Ends {
-    /// Of a connection that opens now: told after 80 to 90 % of the lifetime, renewed a twentieth of it later.
+    /// Plans the end of a connection that opens now: the note after 80 to 90 % of the lifetime, the renewal a
+    /// twentieth of the lifetime later.
     pub(crate) fn after(lifetime: Span, rng: &mut Rng, now: Instant) -> Self {
         if lifetime.is_off() {
             return Self::default();
@@ -81,8 +82,8 @@ impl Ends {
         Self::at(Renewal::Lifetime, now.after(told), tenth / 2)
     }
 
-    /// The service has said that it will end the connection within this time: told in the first half of it, renewed a
-    /// quarter of it later. A second word changes nothing, and none postpones what is due.
+    /// Plans the end that the service has announced for `within`: the note in the first half of that time, the
+    /// renewal a quarter of it later. A repeated announcement changes nothing, and none postpones what is due.
     pub(crate) fn announced(&mut self, within: Duration, rng: &mut Rng, now: Instant) {
         if self.is_told || self.why == Renewal::Announced {
             return;
@@ -97,7 +98,7 @@ impl Ends {
 
     fn at(why: Renewal, tell_at: Instant, notice: u64) -> Self {
         let notice = NOTICE.min(Span::from_nanos(notice));
-        // What never comes is not told.
+        // If the renewal never comes, plan no note.
         let next = match tell_at.after(notice) {
             Instant::NEVER => Instant::NEVER,
             _ => tell_at,
@@ -117,7 +118,7 @@ impl Ends {
         }
     }
 
-    /// What is due now, once: the note, so long before the renewal; or the renewal.
+    /// Returns the event that is due now, and returns each event once: the note, or the renewal.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Due> {
         if !self.next.is_due(now) {
             return None;

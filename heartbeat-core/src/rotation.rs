@@ -1,5 +1,5 @@
-//! When a connection is replaced before its service ends it: connect the successor first, hand over when
-//! its session is ready, then close the old one.
+//! Rotation replaces a connection before its service ends it: connect the successor first, hand over once its
+//! session is ready, then close the old connection.
 
 use core::fmt;
 use core::time::Duration;
@@ -9,19 +9,19 @@ use crate::config::{MAX_DURATION, MIN_DURATION};
 use crate::duration_text::DurationText;
 use crate::time::{Instant, Span};
 
-/// A lifetime is longer or shorter by up to this much, so that a fleet that connected together does not
-/// rotate together.
+/// The jitter of a lifetime in percent, longer or shorter. A fleet that connected together then does not rotate
+/// together.
 const JITTER_PERCENT: u64 = 10;
 
-/// Which of a rotating client's clients: 1 is the first, each successor has the next number. It tells
-/// apart what a [`ConnId`](crate::ConnId) does not: each client counts its own connections.
+/// The number of a client within a rotation: the first one is 1, and each successor has the next number. A
+/// [`ConnId`](crate::ConnId) cannot replace it, because each client counts its own connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(u64);
 
 impl Generation {
     const FIRST: Self = Self(1);
 
-    /// Its number, from 1.
+    /// Returns the number, from 1.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
@@ -47,7 +47,7 @@ impl fmt::Display for Generation {
 ///
 /// // Binance ends every connection after 24 h.
 /// let times = RotationTimes::before(Duration::from_secs(24 * 3600))?;
-/// // The same, spelled out: between 17 h 17 min and 21 h 7 min, and a minute to become ready.
+/// // Or in full: a lifetime between 17 h 17 min and 21 h 7 min, and a minute to become ready.
 /// let times = RotationTimes::new(Duration::from_secs(69_120))?
 ///     .ready_within(Duration::from_secs(60))?
 ///     .overlap(Duration::from_secs(1))?;
@@ -62,20 +62,20 @@ pub struct RotationTimes {
 
 debug_as_display!(RotationError);
 
-/// Why times were refused.
+/// The reason why times were refused.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RotationError {
-    /// Out of range.
+    /// A time is out of range.
     #[error("`{key}` is {}: it must lie between {} and {}", DurationText(*value), DurationText(*min), DurationText(*max))]
     Range {
         /// The setting.
         key: &'static str,
         /// Its value.
         value: Duration,
-        /// The smallest that is allowed.
+        /// The minimum.
         min: Duration,
-        /// The largest that is allowed.
+        /// The maximum.
         max: Duration,
     },
 }
@@ -87,11 +87,11 @@ impl RotationTimes {
     /// The default of [`overlap`](Self::overlap): 1 s.
     pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(1);
 
-    /// A successor is started when a session has been ready for `lifetime`, 10 % more or less by chance.
-    /// Choose it so that 1.1 times of it, a dial and a few that fail fit into what the service allows.
+    /// Starts a successor when a session has been ready for `lifetime`, 10 % more or less by chance. Choose
+    /// `lifetime` such that 1.1 times of it, a dial and a few failed dials fit into the service's limit.
     ///
     /// # Errors
-    /// [`RotationError`] if it does not lie between 10 ms and [`MAX_DURATION`].
+    /// [`RotationError`] if `lifetime` does not lie between 10 ms and [`MAX_DURATION`].
     pub fn new(lifetime: Duration) -> Result<Self, RotationError> {
         check("lifetime", lifetime, MIN_DURATION * 10, MAX_DURATION)?;
         Ok(Self {
@@ -101,8 +101,8 @@ impl RotationTimes {
         })
     }
 
-    /// For a service that ends connections after `limit`: a lifetime of 80 % of it. With the jitter a
-    /// successor is started after 72 to 88 % of it; what is left is for dials that fail.
+    /// Returns times for a service that ends connections after `limit`. The lifetime is 80 % of `limit`. With
+    /// jitter a successor starts after 72 to 88 %. The rest is left for failed dials.
     ///
     /// # Errors
     /// [`RotationError`] as for [`new`](Self::new).
@@ -110,29 +110,30 @@ impl RotationTimes {
         Self::new(limit / 5 * 4)
     }
 
-    /// The successor's session must be ready within this time, its client's own retries included, or it
-    /// is closed and another one is started later. Default 60 s, or half the lifetime if that is less.
+    /// Sets the time within which the successor's session must be ready, including its client's retries. Otherwise
+    /// the successor is closed, and another one starts later. Default 60 s, or half the lifetime if that is less.
     ///
     /// # Errors
-    /// [`RotationError`] if it does not lie between [`MIN_DURATION`] and the lifetime.
+    /// [`RotationError`] if the time does not lie between [`MIN_DURATION`] and the lifetime.
     pub fn ready_within(mut self, time: Duration) -> Result<Self, RotationError> {
         check("ready_within", time, MIN_DURATION, self.lifetime)?;
         self.ready_within = time;
         Ok(self)
     }
 
-    /// For how long the old connection is kept beside the new one after the hand-over, for what the
-    /// service still sends on it alone. Default 1 s, or a tenth of the lifetime if that is less.
+    /// Sets how long the old connection stays open after the hand-over. In this time the client still receives
+    /// messages that the service sends on the old connection alone. Default 1 s, or a tenth of the lifetime if that
+    /// is less.
     ///
     /// # Errors
-    /// [`RotationError`] if it is longer than half the lifetime.
+    /// [`RotationError`] if the time is longer than half the lifetime.
     pub fn overlap(mut self, time: Duration) -> Result<Self, RotationError> {
         check("overlap", time, Duration::ZERO, self.lifetime / 2)?;
         self.overlap = time;
         Ok(self)
     }
 
-    /// The pauses between successors that do not become ready: from `ready_within`, doubling, up to a
+    /// Returns the pauses between successors that do not become ready: from `ready_within`, doubling, up to a
     /// twentieth of the lifetime.
     fn backoff(&self) -> Backoff {
         let base = Span::new(self.ready_within);
@@ -161,19 +162,19 @@ fn check(
     })
 }
 
-/// Decides when a client is replaced by its successor, so that a service which ends connections after a
-/// time, or announces that it will, causes no gap. No I/O and no clock: tell it what happens, and do
-/// what [`next`](Self::next) says until that is to wait.
+/// Decides when a successor replaces a client, so that no gap arises when a service limits the age of connections
+/// or announces their end. The type does no I/O and reads no clock. Report events, and perform what
+/// [`next`](Self::next) returns until it returns a wait.
 ///
-/// It stands beside the machine: current and successor are clients of their own, each with a
-/// [`Heartbeat`](crate::Heartbeat), its dials, its backoff and its verdicts.
+/// A rotation works beside the machine. The current client and its successor are separate clients, each with its
+/// own [`Heartbeat`](crate::Heartbeat), dials, backoff and verdicts.
 ///
-/// - There are two clients at most, and two only while rotating.
-/// - A successor takes over when its session is ready; until then the current one stays in use.
+/// - There are two clients while rotating, and one otherwise.
+/// - A successor takes over when its session is ready. Until then the current client stays in use.
 /// - If the current connection is lost meanwhile, the successor takes over at once.
-/// - A successor that is not ready in time is closed. Another one follows after a pause that doubles.
-/// - A client is closed only when another one has taken over, or for being such a successor.
-/// - A connection that was lost and came back by itself has a new lifetime.
+/// - A successor that is not ready in time is closed. Another one follows after a pause that doubles each time.
+/// - A client is closed only if another one has taken over, or if it is a successor that was not ready in time.
+/// - A connection that was lost and came back by itself gets a new lifetime.
 ///
 /// ```
 /// use core::time::Duration;
@@ -199,11 +200,11 @@ pub struct Rotation {
     times: RotationTimes,
     rng: Rng,
     current: Generation,
-    /// The newest client that was started.
+    /// The newest client started.
     newest: Option<Generation>,
     phase: Current,
     other: Other,
-    /// A hand-over that has not been told yet.
+    /// A hand-over that `next` has not returned yet.
     handed_over: Option<(Generation, bool)>,
     /// Successors in a row that did not become ready.
     failures: u32,
@@ -211,65 +212,65 @@ pub struct Rotation {
     now: Instant,
 }
 
-/// How the client in use is.
+/// The state of the client in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Current {
-    /// Without a ready session: there is nothing to be replaced.
+    /// Without a ready session. Nothing needs to be replaced.
     Away,
-    /// Ready; its successor is due then.
+    /// Ready. Its successor is due at `rotate_at`.
     Ready { rotate_at: Instant },
-    /// It will not come back.
+    /// Ended for good.
     Ended,
 }
 
-/// The client beside it.
+/// The other client, beside the one in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Other {
     None,
-    /// It must be ready by then.
+    /// A successor, which must be ready by this time.
     Successor {
         generation: Generation,
         until: Instant,
     },
-    /// Not in use any more.
+    /// The old client, no longer in use.
     Leaving {
         generation: Generation,
         close_at: Instant,
     },
-    /// Has been told to close.
+    /// A client that was told to close.
     Closing {
         generation: Generation,
     },
 }
 
-/// What to do for a [`Rotation`].
+/// The next step of a [`Rotation`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turnover {
-    /// Start a client of this generation, and ask again.
+    /// Start a client of this generation, then call `next` again.
     Start(Generation),
-    /// Use `to` from now on, and ask again.
+    /// Use `to` from now on, then call `next` again.
     HandOver {
-        /// In use until now.
+        /// The client in use until now.
         from: Generation,
-        /// In use from now on.
+        /// The client in use from now on.
         to: Generation,
-        /// `to` is ready and `from` was not lost. If not, something may be missing: everything between
-        /// the last byte from `from` and the moment when `to` becomes ready.
+        /// True if `to` is ready and `from` was not lost. Otherwise messages may be missing, between the last byte
+        /// from `from` and the moment when `to` becomes ready.
         seamless: bool,
     },
-    /// End this client gracefully (what it has accepted is written, what it has read is told), and ask
-    /// again. [`Rotation::ended`] tells when it is gone.
+    /// Close this client gracefully (write what it has accepted, deliver what it has read), then call `next` again.
+    /// Report its end with [`Rotation::ended`].
     Close(Generation),
-    /// Wait for something to happen, at most until then.
+    /// Wait for an event, at most until this time.
     Until(Instant),
-    /// Wait for something to happen.
+    /// Wait for an event.
     Wait,
     /// All clients have ended.
     Over,
 }
 
 impl Rotation {
-    /// A rotation that begins with its first client.
+    /// Creates a rotation that begins with its first client.
     #[must_use]
     pub const fn new(times: RotationTimes, seed: u64) -> Self {
         Self {
@@ -285,13 +286,13 @@ impl Rotation {
         }
     }
 
-    /// The client in use.
+    /// Returns the client in use.
     #[must_use]
     pub const fn current(&self) -> Generation {
         self.current
     }
 
-    /// The session of this client is ready.
+    /// Reports that this client's session is ready.
     pub fn ready(&mut self, generation: Generation, now: Instant) {
         self.pass(now);
         match self.other {
@@ -308,7 +309,7 @@ impl Rotation {
         }
     }
 
-    /// The connection of this client has ended, or its dial failed. It may come back by itself.
+    /// Reports that this client's connection has ended, or its dial failed. The client may come back by itself.
     pub fn lost(&mut self, generation: Generation, now: Instant) {
         self.pass(now);
         if generation == self.current {
@@ -319,12 +320,12 @@ impl Rotation {
         } = &mut self.other
             && *leaving == generation
         {
-            // It must not come back.
+            // An old client must not come back.
             *close_at = self.now;
         }
     }
 
-    /// This client has ended, of its own accord or because it was closed. It does not come back.
+    /// Reports that this client has ended, of its own accord or because it was closed. It does not come back.
     pub fn ended(&mut self, generation: Generation, now: Instant) {
         self.pass(now);
         match self.other {
@@ -347,11 +348,11 @@ impl Rotation {
         }
     }
 
-    /// The service has announced, on this client's connection, that it will end it `within` this time.
+    /// Reports that the service will end this client's connection within `within`.
     ///
-    /// The successor is started at a random moment of the first half of it, so that a fleet does not
-    /// come as one wave; with zero at once. Only the client in use is replaced, and only if it is ready:
-    /// any other connection is about to be replaced anyway. Never postpones what is due.
+    /// The successor starts at a random moment in the first half of that time, so that a fleet does not come as one
+    /// wave. With a time of zero it starts at once. Only the client in use is replaced, and only if it is ready:
+    /// any other connection is about to be replaced anyway. A replacement that is already due is never postponed.
     pub fn rotate_within(&mut self, generation: Generation, within: Duration, now: Instant) {
         self.pass(now);
         if generation != self.current {
@@ -363,8 +364,8 @@ impl Rotation {
         }
     }
 
-    /// What to do now. PingMessage after everything that was told, after everything that was done, and when the
-    /// time of [`Turnover::Until`] has come. A `now` before the latest one counts as the latest one.
+    /// Returns the next step. Call this after each report, after each step performed, and at the time of
+    /// [`Turnover::Until`]. A `now` before the latest one counts as the latest one.
     pub fn next(&mut self, now: Instant) -> Turnover {
         self.pass(now);
         let Some(newest) = self.newest else {
@@ -399,7 +400,7 @@ impl Rotation {
                 }
                 self.close(generation)
             }
-            // Two clients are there: a successor waits until the old one is gone.
+            // There are two clients already. A successor has to wait until the old one has ended.
             (Other::Closing { .. }, _) | (Other::None, Current::Away) => Turnover::Wait,
             (Other::None, Current::Ready { rotate_at }) => {
                 if !rotate_at.is_due(self.now) {
@@ -430,8 +431,8 @@ impl Rotation {
         Turnover::Close(generation)
     }
 
-    /// The client in use has lost its connection, or itself. A successor that is under way is closer to a
-    /// connection than one that would have to begin.
+    /// Notes that the client in use has lost its connection or has ended. A successor that is already connecting is
+    /// closer to a connection than a new dial.
     fn current_is(&mut self, phase: Current) {
         if self.phase == Current::Ended {
             return;
@@ -460,7 +461,7 @@ impl Rotation {
         self.handed_over = Some((from, seamless));
     }
 
-    /// A session begins in the client in use.
+    /// Begins a lifetime for the client in use.
     fn begin_life(&mut self) {
         let lifetime = Span::new(self.times.lifetime).as_nanos();
         let jitter = lifetime / 100 * JITTER_PERCENT;
@@ -473,7 +474,7 @@ impl Rotation {
         };
     }
 
-    /// A successor did not become ready: the next one comes later.
+    /// Notes that a successor did not become ready, and postpones the next one.
     fn fail(&mut self) {
         let backoff = self.times.backoff();
         let pause = backoff.delay(self.failures, Span::ZERO, &mut self.rng);

@@ -1,4 +1,4 @@
-//! Builds a configuration and checks it.
+//! Building and checking a configuration.
 
 use core::fmt;
 use core::time::Duration;
@@ -12,7 +12,7 @@ use crate::cause::{CauseKind, Overrides, RetryPolicy};
 use crate::duration_text::DurationText;
 use crate::time::Span;
 
-/// Builds a [`Config`]. Every time lies between [`MIN_DURATION`] and [`MAX_DURATION`].
+/// Builds a [`Config`]. All times lie between [`MIN_DURATION`] and [`MAX_DURATION`].
 #[derive(Clone, Debug)]
 pub struct ConfigBuilder {
     pub(super) config: Config,
@@ -20,7 +20,7 @@ pub struct ConfigBuilder {
     pub(super) set: Set,
 }
 
-/// Which of the settings that others depend on were set.
+/// Records which of the settings that depend on others were set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Set {
     idle_timeout: bool,
@@ -30,7 +30,7 @@ pub(super) struct Set {
 }
 
 impl Set {
-    /// Where a configuration is changed: it does not remember what was set.
+    /// All settings count as set: a configuration to be changed does not remember which ones were.
     pub(super) const ALL: Self = Self {
         idle_timeout: true,
         ping: true,
@@ -45,8 +45,8 @@ impl Set {
     };
 }
 
-/// `ping` and `pong_timeout` where only `idle_timeout` was set: a third of it, at most 30 s, and the rest. Whole
-/// milliseconds, where there are some.
+/// Returns the `ping` and `pong_timeout` that follow an `idle_timeout`: a third of it, at most 30 s, and the rest,
+/// in whole milliseconds if it has some.
 pub(super) fn following(idle_timeout: Duration) -> (Ping, Duration) {
     let third = idle_timeout / 3;
     let whole = Duration::from_millis(u64::try_from(third.as_millis()).unwrap_or(u64::MAX));
@@ -55,7 +55,7 @@ pub(super) fn following(idle_timeout: Duration) -> (Ping, Duration) {
         let rest = (idle_timeout - silence).max(MIN_DURATION);
         (Ping::AfterSilence(silence), rest)
     } else {
-        // No time is left for a question.
+        // There is no time for a ping.
         (Ping::Never, idle_timeout)
     }
 }
@@ -100,9 +100,9 @@ impl Default for ConfigBuilder {
 }
 
 impl ConfigBuilder {
-    /// The connection is dead when no byte was heard for this long. Default 90 s.
+    /// Sets the time of silence after which the connection is dead. Any byte ends a silence. Default 90 s.
     ///
-    /// If `ping` is not set, it follows: after a third of this time, at most 30 s, of silence. If neither `ping` nor
+    /// If `ping` is not set, it is sent after a third of this time, at most 30 s, of silence. If neither `ping` nor
     /// `pong_timeout` is set, `pong_timeout` is the rest of this time.
     ///
     /// ```
@@ -123,15 +123,15 @@ impl ConfigBuilder {
         self
     }
 
-    /// How often an open connection reports its silence (`Check`). `None`: never.
+    /// Sets the interval at which an open connection reports its silence (`Check`). `None`: never.
     #[must_use]
     pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.config.check_interval = self.optional("check_interval", interval.into());
         self
     }
 
-    /// When to ask the peer for a sign of life. Must be shorter than `idle_timeout`. Default: after 30 s of silence, or
-    /// what follows from [`idle_timeout`](Self::idle_timeout).
+    /// Sets when to ping. The time must be shorter than `idle_timeout`. Default: after 30 s of silence, or after
+    /// the time that follows from [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub fn ping(mut self, ping: Ping) -> Self {
         self.set.ping = true;
@@ -146,17 +146,17 @@ impl ConfigBuilder {
         self
     }
 
-    /// Ping after this much *outbound* silence, for servers and proxies that count what the client sends. An
-    /// unanswered ping of this kind is no verdict. `None`: never.
+    /// Sends a ping after this much *outbound* silence, for servers and proxies that expect traffic from the
+    /// client. A missing answer to such a ping causes no verdict. `None`: never.
     #[must_use]
     pub fn keepalive(mut self, silence: impl Into<Option<Duration>>) -> Self {
         self.config.keepalive = self.optional("keepalive", silence.into());
         self
     }
 
-    /// The connection is dead when nothing at all was heard for this long after a probe. After the probe that
-    /// a late tick sends, the time is at most 20 s. `None`: only `idle_timeout` decides. Default: 60 s, or what follows
-    /// from [`idle_timeout`](Self::idle_timeout).
+    /// Sets the time after a probe within which any byte must arrive, or the connection is dead. After the probe of
+    /// a late tick the time is at most 20 s. `None`: only `idle_timeout` decides. Default: 60 s, or the time that
+    /// follows from [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub fn pong_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.set.pong_timeout = true;
@@ -164,61 +164,61 @@ impl ConfigBuilder {
         self
     }
 
-    /// Lets `pong_timeout` follow the connection's measured round-trip times. `None`: `pong_timeout` is
-    /// fixed.
+    /// Adapts `pong_timeout` to the connection's measured round-trip times. `None`: `pong_timeout` is fixed.
     ///
-    /// The timeout is the smoothed round trip + 4 · variation, as RFC 6298 §2 computes it, but no less than
-    /// this floor and no more than `pong_timeout`. Until the connection's first pong, and for a late tick's
-    /// probe, `pong_timeout` holds.
+    /// The timeout is the smoothed round trip + 4 · variation (RFC 6298 §2), but no less than this floor and no
+    /// more than `pong_timeout`. Until the connection's first pong, and for a late tick's probe, the timeout is
+    /// `pong_timeout`.
     ///
-    /// Round trips are measured once a ping. A floor below the time of the peer's slowest moment kills
-    /// healthy connections: leave the floor at some seconds.
+    /// Each ping gives one measurement. If the floor is shorter than the peer's slowest moment, healthy connections
+    /// are dropped. Choose a floor of several seconds.
     #[must_use]
     pub fn pong_timeout_floor(mut self, floor: impl Into<Option<Duration>>) -> Self {
         self.config.pong_timeout_floor = self.optional("pong_timeout_floor", floor.into());
         self
     }
 
-    /// The feed is dead when no data came for this long, whether or not heartbeats came. `None`: not watched.
+    /// Sets the time without data after which the feed is dead, even if heartbeats arrive. `None`: not watched.
     #[must_use]
     pub fn data_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.data_timeout = self.optional("data_timeout", timeout.into());
         self
     }
 
-    /// How long a dial (DNS, TCP, TLS and upgrade together) may take.
+    /// Sets the time that a dial (DNS, TCP, TLS and upgrade together) may take.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = self.time("connect_timeout", timeout);
         self
     }
 
-    /// The connection is dead when bytes waited this long to be written and none moved. `None`: not watched.
+    /// Sets the time for which bytes may wait to be written without any progress, before the connection is dead.
+    /// `None`: not watched.
     #[must_use]
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.write_timeout = self.optional("write_timeout", timeout.into());
         self
     }
 
-    /// How long a graceful close may take before the transport is dropped.
+    /// Sets the time that a graceful close may take before the transport is dropped.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.config.close_timeout = self.time("close_timeout", timeout);
         self
     }
 
-    /// How late a tick may come and still judge silence. A later tick is a sign of a stopped process, not of a
-    /// dead peer.
+    /// Sets how late a tick may be and still judge silence. A later tick means that the process was stopped, not
+    /// that the peer is dead.
     #[must_use]
     pub fn late_grace(mut self, grace: Duration) -> Self {
         self.config.late_grace = self.time("late_grace", grace);
         self
     }
 
-    /// The delay before dial n + 1 after n failures in a row: `min(cap, base · 2ⁿ)`, shortened by an even
-    /// draw of up to `jitter_percent` (0 to 100) percent.
+    /// Sets the delay before dial n + 1 after n failures in a row: `min(cap, base · 2ⁿ)`, shortened by a random
+    /// amount of up to `jitter_percent` (0 to 100) percent.
     ///
-    /// `base` is at least [`MIN_BACKOFF_BASE`] and at most `cap`. No draw makes a delay shorter than
+    /// `base` is at least [`MIN_BACKOFF_BASE`] and at most `cap`. No delay is shorter than
     /// [`DIAL_FLOOR`](crate::DIAL_FLOOR).
     #[must_use]
     pub fn backoff(mut self, base: Duration, cap: Duration, jitter_percent: u8) -> Self {
@@ -233,18 +233,20 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long a connection must be open before the count of failures restarts.
+    /// Sets how long a connection must be ready before the count of failures restarts.
     #[must_use]
     pub fn stable_after(mut self, time: Duration) -> Self {
         self.config.stable_after = self.time("stable_after", time);
         self
     }
 
-    /// Give up after this many dials in a row that led to no stable connection. 1: one dial and no retry. `None`: never.
+    /// Sets the number of dials in a row without a stable connection after which the client gives up. 1: one dial
+    /// and no retry. `None`: the client never gives up for this reason.
     ///
-    /// A stable connection (`stable_after`) starts the count anew: as many dials follow its loss. A connection
-    /// that ends before it is stable counts as a dial that failed: with 1 the client gives up then. For one dial at the
-    /// start and any number later, leave this unset, and see the guide `connecting` of `heartbeat-tokio`.
+    /// A stable connection (`stable_after`) restarts the count: after its loss the client makes as many dials
+    /// again. A connection that ends before it is stable counts as a failed dial, and with 1 the client then gives
+    /// up. For one dial at the start and any number later, leave this unset and see the guide `connecting` of
+    /// `heartbeat-tokio`.
     #[must_use]
     pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
         self.config.max_attempts = attempts.into();
@@ -256,25 +258,25 @@ impl ConfigBuilder {
         self
     }
 
-    /// An open connection must be [`Ready`](crate::Event::Ready) within this time, or it is dropped. `None`:
-    /// a connection is ready as soon as it is open.
+    /// Sets the time within which an open connection must be [`Ready`](crate::Event::Ready). Otherwise the machine
+    /// drops it. `None`: a connection is ready as soon as it is open.
     ///
-    /// The application authenticates and subscribes first. Until the connection is ready, and for
-    /// `stable_after` from then on, the count of failures goes on. If a session is asked for and no time is
-    /// given, drivers use [`DEFAULT_SESSION_TIMEOUT`](super::DEFAULT_SESSION_TIMEOUT).
+    /// Before an application reports a connection as ready, it authenticates and subscribes. The count of failures
+    /// restarts only after the connection has been ready for `stable_after`. If an application asks for a session
+    /// and gives no time, drivers use [`DEFAULT_SESSION_TIMEOUT`](super::DEFAULT_SESSION_TIMEOUT).
     #[must_use]
     pub fn session_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.session_timeout = self.optional("session_timeout", timeout.into());
         self
     }
 
-    /// How long the service lets a connection live. `None`: for ever.
+    /// Sets how long the service lets a connection live. `None`: without limit.
     ///
-    /// The client renews a connection before that. A moment drawn from 80 to 90 % of this time, it says that the
-    /// connection is about to end ([`Action::Ending`](crate::Action::Ending)). A twentieth of this time later, at
-    /// most 60 s, it closes the connection and dials again at once, with no backoff
-    /// ([`Action::Renew`](crate::Action::Renew)). At least [`MIN_LIFETIME`](crate::MIN_LIFETIME). A connection that a
-    /// server has accepted is not renewed.
+    /// The client renews a connection before this time is over. At a random moment between 80 and 90 % of the time,
+    /// the machine announces that the connection is about to end ([`Action::Ending`](crate::Action::Ending)). A
+    /// twentieth of the time later, at most 60 s, it closes the connection and dials again at once, without backoff
+    /// ([`Action::Renew`](crate::Action::Renew)). The time is at least [`MIN_LIFETIME`](crate::MIN_LIFETIME). A
+    /// server's machine does not renew accepted connections.
     #[must_use]
     pub fn lifetime(mut self, time: impl Into<Option<Duration>>) -> Self {
         let time = time.into();
@@ -289,15 +291,15 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long a driver may hold a message while no connection can take it. Then the driver hands the
-    /// message back. Matters only if the driver is told to hold messages.
+    /// Sets how long a driver may hold a message while no connection can take it. Afterwards the driver hands the
+    /// message back. Has an effect only if the driver is told to hold messages.
     #[must_use]
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.config.time_to_live = self.time("time_to_live", time);
         self
     }
 
-    /// Policy for an end that says "hopeless" (see [`PermanentErrors`]). Default:
+    /// Sets the policy for a permanent error (see [`PermanentErrors`]). Default:
     /// [`PermanentErrors::GiveUpUnlessStable`].
     #[must_use]
     pub fn permanent_errors(mut self, policy: PermanentErrors) -> Self {
@@ -305,9 +307,10 @@ impl ConfigBuilder {
         self
     }
 
-    /// Says that each dial brings the same credentials, or none: the client has no fresh ones to ask for. Default false.
+    /// Says that each dial brings the same credentials, or none, and that the client cannot fetch fresh ones.
+    /// Default false.
     ///
-    /// Close code 1008 is backoff then. The adapters set this by themselves for a client of a fixed URL.
+    /// Close code 1008 then leads to backoff. The adapters set this by themselves for a client of a fixed URL.
     #[must_use]
     pub fn fixed_credentials(mut self, fixed: bool) -> Self {
         self.config.fixed_credentials = fixed;
@@ -323,7 +326,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Says that the backoff's cap is the default: it was not the user's to give.
+    /// Notes that the backoff's cap is the default, for the wording of an error.
     #[cfg(feature = "serde")]
     pub(crate) fn with_default_cap(mut self) -> Self {
         self.set.backoff_cap = false;
@@ -439,7 +442,7 @@ impl ConfigBuilder {
     }
 }
 
-/// What to set where a default is in the way.
+/// Advice in an error: the setting to change if a default is in the way.
 struct Advice(Option<&'static str>, &'static str, Duration);
 
 impl fmt::Display for Advice {
@@ -454,65 +457,65 @@ impl fmt::Display for Advice {
 
 debug_as_display!(ConfigError);
 
-/// Why a configuration was refused. Each names the setting, its value and the rule.
+/// The reason why a configuration was refused. Each variant names the setting, its value and the rule.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Zero is no time. `None` (JSON: `null`) switches off a setting that can be off.
+    /// A time of zero. To switch off an optional setting, use `None` (JSON: `null`).
     #[error("`{key}` is zero: it must be positive (an optional one is switched off by null)")]
     Zero {
         /// The setting.
         key: &'static str,
     },
-    /// Below the setting's minimum.
+    /// A time below the setting's minimum.
     #[error("`{key}` is {}: it must be at least {}", DurationText(*value), DurationText(*min))]
     TooShort {
         /// The setting.
         key: &'static str,
         /// Its value.
         value: Duration,
-        /// The least it may be.
+        /// The minimum.
         min: Duration,
     },
-    /// Above the setting's maximum.
+    /// A time above the setting's maximum.
     #[error("`{key}` is {}: it must be at most {}", DurationText(*value), DurationText(*max))]
     TooLong {
         /// The setting.
         key: &'static str,
         /// Its value.
         value: Duration,
-        /// The most it may be.
+        /// The maximum.
         max: Duration,
     },
-    /// Longer than another setting allows.
+    /// A time longer than another setting allows.
     #[error("`{key}` is {}: it must not be longer than `{other}`, which is {}{}", DurationText(*value), DurationText(*limit), Advice(*default, "at least", *value))]
     LongerThan {
         /// The setting.
         key: &'static str,
         /// Its value.
         value: Duration,
-        /// The setting that limits it.
+        /// The limiting setting.
         other: &'static str,
         /// The limiting setting's value.
         limit: Duration,
-        /// The limiting setting again, if it was not set and its value is the default.
+        /// The limiting setting's name if its value is the default.
         default: Option<&'static str>,
     },
-    /// As long as another setting or longer, but it must be shorter.
+    /// A time that must be shorter than another setting.
     #[error("`{key}` is {}: it must be shorter than `{other}`, which is {}{}", DurationText(*value), DurationText(*limit), Advice(*default, "more than", *value))]
     NotShorterThan {
         /// The setting.
         key: &'static str,
         /// Its value.
         value: Duration,
-        /// The setting that limits it.
+        /// The limiting setting.
         other: &'static str,
         /// The limiting setting's value.
         limit: Duration,
-        /// The limiting setting again, if it was not set and its value is the default.
+        /// The limiting setting's name if its value is the default.
         default: Option<&'static str>,
     },
-    /// Not a percentage.
+    /// A number that is no percentage.
     #[error("`{key}` is {value}: it must lie between 0 and 100")]
     Percent {
         /// The setting.
@@ -520,7 +523,7 @@ pub enum ConfigError {
         /// Its value.
         value: u8,
     },
-    /// More rows of the table of causes were replaced than fit.
+    /// More replaced rows of the table of causes than fit.
     #[error(
         "`causes` replaces more than {} rows of the table of causes",
         Overrides::MAX

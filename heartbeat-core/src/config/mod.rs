@@ -1,4 +1,4 @@
-//! The timing rules of a client. A [`Config`] that exists is consistent.
+//! The timing rules of a client. A [`Config`] is always consistent: the builder checks it.
 
 mod builder;
 #[cfg(feature = "serde")]
@@ -17,46 +17,46 @@ pub use builder::{ConfigBuilder, ConfigError};
 #[cfg(feature = "serde")]
 pub use text::ConfigTextError;
 
-/// The shortest time that any setting may have: 1 ms. Below that a timer is a busy loop.
+/// The shortest time of any setting: 1 ms. A shorter timer would be a busy loop.
 pub const MIN_DURATION: Duration = Duration::from_millis(1);
 
-/// The longest time that any setting may have: 100 years of 365 days.
+/// The longest time of any setting: 100 years of 365 days.
 pub const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The smallest `backoff.base`: twice [`DIAL_FLOOR`](crate::DIAL_FLOOR), so that jitter has room above the floor.
 pub const MIN_BACKOFF_BASE: Duration = Duration::from_millis(50);
 
-/// How long an application may take to make a session ready, if it asks for a session and gives no time:
-/// 15 s, the time that a SignalR server gives a client for its handshake (`HandshakeTimeout`).
+/// The time in which an application must make its session ready if it asks for a session and gives no time: 15 s. A
+/// SignalR server gives a client the same time for its handshake (`HandshakeTimeout`).
 pub const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a client waits for the body of an answer that refuses a dial, after the answer's head: 1 s,
-/// several times a round trip around the world (0.3 s). The next dial is further away than that by default,
-/// so only the report of the refusal is delayed.
+/// The time in which a client waits for the body of an answer that refuses a dial, counted from the answer's head:
+/// 1 s. This is several round trips around the world (0.3 s each). The default delay before the next dial is
+/// longer, so the wait delays only the report of the refusal.
 pub const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The shortest `lifetime` of a connection: 1 s. Below that a client does little but dial.
+/// The shortest `lifetime` of a connection: 1 s. With less a client would do little but dial.
 pub const MIN_LIFETIME: Duration = Duration::from_secs(1);
 
-/// When to ask the peer for a sign of life.
+/// The time of the client's pings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ping {
-    /// Never; only inbound silence is watched.
+    /// Never. The client only watches for inbound silence.
     Never,
-    /// Once, when nothing was heard for this long. The next ping follows only after something was heard.
+    /// Once, after this much silence. The next ping follows only after a byte was heard.
     AfterSilence(Duration),
-    /// At this interval, whatever is heard.
+    /// At this interval, whether or not anything is heard.
     Every(Duration),
 }
 
-/// Policy for an end that says "hopeless": a TLS error, a wrong certificate, HTTP 301, 308 and 4xx, close
-/// codes 1002, 1003, 1007, 1009 and 1010.
+/// Policy for a permanent error: a TLS error, a wrong certificate, HTTP 301, 308 and 4xx, close codes 1002, 1003,
+/// 1007, 1009 and 1010.
 ///
-/// Credentials (HTTP 401 and 407, close codes 1008, 3000 and 4401) are a matter of their own: with `GiveUp` and
-/// `GiveUpUnlessStable` a client gives up when fresh ones are refused, however well the endpoint was.
+/// Refused credentials (HTTP 401 and 407, close codes 1008, 3000 and 4401) follow another rule. With `GiveUp` and
+/// `GiveUpUnlessStable` the client gives up when fresh credentials are refused, even if the endpoint was stable.
 ///
-/// Rows that a configuration replaces ([`ConfigBuilder::on`]) and a service's own close codes are always
-/// believed.
+/// This policy does not apply to rows that a configuration replaces ([`ConfigBuilder::on`]), nor to a service's own
+/// close codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PermanentErrors {
@@ -66,9 +66,8 @@ pub enum PermanentErrors {
     /// worked for hours meets a deploy, a captive portal or a restart, so dialling goes on after the backoff.
     #[default]
     GiveUpUnlessStable,
-    /// Always dial again after the backoff, also where fresh credentials were refused: the dial factory is asked for
-    /// fresh ones each time. A device's clock may not be set when the device starts, and then no certificate is valid
-    /// yet.
+    /// Always dial again after the backoff, even if fresh credentials were refused. The dial factory is asked for
+    /// fresh ones each time. A device whose clock is not set yet takes every certificate for invalid.
     Retry,
 }
 
@@ -135,8 +134,8 @@ pub struct Config {
     pub(crate) ping_origin: Origin,
 }
 
-/// Whether `ping` was set, or follows `idle_timeout`. A service's `ping` takes the place of one that follows. No part of
-/// what a configuration says: two that differ in this alone are equal.
+/// Says whether `ping` and `pong_timeout` were set or follow `idle_timeout`. A service's `ping` replaces one that
+/// follows. Two configurations that differ in this alone are equal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Origin {
     Set,
@@ -158,13 +157,14 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Starts from the defaults.
+    /// Returns a builder with the defaults.
     #[must_use]
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder::default()
     }
 
-    /// Starts from this configuration. All of it counts as set: nothing follows another `idle_timeout`.
+    /// Returns a builder with this configuration's settings. All settings count as set: none follows a new
+    /// `idle_timeout`.
     #[must_use]
     pub fn to_builder(&self) -> ConfigBuilder {
         ConfigBuilder {
@@ -174,9 +174,10 @@ impl Config {
         }
     }
 
-    /// A preset for feeds where seconds count (trading). It asks after 5 s of silence, declares the
-    /// connection dead 5 s later or after 15 s of silence, dials within 5 s, and comes back after delays from
-    /// 500 ms up to 30 s.
+    /// Returns a preset for feeds where seconds count (trading).
+    ///
+    /// The client sends a ping after 5 s of silence. It declares the connection dead 5 s after the ping or after 15
+    /// s of silence. A dial may take 5 s, and delays between dials range from 500 ms to 30 s.
     #[must_use]
     pub fn brisk() -> Self {
         let seconds = |seconds| Span::new(Duration::from_secs(seconds));
@@ -195,11 +196,11 @@ impl Config {
         }
     }
 
-    /// A preset for devices that pay for each packet.
+    /// Returns a preset for devices that pay for each packet.
     ///
-    /// It asks after 4 minutes of silence less a margin of 10 s: 4 minutes is Azure's idle limit, the
-    /// shortest limit of the large clouds' load balancers that is longer than a minute. It declares the
-    /// connection dead a minute later, comes back after delays from 5 s up to 5 minutes, and never gives up
+    /// The client sends a ping after 4 minutes of silence less a margin of 10 s. Of the large clouds' load
+    /// balancers, Azure's has the shortest idle limit above a minute: 4 minutes. The client declares the connection
+    /// dead a minute after the ping. Delays between dials range from 5 s to 5 minutes. The client never gives up
     /// for a [permanent error](PermanentErrors).
     #[must_use]
     pub fn thrifty() -> Self {
@@ -221,7 +222,8 @@ impl Config {
         }
     }
 
-    /// Whether `ping`, and whether `pong_timeout`, are what they are where nobody has set them.
+    /// Returns true for `ping`, and for `pong_timeout`, if nobody set them and their values are the ones that
+    /// follow.
     #[cfg(feature = "dialects")]
     pub(crate) fn follows(&self) -> (bool, bool) {
         let default = Self::default();
@@ -234,36 +236,36 @@ impl Config {
         )
     }
 
-    /// The longest time from the last byte heard to the verdict, if ticks come when they are asked for and
-    /// none of our own bytes wait to be written.
+    /// Returns the longest time from the last byte heard to the verdict, provided that ticks come in time and no
+    /// bytes of the client wait to be written.
     ///
-    /// While our bytes wait, the time also counts from the last one of them that moved. A ping that waits
-    /// among them does not count. A peer that reads nothing any more is dead within the shorter of
-    /// `idle_timeout` and `write_timeout`.
+    /// While bytes wait, the time also counts from the last progress of a write. A ping that waits among those
+    /// bytes does not count. A peer that stops reading is declared dead within the shorter of `idle_timeout` and
+    /// `write_timeout`.
     ///
-    /// A tick that is late by at most `late_grace` adds its lateness. A later tick adds its lateness and one
-    /// probe. Time in which the application kept the driver from reading is not counted.
+    /// A tick that is late by at most `late_grace` adds its lateness. A later tick adds its lateness and the time
+    /// of one probe. Time in which the application kept the driver from reading is not counted.
     #[must_use]
     pub fn worst_case_detection(&self) -> Duration {
-        // A byte may arrive right after a periodic ping has left, so that the next one asks.
+        // A byte may arrive right after a periodic ping. Only the next ping then probes for silence.
         let asked = self.ping_after_silence.min(self.ping_every);
         self.idle_timeout
             .min(asked.plus(self.pong_timeout))
             .duration()
     }
 
-    /// How long a probe after a late tick may stay unanswered: as long as any probe, but no longer than
-    /// silence may last, and not so long that a person who has just opened a laptop sits and waits.
+    /// Returns the time in which a probe after a late tick must be answered: `pong_timeout`, but no more than
+    /// `idle_timeout` and no more than 20 s, because a person who has just opened a laptop is waiting.
     pub(crate) fn late_probe_timeout(&self) -> Span {
         LATE_PROBE.min(self.pong_timeout).min(self.idle_timeout)
     }
 
-    /// The least time that a peer gets to answer when a late tick has left it nearly none.
+    /// Returns the least time that a peer gets to answer after a late tick.
     pub(crate) fn least_answer_time(&self) -> Span {
         LEAST_ANSWER.min(self.late_probe_timeout())
     }
 
-    /// The verdict for a cause: the override if there is one, or the verdict of the built-in table.
+    /// Returns the policy for a cause: the override if there is one, otherwise the built-in table's.
     #[must_use]
     pub fn verdict(&self, cause: Cause) -> RetryPolicy {
         self.overrides
@@ -341,7 +343,7 @@ impl Config {
         self.late_grace.duration()
     }
 
-    /// The backoff's first delay, its cap, and by how many percent jitter may shorten a delay.
+    /// Returns the backoff's first delay, its cap, and the percentage by which jitter may shorten a delay.
     #[must_use]
     pub fn backoff(&self) -> (Duration, Duration, u8) {
         (
@@ -393,31 +395,31 @@ impl Config {
         self.fixed_credentials
     }
 
-    /// When a message expires that has been held since `since`.
+    /// Returns the time when a message expires that was held since `since`.
     #[must_use]
     pub fn expiry(&self, since: Instant) -> Instant {
         since.after(self.time_to_live)
     }
 
-    /// When a driver stops waiting for the body of an answer that refuses a dial: [`REFUSAL_BODY_TIMEOUT`]
-    /// after `answered`, and not beyond `connect_timeout`. The dial began at `since`; the answer's head was
-    /// whole at `answered`.
+    /// Returns the time when a driver stops waiting for the body of an answer that refuses a dial:
+    /// [`REFUSAL_BODY_TIMEOUT`] after `answered`, but no later than `connect_timeout` allows. The dial began at
+    /// `since`, and the answer's head was complete at `answered`.
     #[must_use]
     pub fn refusal_until(&self, since: Instant, answered: Instant) -> Instant {
         let timeout = answered.after(Span::new(REFUSAL_BODY_TIMEOUT));
         timeout.min(since.after(self.connect_timeout))
     }
 
-    /// The rows of the table of causes that were replaced.
+    /// Returns the replaced rows of the table of causes.
     #[must_use]
     pub fn overrides(&self) -> &Overrides {
         &self.overrides
     }
 }
 
-/// How long a probe after a late tick waits for its answer at most: Python `websockets`' default
+/// The longest time in which a probe after a late tick waits for its answer: Python `websockets`' default
 /// `ping_timeout`.
 const LATE_PROBE: Span = Span::new(Duration::from_secs(20));
 
-/// A peer that was not asked and has less than this left gets a probe: half of `LATE_PROBE`.
+/// After a late tick, a peer with less time left than this gets a probe: half of `LATE_PROBE`.
 const LEAST_ANSWER: Span = Span::new(Duration::from_secs(10));

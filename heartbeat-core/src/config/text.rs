@@ -1,4 +1,4 @@
-//! [`Config`] from and to text: JSON, or any self-describing format that serde reads.
+//! Reading and writing a [`Config`] as text: JSON, or any self-describing format that serde reads.
 
 use alloc::string::{String, ToString};
 use alloc::{format, vec};
@@ -15,48 +15,48 @@ use crate::json_text::Unique;
 
 debug_as_display!(ConfigTextError);
 
-/// Why a text is not a configuration. Each names the key, the value and the rule.
+/// The reason why a text is not a configuration. Each variant names the key, the value and the rule.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigTextError {
-    /// Not JSON at all.
+    /// The text is not JSON.
     #[error("not JSON: {0}")]
     Json(String),
-    /// A key that stands there twice: which of the two is meant?
+    /// A key appears twice, so its value is ambiguous.
     #[error("`{key}` is there twice")]
     Twice {
         /// The key.
         key: String,
     },
-    /// A key that no setting has.
+    /// No setting has this key.
     #[error("unknown key `{key}`; known are {known}")]
     UnknownKey {
         /// The key.
         key: String,
-        /// The keys that could stand there.
+        /// The keys that are allowed.
         known: &'static str,
     },
-    /// A value of the wrong kind.
+    /// A value has the wrong kind.
     #[error("`{key}` is {found}: expected {expected}")]
     WrongKind {
         /// The key.
         key: String,
-        /// What stands there.
+        /// The value found.
         found: String,
-        /// What may stand there.
+        /// The values that are allowed.
         expected: &'static str,
     },
-    /// A text that is no duration.
+    /// A text is not a duration.
     #[error("`{key}` is \"{text}\": {error}")]
     Duration {
         /// The key.
         key: String,
-        /// What stands there.
+        /// The text found.
         text: String,
-        /// What is wrong with it.
+        /// The error in the text.
         error: DurationError,
     },
-    /// The settings are readable, but out of range or inconsistent.
+    /// The text is readable, but a setting is out of range or two settings contradict each other.
     #[error(transparent)]
     Rule(#[from] ConfigError),
 }
@@ -64,8 +64,8 @@ pub enum ConfigTextError {
 type Result<T, E = ConfigTextError> = core::result::Result<T, E>;
 
 impl Config {
-    /// Reads a configuration from a JSON object; every key is optional. Durations are text with a
-    /// unit (`"90s"`, `"1500ms"`), `null` switches an optional setting off.
+    /// Reads a configuration from a JSON object. Every key is optional. A duration is text with a unit (`"90s"`,
+    /// `"1500ms"`), and `null` switches an optional setting off.
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -103,7 +103,7 @@ impl Config {
         Self::from_value(&value.map_err(|key| ConfigTextError::Twice { key })?)
     }
 
-    /// The same from JSON that was parsed already.
+    /// Reads a configuration from parsed JSON. See [`from_json`](Self::from_json).
     ///
     /// # Errors
     /// [`ConfigTextError`] names the key and the rule.
@@ -118,7 +118,7 @@ impl Config {
         Ok(builder.build()?)
     }
 
-    /// The configuration as the JSON object that [`Config::from_value`] reads, every key written out.
+    /// Returns the configuration as a JSON object with all keys. [`Config::from_value`] reads the object.
     #[must_use]
     pub fn to_value(&self) -> Value {
         let (base, cap, jitter_percent) = self.backoff();
@@ -236,7 +236,7 @@ fn backoff(builder: ConfigBuilder, value: &Value) -> Result<ConfigBuilder> {
             }
         }
     }
-    // Whoever lowers the cap alone means all delays.
+    // If the cap alone is set and lower than the default base, the base is lowered to it.
     let base = base.unwrap_or(default.min(cap).max(MIN_BACKOFF_BASE));
     let builder = builder.backoff(base, cap, jitter_percent);
     Ok(match has_cap {
@@ -302,7 +302,7 @@ fn signal(text: &str) -> Option<CauseKind> {
     })
 }
 
-/// A number in its only spelling, so that one signal has one key.
+/// Reads a number in its canonical spelling, so that each cause has exactly one key.
 fn number(text: &str) -> Option<u16> {
     let number: u16 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
@@ -321,7 +321,7 @@ fn signal_text(signal: CauseKind) -> String {
     }
 }
 
-/// The forms in which a verdict is written.
+/// The forms in which a retry policy is written.
 pub(crate) const VERDICT: &str = "\"backoff\", \"refresh\", \"never\", \"retry_after\", {\"retry_after_or\": \"2m\"}, \
          {\"after\": \"7s\"} or {\"spread\": [\"5s\", \"30s\"]}";
 
@@ -359,7 +359,7 @@ pub(crate) fn verdict_value(verdict: RetryPolicy) -> Value {
     }
 }
 
-/// The only entry of an object that must have one.
+/// Returns the only entry of an object.
 fn single_entry<'v>(
     key: &str,
     value: &'v Value,

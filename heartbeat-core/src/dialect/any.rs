@@ -1,4 +1,4 @@
-//! A dialect chosen at run time: by name, or as a description.
+//! A dialect chosen at run time, by its name or by a description.
 
 use alloc::boxed::Box;
 
@@ -15,19 +15,19 @@ use crate::config::{Config, ConfigError};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnyDialect {
-    /// `json-type`, compiled in.
+    /// `json-type`, which is compiled in.
     #[default]
     JsonType,
     /// `frames`.
     Frames,
-    /// One of the catalogue, by its name.
+    /// A dialect of the catalogue, by its name.
     Named(Box<CatalogueEntry>),
-    /// A description of the user's.
+    /// A description written by the user.
     Described(Box<Description>),
 }
 
 impl AnyDialect {
-    /// The dialect of this name or alias.
+    /// Returns the dialect with this name or alias.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -37,7 +37,7 @@ impl AnyDialect {
         }
     }
 
-    /// From JSON: a name, or a description.
+    /// Reads a dialect from JSON: a name, or a description.
     ///
     /// # Errors
     /// [`DescriptionError`] names the place and the rule.
@@ -48,7 +48,7 @@ impl AnyDialect {
         }
     }
 
-    /// What [`AnyDialect::from_value`] reads.
+    /// Returns the JSON that [`AnyDialect::from_value`] reads.
     #[must_use]
     pub fn to_value(&self) -> Value {
         match self {
@@ -61,7 +61,7 @@ impl AnyDialect {
         }
     }
 
-    /// `base` with the times that the service asks for; see [`Description::configure`].
+    /// Returns `base` with the times that the service asks for. See [`Description::configure`].
     ///
     /// # Errors
     /// [`ConfigError`] names a time of the dialect and the time of `base` that contradicts it.
@@ -72,7 +72,8 @@ impl AnyDialect {
         }
     }
 
-    /// The description behind it, if it is one: its lifetime, its limits, what announces an end.
+    /// Returns the dialect's description, if it has one. It holds the lifetime, the limits, and the messages that
+    /// announce an end.
     #[must_use]
     pub fn described(&self) -> Option<&Description> {
         match self {
@@ -95,7 +96,7 @@ impl AnyDialect {
 impl Dialect for AnyDialect {
     #[inline]
     fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
-        // Asked of every message: without a second virtual call.
+        // Every message passes here, so dispatch without a second virtual call.
         match self {
             Self::JsonType => JsonType.classify_text(text),
             Self::Frames => Class::Data,

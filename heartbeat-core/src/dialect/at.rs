@@ -1,4 +1,4 @@
-//! A place in a description, and what is read there.
+//! A place in a description, and readers for the values found there.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -13,13 +13,13 @@ use crate::duration_text::parse_duration;
 
 pub(crate) type Result<T> = core::result::Result<T, DescriptionError>;
 
-/// The longest string or number of bytes that a rule compares with.
+/// The longest string or byte sequence that a rule compares with.
 pub(crate) const MAX_LITERAL: usize = 256;
 
-/// How many characters of a wrong value an error shows: enough to know it again.
+/// The number of characters that an error shows of a wrong value: enough to recognize it.
 const MAX_SHOWN: usize = 80;
 
-/// Where a value stands, for the error that it may deserve: `rules[2].json`.
+/// The place of a value, for error messages: `rules[2].json`.
 pub(crate) struct At(String);
 
 impl At {
@@ -28,7 +28,7 @@ impl At {
     }
 
     pub(crate) fn key(&self, key: &str) -> Self {
-        // A path has its slash already.
+        // A JSON path already has its slash.
         let dot = if self.0.is_empty() || key.starts_with('/') {
             ""
         } else {
@@ -86,7 +86,7 @@ impl At {
 
     // ---- values -------------------------------------------------------------------------------
 
-    /// An object that has no other keys than these.
+    /// Reads an object and rejects any other keys than these.
     pub(crate) fn object<'v>(
         &self,
         value: &'v Value,
@@ -131,7 +131,7 @@ impl At {
             .ok_or_else(|| self.wrong(value, expected))
     }
 
-    /// A string to compare with, of at least so many bytes.
+    /// Reads a string to compare with, of at least `min` bytes.
     pub(crate) fn literal(&self, value: &Value, min: usize) -> Result<Box<str>> {
         let text = self.string(Some(value), "a string")?;
         if text.len() < min {

@@ -9,38 +9,37 @@ use crate::config::Ping;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply<'a> {
-    /// A WebSocket pong frame with these bytes, the ping's own.
+    /// A WebSocket pong frame with the ping's bytes.
     Frame(&'a [u8]),
     /// A text message.
     Text(&'a str),
     /// A binary message.
     Binary(&'a [u8]),
-    /// What the dialect makes of this draft: its `render` writes it
-    /// (see [`Dialect`](crate::Dialect)).
+    /// A message of the service. The dialect's `render` writes the template out (see [`Dialect`](crate::Dialect)).
     Template(TemplateRef<'a>),
 }
 
-/// What a message is to a heartbeat.
+/// Classification of an incoming message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Class<'a> {
-    /// The application's.
+    /// Data for the application.
     Data,
-    /// A sign of life that wants no answer.
+    /// A heartbeat that needs no answer.
     Beat,
-    /// The answer to a ping of ours. Never answered itself.
+    /// The answer to a ping of the machine. It gets no answer itself.
     Pong,
-    /// The response to the request with this id (a raw JSON value): a pong if that was our ping,
-    /// the application's otherwise.
+    /// The response to the request with this id (a raw JSON value). If the request was the machine's ping, the
+    /// response is a pong. Otherwise it belongs to the application.
     Response(&'a str),
-    /// A question that wants this answer at once.
+    /// A ping, to be answered at once with this reply.
     Ping(Reply<'a>),
-    /// More than one of these at once.
+    /// A message with more than one of these parts.
     Composite(Composite<'a>),
 }
 
 impl Class<'_> {
-    /// Whether the application gets the message: it is data, or carries some.
+    /// Returns true if the application gets the message, because it is or contains data.
     #[must_use]
     pub const fn is_for_application(&self) -> bool {
         match self {
@@ -51,55 +50,55 @@ impl Class<'_> {
     }
 }
 
-/// What a message carries that is more than one thing at once.
+/// The parts of a message that is several things at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Composite<'a> {
-    /// A ping, which wants this answer at once.
+    /// The reply to a ping in the message, to be sent at once.
     pub reply: Option<Reply<'a>>,
-    /// What the service says about its own times.
+    /// The times that the service announces.
     pub hello: Hello,
-    /// The application gets the message, too.
+    /// True if the application gets the message, too.
     pub data: bool,
-    /// The service announces that it will end this connection within this time: the machine
-    /// [renews](crate::Action::Renew) it before.
+    /// The service announces that it will end this connection within this time. The machine
+    /// [renews](crate::Action::Renew) the connection before then.
     pub ending: Option<Duration>,
 }
 
-/// The times that a service announces when a connection opens. They hold for that connection, within
-/// [`Hello::MIN`] and [`Hello::MAX`], and so that a ping comes before silence is judged.
+/// The times that a service announces when a connection opens. They hold for that connection. The machine keeps
+/// them between [`Hello::MIN`] and [`Hello::MAX`], and lets a ping come before silence is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hello {
-    /// When it wants to hear a ping of ours.
+    /// The times at which the service wants a ping.
     pub ping: Option<Ping>,
-    /// How long it may be silent at most while it is well.
+    /// The longest silence of a healthy service.
     pub idle_timeout: Option<Duration>,
 }
 
 impl Hello {
-    /// Nothing was announced.
+    /// No announcement.
     pub const NONE: Self = Self {
         ping: None,
         idle_timeout: None,
     };
 
-    /// No announced time is taken for less: 1 s. A hostile service cannot make us flood it, or tear
-    /// down a connection at every hiccup.
+    /// The shortest announced time that the machine accepts: 1 s. A hostile service cannot make the client flood
+    /// it, or drop a connection at every hiccup.
     pub const MIN: Duration = Duration::from_secs(1);
 
-    /// No announced time is taken for more: 10 min. A hostile service cannot make us deaf for longer;
-    /// the longest silence that one of the catalogue announces is AppSync's, 5 min. To be asked more
-    /// often than it wants (OCPP: every 4 h) does no service harm.
+    /// The longest announced time that the machine accepts: 10 min. A hostile service cannot make the client deaf
+    /// for longer. The longest silence that a service of the catalogue announces is AppSync's, 5 min. Pinging a
+    /// service more often than it asks for (OCPP: every 4 h) does no harm.
     pub const MAX: Duration = Duration::from_secs(600);
 
-    /// Whether nothing was announced.
+    /// Returns true if nothing was announced.
     #[must_use]
     pub const fn is_none(&self) -> bool {
         self.ping.is_none() && self.idle_timeout.is_none()
     }
 
-    /// The time that is kept to when this one was announced.
+    /// Returns the announced time, kept within the bounds.
     pub(crate) fn bounded(time: Duration) -> Duration {
         time.clamp(Self::MIN, Self::MAX)
     }

@@ -1,4 +1,4 @@
-//! Why a text is not a dialect.
+//! The reasons why a text is not a dialect.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -6,94 +6,94 @@ use core::fmt;
 
 debug_as_display!(DescriptionError, UnknownService);
 
-/// Why a description was refused. Each names the place, such as `rules[2].reply`, what stands there
-/// and the rule that it breaks.
+/// The reason why a description was refused. Each variant names the place, such as `rules[2].reply`, the value
+/// found and the rule that it breaks.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DescriptionError {
-    /// Not JSON at all.
+    /// The text is not JSON.
     #[error("not JSON: {0}")]
     Json(String),
-    /// A key that stands there twice: which of the two is meant?
+    /// A key appears twice, so its value is ambiguous.
     #[error("`{at}` is there twice")]
     Twice {
-        /// Where.
+        /// The place.
         at: String,
     },
-    /// A time that another one leaves no room for.
+    /// A time must be shorter than another one.
     #[error("`{at}` is {found}: it must be shorter than `{other}`, which is {limit}")]
     NotShorterThan {
-        /// Where.
+        /// The place.
         at: String,
-        /// The time that stands there.
+        /// The time found.
         found: String,
-        /// The other key.
+        /// The key of the other time.
         other: &'static str,
         /// The other time.
         limit: String,
     },
-    /// A value of the wrong kind, or out of its range.
+    /// A value has the wrong kind, or is out of its range.
     #[error("`{at}` is {found}: expected {expected}")]
     Expected {
-        /// Where.
+        /// The place.
         at: String,
-        /// What stands there; "missing" if nothing does.
+        /// The value found; "missing" if there is none.
         found: String,
-        /// What may stand there.
+        /// The values that are allowed.
         expected: &'static str,
     },
-    /// A key that has no meaning there.
+    /// A key is not known at this place.
     #[error("unknown key `{at}`; known are {known}")]
     UnknownKey {
-        /// Where.
+        /// The place.
         at: String,
-        /// The keys that could stand there.
+        /// The keys that are allowed.
         known: &'static str,
     },
-    /// A name in place of a description that the catalogue does not have.
+    /// A name stands in place of a description, and the catalogue does not have it.
     #[error("`dialect`: {0}")]
     Unknown(UnknownService),
-    /// More than fits.
+    /// There are more entries than fit.
     #[error("`{at}` has {count}: at most {max} are allowed")]
     TooMany {
-        /// Where.
+        /// The place.
         at: String,
-        /// How many, and of what.
+        /// The number and kind of the entries.
         count: String,
         /// The limit.
         max: usize,
     },
-    /// A path that is no path.
+    /// A path is malformed.
     #[error("`{at}`: \"{path}\" is no path: {why}")]
     Path {
-        /// Where.
+        /// The place.
         at: String,
         /// The path.
         path: String,
         /// The rule that it breaks.
         why: &'static str,
     },
-    /// A placeholder in a template that cannot be filled in.
+    /// A placeholder in a template cannot be filled in.
     #[error("`{at}`: the placeholder ${{{placeholder}}} {why}")]
     Placeholder {
-        /// Where.
+        /// The place.
         at: String,
-        /// What stands between the braces.
+        /// The text between the braces.
         placeholder: String,
-        /// Why it cannot be filled in.
+        /// The reason.
         why: &'static str,
     },
     /// A rule that no message can reach.
     #[error("`{at}` can never match: {why}")]
     Unreachable {
-        /// Where.
+        /// The place.
         at: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
 
-/// No service of this name is in the catalogue.
+/// The catalogue has no service of this name.
 ///
 /// ```
 /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -104,9 +104,9 @@ pub enum DescriptionError {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownService {
-    /// The name that was asked for.
+    /// The name asked for.
     pub name: String,
-    /// Names that this one may have been meant for: [`CatalogueEntry::names_near`](crate::CatalogueEntry::names_near).
+    /// Similar names: [`CatalogueEntry::names_near`](crate::CatalogueEntry::names_near).
     pub near: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a client may do in what time, as a service says.
+//! The limits that a service sets for its clients.
 
 use core::fmt;
 use core::time::Duration;
@@ -7,16 +7,16 @@ use crate::config::{Config, Ping};
 use crate::duration_text::DurationText;
 use crate::limiter::{Limiter, LimiterError};
 
-/// So many, in each span of this length.
+/// A number of turns in each span of a given length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many at most; at least one.
+    /// The most turns; at least one.
     pub most: u32,
-    /// In which time.
+    /// The length of the span.
     pub per: Duration,
 }
 
-/// As a description writes it: `5/1s`.
+/// Writes the form used in a description: `5/1s`.
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.most, DurationText(self.per))
@@ -24,21 +24,21 @@ impl fmt::Display for Rate {
 }
 
 impl Rate {
-    /// True if a sender at this rate can go beyond `limit`.
+    /// Returns true if a sender at this rate can exceed `limit`.
     #[must_use]
     pub const fn exceeds(&self, limit: &Self) -> bool {
         self.most as u128 * limit.per.as_nanos() > limit.most as u128 * self.per.as_nanos()
     }
 
-    /// A limiter that keeps to this rate: no span of `per` holds more than `most` turns.
+    /// Returns a limiter for this rate: no span of `per` holds more than `most` turns.
     ///
-    /// After a quiet time half of the turns come at once; the others are evenly spread.
+    /// After a quiet time half of the turns come at once. The others are evenly spread.
     ///
     /// # Errors
     /// [`LimiterError`] if `most` is 0, or two turns would lie less than 1 ns or more than a day apart.
     pub fn limiter(&self) -> Result<Limiter, LimiterError> {
         let burst = (self.most / 2).max(1);
-        // A single turn is no burst; it comes evenly.
+        // A single turn cannot be a burst. Spread the turns evenly.
         let spread = if self.most > 1 {
             self.most - burst
         } else {
@@ -49,16 +49,16 @@ impl Rate {
 }
 
 impl Limits {
-    /// The part of [`messages`](Self::messages) that a client's heartbeats leave to the application, at least one
-    /// message. `None` if the service has no such limit.
+    /// Returns the part of [`messages`](Self::messages) that a client's heartbeats leave to the application: at
+    /// least one message. Returns `None` if the service has no such limit.
     ///
-    /// Heartbeats are the pings and the keepalives of `config`; if it has neither, one answer to a ping of the
-    /// service's.
+    /// The heartbeats are the pings and keepalives of `config`. If it has neither, one answer to a ping of the
+    /// service counts.
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
     /// use heartbeat_tokio::core::{Config, Description}; // or heartbeat_core
-    /// // Five in a second; a ping every 30 s may be one of them.
+    /// // Five messages a second; a ping every 30 s may be one of them.
     /// let limits = Description::named("binance").unwrap().limits();
     /// assert_eq!(limits.messages_beside(&Config::default()).unwrap().to_string(), "4/1s");
     /// ```
@@ -71,14 +71,14 @@ impl Limits {
             Ping::AfterSilence(period) | Ping::Every(period) => Some(period),
         };
         let asked = pings.map_or(0, times) + config.keepalive().map_or(0, times);
-        // An answer to a ping of the service's, where nothing is asked.
+        // Without pings, count one answer to a ping of the service.
         let heartbeats = u32::try_from(asked.max(1)).unwrap_or(u32::MAX);
         let most = limit.most.saturating_sub(heartbeats).max(1);
         Some(Rate { most, ..limit })
     }
 }
 
-/// What a service allows its clients. `None`: it says nothing, or nobody has found out.
+/// The limits of a service. `None`: the service states no limit, or it is unknown.
 ///
 /// ```
 /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -94,7 +94,7 @@ impl Limits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Messages that one connection may send, heartbeats among them.
+    /// Messages that one connection may send, including heartbeats.
     pub messages: Option<Rate>,
     /// New connections that one client (an address, an account) may make.
     pub dials: Option<Rate>,

@@ -1,8 +1,10 @@
-//! How a service says ping. WebSocket ping and pong frames need no dialect: the machine knows them.
+//! A dialect describes how a service sends and answers heartbeats. WebSocket ping and pong frames need no dialect:
+//! the machine handles them.
 //!
-//! In: a text or binary message. Out: its [`Class`], and drafts of messages to send. `class.rs` and `template_ref.rs` are all that
-//! the machine sees. A description is a dialect as JSON: `description/` reads it, `rules/` matches messages, `template/`
-//! writes them, `json/` scans texts without parsing them. `services/` is the catalogue. Read this file first.
+//! A text or binary message goes in. Its [`Class`] comes out, with references to templates of messages to send. The
+//! machine sees only `class.rs`, `ping.rs` and `template_ref.rs`. A description is a dialect as JSON:
+//! `description/` reads it, `rules/` matches messages, `template/` writes them, `json/` scans texts without parsing
+//! them. `services/` is the catalogue. Read this file first.
 
 use crate::cause::RetryPolicy;
 
@@ -48,57 +50,57 @@ pub use services::{CatalogueEntry, Contradiction, Lint, catalogue, lint_limit};
 pub use template::{Buffer, Outgoing, Values, Variables};
 pub use template_ref::TemplateRef;
 
-/// Tells heartbeats from data.
+/// Distinguishes heartbeats from data.
 ///
-/// Pure, and the same answer for the same bytes: a driver may ask before it decides whether a
-/// message is worth a step. A message that is not understood is data, never an error.
+/// A dialect is pure: equal bytes get equal answers, so a driver may classify a message before it decides on a
+/// step. A message that the dialect does not know is data, never an error.
 pub trait Dialect {
-    /// What a text message is.
+    /// Classifies a text message.
     fn classify_text<'a>(&self, text: &'a str) -> Class<'a>;
 
-    /// What a binary message is.
+    /// Classifies a binary message.
     fn classify_binary<'a>(&self, bytes: &'a [u8]) -> Class<'a>;
 
-    /// What a close code asks for with this service: one of its own (4000–4999), or one that it uses in its own
-    /// way. `None`: the common table decides.
+    /// Returns the policy for a close code of this service: one of its own (4000–4999), or a standard one that it
+    /// uses in its own way. `None`: the common table decides.
     fn close_policy(&self, code: u16) -> Option<RetryPolicy> {
         let _ = code;
         None
     }
 
-    /// What an HTTP status in place of the upgrade asks for with this service, where the answer does not say by
+    /// Returns this service's policy for an HTTP status in place of the upgrade, unless the answer has a
     /// `Retry-After`. `None`: the common table decides.
     fn http_policy(&self, status: u16) -> Option<RetryPolicy> {
         let _ = status;
         None
     }
 
-    /// How this service is asked for a sign of life.
+    /// Returns how to ping this service.
     fn ping(&self) -> PingSpec {
         PingSpec::default()
     }
 
-    /// What to send when a connection is open, by its number from 0.
+    /// Returns the message with this number, from 0, to send when a connection opens.
     fn greeting(&self, number: usize) -> Option<TemplateRef<'static>> {
         let _ = number;
         None
     }
 
-    /// What stands between the records of a text message, where a service joins several. One step answers
-    /// the first ping among them: a driver that gives the machine each record by itself, as a message of
-    /// its own, answers them all.
+    /// Returns the separator of the records of a text message, for a service that joins several records. One step
+    /// answers only the first ping of a joined message. A driver that passes each record to the machine as a
+    /// message of its own answers all of them.
     fn separator(&self) -> Option<&str> {
         None
     }
 
-    /// What stands between the records of a binary message, where a service joins several. One step answers the
-    /// first ping among them.
+    /// Returns the separator of the records of a binary message, for a service that joins several records. One step
+    /// answers only the first ping of a joined message.
     fn binary_separator(&self) -> Option<&[u8]> {
         None
     }
 
-    /// Fills in a draft that this dialect has made; the message goes into `buffer`. `None` if a value
-    /// that it needs is not known, and for a draft of another dialect's.
+    /// Writes the message of a template of this dialect into `buffer`. Returns `None` if a value that the template
+    /// needs is unknown, or if the template belongs to another dialect.
     #[cfg(feature = "dialects")]
     fn render<'d>(
         &'d self,
@@ -110,21 +112,21 @@ pub trait Dialect {
         None
     }
 
-    /// Whether [`track`](Self::track) is to be called with each text message. Most dialects keep nothing
-    /// of what they see; always the same answer.
+    /// Returns true if a driver must call [`track`](Self::track) with each text message. The answer never changes.
+    /// Most dialects need no tracking.
     #[cfg(feature = "dialects")]
     fn tracks(&self) -> bool {
         false
     }
 
-    /// Lets a message change what the dialect keeps for its templates (Discord's last `s`, say).
+    /// Updates the variables of the templates from a message (for example Discord's last `s`).
     #[cfg(feature = "dialects")]
     fn track(&self, text: &str, variables: &mut Variables) {
         let _ = (text, variables);
     }
 }
 
-/// The methods of a dialect that is only lent.
+/// Forwards the trait's methods for references and pointers to a dialect.
 macro_rules! forward {
     () => {
         fn classify_text<'a>(&self, text: &'a str) -> Class<'a> {
@@ -185,13 +187,13 @@ impl<D: Dialect + ?Sized> Dialect for &D {
     forward!();
 }
 
-// Where there is an allocator, and a processor that can count references atomically (a Cortex-M0 cannot).
+// `Arc` needs an allocator, and atomic reference counts, which a Cortex-M0 does not have.
 #[cfg(all(feature = "serde", target_has_atomic = "ptr"))]
 impl<D: Dialect + ?Sized> Dialect for alloc::sync::Arc<D> {
     forward!();
 }
 
-/// WebSocket frames alone: every text and binary message is data. Trace name: `frames`.
+/// WebSocket frames alone: all text and binary messages are data. Trace name: `frames`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FramesOnly;
 

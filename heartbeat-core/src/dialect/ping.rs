@@ -1,24 +1,24 @@
-//! How and when a service is asked for a sign of life.
+//! The form and the times of a dialect's pings.
 
 use super::template_ref::TemplateRef;
 
-/// How a service is asked for a sign of life.
+/// Describes how to ping a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PingSpec {
-    /// By the message that this draft becomes; `None`: by a WebSocket ping frame.
+    /// The template of the ping message; `None`: a WebSocket ping frame.
     pub message: Option<TemplateRef<'static>>,
-    /// Whether that message is answered. One that is not is a beat of ours: where an answer is
-    /// needed, a ping frame is sent.
+    /// True if the service answers the message. If not, the message is a one-way ping, and the machine sends a ping
+    /// frame where it needs an answer.
     pub is_answered: bool,
-    /// When a connection's first question comes, if questions come at an interval.
+    /// The time of a connection's first periodic ping.
     pub first: First,
-    /// By how much of the interval, in percent (0–100, default 0), each question comes earlier at most, drawn evenly
-    /// anew each time, so that a fleet does not ping in step.
+    /// The largest part of the interval, in percent (0–100, default 0), by which a periodic ping comes early. Each
+    /// ping draws a random part of this anew, so that a fleet does not ping in step.
     pub jitter_percent: u8,
 }
 
-/// When a connection's first periodic ping comes.
+/// The time of a connection's first periodic ping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum First {
     /// After one interval.
@@ -26,7 +26,6 @@ pub enum First {
     After,
     /// As soon as the connection is open.
     AtOnce,
-    /// After an even draw between nothing and one interval, so that a fleet that reconnects at once
-    /// does not ping at once.
+    /// After a random part of one interval. A fleet that reconnects at once then does not ping at once.
     Jittered,
 }

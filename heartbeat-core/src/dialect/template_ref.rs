@@ -1,14 +1,14 @@
-//! Messages to be sent that are not yet written.
+//! References to messages that the dialect has yet to write.
 
-/// A message to be sent, not yet written: a place in the dialect that made it, and slices of the
-/// message it answers. The `render` of that dialect writes it.
+/// A reference to a message to send: the number of a template in its dialect, and slices of the message that it
+/// answers. The dialect's `render` writes the message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TemplateRef<'a> {
-    /// The running number that `${id}` stands for.
+    /// The running number for `${id}`.
     pub id: u64,
     #[cfg(feature = "dialects")]
     pub(super) origin: Origin<'a>,
-    /// Without descriptions nothing makes a draft, and none takes room in an action.
+    /// Without descriptions no template refers to a message, and an action needs no room for one.
     #[cfg(not(feature = "dialects"))]
     source: (
         core::marker::PhantomData<&'a str>,
@@ -19,17 +19,17 @@ pub struct TemplateRef<'a> {
 #[cfg(feature = "dialects")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Origin<'a> {
-    /// What is answered; empty for a question.
+    /// The message to answer; empty for a ping.
     message: &'a [u8],
     pub(super) template: u16,
-    /// From and to, in `message`.
+    /// Start and end of each capture in `message`.
     pub(super) captures: [(u16, u16); 4],
 }
 
 #[cfg(feature = "dialects")]
 impl TemplateRef<'static> {
-    /// A draft that takes nothing from a message. The number is its dialect's to choose, and tells its
-    /// `render` what to write.
+    /// Refers to a template that takes nothing from a message. The dialect chooses the number, and its `render`
+    /// recognizes the template by the number.
     #[must_use]
     pub const fn of(template: u16) -> Self {
         Self::answering(template, "")
@@ -38,13 +38,13 @@ impl TemplateRef<'static> {
 
 #[cfg(feature = "dialects")]
 impl<'a> TemplateRef<'a> {
-    /// A draft that answers this message.
+    /// Refers to a template that answers this text message.
     #[must_use]
     pub const fn answering(template: u16, message: &'a str) -> Self {
         Self::answering_bytes(template, message.as_bytes())
     }
 
-    /// A draft that answers this binary message.
+    /// Refers to a template that answers this binary message.
     #[must_use]
     pub const fn answering_bytes(template: u16, message: &'a [u8]) -> Self {
         Self {
@@ -57,13 +57,13 @@ impl<'a> TemplateRef<'a> {
         }
     }
 
-    /// The number that it was made with.
+    /// Returns the template's number.
     #[must_use]
     pub const fn number(&self) -> u16 {
         self.origin.template
     }
 
-    /// The text message that it answers; empty if none, or if a binary one that is no text.
+    /// Returns the text message to answer; empty if there is none, or if a binary message is not UTF-8.
     #[must_use]
     pub const fn message(&self) -> &'a str {
         match core::str::from_utf8(self.origin.message) {
@@ -72,13 +72,13 @@ impl<'a> TemplateRef<'a> {
         }
     }
 
-    /// The message that it answers, text or binary; empty if none.
+    /// Returns the message to answer, text or binary; empty if there is none.
     #[must_use]
     pub const fn message_bytes(&self) -> &'a [u8] {
         self.origin.message
     }
 
-    /// The slice that was captured as this number.
+    /// Returns the slice with this capture number.
     pub(crate) fn capture(&self, number: usize) -> &'a [u8] {
         let range = self.origin.captures.get(number).copied();
         let (from, to) = range.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the machine asks of a driver.
+//! The actions that the machine asks a driver to perform.
 
 use core::fmt;
 use core::ops::Deref;
@@ -18,94 +18,94 @@ pub enum Action<'a> {
     /// Dial, and report [`Event::Connected`](crate::Event::Connected) or
     /// [`Event::Closed`](crate::Event::Closed) with this id.
     Connect {
-        /// Names the connection from now on.
+        /// The id of the new connection.
         conn: ConnId,
         /// Failures in a row before this dial: 0 for the first, n for retry n.
         attempt: u32,
         /// The last credentials were refused, and no server has judged fresh ones yet.
         refresh: bool,
     },
-    /// Answer a ping, before anything else is read.
+    /// Answer a ping before reading anything else.
     SendPong {
-        /// The connection that the ping came on.
+        /// The connection that the ping arrived on.
         conn: ConnId,
-        /// What to send.
+        /// The answer to send.
         reply: Reply<'a>,
     },
-    /// PingMessage the peer for a sign of life.
+    /// Send a ping.
     SendPing {
         /// The connection.
         conn: ConnId,
-        /// What to send.
+        /// The ping to send.
         ping: PingMessage,
     },
-    /// A note: this connection is about to end, and will be [renewed](Self::Renew) after `within`. Whoever wants no gap
-    /// makes another one until then. It takes the place of a [`Check`](Self::Check) that is due in the same step.
+    /// A note: this connection will be [renewed](Self::Renew) after `within`. An application that wants no gap
+    /// opens another connection before then. This note replaces a [`Check`](Self::Check) that is due in the same
+    /// step.
     Ending {
         /// The connection.
         conn: ConnId,
-        /// Why.
+        /// The reason.
         why: Renewal,
-        /// How long until then.
+        /// Time until the renewal.
         within: Duration,
     },
-    /// Start the WebSocket closing handshake. When it is over, or after `close_timeout`, another dial follows.
+    /// Start the WebSocket closing handshake, in order to renew the connection. A dial follows at the end of the
+    /// handshake, or after `close_timeout`.
     Renew {
         /// The connection.
         conn: ConnId,
         /// The close code to send.
         code: u16,
-        /// Why.
+        /// The reason.
         why: Renewal,
     },
-    /// Start the WebSocket closing handshake. Only after `Stop`.
+    /// Start the WebSocket closing handshake. Comes only after `Stop`.
     Close {
         /// The connection.
         conn: ConnId,
         /// The close code to send.
         code: u16,
     },
-    /// Drop the transport now, without a handshake. Nothing more is heard of this id.
+    /// Drop the transport now, without a closing handshake. The id is stale from here on.
     Abort {
         /// The connection.
         conn: ConnId,
-        /// The verdict.
+        /// The timeout that fired.
         reason: AbortReason,
     },
-    /// A note: the next dial is planned. `wake` covers it.
+    /// A note: the next dial is planned. `wake` includes the time of the dial.
     ReconnectAt {
-        /// When.
+        /// The time of the dial.
         at: Instant,
-        /// Which retry in a row it will be, from 1; 0 after a renewal.
+        /// The number of the retry, counted from 1 within a row of failures; 0 after a renewal.
         attempt: u32,
-        /// How long until then.
+        /// Time until the dial.
         delay: Duration,
-        /// The end says that dialling again is hopeless, and is not believed
-        /// ([`PermanentErrors`](crate::PermanentErrors)).
+        /// The permanent error that was tolerated ([`PermanentErrors`](crate::PermanentErrors)).
         tolerated: Option<Cause>,
     },
     /// A note, every `check_interval` while open.
     Check {
         /// The connection.
         conn: ConnId,
-        /// How long nothing was heard.
+        /// Time since the last byte.
         idle: Duration,
     },
     /// A note: there will be no further dial.
     GaveUp {
-        /// Why.
+        /// The reason.
         reason: GiveUp,
     },
 }
 
-/// A question to the peer.
+/// A ping to send to the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PingMessage {
-    /// A WebSocket ping frame. The payload is a running number, so that its pong can be told from others.
+    /// A WebSocket ping frame. The payload is a running number, which identifies the pong.
     Frame([u8; 8]),
-    /// What the dialect makes of this draft: its `render` writes it
-    /// (see [`Dialect`](crate::Dialect)).
+    /// A message of the service. The dialect's `render` writes the template out (see [`Dialect`](crate::Dialect)).
     Template(TemplateRef<'static>),
 }
 
@@ -119,20 +119,20 @@ pub enum AbortReason {
     IdleTimeout,
     /// Nothing was heard for `pong_timeout` after a probe.
     PongTimeout,
-    /// No data for `data_timeout`.
+    /// No data arrived for `data_timeout`.
     DataTimeout,
-    /// A write did not move for `write_timeout`.
+    /// Bytes waited for `write_timeout` without progress.
     WriteTimeout,
     /// The session was not ready within `session_timeout`.
     SessionTimeout,
     /// The closing handshake took longer than `close_timeout`.
     CloseTimeout,
-    /// The dial or connection is not wanted any more: it was abandoned before it succeeded.
+    /// The dial or connection was abandoned before it succeeded.
     Stale,
 }
 
 impl AbortReason {
-    /// The word for logs and traces (`idle_timeout`, …).
+    /// Returns the name for logs and traces (`idle_timeout`, …).
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -158,16 +158,16 @@ impl fmt::Display for AbortReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// We dropped it.
+    /// The machine dropped the connection.
     Aborted(AbortReason),
-    /// The peer or the network did.
+    /// The peer or the network ended the connection.
     Cause(Cause),
-    /// We closed it, although it was well, to dial anew before the service ends it.
+    /// The machine closed a healthy connection, to dial anew before the service ends it.
     Renewal(Renewal),
 }
 
 impl Reason {
-    /// What the peer or the network did, if it was that.
+    /// Returns the cause if the peer or the network ended the connection.
     #[must_use]
     pub const fn cause(self) -> Option<Cause> {
         match self {
@@ -176,7 +176,7 @@ impl Reason {
         }
     }
 
-    /// The kind of end in one word, without codes: `idle_timeout`, `close`, `http`, `reset`, `renewal`, ….
+    /// Returns the kind of end in one word, without codes: `idle_timeout`, `close`, `http`, `reset`, `renewal`, ….
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
@@ -207,19 +207,19 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why there will be no further dial.
+/// The reason why no further dial will follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GiveUp {
-    /// `max_attempts` dials in a row did not lead to a stable connection; how the last one ended.
+    /// `max_attempts` dials in a row led to no stable connection. Holds the end of the last one.
     MaxAttempts(Reason),
-    /// Fresh credentials were refused, too; the last refusal.
+    /// Fresh credentials were refused, too. Holds the last refusal.
     Credentials(Cause),
-    /// Dialling again cannot mend this.
+    /// The cause is permanent: dialling again cannot mend it.
     Cause(Cause),
 }
 
-/// In words, for people: `max_attempts reached, the last attempt ended with refused`, `http 403`.
+/// Writes a phrase for people: `max_attempts reached, the last attempt ended with refused`, `http 403`.
 impl fmt::Display for GiveUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -237,13 +237,13 @@ impl fmt::Display for GiveUp {
     }
 }
 
-/// The actions of one step, in the order in which they must be performed. Inline, at most [`Actions::MAX`].
+/// The actions of one step, in the order in which to perform them. Stored inline, at most [`Actions::MAX`].
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Actions<'a>(ArrayVec<Action<'a>, { Actions::MAX }>);
 
 impl<'a> Actions<'a> {
-    /// The most actions that one step can have: a ping's answer or the abort of a late dial, then
-    /// either a verdict with its `ReconnectAt`, or a note (of a check, or of an end) and a ping.
+    /// The most actions that one step can have: the answer to a ping or the abort of a late dial, followed either
+    /// by a verdict with its `ReconnectAt`, or by a note (of a check or an end) and a ping.
     pub const MAX: usize = 3;
 
     pub(crate) fn push(&mut self, action: Action<'a>) {
@@ -280,15 +280,15 @@ impl<'a> Iterator for IntoIter<'a> {
     }
 }
 
-/// The answer to one event.
+/// The result of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the actions are commands: a step whose actions are dropped leaves the peer unanswered"]
 pub struct Step<'a> {
-    /// What to do now, in this order.
+    /// The actions to perform now, in this order.
     pub actions: Actions<'a>,
-    /// When to step again with [`Event::Tick`](crate::Event::Tick) if nothing happens before.
-    /// Always later than the `now` of the step. `None`: only an event can change anything.
+    /// The time of the next [`Event::Tick`](crate::Event::Tick), unless another event comes first. Always later
+    /// than the `now` of the step. `None`: only an event can change anything.
     pub wake: Option<Instant>,
-    /// The event was about a connection that is not the current one.
+    /// The event concerned a connection that is not the current one.
     pub stale: bool,
 }

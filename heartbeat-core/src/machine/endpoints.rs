@@ -1,19 +1,19 @@
-//! A client's record of its endpoints and credentials: which endpoints have been well, which are hopeless,
-//! and whether fresh credentials are asked for. The machine reports what happened and asks what follows.
+//! A client's record of its endpoints and credentials. The machine reports what happened to an endpoint, and asks
+//! whether it is hopeless and whether fresh credentials are needed.
 
 use super::event::Route;
 use crate::cause::Cause;
 
-/// Which endpoints were ever well, and which are hopeless.
+/// The endpoints that were ever stable, and those that are hopeless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(deny_unknown_fields))]
 pub(crate) struct Endpoints {
-    /// Where the latest dial went.
+    /// The route of the latest dial.
     route: Route,
-    /// A bit for each endpoint that has had a stable connection.
+    /// One bit for each endpoint that has had a stable connection.
     proven: u64,
-    /// A bit for each hopeless endpoint.
+    /// One bit for each hopeless endpoint.
     hopeless: u64,
 }
 
@@ -28,7 +28,7 @@ impl Default for Endpoints {
 }
 
 impl Endpoints {
-    /// A dial begins; its route is not known yet.
+    /// Begins a dial whose route is not known yet.
     pub(crate) fn forget_route(&mut self) {
         self.route.more_addresses = false;
     }
@@ -50,13 +50,13 @@ impl Endpoints {
         self.hopeless & bit(endpoint) != 0
     }
 
-    /// Marks the endpoint hopeless if the dialled address was its last one. True if all endpoints are
+    /// Marks the endpoint hopeless if the dialled address was its last one. Returns true if all endpoints are
     /// hopeless then.
     pub(crate) fn is_last_hope(&mut self) -> bool {
         !self.route.more_addresses && self.condemn()
     }
 
-    /// Marks the present endpoint hopeless. True if all endpoints are hopeless then.
+    /// Marks the present endpoint hopeless. Returns true if all endpoints are hopeless then.
     pub(crate) fn condemn(&mut self) -> bool {
         self.hopeless |= bit(self.route.endpoint);
         let count = u32::from(self.route.endpoints.clamp(1, Route::MOST));
@@ -69,28 +69,28 @@ fn bit(endpoint: u8) -> u64 {
     1 << endpoint.min(Route::MOST - 1)
 }
 
-/// Whether fresh credentials are asked for, and whether a server has judged any.
+/// The state of the credentials: refused by a server, fresh, or accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(deny_unknown_fields))]
 pub(crate) struct Credentials {
-    /// Who refused the last credentials. Fresh ones are asked for until some are accepted.
+    /// The side that refused the last credentials. Fresh ones are asked for until some are accepted.
     refused_by: Option<Judge>,
-    /// The latest dial was told to bring fresh credentials.
+    /// The latest dial was asked for fresh credentials.
     fresh: bool,
 }
 
-/// Who refuses credentials.
+/// A side that can refuse credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(rename_all = "snake_case"))]
 enum Judge {
-    /// A proxy (407). Any answer from beyond the proxy shows that the proxy accepted.
+    /// A proxy (407). Any answer from beyond the proxy shows that the proxy accepted the credentials.
     Proxy,
-    /// The server's answer to the upgrade: 101 accepts.
+    /// The server's answer to the upgrade. 101 accepts the credentials.
     Upgrade,
-    /// The service behind the server, by a close code or in the session. Only a ready session accepts, or a
-    /// stable connection where there is no session.
+    /// The service behind the server, by a close code or in the session. Credentials are accepted by a ready
+    /// session, or by a stable connection where there is no session.
     Service,
 }
 
@@ -105,26 +105,26 @@ impl Judge {
 }
 
 impl Credentials {
-    /// A dial begins. True if the dial is to bring fresh credentials.
+    /// Begins a dial. Returns true if the dial needs fresh credentials.
     pub(crate) fn dial(&mut self) -> bool {
         self.fresh = self.refused_by.is_some();
         self.fresh
     }
 
-    /// The upgrade is done.
+    /// Notes that the upgrade is done.
     pub(crate) fn upgraded(&mut self) {
         if let Some(Judge::Proxy | Judge::Upgrade) = self.refused_by {
             self.refused_by = None;
         }
     }
 
-    /// The session is ready, or the connection stable.
+    /// Notes that the session is ready, or the connection stable.
     pub(crate) fn accepted(&mut self) {
         self.refused_by = None;
     }
 
-    /// Whether the request that was refused now had brought fresh credentials for the side (proxy or server)
-    /// that refused it.
+    /// Returns true if the refused request carried fresh credentials for the side (proxy or server) that refused
+    /// it.
     pub(crate) fn were_fresh(&self, cause: Cause) -> bool {
         let is_proxy = |judge| judge == Judge::Proxy;
         self.fresh
@@ -133,7 +133,7 @@ impl Credentials {
                 .is_some_and(|judge| is_proxy(judge) == is_proxy(Judge::of(cause)))
     }
 
-    /// Fresh credentials are asked for from now on.
+    /// Notes a refusal. The next dials need fresh credentials.
     pub(crate) fn refused(&mut self, cause: Cause) {
         self.refused_by = Some(Judge::of(cause));
     }

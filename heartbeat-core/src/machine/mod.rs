@@ -1,7 +1,8 @@
-//! The machine: every phase and every transition, in this file. Read it first.
+//! The state machine: all phases and transitions. Start reading here.
 //!
-//! In: an [`Event`] and the time (`event.rs`). Out: a [`Step`] of actions and the next deadline (`action.rs`). `open.rs` computes
-//! the deadlines of an open connection, `endpoints.rs` remembers which endpoints are hopeless, `stats.rs` counts.
+//! An [`Event`] and the time go in (`event.rs`). A [`Step`] of actions and the next deadline comes out
+//! (`action.rs`). `open.rs` computes the deadlines of an open connection, `endpoints.rs` remembers hopeless
+//! endpoints, `stats.rs` counts.
 //!
 //! # Phases
 //!
@@ -11,19 +12,19 @@
 //!    └────────────┴───────────┴────┘  a loss or a renewal: back to Waiting, or Stopped if retrying cannot mend it
 //! ```
 //!
-//! An accepted connection, a server's side of one, begins in `Open`, and any loss of it leads to `Stopped`.
+//! The server's side of a connection (`accepted`) begins in `Open`. Any loss leads to `Stopped`.
 //!
 //! # Rules
 //!
-//! - A step takes the event first and the timers after: bytes in hand beat an expired deadline, and
-//!   a flood of bytes cannot keep a timer from its turn.
-//! - A deadline is a pure function of anchors (when was something last heard, sent, blocked, …) and
-//!   of the configuration. Only anchors are stored; nothing is "armed" or "cancelled".
-//! - What is due is compared with the clock, never assumed: a superfluous tick does nothing.
-//! - Every timer, when it is due, produces an action and moves its anchor past `now`. So `wake` is
-//!   always in the future and nothing spins.
-//! - Losing a connection leaves `Open` or `Connecting` in the same step. From then on the old id is
-//!   stale: whatever its socket says outranks nothing.
+//! - A step handles its event before its timers. Bytes that have arrived take precedence over an expired deadline,
+//!   and a flood of bytes cannot starve a timer.
+//! - A deadline is a pure function of the configuration and of anchors: the times when something was last heard,
+//!   sent, blocked, …. The machine stores anchors alone. No timer is "armed" or "cancelled".
+//! - The machine compares every deadline with the clock. A superfluous tick does nothing.
+//! - Every timer that is due produces an action and moves its anchor past `now`. Therefore `wake` is always in the
+//!   future and nothing spins.
+//! - A lost connection leaves `Open` or `Connecting` in the same step. From then on its id is stale, and reports
+//!   about its socket change nothing.
 
 mod action;
 mod endpoints;
@@ -47,56 +48,57 @@ use crate::time::{Instant, Span};
 
 /// The liveness and reconnection logic of one client. See the [crate's documentation](crate).
 ///
-/// `C` is the configuration or anything that lends it, such as an `Arc<Config>` that many machines
-/// share; `D` is the dialect.
+/// `C` is the configuration, or a type that borrows as one, such as an `Arc<Config>` shared by many machines. `D`
+/// is the dialect.
 #[derive(Clone, Debug)]
 pub struct Heartbeat<C, D> {
     config: C,
     dialect: D,
-    /// The latest time seen. Time never runs backwards in here.
+    /// The latest time seen. It never decreases.
     now: Instant,
-    /// What the last step announced; a tick's lateness is measured from it.
+    /// The deadline that the last step announced. A tick's lateness is measured from here.
     wake: Instant,
-    /// The part of it that data leave alone: see [`Open::unheard_deadline`].
+    /// The part of `wake` that incoming data do not move: see [`Open::unheard_deadline`].
     unheard: Instant,
-    /// The latest id that was handed out.
+    /// The latest connection id handed out.
     last_id: u64,
-    /// The one connection came from the peer: none follows it.
+    /// The peer dialled the only connection; no other follows.
     accepted: bool,
     state: State,
-    /// Losses in a row without a stable connection between them.
+    /// Losses in a row without a stable connection in between.
     failures: u32,
-    /// Dials in a row that led to no stable connection. The loss of a stable connection is a failure, but no such dial.
+    /// Dials in a row that led to no stable connection. Losing a stable connection adds to `failures`, but not
+    /// here.
     fruitless: u32,
     endpoints: Endpoints,
     credentials: Credentials,
     rng: Rng,
-    /// Number of pings sent, the payload of the next one.
+    /// Number of pings sent, and the payload of the next one.
     ping_number: u64,
-    /// The next `${id}`.
+    /// The value of the next `${id}`.
     next_id: u64,
     stats: Stats,
 }
 
-/// Where a machine stands.
+/// The phase of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Phase {
     /// No connection; the next dial is planned.
     Waiting,
-    /// A dial is under way.
+    /// A dial is in progress.
     Connecting,
     /// Connected.
     Open,
-    /// The closing handshake is under way: for a `Stop`, or to renew the connection.
+    /// The closing handshake is in progress, for a `Stop` or for a renewal.
     Closing,
-    /// The end: stopped, or given up.
+    /// The machine was stopped or has given up.
     Stopped,
 }
 
 impl Phase {
-    /// The word for logs and traces (`waiting`, …).
+    /// Returns the name for logs and traces (`waiting`, …).
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -109,8 +111,8 @@ impl Phase {
     }
 }
 
-/// What a machine remembers, its figures excepted: with its configuration and dialect enough to go on
-/// from here, as a trace that begins in the middle does.
+/// The state of a machine without its statistics. Together with the configuration and the dialect it is enough to
+/// continue, for example in a trace that begins in the middle.
 #[cfg(feature = "trace")]
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,7 +135,7 @@ pub struct Memory {
     next_id: u64,
 }
 
-/// A beat that falls together with a question goes out this much later.
+/// Delay of a one-way ping that is due in the same step as a probe.
 const PUT_OFF: Span = Span::from_nanos(1_000_000);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +148,7 @@ const PUT_OFF: Span = Span::from_nanos(1_000_000);
 enum State {
     Waiting {
         at: Instant,
-        /// No kick can dial before this: the floor under all dials, or the server's own `Retry-After`.
+        /// No kick dials before this time: the minimum distance of dials, or the server's `Retry-After`.
         earliest: Instant,
     },
     Connecting {
@@ -161,24 +163,24 @@ enum State {
     Stopped,
 }
 
-/// What follows the closing handshake.
+/// The step after the closing handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(rename_all = "snake_case"))]
 enum Then {
     #[default]
     Stop,
-    /// Another dial, at once.
+    /// Dial at once.
     Dial,
-    /// Another dial after the backoff: the connection has not proved itself.
+    /// Dial after the backoff, because the connection was never stable.
     BackOff,
 }
 
 impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
-    /// A machine that dials at its first step from `start` on.
+    /// Creates a machine that dials in its first step, from `start` on.
     ///
-    /// `seed` decides the jitter: the same configuration, seed and events give the same actions.
-    /// Give each client of a fleet a different one.
+    /// `seed` determines the jitter: equal configurations, seeds and events give equal actions. Give each client of
+    /// a fleet its own seed.
     pub fn new(config: C, dialect: D, seed: u64, start: Instant) -> Self {
         Self {
             config,
@@ -204,13 +206,14 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// A machine for a connection that the peer has dialled and whose upgrade was done at `now`: a
-    /// server's side. It is open from the start, as connection 1, and there is no other. When that is
-    /// lost the phase is [`Phase::Stopped`]; neither `ReconnectAt` nor `GaveUp` follows, for there was no
-    /// dial to plan or to give up.
+    /// Creates a machine for the server's side of a connection: the peer has dialled, and the upgrade was done at
+    /// `now`.
     ///
-    /// What the configuration says of dials (`connect_timeout`, `backoff`, `stable_after`, `max_attempts`,
-    /// causes) means nothing here. `seed` decides a dialect's first ping, if that is [`First::Jittered`].
+    /// The connection is open from the start and has id 1. When it is lost, the phase is [`Phase::Stopped`]. The
+    /// machine never dials, and so it emits neither `ReconnectAt` nor `GaveUp`.
+    ///
+    /// The settings for dials (`connect_timeout`, `backoff`, `stable_after`, `max_attempts`, causes) have no
+    /// effect. `seed` determines the time of a dialect's first ping if that time is [`First::Jittered`].
     ///
     /// ```
     /// use heartbeat_core::{AbortReason, Action, Config, Event, FramesOnly, Heartbeat, Instant, Phase};
@@ -218,7 +221,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     /// let mut machine = Heartbeat::accepted(Config::default(), FramesOnly, 7, Instant::ORIGIN);
     /// assert_eq!(machine.phase(), Phase::Open);
     ///
-    /// // The client says nothing: it is asked after 30 s, and dropped after 90 s.
+    /// // The client says nothing. The machine sends a ping after 30 s and drops the connection after 90 s.
     /// while let Some(wake) = machine.wake() {
     ///     let step = machine.step(wake, Event::Tick);
     ///     if let Some(Action::Abort { reason, .. }) = step.actions.last() {
@@ -236,15 +239,15 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         machine
     }
 
-    /// Takes one event, at the time `now`, and says what to do.
+    /// Handles one event at the time `now`, and returns the actions to perform.
     ///
-    /// Never panics and never allocates, whatever the event and whatever the time: an impossible
-    /// event changes nothing, and a `now` before the latest one counts as the latest one.
+    /// Never panics and never allocates, for any event and any time. An impossible event changes nothing. A `now`
+    /// before the latest one counts as the latest one.
     #[inline]
     pub fn step<'a>(&mut self, now: Instant, event: Event<'a>) -> Step<'a> {
         self.now = self.now.max(now);
-        // Before the announced wake nothing is due, and nearly every step is one of two: a tick that
-        // changes nothing, or data, which only put deadlines off. Both without what the others need.
+        // Fast path. Before the announced wake nothing is due, and nearly every step is either a tick that changes
+        // nothing or data, which only postpone deadlines.
         let is_short = self.now < self.wake
             && match event {
                 Event::Tick => true,
@@ -261,7 +264,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// What any step does; the short ones come to the same.
+    /// Slow path. The fast path in `step` must be equivalent.
     #[inline(never)]
     fn step_fully<'a>(&mut self, event: Event<'a>) -> Step<'a> {
         let late = self.wake.after(self.config.borrow().late_grace) < self.now;
@@ -280,7 +283,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// Data on the open connection while nothing is due. False if that is not what it is.
+    /// Handles data on the open connection while nothing is due. Returns false, and changes nothing, in any other
+    /// state.
     #[inline]
     fn hear_data_only(&mut self, conn: ConnId) -> bool {
         let now = self.now;
@@ -297,7 +301,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         true
     }
 
-    /// What the machine remembers now.
+    /// Returns the state that [`remembering`](Self::remembering) restores.
     #[cfg(feature = "trace")]
     pub fn memory(&self) -> Memory {
         Memory {
@@ -316,7 +320,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// The machine as it would be if it remembered that.
+    /// Returns the machine with its state replaced by `memory`.
     #[cfg(feature = "trace")]
     #[must_use]
     pub fn remembering(self, memory: Memory) -> Self {
@@ -349,12 +353,12 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             ..self
         };
         machine.plan();
-        // What was announced: a tick's lateness is measured from it.
+        // Keep the announced deadline: a tick's lateness is measured from it.
         machine.wake = wake;
         machine
     }
 
-    /// Where the machine stands.
+    /// Returns the present phase.
     pub fn phase(&self) -> Phase {
         match self.state {
             State::Waiting { .. } => Phase::Waiting,
@@ -365,13 +369,13 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// When the machine wants its next tick; `None` if only an event can change anything.
+    /// Returns the time of the next tick; `None` if only an event can change anything.
     #[inline]
     pub fn wake(&self) -> Option<Instant> {
         (self.wake != Instant::NEVER).then_some(self.wake)
     }
 
-    /// The current connection, from its dial to its end.
+    /// Returns the current connection's id, from its dial to its end.
     pub fn conn(&self) -> Option<ConnId> {
         match self.state {
             State::Connecting { .. } | State::Open(_) | State::Closing { .. } => {
@@ -381,31 +385,31 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// When the last byte was heard; `None` unless open.
+    /// Returns the time of the last byte heard; `None` unless open.
     pub fn heard(&self) -> Option<Instant> {
         self.open().map(|open| open.heard)
     }
 
-    /// Since when the connection is open; `None` unless it is.
+    /// Returns the time when the connection opened; `None` unless open.
     pub fn open_since(&self) -> Option<Instant> {
         self.open().map(|open| open.since)
     }
 
-    /// Whether the connection is open and its session ready: at once, unless the configuration has a
-    /// `session_timeout`.
+    /// Returns true if the connection is open and its session is ready. Without a `session_timeout` a session is
+    /// ready as soon as the connection is open.
     pub fn is_ready(&self) -> bool {
         self.open()
             .is_some_and(|open| matches!(open.session, Session::Ready { .. }))
     }
 
-    /// An endpoint that has said that dialling it is hopeless, without ever having had a stable connection: a
-    /// driver with others dials those. See [`Event::Routed`].
+    /// Returns true if dialling this endpoint is hopeless: it failed for a reason that the machine takes as
+    /// permanent. A driver with further endpoints dials the others. See [`Event::Routed`].
     pub fn is_hopeless(&self, endpoint: u8) -> bool {
         self.endpoints.is_hopeless(endpoint)
     }
 
-    /// Whether the open connection has been ready for `stable_after` at `now`: its end then restarts the count of
-    /// failures.
+    /// Returns true if the open connection has been ready for `stable_after` at `now`. The end of a stable
+    /// connection restarts the count of failures.
     pub fn is_stable(&self, now: Instant) -> bool {
         let ready = self.open().and_then(|open| match open.session {
             Session::Opening { .. } => None,
@@ -414,7 +418,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         ready.is_some_and(|since| now.since(since) >= self.config().stable_after)
     }
 
-    /// The figures as of the last step.
+    /// Returns the statistics as of the last step.
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats;
         if let Some(open) = self.open() {
@@ -423,20 +427,21 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         stats
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &Config {
         self.config.borrow()
     }
 
-    /// When the open connection is [renewed](Action::Renew), and why; `None` if that is not planned.
+    /// Returns the reason and time of the open connection's planned [renewal](Action::Renew); `None` if none is
+    /// planned.
     pub fn renewal(&self) -> Option<(Renewal, Instant)> {
         let ends = &self.open()?.ends;
         let at = ends.renew_at();
         (at != Instant::NEVER).then_some((ends.why, at))
     }
 
-    /// Whether a [`Class::Response`] with this id answers the machine's own question, and is not for
-    /// the application.
+    /// Returns true if a [`Class::Response`] with this id answers a ping of the machine. All other responses belong
+    /// to the application.
     pub fn is_answer(&self, id: &str) -> bool {
         self.dialect.ping().is_answered
             && self
@@ -445,33 +450,33 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                 .is_some_and(|(number, _)| is_id(id, number))
     }
 
-    /// The next id for a message of the application's (or of the driver's), where the service wants
-    /// one row of ids for those and the machine's own (Home Assistant, Mattermost).
+    /// Takes the next id for a message of the application or driver. Some services (Home Assistant, Mattermost)
+    /// want one sequence of ids for those messages and the machine's own.
     pub fn take_id(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);
         id
     }
 
-    /// What [`take_id`](Self::take_id) gives next. The first one is 1.
+    /// Returns the id that [`take_id`](Self::take_id) gives next. The first one is 1.
     pub fn next_id(&self) -> u64 {
         self.next_id
     }
 
-    /// Goes on from here: for an application that counts for both. It sets its own next id before a
-    /// step, and [`next_id`](Self::next_id) after the step is its next one.
+    /// Sets the next id, for an application that counts for both sides. The application sets its own next id before
+    /// a step, and reads [`next_id`](Self::next_id) after the step.
     pub fn set_next_id(&mut self, id: u64) {
         self.next_id = id;
     }
 
-    /// The dialect.
+    /// Returns the dialect.
     pub fn dialect(&self) -> &D {
         &self.dialect
     }
 
     // ---- events -------------------------------------------------------------------------------
 
-    /// Lets the event change the state. True if it is about a connection that is not current.
+    /// Applies the event to the state. Returns true if the event concerns a connection that is not current.
     fn take<'a>(&mut self, event: Event<'a>, actions: &mut Actions<'a>) -> bool {
         match event {
             Event::Tick => {}
@@ -480,7 +485,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
 
             Event::Connected(conn) if self.is_current(conn) => self.connected(),
             Event::Connected(conn) => {
-                // A dial that was given up has succeeded after all.
+                // A dial that was given up has succeeded.
                 self.abort(conn, AbortReason::Stale, actions);
                 return true;
             }
@@ -506,8 +511,8 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             Event::Received(conn, message) => self.received(conn, message, actions),
             Event::Progress(_) => {
                 if let State::Open(open) = &mut self.state {
-                    // Part of a message: it may be the data that is waited for, so that a large
-                    // message on a slow line is no silence of any kind.
+                    // A partial message may be the data that `data_timeout` waits for. A large message on a slow
+                    // line is no silence.
                     open.hear(self.now);
                     open.hear_data(self.now);
                 }
@@ -570,7 +575,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     }
 
     fn connected(&mut self) {
-        // Said twice, it changes nothing.
+        // A repeated `Ready` changes nothing.
         if let State::Connecting { .. } = self.state {
             self.begin_open();
         }
@@ -604,7 +609,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
 
     fn received<'a>(&mut self, conn: ConnId, message: Message<'a>, actions: &mut Actions<'a>) {
         let State::Open(open) = &mut self.state else {
-            // Nothing can be received before `Connected`, and after `Stop` nothing more is answered.
+            // Nothing is received before `Connected`, and nothing is answered after `Stop`.
             return;
         };
         open.hear(self.now);
@@ -624,7 +629,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             Class::Data => open.hear_data(self.now),
             Class::Beat => {}
             Class::Pong => {
-                // It is a message: it answers a question that was one.
+                // Any message answers an application-level ping, if the dialect expects an answer.
                 let asked = open.asked.take_if(|_| self.dialect.ping().is_answered);
                 self.pong(asked);
             }
@@ -634,7 +639,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                     .take_if(|(number, _)| self.dialect.ping().is_answered && is_id(id, *number))
                 {
                     Some(asked) => self.pong(Some(asked)),
-                    // It answers the application.
+                    // The response belongs to the application.
                     None => open.hear_data(self.now),
                 }
             }
@@ -665,7 +670,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// The latest ping was none, after all.
+    /// Takes back the latest ping, which could not be sent.
     fn ping_unsent(&mut self) {
         if let State::Open(open) = &mut self.state
             && let Some(was_probe) = open.ping_unsent(self.now)
@@ -688,7 +693,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         actions.push(Action::SendPong { conn, reply });
     }
 
-    /// Something of ours goes out. A frame is nothing to a service that counts messages.
+    /// Notes that a message or frame of ours goes out. Services that count messages do not count frames.
     fn note_sent(&mut self, is_frame: bool) {
         if let State::Open(open) = &mut self.state
             && !(is_frame && self.dialect.ping().message.is_some())
@@ -697,7 +702,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// The service has said what it wants: from now on this connection keeps to that.
+    /// Applies the times that the service has announced to this connection.
     fn greeted(&mut self, hello: Hello) {
         let (every, after_silence) = match hello.ping.map(Hello::bounded_ping) {
             Some(Ping::Every(interval)) => (Span::new(interval), Span::OFF),
@@ -711,7 +716,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         if let Some(timeout) = hello.idle_timeout {
             open.told.idle_timeout = Span::new(Hello::bounded(timeout));
         }
-        // A question after the verdict would be none.
+        // A ping after the verdict would be pointless.
         let in_time = |period: Span| {
             if !period.is_off() && period >= open.told.idle_timeout {
                 Span::from_nanos(open.told.idle_timeout.as_nanos() / 2)
@@ -720,7 +725,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             }
         };
         let (every, after_silence) = (in_time(every), in_time(after_silence));
-        // Said again it changes nothing: a period goes on.
+        // A repeated announcement does not restart the period.
         if hello.ping.is_some()
             && (open.told.ping_every, open.told.ping_after_silence) != (every, after_silence)
         {
@@ -731,7 +736,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// How much sooner than after one interval a connection's first periodic ping comes.
+    /// Returns by how much a connection's first periodic ping precedes the end of one interval.
     fn first_ping_ahead(&mut self, interval: Span) -> Span {
         if interval.is_off() {
             return Span::ZERO;
@@ -744,7 +749,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// Gives a draft the next id.
+    /// Gives a template the next id.
     fn number<'a>(&mut self, mut draft: TemplateRef<'a>) -> TemplateRef<'a> {
         draft.id = self.take_id();
         draft
@@ -754,7 +759,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         if let State::Waiting { at, earliest } = &mut self.state {
             *at = (*at).min(self.now.max(*earliest));
         }
-        // An open connection is asked among its timers: after a verdict, and once.
+        // An open connection is probed in `timers`, after any verdict, and only once.
     }
 
     fn stop(&mut self, actions: &mut Actions<'_>) {
@@ -774,7 +779,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
                     then: Then::Stop,
                 };
             }
-            // No other dial follows any more.
+            // `Stop` cancels the dial that was to follow.
             State::Closing { since, .. } => {
                 self.state = State::Closing {
                     since,
@@ -808,12 +813,14 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// The built-in table's verdict, for this connection.
+    /// Returns the built-in table's policy for this cause, adapted to the present connection.
     fn table_verdict(&self, cause: Cause) -> RetryPolicy {
         match (cause, &self.state) {
-            // A connection that was open speaks TLS: a bad record, or plain text in its place, is corruption.
+            // An open TLS connection has already completed its handshake: a bad record, or plain text in its place,
+            // is corruption.
             (Cause::Tls, State::Open(_)) => RetryPolicy::Backoff,
-            // With nothing to refresh, a policy violation is one that passes, such as too many requests.
+            // With fixed credentials there is nothing to refresh. The violation may be temporary, such as too many
+            // requests.
             (Cause::Close(1008), _) if self.config().fixed_credentials => RetryPolicy::Backoff,
             _ => cause.default_verdict(),
         }
@@ -821,7 +828,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
 
     // ---- timers -------------------------------------------------------------------------------
 
-    /// Does what is due. `late`: this step comes more than `late_grace` after the announced wake.
+    /// Performs the actions that are due. `late`: this step comes more than `late_grace` after the announced wake.
     /// `kicked`: a probe is due now.
     fn timers(&mut self, late: bool, kicked: bool, actions: &mut Actions<'_>) {
         match &self.state {
@@ -858,7 +865,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             return;
         };
         let config = self.config.borrow();
-        // One open question is enough: an answer to it is an answer to a kick.
+        // An unanswered probe is enough: its answer also answers the kick.
         let mut probe_now = kicked && open.probe.is_none();
 
         if late && open.needs_last_probe(config, now) {
@@ -897,14 +904,14 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
             open.pinged = now;
             open.ahead = jitter(&mut self.rng, open.told.ping_every, &ask);
             match ask.message {
-                // Nobody answers that: it is no question.
+                // A ping without an answer cannot be a probe.
                 Some(_) if !ask.is_answered => beat_now = true,
                 Some(_) | None => probe_now = true,
             }
         }
         let is_probe = probe_now || open.next_silence_ping().is_due(now);
         if is_probe && beat_now && ask.message.is_some() && !ask.is_answered {
-            // The question first, for the beat brings no answer; one thing at a time.
+            // Send the probe first, because the one-way ping gets no answer. Send one thing at a time.
             open.put_off = now.after(PUT_OFF);
             open.sent = now;
             self.ping(true, None, actions);
@@ -915,7 +922,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// Looks for the next deadline.
+    /// Computes the next deadline.
     fn plan(&mut self) {
         let config = self.config.borrow();
         self.unheard = match &self.state {
@@ -934,10 +941,10 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         };
     }
 
-    // ---- what both cause ----------------------------------------------------------------------
+    // ---- shared by events and timers -----------------------------------------------------------
 
     fn dial(&mut self, actions: &mut Actions<'_>) {
-        // A trace may say anything of what came before.
+        // A restored `Memory` may hold any number.
         self.last_id = self.last_id.saturating_add(1);
         self.stats.dials = self.stats.dials.saturating_add(1);
         if self.stats.dials > 1 {
@@ -988,7 +995,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         actions.push(Action::Abort { conn, reason });
     }
 
-    /// Ends a connection that is well, so that another one takes its place.
+    /// Closes a healthy connection, to replace it by a new one.
     fn renew(&mut self, actions: &mut Actions<'_>) {
         let State::Open(open) = &self.state else {
             return;
@@ -1001,12 +1008,13 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         } else if why == Renewal::Lifetime {
             Then::Dial
         } else {
-            // A server that announces an end to each connection sees no more than the backoff allows.
+            // A server that announces the end of each connection gets dials no more often than the backoff allows.
             Then::BackOff
         };
         actions.push(Action::Renew {
             conn: ConnId::new(self.last_id),
-            // Private use: 1000 and 1001 make services forget a session that is to be resumed.
+            // A code for private use. After 1000 or 1001 some services forget a session that the client wants to
+            // resume.
             code: 4000,
             why,
         });
@@ -1016,7 +1024,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         };
     }
 
-    /// The closing handshake is over.
+    /// Handles the end of the closing handshake.
     fn has_closed(&mut self, then: Then, actions: &mut Actions<'_>) {
         match then {
             Then::Stop => self.state = State::Stopped,
@@ -1043,9 +1051,9 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         self.credentials.accepted();
     }
 
-    /// Plans the next dial after the end of a connection or a dial, or gives up. An accepted connection is the peer's to
-    /// dial again. `from_table`: the verdict is the built-in table's, and not one that the configuration or the dialect
-    /// insists on.
+    /// Plans the next dial after the end of a connection or dial, or gives up. After an accepted connection only
+    /// the peer can dial again. `from_table`: the policy comes from the built-in table, not from the configuration
+    /// or the dialect.
     fn lose(
         &mut self,
         verdict: RetryPolicy,
@@ -1098,7 +1106,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         };
         let backoff = self.config().backoff;
         let delay = match verdict {
-            // Drawn once: more jitter on top would carry it out of its range.
+            // The delay was drawn from its range already; more jitter could leave that range.
             RetryPolicy::Spread(..) => {
                 floor.max(backoff.delay(self.failures, Span::ZERO, &mut self.rng))
             }
@@ -1118,7 +1126,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         });
     }
 
-    /// The reason to give up that this end is, if it is believed.
+    /// Returns the reason to give up for this end, unless the end is tolerated.
     fn hopeless(&self, verdict: RetryPolicy, cause: Option<Cause>) -> Option<GiveUp> {
         let cause = cause?;
         match verdict {
@@ -1130,14 +1138,14 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// An end that says "hopeless" is not believed: of an endpoint that was once well it tells of a deploy, a
-    /// captive portal, a restart.
+    /// Returns true if the machine dials again in spite of a permanent error. If the endpoint was once stable, such
+    /// an error points to a deploy, a captive portal or a restart.
     fn tolerates(&self, verdict: RetryPolicy, cause: Option<Cause>) -> bool {
         if let Some(Cause::Session(Failure::GiveUp)) = cause {
-            // The application's own word.
+            // The application decided this itself.
             return false;
         }
-        // Fresh credentials were refused: the next ones would be, too.
+        // Fresh credentials were refused. The next ones would be refused, too.
         let refused_for_good = verdict == RetryPolicy::Refresh && !self.config().fixed_credentials;
         match self.config().permanent_errors {
             PermanentErrors::GiveUp => false,
@@ -1146,17 +1154,17 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// No address and no endpoint is left that could still be well.
+    /// Marks what has failed as hopeless. Returns true if no address and no endpoint is left to try.
     fn is_the_last_way(&mut self, reason: GiveUp) -> bool {
         match reason {
             GiveUp::Cause(Cause::Session(_)) => true,
             GiveUp::Cause(_) => self.endpoints.is_last_hope(),
-            // Addresses share their credentials.
+            // All addresses of an endpoint share their credentials.
             GiveUp::Credentials(_) | GiveUp::MaxAttempts(_) => self.endpoints.condemn(),
         }
     }
 
-    /// Books the time of an open connection. True if it was ready long enough to have proved itself.
+    /// Adds the time of an open connection to the statistics. Returns true if the connection was stable.
     fn leave_open(&mut self) -> bool {
         let State::Open(open) = &self.state else {
             return false;
@@ -1166,7 +1174,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
     }
 }
 
-/// How much sooner than after one interval the next periodic ping comes, where the dialect wants that to differ.
+/// Returns by how much the next periodic ping precedes the end of its interval, where the dialect wants jitter.
 fn jitter(rng: &mut Rng, interval: Span, ask: &PingSpec) -> Span {
     match u64::from(ask.jitter_percent.min(100)) {
         0 => Span::ZERO,
@@ -1177,7 +1185,7 @@ fn jitter(rng: &mut Rng, interval: Span, ask: &PingSpec) -> Span {
     }
 }
 
-/// Whether a raw JSON value is this id, as a number or as a string.
+/// Returns true if a raw JSON value is this id, as a number or as a string.
 fn is_id(raw: &str, id: u64) -> bool {
     let digits = raw
         .strip_prefix('"')

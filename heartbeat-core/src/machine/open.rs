@@ -1,12 +1,12 @@
-//! The anchors of an open connection, and the deadlines that follow from them and from the
-//! configuration. No transition is in here: the machine moves the anchors and asks for the deadlines.
+//! The anchors of an open connection, and the deadlines computed from them and the configuration. This file holds
+//! no transition: the machine moves the anchors and reads the deadlines.
 
 use super::action::AbortReason;
 use crate::config::Config;
 use crate::renewal::Ends;
 use crate::time::{Instant, Span};
 
-/// The times that a service may announce for a connection; the configuration's until it does.
+/// Times that a service may announce for a connection. Until then the configuration's times hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct AnnouncedTimes {
@@ -21,59 +21,60 @@ pub(crate) struct AnnouncedTimes {
 pub(crate) struct Open {
     pub(crate) told: AnnouncedTimes,
     pub(crate) since: Instant,
-    /// The last byte.
+    /// The time of the last byte.
     pub(crate) heard: Instant,
-    /// From here silence is charged: `heard`, later by the time in which reading was paused.
+    /// Silence is charged from here: `heard`, moved forward by the time in which reading was paused.
     idle_from: Instant,
-    /// From here missing data is charged.
+    /// Missing data are charged from here.
     data_from: Instant,
-    /// The last probe of a late tick since then: missing data has the time of its answer, too.
+    /// The last probe that a late tick sent since `data_from`. Data may be missing until that probe's answer is
+    /// due.
     data_probe: Option<Instant>,
-    /// The first unanswered probe; charged from here like silence.
+    /// The first unanswered probe. A missing pong is charged from here.
     pub(crate) probe: Option<Instant>,
-    /// The probe waits behind bytes of ours: it is charged once it has left.
+    /// The probe waits behind other bytes. Its time starts once it has left.
     probe_waits: bool,
     /// The latest ping is the probe.
     latest_is_probe: bool,
-    /// The latest ping waits behind bytes of ours.
+    /// The latest ping waits behind other bytes.
     ping_waits: bool,
-    /// When a ping last turned out to be one that cannot be sent (or the start).
+    /// The time when the last ping turned out to be unsendable, or the start.
     unsent: Instant,
-    /// The last ping's payload and time, until its pong came.
+    /// Payload and time of the last ping, until its pong arrives.
     pub(crate) asked: Option<(u64, Instant)>,
     round_trip: RoundTrip,
-    /// A late tick turned its verdict into the current probe: until something is heard, that probe
-    /// alone decides.
+    /// A late tick replaced a verdict by the current probe. Until a byte is heard, this probe alone decides.
     on_last_probe: bool,
-    /// The last thing we sent, or the application did.
+    /// The time of the last write, by the machine or the application.
     pub(crate) sent: Instant,
-    /// The last periodic ping (or the start).
+    /// The time of the last periodic ping, or the start.
     pub(crate) pinged: Instant,
-    /// The next periodic ping comes so much sooner.
+    /// The next periodic ping comes this much before the end of its interval.
     pub(crate) ahead: Span,
-    /// When a beat goes out that had to let a question pass.
+    /// The time of a one-way ping that was postponed in favour of a probe.
     pub(crate) put_off: Instant,
-    /// The last check (or the start).
+    /// The time of the last check, or the start.
     pub(crate) checked: Instant,
-    /// Bytes wait and do not move since then.
+    /// Bytes have waited to be written, without progress, since this time.
     pub(crate) blocked: Option<Instant>,
-    /// The application takes no messages since then.
+    /// The application has taken no messages since this time.
     pub(crate) paused: Option<Instant>,
     pub(crate) session: Session,
     #[cfg_attr(feature = "trace", serde(default))]
     pub(crate) ends: Ends,
 }
 
-/// Whether the application has made the connection its own.
+/// The state of the application's session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(rename_all = "snake_case"))]
 pub(crate) enum Session {
-    /// Not yet.
+    /// The session is not ready yet.
     Opening {
-        /// From here on the missing session is charged.
+        /// The missing session is charged from here.
         from: Instant,
-        /// The last probe of a late tick: whoever was stopped with us has the time of its answer, too.
+        /// The last probe that a late tick sent. If the peer was suspended with us, the session may be missing
+        /// until the answer is due.
         probe: Option<Instant>,
     },
     Ready {
@@ -81,9 +82,9 @@ pub(crate) enum Session {
     },
 }
 
-/// What the connection's round trips tell about how long a pong may take (RFC 6298 §2).
+/// The connection's round-trip times, from which the pong timeout is computed (RFC 6298 §2).
 ///
-/// Of this connection alone: after a verdict that came too early the next one begins without prejudice.
+/// Each connection measures anew. A verdict that came too early does not affect the next connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 struct RoundTrip {
@@ -132,7 +133,7 @@ impl Open {
                 ping_after_silence: config.ping_after_silence,
             },
             since: now,
-            // The answer to the upgrade was heard.
+            // The peer's answer to the upgrade was the first sign of life.
             heard: now,
             idle_from: now,
             data_from: now,
@@ -164,7 +165,7 @@ impl Open {
         }
     }
 
-    /// Any byte is life, and an answer to every open question.
+    /// Notes a byte: a sign of life, and an answer to every pending probe.
     #[inline]
     pub(crate) fn hear(&mut self, now: Instant) {
         self.heard = now;
@@ -179,7 +180,7 @@ impl Open {
         self.data_probe = None;
     }
 
-    /// Bytes that had to wait have moved: nothing that is missing is charged from before that.
+    /// Notes that waiting bytes have moved. Time before `now` is no longer charged as silence.
     pub(crate) fn moved(&mut self, now: Instant) {
         if self.blocked.is_none() {
             return;
@@ -192,7 +193,7 @@ impl Open {
         }
     }
 
-    /// A ping goes out now.
+    /// Notes that a ping is sent now.
     pub(crate) fn ask(&mut self, number: u64, is_probe: bool, now: Instant) {
         self.asked = Some((number, now));
         self.ping_waits = false;
@@ -203,19 +204,19 @@ impl Open {
         }
     }
 
-    /// The latest ping has not left us: it asks nobody yet.
+    /// Notes that the latest ping waits behind other bytes. Its time has not started.
     pub(crate) fn ping_waits(&mut self, now: Instant) {
         self.ping_waits |= self.asked.is_some();
         if self.latest_is_probe && self.probe.is_some() && !self.probe_waits {
             self.probe_waits = true;
             if self.on_last_probe {
-                // It alone was to decide, and cannot yet: silence does, from here on.
+                // This probe alone was to decide, and cannot yet. Silence decides instead, charged from now on.
                 self.idle_from = now;
             }
         }
     }
 
-    /// All pings have left us: those that waited ask from now on.
+    /// Notes that all pings have left. The time of those that waited starts now.
     pub(crate) fn pings_written(&mut self, now: Instant) {
         if core::mem::take(&mut self.ping_waits)
             && let Some((_, at)) = &mut self.asked
@@ -227,8 +228,8 @@ impl Open {
         }
     }
 
-    /// The latest ping will never leave us: nothing was asked, and after as long a silence as before another
-    /// one is tried. Tells what it had been: a probe, or any ping.
+    /// Takes back the latest ping, which will never be sent. The next one is tried after another such silence.
+    /// Returns true if the ping was a probe, and `None` if there was no ping.
     pub(crate) fn ping_unsent(&mut self, now: Instant) -> Option<bool> {
         self.asked.take()?;
         self.ping_waits = false;
@@ -243,12 +244,12 @@ impl Open {
         Some(was_probe)
     }
 
-    /// A pong came so long after its ping.
+    /// Adds a measured round trip.
     pub(crate) fn measure(&mut self, sample: Span) {
         self.round_trip.measure(sample);
     }
 
-    /// Charges no silence for the time in which nothing was read.
+    /// Ends a pause. The time in which nothing was read is not charged as silence.
     pub(crate) fn resume(&mut self, now: Instant) {
         if let Some(paused) = self.paused.take() {
             let excuse = |anchor: Instant| anchor.after(now.since(paused.max(anchor)));
@@ -263,7 +264,7 @@ impl Open {
         }
     }
 
-    // ---- deadlines: anchors and configuration, nothing else -----------------------------------
+    // ---- deadlines: computed from anchors and configuration alone --------------------------------
 
     fn idle_deadline(&self) -> Instant {
         if self.on_last_probe && !self.probe_waits {
@@ -285,8 +286,8 @@ impl Open {
         }
     }
 
-    /// What a missing pong is called: after a late tick the last probe stands in for the silence
-    /// timeout too, where that is the shorter one.
+    /// Returns the reason for a missing pong. After a late tick the last probe stands in for `idle_timeout` as
+    /// well, if that is the shorter one.
     fn pong_reason(&self, config: &Config) -> AbortReason {
         if self.on_last_probe && config.late_probe_timeout() < config.pong_timeout {
             AbortReason::IdleTimeout
@@ -320,9 +321,8 @@ impl Open {
         }
     }
 
-    /// The verdict that comes first. Of two at the same time the one that says more: silence is
-    /// told before a missing pong, both before missing data, all before a stuck write, and all of
-    /// these before the session that is missing for whatever reason.
+    /// Returns the verdict that comes first. Among verdicts at the same time the most specific one wins: silence
+    /// before a missing pong, then missing data, then a stuck write, then a missing session.
     pub(crate) fn first_verdict(&self, config: &Config) -> (Instant, AbortReason) {
         let mut first = (self.write_deadline(config), AbortReason::WriteTimeout);
         if self.paused.is_none() {
@@ -351,7 +351,8 @@ impl Open {
         self.pinged.after(self.told.ping_every.less(self.ahead))
     }
 
-    /// One question a silence: the next one only after something was heard.
+    /// Returns the time of the next ping after silence. Each silence has one ping; the next one needs a byte heard
+    /// in between.
     pub(crate) fn next_silence_ping(&self) -> Instant {
         if self.probe.is_some() {
             Instant::NEVER
@@ -366,8 +367,8 @@ impl Open {
         self.sent.after(config.keepalive)
     }
 
-    /// The next deadline of those that move when data are heard, and then only to a later time, or to
-    /// one that is still to come.
+    /// Returns the first of the deadlines that incoming data move. Data move such a deadline only to a later time,
+    /// or to one that is still to come.
     #[inline]
     pub(crate) fn heard_deadline(&self, config: &Config) -> Instant {
         let ping = self.next_silence_ping();
@@ -379,7 +380,7 @@ impl Open {
             .min(self.data_deadline(config))
     }
 
-    /// The next one of all others.
+    /// Returns the first of all other deadlines.
     pub(crate) fn unheard_deadline(&self, config: &Config) -> Instant {
         let session = match self.paused {
             None => self.session_deadline(config),
@@ -396,8 +397,8 @@ impl Open {
 
     // ---- late ticks ---------------------------------------------------------------------------
 
-    /// After a late tick: would silence be judged now, or before a peer that was not asked in all
-    /// this time has had a fair chance to answer?
+    /// Returns true if a late tick must probe before it judges: a verdict for silence would fall now, or before a
+    /// peer that was not asked in all this time has had time to answer.
     pub(crate) fn needs_last_probe(&self, config: &Config, now: Instant) -> bool {
         if self.paused.is_some() || self.on_last_probe {
             return false;
@@ -411,9 +412,9 @@ impl Open {
             || (self.probe.is_none() && self.idle_deadline() < fair)
     }
 
-    /// Whatever silence came before, this probe alone decides now.
+    /// Begins a probe that alone decides, however long the silence before.
     pub(crate) fn begin_last_probe(&mut self, now: Instant) {
-        // A new one, in place of any before it.
+        // Replace any earlier probe.
         self.probe = None;
         self.probe_waits = false;
         self.on_last_probe = true;

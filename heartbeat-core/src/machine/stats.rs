@@ -1,10 +1,10 @@
-//! What a machine has seen and done, in figures.
+//! Statistics of a machine.
 
 use core::time::Duration;
 
 use super::action::AbortReason;
 
-/// Figures since the machine was made. Counters stop at their largest value rather than wrap.
+/// Statistics since the machine was made. Counters saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -13,34 +13,34 @@ pub struct Stats {
     pub dials: u32,
     /// Dials that led to an open connection.
     pub connects: u32,
-    /// Connections whose session became ready: all of them where none is asked for.
+    /// Connections whose session became ready. Without a `session_timeout` every connection counts.
     pub sessions: u32,
-    /// Dials after the first: retries.
+    /// Dials after the first.
     pub reconnects: u32,
-    /// Connections and dials that ended by the peer, the network or a verdict.
+    /// Connections and dials ended by the peer, the network or a verdict.
     pub losses: u32,
-    /// Connections that were closed to be renewed ([`Renewal`](crate::Renewal)). No losses, unless their end was
-    /// announced before they were stable.
+    /// Connections closed to be renewed ([`Renewal`](crate::Renewal)). A renewal counts as a loss only if its end
+    /// was announced before the connection was stable.
     pub renewals: u32,
-    /// Losses that said "hopeless" and were not believed ([`PermanentErrors`](crate::PermanentErrors)).
+    /// Losses with a permanent error that was tolerated ([`PermanentErrors`](crate::PermanentErrors)).
     pub tolerated: u32,
-    /// Pings sent, probes among them.
+    /// Pings sent, including probes.
     pub pings_sent: u32,
-    /// Pings sent that ask for an answer: all but keepalives.
+    /// Pings sent that ask for an answer: all except keepalives.
     pub probes_sent: u32,
-    /// Pings of the peer that were answered.
+    /// Pings of the peer that the machine answered.
     pub pongs_sent: u32,
-    /// Pongs heard, wanted or not.
+    /// Pongs heard, solicited or not.
     pub pongs_received: u32,
-    /// Verdicts by reason.
+    /// Verdicts, counted by reason.
     pub aborts: AbortCounts,
-    /// Round-trip times, from pings to the pongs that answered them.
+    /// Round-trip times from a ping to its pong.
     pub rtt: Rtt,
-    /// Time that connections were open, the present one included.
+    /// Total time in which a connection was open, including the present one.
     pub time_open: Duration,
 }
 
-/// How often each timeout ended a connection.
+/// Number of connections that each timeout ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -64,7 +64,7 @@ pub struct AbortCounts {
 }
 
 impl AbortCounts {
-    /// How often this one ended a connection.
+    /// Returns the number of connections that this timeout ended.
     #[must_use]
     pub const fn of(&self, reason: AbortReason) -> u32 {
         match reason {
@@ -94,20 +94,20 @@ impl AbortCounts {
     }
 }
 
-/// Round-trip times. All zero until the first answer.
+/// Round-trip times. All zero until the first pong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Rtt {
-    /// The latest.
+    /// The latest round trip.
     pub last: Duration,
-    /// Smoothed with a weight of 1/8 for the latest (RFC 6298 §2).
+    /// The smoothed round trip, with a weight of 1/8 for the latest (RFC 6298 §2).
     pub smoothed: Duration,
-    /// The shortest.
+    /// The shortest round trip.
     pub min: Duration,
-    /// The longest.
+    /// The longest round trip.
     pub max: Duration,
-    /// How many were measured.
+    /// The number of measured round trips.
     pub samples: u32,
 }
 
