@@ -1,23 +1,23 @@
-//! The only place in this crate that asks the operating system for the time.
+//! The clock. Only this file asks the operating system for the time.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use heartbeat_core::Clock;
 
-/// Time since it was started, the time during which the host was suspended included where the
-/// operating system can tell.
+/// A clock that counts the time since it was started. It includes the time for which the host was suspended, if
+/// the operating system reports that.
 ///
 /// | operating system | clock | counts suspended time |
 /// |---|---|---|
 /// | Linux, Android | `CLOCK_BOOTTIME` | yes |
-/// | others | [`std::time::Instant`] | as std does: on Windows yes, on macOS no |
+/// | others | [`std::time::Instant`] | like std: yes on Windows, no on macOS |
 #[derive(Clone, Copy, Debug)]
 pub struct HostClock {
     origin: Moment,
 }
 
 impl HostClock {
-    /// A clock that begins now.
+    /// Starts a clock.
     #[must_use]
     pub fn start() -> Self {
         Self { origin: moment() }
@@ -60,8 +60,8 @@ fn read(clock: rustix::time::ClockId) -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// How long the host has been suspended since this was started, for those whose own clock does not
-/// count that. Always zero where the operating system cannot tell, or where its clock counts it anyway.
+/// Measures how long the host was suspended, for programs whose own clock does not count suspended time. Always
+/// zero if the operating system cannot tell, or if its clock counts that time anyway.
 #[derive(Clone, Copy, Debug)]
 pub struct Suspended {
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -69,21 +69,22 @@ pub struct Suspended {
 }
 
 impl Suspended {
-    /// From now on.
+    /// Starts the measurement.
     #[must_use]
     pub fn start() -> Self {
         Self {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             before: {
-                // Two clocks cannot be read at once. Read in this order the difference is at least
-                // what it is, in the other at most: so what never was is never counted.
+                // The two clocks cannot be read at the same instant. This order makes the start difference too
+                // large and the order in `so_far` makes the end difference too small, so a suspension is never
+                // invented.
                 let monotonic = read(rustix::time::ClockId::Monotonic);
                 moment().saturating_sub(monotonic)
             },
         }
     }
 
-    /// Until now. Exactly zero if the host was not suspended.
+    /// Returns the time suspended until now. Exactly zero if the host was not suspended.
     #[must_use]
     pub fn so_far(&self) -> Duration {
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -97,19 +98,19 @@ impl Suspended {
     }
 }
 
-/// Now, on the monotonic clock, for a thread that waits.
+/// Returns the time of the monotonic clock, for a thread that waits.
 #[allow(clippy::disallowed_methods, reason = "this is the clock")]
 pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 
-/// Now, on the wall clock. Only to tell how far off a `Retry-After` date is; no timer sees it.
+/// Returns the time of the wall clock. Used to turn a `Retry-After` date into a delay; no timer uses it.
 #[allow(clippy::disallowed_methods, reason = "this is the clock")]
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// Milliseconds since 1970, for the dialects whose pings say the time.
+/// Returns the milliseconds since 1970, for dialects whose pings carry the time.
 pub fn unix_ms() -> u64 {
     let since = wall().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {
@@ -137,12 +138,12 @@ mod tests {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn suspended_time_is_counted() {
-        // As if it had been started before the host slept for an hour.
+        // Simulates a start before a suspension of an hour.
         let hour = Duration::from_secs(3600);
         let suspended = Suspended::start();
         let Some(before) = suspended.before.checked_sub(hour) else {
-            // A host that has never been suspended: its clocks do not lie an hour apart.
-            // It may be up for less than an hour.
+            // On a host that was never suspended the clocks differ by less than an hour. The host may be up for
+            // less than an hour.
             let up = moment();
             let origin = up.saturating_sub(hour);
             assert!(since(origin) >= hour.min(up) - Duration::from_nanos(1));
@@ -151,7 +152,7 @@ mod tests {
         assert!(Suspended { before }.so_far() > hour - Duration::from_secs(1));
     }
 
-    /// `cargo test --release -p heartbeat-driver clock_read -- --ignored --nocapture`
+    /// Run with `cargo test --release -p heartbeat-driver clock_read -- --ignored --nocapture`.
     #[test]
     #[ignore = "a measurement"]
     fn what_a_clock_read_costs() {

@@ -1,4 +1,4 @@
-//! Events: what an application is told of its client.
+//! Events that a client reports to its application.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,95 +10,99 @@ use heartbeat_core::{ConnId, GiveUp, Renewal};
 use crate::http::Response;
 use crate::message::{Message, Unsent};
 
-/// What happens to a client, in order.
+/// An event of a client. Events come in the order in which things happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// A dial begins.
     Connecting {
-        /// The connection to be.
+        /// The connection that this dial will open.
         conn: ConnId,
         /// Failures in a row before this dial: 0 for the first, n for retry n.
         attempt: u32,
     },
-    /// The upgrade is done: messages can be sent, or, where a session is asked for, the messages that
-    /// make it ready.
+    /// The upgrade succeeded. Messages can be sent now. If a session is configured, only the messages that make
+    /// the session ready can be sent.
     Connected {
         /// The connection.
         conn: ConnId,
         /// How long the dial took.
         after: Duration,
-        /// What the server answered: its headers, and the subprotocol that it chose.
+        /// The server's answer: its headers, and the subprotocol that the server chose.
         response: Arc<Response>,
     },
-    /// Something may be missing between what came before and what comes now. Told right after
-    /// [`Event::Connected`], before any message of the new connection, whenever a ready connection had
-    /// been lost; once more, with the same `since`, if the session then does not become ready.
+    /// Messages of the server may have been missed since the last connection. Told right after
+    /// [`Event::Connected`] and before any message of the new connection, whenever a ready connection was lost.
+    /// Told again, with the same `since`, if the session of the new connection does not become ready.
     Gap {
         /// The connection that is open now.
         conn: ConnId,
-        /// When the last byte of the lost connection was heard, by the wall clock as it stood when
-        /// that connection ended: from here on data is to be fetched anew.
+        /// When the last byte of the lost connection was read: fetch data again from this time on. Taken from
+        /// the wall clock as it stood when that connection ended.
         since: SystemTime,
-        /// The time from then until now, whatever the wall clock did.
+        /// The time from `since` until now, on a clock that ignores changes of the wall clock.
         down_for: Duration,
         /// Why the lost connection ended.
         cause: Reason,
-        /// Dials since then, the one that succeeded included.
+        /// Dials since then, including the one that succeeded.
         attempts: u32,
         /// Messages handed back since then.
         unsent: usize,
-        /// Messages that were written and may not have arrived: the sum of `in_doubt` of each
-        /// [`Event::Disconnected`] since then, that of the lost connection included.
+        /// Messages that were written and may not have arrived: the sum of `in_doubt` over each
+        /// [`Event::Disconnected`] since then, including that of the lost connection.
         in_doubt: usize,
     },
-    /// The session is ready: messages can be sent, and those that were held go out. Told only where a
-    /// session is asked for ([`Options::on_connect`](crate::Options::on_connect), or by the application
-    /// itself); elsewhere [`Event::Connected`] says it.
+    /// The session is ready. Messages can be sent, and held messages go out. Told only if a session is
+    /// configured, by [`Options::on_connect`](crate::Options::on_connect) or
+    /// [`Options::session_by_application`](crate::Options::session_by_application). Otherwise
+    /// [`Event::Connected`] means the same.
     Ready {
         /// The connection.
         conn: ConnId,
     },
-    /// Messages that were held for `time_to_live` and found no connection to be sent on.
+    /// Messages were held for `time_to_live` without a connection to send them on.
     Expired {
-        /// The messages, none of them cut.
+        /// The expired messages. None of them is cut.
         unsent: Unsent,
     },
-    /// An application message. Heartbeats of the dialect are not handed out.
+    /// An application message. Heartbeats of the dialect are not delivered.
     Message {
-        /// The connection that it came on.
+        /// The connection that received the message.
         conn: ConnId,
         /// The message.
         message: Message,
     },
-    /// Messages that would have come here were dropped: the application did not take them in time. With
-    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest) or
-    /// [`DropNewest`](crate::Overflow::DropNewest), whenever more than [`Options::queue`](crate::Options::queue) wait;
-    /// with [`Pause`](crate::Overflow::Pause) only where more than 16 MiB had arrived before a connection's end.
+    /// Messages were dropped here, because the application did not take them in time. With
+    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest) or [`DropNewest`](crate::Overflow::DropNewest)
+    /// this happens when more than [`Options::queue`](crate::Options::queue) messages wait. With
+    /// [`Pause`](crate::Overflow::Pause) it happens only if more than 16 MiB had arrived before a connection
+    /// ended.
     Lagged {
-        /// How many, at least one.
+        /// How many messages, at least one.
         dropped: u64,
     },
-    /// Dials and connections that came and went while the application took no events, told by this one event.
-    /// Only where more than 256 beginnings and ends wait; the first and the last of a row are told in full.
+    /// One event in place of several dials and connections that began and ended while the application took no
+    /// events. Used only when more than 256 beginnings and ends wait. The first and the last of a row are told
+    /// in full.
     Skipped {
         /// How many dials and connections have ended.
         ends: u64,
-        /// Data may be missing since then, by the wall clock: the earliest [`Event::Gap`] among them.
+        /// The earliest `since` of an [`Event::Gap`] among them, by the wall clock. Messages may have been
+        /// missed from this time on.
         since: Option<SystemTime>,
-        /// The messages that they handed back, in order, those among them that expired.
+        /// The messages that they handed back, in order, including expired ones.
         unsent: Unsent,
         /// Messages that were written and may not have arrived: the sum of `in_doubt` of the ends.
         in_doubt: usize,
     },
-    /// A ping of the server was answered. This and the other notes on heartbeats ([`Event::PingSent`],
-    /// [`Event::PongReceived`], [`Event::Check`]) are left out when 64 of them wait for the application, or
-    /// where [`Options::heartbeat_events`](crate::Options::heartbeat_events) says so.
+    /// The client answered a ping of the server. This event and the other heartbeat events
+    /// ([`Event::PingSent`], [`Event::PongReceived`], [`Event::Check`]) are left out when 64 of them wait for
+    /// the application, or if [`Options::heartbeat_events`](crate::Options::heartbeat_events) turns them off.
     PongSent {
         /// The connection.
         conn: ConnId,
     },
-    /// The server was asked for a sign of life.
+    /// The client sent a ping.
     PingSent {
         /// The connection.
         conn: ConnId,
@@ -107,25 +111,26 @@ pub enum Event {
     PongReceived {
         /// The connection.
         conn: ConnId,
-        /// Time since the ping that it answers; `None` if it answers none of ours.
+        /// Time since the ping that this pong answers. `None` if the pong answers none of our pings.
         rtt: Option<Duration>,
     },
-    /// The connection was looked at, as every `check_interval`.
+    /// The regular check of the connection, every `check_interval`.
     Check {
         /// The connection.
         conn: ConnId,
-        /// How long nothing was heard.
+        /// Time since the last byte was read.
         idle: Duration,
     },
-    /// The connection is about to end: it is nearly as old as the service lets it become, or the service has announced
-    /// its end ([`Options::of_service`](crate::Options::of_service), a `lifetime` in the configuration). It is well, and
-    /// is closed and dialled anew after `within`. [`Event::Disconnected`] then has [`Reason::Renewal`].
+    /// A healthy connection is about to be renewed, because it is nearly as old as the service allows, or
+    /// because the service announced its end ([`Options::of_service`](crate::Options::of_service), or a
+    /// `lifetime` in the configuration). After `within` the client closes the connection and dials again.
+    /// [`Event::Disconnected`] then has [`Reason::Renewal`].
     Ending {
         /// The connection.
         conn: ConnId,
         /// Why.
         why: Renewal,
-        /// How long until then.
+        /// Time until the client closes the connection.
         within: Duration,
     },
     /// The connection ended or the dial failed.
@@ -134,54 +139,53 @@ pub enum Event {
         conn: ConnId,
         /// Why.
         reason: Reason,
-        /// What the error said, for people: "certificate expired", "name or service not known".
+        /// The text of the error, for people: "certificate expired", "name or service not known".
         detail: Option<Box<str>>,
-        /// What the server answered instead of 101, or a proxy instead of opening a way, if that is what
-        /// ended the dial.
+        /// The answer that ended the dial: the server's answer instead of 101, or the proxy's refusal.
         response: Option<Arc<Response>>,
-        /// How long nothing had been heard; zero if it was never open.
+        /// Time since the last byte was read. Zero if the connection was never open.
         idle: Duration,
-        /// How long it had been open; zero if it was not.
+        /// How long the connection was open. Zero if it never was.
         open: Duration,
-        /// Messages that were accepted but not wholly handed to the operating system, in order.
-        /// Where messages are held ([`Options::hold`](crate::Options::hold)): only the one that was
-        /// cut, those that belonged to this connection, and what there is no room to hold.
+        /// Accepted messages that were not wholly handed to the operating system, in order. With
+        /// [`Options::hold`](crate::Options::hold), only those that cannot be held: the message that was cut,
+        /// the messages that belonged to this connection, and those for which there is no room.
         unsent: Unsent,
-        /// Messages of the application's that were written (wholly handed to the operating system) after the last byte of
-        /// the peer's was read: nothing that was heard can speak of them, and the peer may never have had them. Of messages
-        /// that were written before, only an answer of the service's own is a receipt. Messages of `on_connect` do not
-        /// count, nor do those in `unsent`.
+        /// Application messages that were written (wholly handed to the operating system) after the last byte
+        /// of the peer was read. The peer may never have received them, because nothing that was read came
+        /// after them. For messages that were written earlier, only an answer of the service itself is a
+        /// receipt. Messages of `on_connect` and those in `unsent` do not count.
         in_doubt: usize,
     },
     /// The next dial is planned.
     Reconnect {
-        /// Which retry in a row it will be, from 1; 0 after a renewal.
+        /// Number of this retry in a row, from 1; 0 after a renewal.
         attempt: u32,
         /// How long until then.
         delay: Duration,
     },
-    /// There will be no further dial. The last event but [`Event::Stopped`].
+    /// The client will not dial again. Only [`Event::Stopped`] follows.
     GaveUp {
-        /// Why; after [`max_attempts`](heartbeat_core::ConfigBuilder::max_attempts) with how the last dial or connection
-        /// ended.
+        /// Why. After [`max_attempts`](heartbeat_core::ConfigBuilder::max_attempts) the reason says how the
+        /// last dial or connection ended.
         reason: GiveUp,
-        /// What the last error said, for people: the `detail` of the last [`Event::Disconnected`].
+        /// The text of the last error, for people: the `detail` of the last [`Event::Disconnected`].
         detail: Option<Box<str>>,
     },
-    /// The client has ended, by its user's wish or because it gave up. Always the last event.
+    /// The client has ended, because the application stopped it or because it gave up. Always the last event.
     Stopped {
-        /// Messages that were accepted but not wholly handed to the operating system, in order.
+        /// Accepted messages that were not wholly handed to the operating system, in order.
         unsent: Unsent,
-        /// Messages that were written after the last byte of the peer's was read, as in [`Event::Disconnected`]. 0 if
-        /// the peer has answered the Close, or no connection was open.
+        /// Messages that were written after the last byte of the peer was read, as in [`Event::Disconnected`].
+        /// 0 if the peer answered the Close, or if no connection was open.
         in_doubt: usize,
-        /// The peer did not answer the Close within `close_timeout`, and its connection was dropped.
+        /// The peer did not answer the Close within `close_timeout`, so the client dropped the connection.
         close_timed_out: bool,
     },
 }
 
 impl Event {
-    /// The messages that this event hands back.
+    /// Returns the messages that this event hands back.
     #[must_use]
     pub fn into_unsent(self) -> Unsent {
         match self {
@@ -194,7 +198,7 @@ impl Event {
     }
 }
 
-/// A duration as logs show it: `25.3 s`, `2 s`, and below a tenth of a second `1.4 ms`.
+/// A duration as logs show it: `25.3 s`, `2 s`, and `1.4 ms` below a tenth of a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seconds(pub Duration);
 

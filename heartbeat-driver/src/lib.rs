@@ -1,10 +1,10 @@
-//! What `heartbeat-tokio` and `heartbeat-blocking` share: WebSocket frames, rustls and the heartbeat
+//! Common code of `heartbeat-tokio` and `heartbeat-blocking`: WebSocket frames, rustls and the heartbeat
 //! machine over any non-blocking byte stream, without a runtime.
 //!
-//! An application uses one of those two crates. An adapter for another runtime starts at [`Engine`].
+//! Applications use one of those two crates. An adapter for another runtime starts at [`Engine`].
 //!
-//! An adapter is a loop around [`Engine::turn`]. The smallest one blocks while it dials, and waits by sleeping;
-//! a real one waits for its socket, for [`Engine::wake`] and for the send_queue:
+//! An adapter is a loop around [`Engine::turn`]. The smallest adapter blocks while it dials, and sleeps while
+//! it waits. A real adapter waits for its socket, for [`Engine::wake`] and for the send queue:
 //!
 //! ```
 //! use std::net::TcpStream;
@@ -28,7 +28,7 @@
 //! #     Ok(url)
 //! # }
 //! let url = "ws://example.org/feed";
-//! # let url = &*echo_server()?; // what is run here
+//! # let url = &*echo_server()?; // the doctest dials this server
 //! let clock = HostClock::start();
 //! let mut engine = Engine::new(Options::new(url)?, clock.now(), Box::new(|| {}))?;
 //! # let mut received = 0;
@@ -62,12 +62,13 @@
 //!
 //! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots. Without
 //!   it, a `wss://` URL is refused when it is parsed.
-//! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
+//! - `webpki-roots`: Mozilla's roots, compiled in, for machines without trusted roots. Implies `tls`.
 //! - `inflate`: `Inflate`, for services that compress their messages.
 //! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
-//! - `tungstenite`: [`Message`] and [`Text`] into tungstenite's and back; the `Codec` of its sockets ([`messages`]).
-//! - `serde`: [`ClientStats`] to serde formats.
-//! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).
+//! - `tungstenite`: conversions between [`Message`] or [`Text`] and tungstenite's types, and a `Codec` for its
+//!   sockets ([`messages`]).
+//! - `serde`: serializes [`ClientStats`].
+//! - `metrics`: reports figures to the recorder of the `metrics` facade (`Options::metrics`).
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -118,7 +119,7 @@ pub use stream::io_cause;
 #[cfg(feature = "deflate")]
 pub use websocket::frames::deflate::Deflate;
 
-/// The frames' reader alone, for tests and fuzz targets: no part of the interface.
+/// The frame reader alone, for tests and fuzz targets. Not part of the public interface.
 #[doc(hidden)]
 pub mod frames {
     pub use crate::message::Close;

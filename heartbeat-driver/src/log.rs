@@ -1,4 +1,4 @@
-//! What the log says of a client, in the same words for both drivers.
+//! The log lines about a client. Both drivers share their wording.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use tracing::{Span, error_span, field, info, warn};
 use crate::event::{Reason, Seconds};
 use crate::queue::AtomicU64;
 
-/// The target of the one line that repeats by itself, so that a filter can turn it off alone. The documentation of
-/// [`Options::name`](crate::Options::name) names it.
+/// The target of the only recurring line, so that a filter can turn the line off alone. The documentation of
+/// [`Options::name`](crate::Options::name) mentions this target.
 const CHECK: &str = "heartbeat_driver::check";
 
-/// The target of the spans. They have the level ERROR, so that a filter that lets a line pass lets its spans pass.
+/// The target of the spans. Spans have the level ERROR, so a filter that passes a line also passes its spans.
 const SPANS: &str = "heartbeat_driver";
 
-/// What a client without a URL and without a name is called.
+/// The name of a client without a URL and without a name.
 const NAMELESS: &str = "client";
 
-/// Who a client is in the log.
+/// A client's identity in the log.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) name: Arc<str>,
-    /// Names the client. Its parent is the span in which the client was made.
+    /// The span that names the client. Its parent is the span in which the client was created.
     pub(crate) span: Span,
 }
 
 impl Default for Log {
-    /// Of nobody.
+    /// A log without a client.
     fn default() -> Self {
         Self {
             name: NAMELESS.into(),
@@ -40,7 +40,7 @@ impl Default for Log {
 }
 
 impl Log {
-    /// A further client of this process.
+    /// Creates the log of a new client in this process.
     pub(crate) fn new(name: Option<Arc<str>>) -> Self {
         static CLIENTS: AtomicU64 = AtomicU64::new(1);
         let mut log = Self::default();
@@ -52,12 +52,12 @@ impl Log {
         log
     }
 
-    /// The span of a connection, from its dial on.
+    /// Creates the span of a connection, which begins with its dial.
     pub(crate) fn connection(&self, conn: ConnId) -> Span {
         error_span!(target: SPANS, parent: &self.span, "connection", %conn, host = field::Empty)
     }
 
-    /// What follows an end. `attempt` is 0 where no failure came before: a connection is renewed.
+    /// Logs the plan after an end. `attempt` is 0 if a connection is renewed, because no failure came before.
     pub(crate) fn retry(&self, attempt: u32, delay: Duration, tolerated: Option<Cause>) {
         let delay = Seconds(delay);
         match tolerated {
@@ -74,7 +74,7 @@ impl Log {
         warn!(parent: &self.span, "gave up: {reason}");
     }
 
-    /// `late`: the peer did not answer the Close in this time.
+    /// Logs the end of a client. `late` is the time for which the peer left the Close unanswered.
     pub(crate) fn stopped(
         &self,
         unsent: usize,
@@ -94,13 +94,13 @@ impl Log {
     }
 }
 
-/// A connection or a dial that has ended.
+/// The end of a connection or a dial.
 pub(crate) struct End<'e> {
     pub(crate) reason: Reason,
     pub(crate) detail: Option<&'e str>,
     pub(crate) idle: Duration,
     pub(crate) open: Duration,
-    /// It was open, and no mere dial.
+    /// The connection was open. False for a failed dial.
     pub(crate) was_open: bool,
     pub(crate) unsent: usize,
     pub(crate) uncertain: usize,
@@ -139,7 +139,7 @@ pub(crate) fn check(connection: &Span, idle: Duration) {
     info!(target: CHECK, parent: connection, "idle for {}", Seconds(idle));
 }
 
-/// A field is left out where there is nothing to count.
+/// Returns `None` for 0, so that the log leaves the field out.
 pub(crate) fn some(count: usize) -> Option<usize> {
     (count > 0).then_some(count)
 }

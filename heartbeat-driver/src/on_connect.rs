@@ -1,4 +1,4 @@
-//! What an application does on each connection before anything else goes out: authenticate, subscribe.
+//! The first messages on each connection, before any others go out: authenticate, subscribe.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use heartbeat_core::{ConnId, Failure};
 use crate::dial::Attempt;
 use crate::message::Message;
 
-/// Makes a session of each open connection. Heartbeats go on meanwhile; the messages that the
-/// application sends otherwise wait (where they are held) or are refused until the session is ready.
+/// Opens a session on each new connection. Heartbeats go on meanwhile. Until the session is ready, other
+/// application messages are held or refused.
 ///
-/// A closure will do where nothing needs to be answered:
+/// A closure is enough if no answer is needed:
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;
@@ -24,7 +24,7 @@ use crate::message::Message;
 /// # Ok::<(), heartbeat_driver::RequestError>(())
 /// ```
 ///
-/// A login that must be answered:
+/// A login that waits for an answer:
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;
@@ -54,15 +54,15 @@ use crate::message::Message;
 /// }
 /// ```
 ///
-/// A panic in it ends the connection as [`Failure::GiveUp`] does: the client gives up, and hands back what was
-/// not sent. (Where panics unwind.) So does one in any other code that the options bring.
+/// A panic in an implementation ends the connection as [`Failure::GiveUp`] does: the client gives up and hands
+/// back unsent messages. This needs panics that unwind. Panics in any other code that the options bring have
+/// the same effect.
 pub trait OnConnect: Send {
-    /// A connection is open. Called for each one; whatever was known of an earlier one is void.
-    /// Must not block.
+    /// Called when a connection has opened. Drop any state of an earlier connection. Must not block.
     fn connected(&mut self, opening: &mut Opening<'_>) -> Progress;
 
-    /// A message has arrived and the session is not ready. The application gets it, too, and heartbeats
-    /// of the dialect come to neither. Must not block.
+    /// Called for each message that arrives before the session is ready. The application receives the message,
+    /// too. Heartbeats of the dialect go to neither. Must not block.
     fn message(&mut self, message: &Message, opening: &mut Opening<'_>) -> Progress {
         let _ = (message, opening);
         Progress::Pending
@@ -75,39 +75,39 @@ impl<F: FnMut(&mut Opening<'_>) -> Progress + Send> OnConnect for F {
     }
 }
 
-/// How far a session is.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Further messages are needed. After `session_timeout` the connection is dropped.
     Pending,
     /// The session is ready.
     Ready,
-    /// It cannot be opened; what is to become of it.
+    /// The session cannot be opened. `Failure` says how the client goes on.
     Failed(Failure),
 }
 
 /// A connection whose session is being opened.
 pub struct Opening<'a> {
     pub(crate) attempt: Attempt,
-    /// What is to be sent at once, ahead of everything that waits.
+    /// Messages to send at once, ahead of all waiting messages.
     pub(crate) messages: &'a mut Vec<Message>,
 }
 
 impl Opening<'_> {
-    /// The connection.
+    /// Returns the connection.
     #[must_use]
     pub fn conn(&self) -> ConnId {
         self.attempt.conn
     }
 
-    /// What its dial was told: failures in a row before it, whether credentials had been refused.
+    /// Returns the facts about this dial: the failures in a row before it, whether credentials were refused.
     #[must_use]
     pub fn attempt(&self) -> Attempt {
         self.attempt.clone()
     }
 
-    /// Sends a message ahead of everything that waits. It belongs to this connection: if that ends
-    /// before, the message is gone with it, and no event hands it back.
+    /// Sends a message ahead of all waiting messages. The message belongs to this connection: if the connection
+    /// ends first, the message is dropped, and no event hands it back.
     pub fn send(&mut self, message: impl Into<Message>) {
         self.messages.push(message.into());
     }

@@ -25,13 +25,14 @@ use crate::websocket::Sizes;
 #[cfg(feature = "deflate")]
 use crate::websocket::frames::Deflate;
 
-/// Endpoints of which the machine keeps a record.
+/// The number of endpoints for which the machine keeps a record.
 const MAX_ENDPOINTS: u8 = heartbeat_core::Route::MOST;
 
-/// Sees every step of the machine: the time, the event, the machine's answer, and its phase after the step.
+/// Called after every step of the machine, with the time, the event, the machine's answer, and the phase after
+/// the step.
 pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>;
 
-/// Everything that can be chosen about a client. The defaults are good for most.
+/// The configuration of a client. Only the URL is required: the defaults suit most clients.
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;
@@ -41,24 +42,24 @@ pub type Observer = Box<dyn FnMut(Instant, &Event<'_>, &Step<'_>, Phase) + Send>
 /// # Ok::<(), heartbeat_driver::RequestError>(())
 /// ```
 pub struct Options {
-    /// What logs, figures and metrics call the client.
+    /// The client's name in logs, figures and metrics.
     name: Option<Arc<str>>,
     pub(crate) factory: Factory,
-    /// Dialled in turn; hopeless ones are left out. Empty: the factory says where to dial.
+    /// Dialled in turn, without the hopeless ones. Empty if a factory chooses the request.
     pub(crate) endpoints: Vec<Request>,
-    /// No dial brings other credentials than the first dial.
+    /// No dial brings credentials other than those of the first dial.
     pub(crate) fixed_credentials: bool,
-    /// The requests that are known before the first dial. Dropped once they have been checked.
+    /// Requests that are known before the first dial. Dropped once checked.
     pub(crate) known: Vec<Request>,
     pub(crate) proxies: Proxies,
     pub(crate) max_redirects: u32,
     pub(crate) config: Arc<Config>,
     pub(crate) dialect: SharedDialect,
-    /// The dialect is code of the application's.
+    /// The dialect is the application's own code.
     pub(crate) has_own_dialect: bool,
-    /// The dialect's service gives the times and limits, too.
+    /// The service of the dialect also sets times and limits.
     heeds_service: bool,
-    /// This client among those of a service whose connections are limited.
+    /// Counts this client for a service that limits its connections.
     counted: Option<Arc<()>>,
     pub(crate) seed: u64,
     pub(crate) first_id: u64,
@@ -74,13 +75,13 @@ pub struct Options {
     pub(crate) send_rate: Option<(Limiter, Rate)>,
     pub(crate) decoders: Option<Decoders>,
     pub(crate) observer: Option<Observer>,
-    /// Values that are made anew for each message of the dialect's, by name.
+    /// Functions that compute template values for each message of the dialect, by name.
     pub(crate) computed: Vec<(Box<str>, Compute)>,
     pub(crate) on_connect: Option<Box<dyn OnConnect>>,
     pub(crate) wants_session: bool,
-    /// How many events of the machine are kept to explain what it did.
+    /// How many of the machine's events are kept for `explain()`.
     pub(crate) explain: Option<usize>,
-    /// The dialect as a trace can name it.
+    /// The dialect in the form that a trace can name.
     pub(crate) trace_dialect: AnyDialect,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: bool,
@@ -91,18 +92,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// A client of this `ws://` or `wss://` URL.
+    /// Creates options for a `ws://` or `wss://` URL.
     ///
     /// # Errors
-    /// [`RequestError`] names the URL and the rule; nothing is dialled.
+    /// [`RequestError`] names the URL and the rule. Nothing is dialled.
     pub fn new(url: &str) -> Result<Self, RequestError> {
         Ok(Self::from_request(Request::new(url)?))
     }
 
-    /// A client of this URL for a service of the catalogue, by the service's name or alias.
+    /// Creates options for this URL and a service of the catalogue, found by name or alias.
     ///
-    /// The client takes the service's heartbeat messages, times, limits, and verdicts on close codes and HTTP
-    /// statuses. See [`of_service`](Self::of_service).
+    /// The client uses the service's heartbeat messages, times and limits, and its retry policies for close
+    /// codes and HTTP statuses. See [`of_service`](Self::of_service).
     ///
     /// ```
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -115,12 +116,12 @@ impl Options {
     /// ```
     ///
     /// # Errors
-    /// [`RequestError::UnknownService`] with the names that are near; otherwise as [`new`](Self::new).
+    /// [`RequestError::UnknownService`] lists similar names. Otherwise as [`new`](Self::new).
     pub fn service(name: &str, url: &str) -> Result<Self, RequestError> {
         Ok(Self::new(url)?.of_service(name.parse::<AnyDialect>()?))
     }
 
-    /// A client of this URL with these headers.
+    /// Creates options for a request: a URL with headers.
     #[must_use]
     pub fn from_request(request: Request) -> Self {
         Self {
@@ -130,13 +131,13 @@ impl Options {
         }
     }
 
-    /// A client of several endpoints: it uses whichever of them answers.
+    /// Creates options for several endpoints. The client uses any endpoint that answers.
     ///
-    /// The first dial goes to the first endpoint, each further dial to the next one, and after the last one
-    /// to the first again. The backoff is that of any client: it counts the failures in a row, at whichever
-    /// endpoint they happen. An endpoint is left out once it says that dialling it is hopeless (a 404, a
-    /// wrong certificate) and has never had a stable connection. The client gives up when all endpoints are
-    /// left out. At most 64 ([`Route::MOST`](heartbeat_core::Route::MOST)).
+    /// The first dial goes to the first endpoint, and each further dial to the next one. After the last
+    /// endpoint the first follows again. The backoff counts the failures in a row at all endpoints together. An
+    /// endpoint is left out if its answer says that further dials are hopeless (a 404, a wrong certificate) and
+    /// it has never had a stable connection. The client gives up when all endpoints are left out. At most 64
+    /// endpoints ([`Route::MOST`](heartbeat_core::Route::MOST)).
     ///
     /// ```
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -168,12 +169,12 @@ impl Options {
         })
     }
 
-    /// A client whose URL and headers are made anew for each dial: fresh tokens, other hosts.
+    /// Creates options with a factory that makes the URL and headers of each dial: fresh tokens, other hosts.
     ///
-    /// The factory is called where the client is driven, and must not wait for anything. See
+    /// The factory runs in the client's own task or thread and must not block.
     /// [`from_async_factory`](Self::from_async_factory) and
-    /// [`from_blocking_factory`](Self::from_blocking_factory) for factories that wait. An error counts as a
-    /// failed dial, by its cause ([`RequestError::failed`]).
+    /// [`from_blocking_factory`](Self::from_blocking_factory) take factories that wait. An error counts as a
+    /// failed dial with the error's cause ([`RequestError::failed`]).
     ///
     /// ```
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -195,12 +196,11 @@ impl Options {
         }))
     }
 
-    /// A client like that of [`from_factory`](Self::from_factory), but its factory awaits: a token from a
-    /// server, an address from a database.
+    /// Like [`from_factory`](Self::from_factory), but the factory is asynchronous. It can fetch a token from a
+    /// server, or an address from a database.
     ///
-    /// The future is polled where the client is driven; a tokio client polls it in the client's runtime. It
-    /// is part of the dial: at `connect_timeout` it is dropped. In a blocking client the future must not need
-    /// a runtime.
+    /// A tokio client polls the future in its own runtime. A blocking client polls it without one, so there the
+    /// future must not need a runtime. The future is part of the dial: it is dropped at `connect_timeout`.
     ///
     /// ```
     /// # async fn fetch_token() -> std::io::Result<String> { Ok(String::new()) }
@@ -223,12 +223,12 @@ impl Options {
         }))
     }
 
-    /// A client like that of [`from_factory`](Self::from_factory), but its factory may block. The factory is
-    /// called in a thread of its own, so it delays nothing but its dial.
+    /// Like [`from_factory`](Self::from_factory), but the factory may block. It runs in a thread of its own, so
+    /// it delays only its own dial.
     ///
-    /// A thread cannot be interrupted. When the dial is given up at `connect_timeout`, the call goes on and
-    /// its result is thrown away. The next dial waits until that call has returned, so there are never two
-    /// calls at a time.
+    /// A thread cannot be interrupted. If the dial is given up at `connect_timeout`, the call goes on and its
+    /// result is dropped. The next dial waits until that call has returned, so there are never two calls at a
+    /// time.
     #[must_use]
     pub fn from_blocking_factory(
         factory: impl FnMut(Attempt) -> Result<Request, RequestError> + Send + 'static,
@@ -251,7 +251,7 @@ impl Options {
             has_own_dialect: false,
             heeds_service: false,
             counted: None,
-            // The standard library's hasher keys are random; jitter needs no more than that.
+            // The standard library's hasher keys are random enough for jitter.
             seed: RandomState::new().build_hasher().finish(),
             // Some services (Home Assistant) refuse an id that is not above 0.
             first_id: 1,
@@ -286,28 +286,30 @@ impl Options {
         }
     }
 
-    /// What the client is called in logs, [figures](crate::ClientStats::name) and metrics. Default: the URL's host,
-    /// its port unless that is the scheme's own, and the first part of its path (`example.org:8443/feed`); of
-    /// several endpoints the first one's. A client of a factory has no URL yet, and is called `client`.
+    /// Sets the client's name in logs, [figures](crate::ClientStats::name) and metrics. Default: the URL's
+    /// host, the port if it is not the scheme's default, and the first part of the path
+    /// (`example.org:8443/feed`). A client with several endpoints takes the name of the first. A client with a
+    /// factory has no URL yet, and is called `client`.
     ///
-    /// The default shows no part of a URL that may be a token: of the path only a first part that is a short word
-    /// (at most 16 lower-case letters, `-`, `_` and `.`, and two digits at its end).
+    /// The default shows no part of a URL that may be a token. It includes the first part of the path only if
+    /// that part is a short word (at most 16 lower-case letters, `-`, `_` and `.`, and up to two digits at the
+    /// end).
     ///
     /// # The log
     ///
-    /// Each line stands in the span `client`, with the fields `id` (a number that no other client of the process
-    /// has) and `name`. Lines on a connection stand in the span `connection` within it, with `conn` and `host`.
-    /// The parent of `client` is the span in which the client was made.
+    /// Each line has the span `client` with the fields `id` (unique in the process) and `name`. Lines about a
+    /// connection also have the inner span `connection` with `conn` and `host`. The parent of `client` is the
+    /// span in which the client was created.
     ///
-    /// | level | what it says |
+    /// | level | content |
     /// |---|---|
     /// | `ERROR` | code of the application's panicked |
-    /// | `WARN` | all that an operator needs: each end of a connection or dial and why, the retry or the giving up that follows, gaps, messages that were handed back, an application that takes no events |
-    /// | `INFO` | how connections begin, and the check: `idle for 25.3 s`, every `check_interval` |
+    /// | `WARN` | everything an operator needs: each end of a connection or dial with its reason, the retry that follows or the end of retries, gaps, messages that were handed back, an application that takes no events |
+    /// | `INFO` | new connections, and the regular check: `idle for 25.3 s`, every `check_interval` |
     /// | `DEBUG` | each ping and its answer, each wait for a turn |
     ///
-    /// The check is the only line at `INFO` that repeats by itself. Its target is `heartbeat_driver::check`, so a
-    /// filter can turn it off alone: `info,heartbeat_driver::check=off`.
+    /// The check is the only recurring line at `INFO`. Its target is `heartbeat_driver::check`, so a filter can
+    /// turn it off alone: `info,heartbeat_driver::check=off`.
     ///
     /// ```
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -321,20 +323,20 @@ impl Options {
         self
     }
 
-    /// The client's name, or that which its first URL gives it.
+    /// Returns the client's name, or the default that its first URL gives.
     pub(crate) fn take_name(&mut self) -> Option<Arc<str>> {
         let of_url = || Some(self.known.first()?.client_name().into());
         self.name.take().or_else(of_url)
     }
 
-    /// Dials through this proxy, or through none if `None`. Default: the environment's proxy.
+    /// Dials through this proxy, or directly if `None`. Default: the proxy of the environment.
     ///
-    /// Clients over TCP heed `https_proxy` (for `wss`), `http_proxy` (for `ws`), `all_proxy` and `no_proxy`,
-    /// in small letters or capitals, as most programs do. They always dial `localhost` and loopback addresses
-    /// directly then. If `REQUEST_METHOD` is set, the program answers a web server's visitor, who could
-    /// choose `HTTP_PROXY` by a header: none of these variables is heeded then. Clients over your own dialer
-    /// or reactor heed the environment only if [`proxy_from_environment`](Self::proxy_from_environment) is
-    /// called. A single request can choose otherwise ([`Request::proxy`]).
+    /// Clients over TCP read `https_proxy` (for `wss`), `http_proxy` (for `ws`), `all_proxy` and `no_proxy`, in
+    /// lower or upper case, as most programs do. They always dial `localhost` and loopback addresses directly.
+    /// If `REQUEST_METHOD` is set, they ignore all of these variables, because the program then runs under CGI
+    /// and a visitor could set `HTTP_PROXY` by a header. Clients over your own dialer or reactor read the
+    /// environment only after [`proxy_from_environment`](Self::proxy_from_environment). A single request can
+    /// override the choice ([`Request::proxy`]).
     ///
     /// ```
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -348,15 +350,15 @@ impl Options {
         self
     }
 
-    /// Heeds the environment's proxies, as they are now. See [`proxy`](Self::proxy).
+    /// Uses the environment's proxies as they are at this call. See [`proxy`](Self::proxy).
     #[must_use]
     pub fn proxy_from_environment(mut self) -> Self {
         self.proxies = Proxies::Environment(Environment::read());
         self
     }
 
-    /// Like [`proxy_from_environment`](Self::proxy_from_environment), unless a proxy was chosen: for an
-    /// adapter's own dials.
+    /// Like [`proxy_from_environment`](Self::proxy_from_environment), unless a proxy was chosen. For an adapter
+    /// that dials itself.
     #[must_use]
     #[doc(hidden)]
     pub fn proxy_by_default(self) -> Self {
@@ -366,31 +368,32 @@ impl Options {
         }
     }
 
-    /// How many redirects (301, 302, 303, 307, 308) a dial follows. Default 0: a redirect is then judged by
-    /// the table of causes, as any status is.
+    /// Sets how many redirects (301, 302, 303, 307, 308) a dial follows. Default 0: the table of causes then
+    /// judges a redirect like any other status.
     ///
-    /// All hops together stay within `connect_timeout`. A redirect from `wss` to `ws` is never followed. Only
-    /// the headers `User-Agent`, `Origin` and `Accept-Language` go to another host or port, because any other
-    /// header may hold credentials. Subprotocols may hold credentials too, so a request with subprotocols is
-    /// not led to another host at all. If a redirect is not followed, the dial fails with the redirect's
-    /// status as its cause. After a followed redirect the messages of `on_connect` go to the new server, too.
+    /// All hops together stay within `connect_timeout`. A redirect from `wss` to `ws` is never followed. A
+    /// redirect to another host or port carries only the headers `User-Agent`, `Origin` and `Accept-Language`,
+    /// because any other header may hold credentials. Subprotocols may hold credentials too, so a request with
+    /// subprotocols does not follow a redirect to another host. If a redirect is not followed, the dial fails
+    /// with the redirect's status as its cause. After a followed redirect the messages of `on_connect` go to
+    /// the new server.
     #[must_use]
     pub fn max_redirects(mut self, hops: u32) -> Self {
         self.max_redirects = hops;
         self
     }
 
-    /// The timing rules. Default: [`Config::default`].
+    /// Sets the timing rules. Default: [`Config::default`].
     #[must_use]
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
         self.config = config.into();
         self
     }
 
-    /// The service's heartbeat messages: an [`AnyDialect`], a [`Description`], or a type of your own.
-    /// Default: [`JsonType`].
+    /// Sets the dialect, which defines the service's heartbeat messages: an [`AnyDialect`], a [`Description`],
+    /// or a type of your own. Default: [`JsonType`].
     ///
-    /// The service's times and limits come with [`of_service`](Self::of_service) alone.
+    /// This method does not set the service's times and limits. [`of_service`](Self::of_service) does.
     #[must_use]
     pub fn dialect(mut self, dialect: impl Dialect + Send + Sync + 'static) -> Self {
         let any: &dyn Any = &dialect;
@@ -410,31 +413,33 @@ impl Options {
         self
     }
 
-    /// Takes a whole service: an [`AnyDialect`], a [`CatalogueEntry`](heartbeat_core::CatalogueEntry), or a
-    /// [`Description`] of your own.
+    /// Configures the client for a service: an [`AnyDialect`], a
+    /// [`CatalogueEntry`](heartbeat_core::CatalogueEntry), or a [`Description`] of your own.
     ///
-    /// For clients of a factory or of several endpoints; the plain case is [`service`](Self::service).
+    /// Use this for clients with a factory or several endpoints. For a single URL, [`service`](Self::service)
+    /// is shorter.
     ///
-    /// - The service's heartbeat messages and verdicts are the [`dialect`](Self::dialect). A dialect that is set
-    ///   later replaces the service, its times and its limits.
+    /// - The service becomes the [`dialect`](Self::dialect), with its heartbeat messages and retry policies. A
+    ///   dialect that is set later replaces the service, its times and its limits.
     /// - Each of `ping`, `idle_timeout`, `pong_timeout`, `keepalive` and `lifetime` that the [configuration](Self::config)
-    ///   leaves at its value in [`Config::default`] is the service's. Any other value stays
+    ///   leaves at its value in [`Config::default`] takes the service's value. Any other value stays
     ///   ([`AnyDialect::fit`]).
     /// - The default of [`send_rate`](Self::send_rate) is the service's limit of messages, less the heartbeats
     ///   ([`Limits::messages_beside`](heartbeat_core::Limits::messages_beside)), evenly spread.
     /// - The default of [`dial_budget`](Self::dial_budget) is the service's limit of dials. All clients of one
-    ///   catalogue entry in this process share it; each client of a description of your own has one for itself.
+    ///   catalogue entry in this process share the budget. Each client of a description of your own has a budget
+    ///   of its own.
     /// - If more clients of one catalogue entry live in this process than it allows connections
-    ///   ([`Limits::connections`](heartbeat_core::Limits::connections)), one warning in the log says both numbers. No
-    ///   dial is held back for it: the service counts by address or account, which a process does not know.
+    ///   ([`Limits::connections`](heartbeat_core::Limits::connections)), one warning in the log gives both
+    ///   numbers. The client still dials: the service counts by address or account, which a process does not know.
     ///
-    /// If a value that was set contradicts the service, the client is not made: the error is
-    /// [`RequestError::Contradiction`], which names both values. What the service may object to (pings that
-    /// leave no margin for a lost one) is one warning in the log.
+    /// If a value that was set contradicts the service, starting the client fails with
+    /// [`RequestError::Contradiction`], which names both values. A value to which the service may object (pings
+    /// that leave no margin for a lost one) is logged as one warning.
     ///
-    /// A connection is renewed before it is older than the service allows, and after the service has announced its
-    /// end: [`Event::Ending`](crate::Event::Ending), then a Close and a dial at once. That is a short gap; `Rotating` of
-    /// heartbeat-tokio has the next connection ready before.
+    /// The client renews a connection before it is older than the service allows, and after the service has
+    /// announced its end. It reports [`Event::Ending`](crate::Event::Ending), then closes the connection and
+    /// dials at once. That leaves a short gap. `Rotating` of heartbeat-tokio opens the next connection first.
     ///
     /// ```
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -457,12 +462,14 @@ impl Options {
         }
     }
 
-    /// Computes `${name}` anew for each message that the dialect sends: a signature over the time, say.
+    /// Sets the function that computes `${name}` for each message that the dialect sends, for example a
+    /// signature over the time.
     ///
-    /// `compute` gets what the message is filled in with: `unix_ms`, which is its `${now_ms}`, and the variables. What it
-    /// returns is put in as it is, so a JSON string needs its quotes. It runs where the client is driven, and must not
-    /// wait. A later call for the same name replaces the earlier one. A description lists such values under `computed`;
-    /// if one of them is not given here, the client is not made ([`RequestError::NotComputed`]).
+    /// `compute` receives the values of the message: `unix_ms`, which is the message's `${now_ms}`, and the
+    /// variables. Its result is inserted verbatim, so a JSON string needs its quotes. It runs in the client's
+    /// own task or thread and must not block. A later call for the same name replaces the earlier function. A
+    /// description lists such values under `computed`. If one of them has no function, starting the client
+    /// fails ([`RequestError::NotComputed`]).
     ///
     /// ```
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -487,37 +494,37 @@ impl Options {
         self
     }
 
-    /// Seed of the jitter. Default: random.
+    /// Sets the seed of the jitter. Default: random.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// The first `${id}` of the dialect's own messages. Default 1.
+    /// Sets the first `${id}` of the dialect's own messages. Default 1.
     ///
-    /// If your application's ids come from elsewhere, choose a number that they never reach. If a service
-    /// wants one growing row of ids, let the application take its ids from the sender's `take_id` instead.
+    /// If your application takes its ids from elsewhere, choose a number that they never reach. If a service
+    /// wants one growing sequence of ids, let the application take its ids from the sender's `take_id` instead.
     #[must_use]
     pub fn first_id(mut self, id: u64) -> Self {
         self.first_id = id;
         self
     }
 
-    /// The size of a connection's read buffer, which is also how many bytes are read at once. Default 1024;
-    /// other values are cut to the range from 512 bytes to 16 MiB.
+    /// Sets the size of a connection's read buffer, in bytes. One read returns at most this much. Default 1024;
+    /// other values are clamped to the range from 512 bytes to 16 MiB.
     ///
-    /// If more bytes are there than fit, 64 KiB are read at once, into memory that is given back when it was
-    /// not used between two heartbeats. No message keeps this memory: small messages are copied, large ones
-    /// have memory of their own.
+    /// If more bytes are available than fit, the client reads 64 KiB at once, into a buffer that is freed when
+    /// it was not used between two heartbeats. No message pins these buffers: small messages are copied, large
+    /// ones have memory of their own.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.read_buffer = bytes.clamp(512, 16 << 20);
         self
     }
 
-    /// The largest message, received or sent, in bytes. Default 64 MiB. A larger received message ends the
-    /// connection with code 1009; until then a peer can make us hold this many bytes.
+    /// Sets the largest message, received or sent, in bytes. Default 64 MiB. A larger received message ends the
+    /// connection with code 1009. Until then a peer can make the client hold this many bytes.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
@@ -525,19 +532,20 @@ impl Options {
         self
     }
 
-    /// The size of fragments, in bytes, in which larger messages are sent. `None`: each message goes in one
-    /// frame. At least 1024, default 64 KiB.
+    /// Sets the size of the fragments in which larger messages are sent, in bytes. `None` sends each message in
+    /// one frame. At least 1024, default 64 KiB.
     ///
     /// Pings, pongs and Close go between fragments. With a peer that takes 1 MB a second, a pong waits 65 ms
-    /// for a fragment, and not for the rest of an upload. A service that accepts no fragments needs `None`.
+    /// for a fragment instead of waiting for the rest of an upload. A service that accepts no fragments needs
+    /// `None`.
     #[must_use]
     pub fn fragment_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.fragment_size = bytes.into().map(|bytes| bytes.max(1024));
         self
     }
 
-    /// Offers to compress messages (permessage-deflate, RFC 7692). Default: not offered. The limit
-    /// [`max_message_size`](Self::max_message_size) holds for a message's inflated size.
+    /// Offers to compress messages (permessage-deflate, RFC 7692). Default: not offered.
+    /// [`max_message_size`](Self::max_message_size) limits the inflated size of a message.
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn deflate(mut self, deflate: Deflate) -> Self {
@@ -545,11 +553,11 @@ impl Options {
         self
     }
 
-    /// How many messages may wait for the application before [`overflow`](Self::overflow) says what happens.
-    /// Default 1024, at least 1.
+    /// Sets how many messages may wait for the application before [`overflow`](Self::overflow) applies. Default
+    /// 1024, at least 1.
     ///
-    /// This holds for clients that are driven on their own. Messages that the application has begun to take
-    /// are not counted, so up to twice as many can be in memory. Beginnings and ends of connections and
+    /// This applies to clients with a task or thread of their own. Messages that the application has begun to
+    /// take are not counted, so up to twice as many can be in memory. Beginnings and ends of connections and
     /// heartbeat events are not counted either; they have bounds of their own (256 and 64).
     #[must_use]
     pub fn queue(mut self, events: usize) -> Self {
@@ -557,13 +565,13 @@ impl Options {
         self
     }
 
-    /// What happens when [`queue`](Self::queue) messages wait and the application takes none. Default:
+    /// Sets the policy when [`queue`](Self::queue) messages wait and the application takes none. Default:
     /// [`Overflow::Pause`], which loses nothing.
     ///
-    /// With `Pause`, reading pauses. The server's pings are not answered meanwhile, because they stand behind
-    /// messages that nobody takes. An end that reaches this host (FIN, RST, a write that fails) is noticed
-    /// even then. Messages that had arrived before the end wait for the application, up to 16 MiB beyond the
-    /// queue.
+    /// With `Pause`, the client stops reading. It does not answer the server's pings meanwhile, because they
+    /// stand behind messages that the application has not taken. It still notices an end that reaches this host
+    /// (FIN, RST, a failed write). Messages that arrived before the end wait for the application, up to 16 MiB
+    /// beyond the queue.
     ///
     /// ```
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -578,13 +586,13 @@ impl Options {
         self
     }
 
-    /// Whether the client tells heartbeat events: [`Event::PingSent`], [`Event::PongSent`],
-    /// [`Event::PongReceived`] and [`Event::Check`]. Default: it does.
+    /// Turns heartbeat events on or off: [`Event::PingSent`], [`Event::PongSent`], [`Event::PongReceived`] and
+    /// [`Event::Check`]. Default: on.
     ///
-    /// Heartbeat events never take the room of a message. At most 64 wait for the application; further ones
-    /// are left out and counted in
+    /// Heartbeat events never take the room of a message. At most 64 wait for the application. Further ones are
+    /// dropped and counted in
     /// [`ClientStats::heartbeat_events_dropped`](crate::ClientStats::heartbeat_events_dropped). Logs and
-    /// figures have them in any case.
+    /// figures are unaffected.
     ///
     /// [`Event::PingSent`]: crate::Event::PingSent
     /// [`Event::PongSent`]: crate::Event::PongSent
@@ -596,8 +604,8 @@ impl Options {
         self
     }
 
-    /// How many messages and bytes may wait to be sent. Default 1024 and 1 MiB. A single larger message may
-    /// still wait alone.
+    /// Sets how many messages and bytes may wait to be sent. Default 1024 and 1 MiB. A single larger message
+    /// may still wait alone.
     #[must_use]
     pub fn send_queue(mut self, messages: usize, bytes: usize) -> Self {
         self.send_queue = Limits {
@@ -608,16 +616,15 @@ impl Options {
         self
     }
 
-    /// Sends at most `count` of the application's messages in each `period`, evenly spread. Default: no
-    /// limit. For services that count messages (Binance: 5 a second on a connection) and end a connection
-    /// that says more.
+    /// Sends at most `count` application messages in each `period`, evenly spread. Default: no limit. Use this
+    /// for services that count messages and close a connection that exceeds the limit (Binance: 5 a second on a
+    /// connection).
     ///
-    /// The limit holds over all of the client's connections, for held messages as well as for new ones.
-    /// Messages that `on_connect` sends go at once and count. Heartbeats and Close frames never wait and do
-    /// not count: if a service counts them, leave room for them. A message that waits for its turn waits in
-    /// the [send queue](Self::send_queue), is in the figure [`waiting`](crate::ClientStats::waiting), and
-    /// expires if it was [held](Self::hold) for too long. A stop sends the messages that may go at once and
-    /// hands back the rest.
+    /// The limit applies across all of the client's connections, to held messages as well as to new ones.
+    /// Messages of `on_connect` go at once and count. Heartbeats and Close frames never wait and do not count:
+    /// if a service counts them, leave room for them. A delayed message waits in the [send
+    /// queue](Self::send_queue), counts in [`waiting`](crate::ClientStats::waiting), and expires if it was
+    /// [held](Self::hold) for too long. A stop sends the messages that may go at once and hands back the rest.
     ///
     /// ```
     /// use std::time::Duration;
@@ -628,7 +635,7 @@ impl Options {
     /// ```
     ///
     /// # Errors
-    /// [`LimiterError`] if `count` is 0, or two messages would lie less than 1 ns or more than a day apart.
+    /// [`LimiterError`] if `count` is 0, or if the spacing of two messages is under 1 ns or over a day.
     pub fn send_rate(mut self, count: u32, period: Duration) -> Result<Self, LimiterError> {
         let rate = Rate {
             most: count,
@@ -638,29 +645,28 @@ impl Options {
         Ok(self)
     }
 
-    /// Holds messages while there is no ready session, and sends them when there is one. Default: messages
-    /// are refused then ([`DialError::NotConnected`](crate::SendErrorKind::NotConnected)).
+    /// Holds messages while no session is ready, and sends them once a session is. Default: such messages are
+    /// refused ([`SendErrorKind::NotConnected`](crate::SendErrorKind::NotConnected)).
     ///
-    /// At most `messages` messages (at least one) and `bytes` bytes are held; a single larger message may
-    /// wait alone.
+    /// At most `messages` messages (at least one) and `bytes` bytes are held. A single larger message may wait
+    /// alone.
     ///
-    /// Messages that a connection leaves unwritten are held, too, except a message of which a part had been
-    /// handed to the operating system. That message is always handed back, so that we send nothing twice. No
-    /// message is given to a connection after it was held for `time_to_live`
+    /// Messages that a connection leaves unwritten are held, too. The exception is a message of which a part
+    /// was handed to the operating system: it is always handed back, so nothing is sent twice. No message is
+    /// given to a connection after it was held for `time_to_live`
     /// ([`ConfigBuilder::time_to_live`](heartbeat_core::ConfigBuilder::time_to_live)):
-    /// [`Event::Expired`](crate::Event::Expired) hands it back. The time counts from when the message first
-    /// had to wait for a connection; for a client in place, from its next poll on.
+    /// [`Event::Expired`](crate::Event::Expired) hands it back. The time counts from when the message first had
+    /// to wait for a connection; for a client in place, from its next poll.
     #[must_use]
     pub fn hold(mut self, messages: usize, bytes: usize) -> Self {
         self.send_queue.hold = Some((messages.max(1), bytes));
         self
     }
 
-    /// Runs on each connection before other messages go out: authenticate, subscribe.
+    /// Runs `on_connect` on each connection before other messages go out, to authenticate or subscribe.
     ///
-    /// `on_connect` must be done within the configuration's `session_timeout`, by default
-    /// [`DEFAULT_SESSION_TIMEOUT`](heartbeat_core::DEFAULT_SESSION_TIMEOUT). [`Event::Ready`] tells when it
-    /// is done.
+    /// `on_connect` must finish within the configuration's `session_timeout`, by default
+    /// [`DEFAULT_SESSION_TIMEOUT`](heartbeat_core::DEFAULT_SESSION_TIMEOUT). [`Event::Ready`] reports success.
     ///
     /// [`Event::Ready`]: crate::Event::Ready
     #[must_use]
@@ -670,11 +676,11 @@ impl Options {
         self
     }
 
-    /// Lets the application make each connection ready in its own loop of events.
+    /// Lets the application make each connection ready in its own event loop.
     ///
     /// At [`Event::Connected`](crate::Event::Connected) the application sends its first messages by
-    /// `send_opening`, waits for the answers, and calls `ready` or `fail` on its sender, within the same time
-    /// as [`on_connect`](Self::on_connect).
+    /// `send_opening`, waits for the answers, and calls `ready` or `fail` on its sender. The time limit is that
+    /// of [`on_connect`](Self::on_connect).
     ///
     /// A configuration with a `session_timeout` has the same effect.
     #[must_use]
@@ -684,12 +690,13 @@ impl Options {
         self
     }
 
-    /// Reports figures to the recorder of the [`metrics`](https://docs.rs/metrics) facade, with the client's [`name`](Self::name) as the label
-    /// `client`. Clients of one name overwrite each other's figures. Default: nothing is recorded.
+    /// Reports figures to the recorder of the [`metrics`](https://docs.rs/metrics) facade. The label `client`
+    /// is the client's [`name`](Self::name), so clients of one name overwrite each other's figures. Default:
+    /// off.
     ///
     /// | name | kind | further label |
     /// |---|---|---|
-    /// | `heartbeat_state` | gauge, 1 for the present one | `state`: `waiting`, `connecting`, `opening`, `ready`, `closing`, `stopped` |
+    /// | `heartbeat_state` | gauge, 1 for the current state | `state`: `waiting`, `connecting`, `opening`, `ready`, `closing`, `stopped` |
     /// | `heartbeat_heard_timestamp_seconds` | gauge; silence is `time()` less this | |
     /// | `heartbeat_waiting_messages` | gauge | |
     /// | `heartbeat_reading_paused_timestamp_seconds` | gauge; 0 while the client reads | |
@@ -702,7 +709,7 @@ impl Options {
     /// | `heartbeat_bytes_received_total`, `heartbeat_bytes_sent_total` | counter | |
     /// | `heartbeat_reading_pauses_total`, `heartbeat_messages_dropped_total`, `heartbeat_heartbeat_events_dropped_total`, `heartbeat_unsent_dropped_total` | counter | |
     ///
-    /// `docs/grafana.json` of `heartbeat-tokio` is a dashboard for these.
+    /// `docs/grafana.json` of `heartbeat-tokio` is a dashboard for these metrics.
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics(mut self) -> Self {
@@ -710,26 +717,27 @@ impl Options {
         self
     }
 
-    /// Keeps the machine's last events, so that the client's `explain()` can tell at any time why it did what
-    /// it did. Default: none is kept.
+    /// Keeps the machine's last events, so that the client's `explain()` can show why the client acted as it
+    /// did. Default: none are kept.
     ///
-    /// `events` (at least one) are kept at the least, and twice as many at the most. `explain()` returns a
-    /// trace that `heartbeat explain` (heartbeat-cli) tells in sentences. 64 events are a few minutes of a quiet
-    /// connection, and about 10 KiB.
+    /// Between `events` (at least one) and twice as many are kept. `explain()` returns a trace that `heartbeat
+    /// explain` (heartbeat-cli) turns into sentences. 64 events cover a few minutes of a quiet connection and
+    /// take about 10 KiB.
     ///
-    /// The trace holds heartbeats as they came, and no data. Ids that the application took from the dialect's
-    /// row are not in the trace, so the replayed messages may have other ids. If the dialect is written in
-    /// code, the trace is replayed as if its messages were `json-type`'s.
+    /// The trace holds heartbeats verbatim, and no data. Ids that the application took by `take_id` are not in
+    /// the trace, so the replayed messages may have other ids. A dialect written in code is replayed as if its
+    /// messages were those of `json-type`.
     #[must_use]
     pub fn explain(mut self, events: usize) -> Self {
         self.explain = Some(events.max(1));
         self
     }
 
-    /// Decodes each message before anything else sees it. `make` is called for each connection.
+    /// Decodes each message before the dialect and the application see it. `make` is called once for each
+    /// connection.
     ///
     /// The connection ends with code 1009 if a decoded message is larger than
-    /// [`max_message_size`](Self::max_message_size), and with 1007 if a message cannot be decoded.
+    /// [`max_message_size`](Self::max_message_size), and with code 1007 if decoding fails.
     #[must_use]
     pub fn decoder<D: Decode + 'static>(
         mut self,
@@ -739,7 +747,7 @@ impl Options {
         self
     }
 
-    /// Lets `observer` see every step of the machine, for traces and tests.
+    /// Calls `observer` after every step of the machine, for traces and tests.
     #[must_use]
     pub fn observer(
         mut self,
@@ -749,16 +757,17 @@ impl Options {
         self
     }
 
-    /// Dials only when this client has its turn in a budget that many clients share. Default: no budget.
+    /// Dials only when a budget shared by many clients allows it. Default: no budget.
     ///
-    /// The wait for a turn is no part of `connect_timeout`. A kick asks for a turn, too; a stop needs none.
+    /// The wait for a turn does not count towards `connect_timeout`. A kick also waits for a turn. A stop does
+    /// not.
     #[must_use]
     pub fn dial_budget(mut self, budget: Arc<impl DialBudget + 'static>) -> Self {
         self.dial_budget = Some(budget);
         self
     }
 
-    /// Looks host names up with this resolver. Default: [`Resolver::system`], the operating system's.
+    /// Resolves host names with this resolver. Default: [`Resolver::system`], the operating system's.
     ///
     /// If the proxy resolves names itself (SOCKS5 by name, HTTP), this resolver looks up only the proxy's own
     /// name.
@@ -768,14 +777,14 @@ impl Options {
         self
     }
 
-    /// The TLS configuration: custom roots, client certificates and the like. Default: the platform's roots,
-    /// or those that `SSL_CERT_FILE` names, with verification on.
+    /// Sets the TLS configuration, for custom roots or client certificates. Default: the platform's roots, or
+    /// those that `SSL_CERT_FILE` names, with verification on.
     ///
-    /// The default's roots are read once, before the first dial, and shared by all clients that live at the
+    /// The default roots are read once, before the first dial, and shared by all clients that are alive at the
     /// same time.
     ///
-    /// Whatever protocols `config` offers (ALPN), a client offers `http/1.1` alone, because a WebSocket
-    /// begins there.
+    /// A client always offers `http/1.1` alone by ALPN, whatever `config` offers, because the WebSocket upgrade
+    /// needs HTTP/1.1.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -797,7 +806,7 @@ impl Options {
         self
     }
 
-    /// How many events may wait for the application.
+    /// Returns how many messages may wait for the application.
     #[must_use]
     pub fn queue_len(&self) -> usize {
         self.queue
@@ -805,7 +814,7 @@ impl Options {
 }
 
 impl Options {
-    /// How a connection reads and writes.
+    /// Returns the sizes that govern how a connection reads and writes.
     pub(crate) fn sizes(&self) -> Sizes {
         Sizes {
             read_buffer: self.read_buffer,
@@ -816,7 +825,7 @@ impl Options {
         }
     }
 
-    /// Takes from the service each time and limit that was not set.
+    /// Takes each time and limit that was not set from the service.
     pub(crate) fn heed_service(&mut self) -> Result<(), RequestError> {
         if !self.heeds_service {
             return Ok(());
@@ -839,7 +848,7 @@ impl Options {
             }
             (None, Some(_)) => {
                 self.send_rate = limits.messages_beside(&config).and_then(|rate| {
-                    // A description's rates are at most a day long, so this is never refused.
+                    // A description's rates are at most a day long, so the limiter never refuses them.
                     let limiter = Limiter::new(rate.most, rate.per, 1).ok()?;
                     Some((limiter, rate))
                 });
@@ -868,7 +877,7 @@ impl Options {
         Ok(())
     }
 
-    /// A variable that the service's messages need and the application has not set.
+    /// Returns a variable that the service's messages need and the application has not set.
     pub(crate) fn unset(&self, variables: &Variables) -> Option<&str> {
         let described = self.trace_dialect.described()?;
         described
@@ -876,8 +885,8 @@ impl Options {
             .find(|name| !variables.contains_key(*name))
     }
 
-    /// Completes the configuration. A session that is wanted gets its time. Credentials are fixed if neither
-    /// a factory nor a session could bring others.
+    /// Completes the configuration. A configured session gets its default time. Credentials are fixed if
+    /// neither a factory nor a session could bring others.
     pub(crate) fn complete_config(&mut self) {
         if self.fixed_credentials && !self.wants_session && !self.config.fixed_credentials() {
             let builder = self.config.to_builder().fixed_credentials(true);
@@ -887,14 +896,14 @@ impl Options {
         }
         if self.wants_session && self.config.session_timeout().is_none() {
             let builder = self.config.to_builder();
-            // A configuration that was consistent stays so.
+            // A consistent configuration stays consistent.
             if let Ok(config) = builder.session_timeout(DEFAULT_SESSION_TIMEOUT).build() {
                 self.config = Arc::new(config);
             }
         }
     }
 
-    /// Refuses requests that are known to be wrong before the first dial, and a dialect that lacks a value.
+    /// Refuses requests that are known to be invalid before the first dial, and a dialect that lacks a value.
     pub(crate) fn check(&mut self) -> Result<(), RequestError> {
         if let Some(described) = self.trace_dialect.described()
             && let Some(name) = described.computed().find(|name| {
@@ -915,13 +924,13 @@ impl Options {
             return Ok(());
         }
         match self.prepare_tls() {
-            // An error that may pass is a failed dial, if it lasts until then.
+            // An error that may pass is ignored here. If it persists, the dial fails.
             Err(RequestError::Failed { .. }) => Ok(()),
             made => made,
         }
     }
 
-    /// Finds the roots, once.
+    /// Loads the trusted roots, once.
     fn prepare_tls(&mut self) -> Result<(), RequestError> {
         #[cfg(feature = "tls")]
         if self.tls.is_none() {
@@ -930,7 +939,7 @@ impl Options {
         Ok(())
     }
 
-    /// The keys of a TLS session, if the request wants one.
+    /// Creates the TLS session, if the request needs one.
     pub(crate) fn security(&mut self, request: &Request) -> Result<Security, DialError> {
         if !request.is_tls() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! A panic in code that the application has brought: caught once, told with its name.
+//! Panics in the application's code: caught once, and reported with the name of that code.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -6,7 +6,7 @@ use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
-/// A panic that was caught: which code it was in, and its words.
+/// A caught panic: the name of the code that panicked, and the panic's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panicked {
     code: &'static str,
@@ -16,7 +16,7 @@ pub struct Panicked {
 impl Panicked {
     fn new(code: &'static str, payload: Box<dyn Any + Send>) -> Self {
         match payload.downcast::<Self>() {
-            // Caught before, nearer to where it came from.
+            // The panic was caught and named by an inner call.
             Ok(panicked) => *panicked,
             Err(payload) => Self {
                 code,
@@ -25,7 +25,7 @@ impl Panicked {
         }
     }
 
-    /// Goes on with it elsewhere: in the thread that waits for what was to be made.
+    /// Continues the panic in another thread, the one that waits for the result.
     pub(crate) fn resume(self) -> ! {
         panic::resume_unwind(Box::new(self))
     }
@@ -37,15 +37,15 @@ impl fmt::Display for Panicked {
     }
 }
 
-/// What `panic!` was given, if it is a text.
+/// Returns the message of `panic!`, if it is a text.
 fn words(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("(no text)")
 }
 
-/// Calls code of the application's, and returns its panic. What it had in hand must not be used as if nothing had
-/// happened.
+/// Calls the application's code and catches a panic. After a panic the values that the code worked on are
+/// inconsistent and must not be used.
 ///
 /// # Errors
 /// The panic.
@@ -53,28 +53,29 @@ pub fn catch<T>(code: &'static str, f: impl FnOnce() -> T) -> Result<T, Panicked
     panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| Panicked::new(code, payload))
 }
 
-/// Calls code of the application's, and gives its panic a name on its way up.
+/// Calls the application's code. A panic is given a name and propagates.
 pub fn named<T>(code: &'static str, f: impl FnOnce() -> T) -> T {
     catch(code, f).unwrap_or_else(|panicked| panicked.resume())
 }
 
 thread_local! {
-    /// The clients whose code this thread runs at the moment, the innermost last, each by its send_queue.
+    /// The clients whose code this thread is running, the innermost last. Each is known by the address of its
+    /// send queue.
     static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// While this lives, the thread drives the client with this id: what only the client can do must not be waited
-/// for.
+/// While this guard lives, the current thread drives the client with this id. The thread must not wait for
+/// anything that only the client can do.
 pub(crate) struct Inside(());
 
 impl Inside {
     pub(crate) fn enter(id: usize) -> Self {
-        // Not in a thread whose locals are gone.
+        // A thread whose locals are destroyed is not recorded.
         let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(id));
         Self(())
     }
 
-    /// Whether this thread drives that client.
+    /// Returns true if this thread drives the client with this id.
     pub(crate) fn is(id: usize) -> bool {
         let is = INSIDE.try_with(|inside| inside.borrow().contains(&id));
         is.unwrap_or_default()

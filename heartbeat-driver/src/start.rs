@@ -10,14 +10,13 @@ heartbeat_core::debug_as_display!(StartError);
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The options need something that is not there.
+    /// The options are invalid, or need something that is missing.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The operating system has no room for a poll or a thread.
+    /// The operating system could not create a poll or a thread.
     #[error("no room for a poll or a thread: {0}")]
     Io(#[from] io::Error),
-    /// A client of tokio's was made outside of a runtime, or in one without a timer
-    /// (`Builder::enable_time`).
+    /// A tokio client was created outside of a runtime, or in one without a timer (`Builder::enable_time`).
     #[error(
         "there is no tokio runtime with a timer here: `Client::spawn`, `InPlace::new` and `Rotating::spawn` must be called \
          within one (`Client::spawn_thread` needs none)"
@@ -35,7 +34,7 @@ mod tests {
     use super::StartError;
     use crate::{Options, Proxy, Request};
 
-    /// A `main` that returns an error prints `Error: ` and its `Debug`.
+    /// A `main` that returns an error prints `Error: ` and the error's `Debug`.
     #[test]
     fn what_main_prints_of_an_error_is_its_sentence() {
         let request = Request::new("example.org/feed").expect_err("no scheme");

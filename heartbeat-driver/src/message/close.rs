@@ -1,23 +1,23 @@
-//! Close frames (RFC 6455 §5.5.1, §7.4): the ones that come, and the ones that go.
+//! Close frames (RFC 6455 §5.5.1, §7.4), received and sent.
 
 use heartbeat_core::Failure;
 
 /// A Close frame that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
-    /// Its code; 1005 if it has none.
+    /// The code; 1005 if the frame has none.
     pub code: u16,
-    /// Its reason, if it has one that can be read.
+    /// The reason, if there is one and it is readable.
     pub reason: Option<Box<str>>,
-    /// The code of our answer; `None` if the answer has no code either.
+    /// The code of our answer. `None` if the answer has no code either.
     pub answer: Option<u16>,
 }
 
-/// A Close frame that is to be sent.
+/// A Close frame to send.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Goodbye<'a> {
     pub(crate) code: Option<u16>,
-    /// At most 123 bytes. Left out if there is no code.
+    /// At most 123 bytes. Omitted if there is no code.
     pub(crate) reason: &'a str,
 }
 
@@ -28,15 +28,15 @@ impl From<u16> for Goodbye<'_> {
     }
 }
 
-/// No code was given.
+/// The frame has no code.
 const NO_CODE: u16 = 1005;
 
-/// A gateway has lost its server (IANA WebSocket Close Code Number Registry).
+/// A gateway lost its upstream server (IANA WebSocket Close Code Number Registry).
 const BAD_GATEWAY: u16 = 1014;
 
 impl Close {
-    /// A peer that says Close has closed, however it says so: what cannot be read in there is left out. Our answer
-    /// tells what was wrong.
+    /// Reads a Close frame leniently: a malformed one still closes the connection. Unreadable parts are left
+    /// out, and our answer says what was wrong.
     pub(crate) fn parse(payload: &[u8]) -> Self {
         let (code, reason) = match payload {
             [] => return Self::without_code(None),
@@ -48,7 +48,8 @@ impl Close {
         let (code, answer) = match (may_be_sent(code), text) {
             (true, Some(_)) => (code, code),
             (true, None) => (code, 1007),
-            // Nobody knows what it means, but the server is ending: as if a gateway had lost it.
+            // A code outside the registry still says that the server is ending. Treat it as a gateway that lost
+            // its upstream.
             (false, _) => (BAD_GATEWAY, 1002),
         };
         Self {
@@ -58,7 +59,7 @@ impl Close {
         }
     }
 
-    /// Our answer: as it came, if nothing was wrong with it (RFC 6455 §5.5.1).
+    /// Returns our answer: an echo of the frame if it was valid (RFC 6455 §5.5.1).
     pub(crate) fn goodbye(&self) -> Goodbye<'_> {
         let reason = self.reason.as_deref().unwrap_or_default();
         Goodbye {
@@ -80,7 +81,8 @@ impl Close {
     }
 }
 
-/// RFC 6455 §7.4.1, §7.4.2 and the IANA registry: 1004 to 1006 and 1015 are never sent, 1016 to 2999 are reserved.
+/// Returns true if this code may stand in a Close frame (RFC 6455 §7.4.1, §7.4.2 and the IANA registry). 1004
+/// to 1006 and 1015 are never sent, 1016 to 2999 are reserved.
 fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
@@ -94,7 +96,7 @@ impl Goodbye<'_> {
     }
 }
 
-/// The code and the reason of a Close frame that is to be sent (RFC 6455 §5.5.1).
+/// The code and reason of a Close frame to send (RFC 6455 §5.5.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CloseFrame {
     pub(crate) code: u16,
@@ -107,7 +109,7 @@ heartbeat_core::debug_as_display!(InvalidClose);
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidClose {
-    /// The code is none that may be sent.
+    /// This code may not be sent.
     #[error(
         "close code {code} cannot be sent: it must be 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455 §7.4)"
     )]
@@ -115,7 +117,7 @@ pub enum InvalidClose {
         /// The code.
         code: u16,
     },
-    /// The reason does not fit into a control frame.
+    /// The reason does not fit in a control frame.
     #[error(
         "a close reason of {len} bytes cannot be sent: it must have at most 123 (RFC 6455 §5.5)"
     )]
@@ -128,11 +130,11 @@ pub enum InvalidClose {
 /// A control frame has at most 125 bytes (RFC 6455 §5.5), two of them for the code.
 const LONGEST_REASON: usize = 123;
 
-/// The purpose of the connection is fulfilled (RFC 6455 §7.4.1).
+/// The connection has fulfilled its purpose (RFC 6455 §7.4.1).
 const NORMAL: u16 = 1000;
 
-/// For private use (RFC 6455 §7.4.2), and the first code that a browser may send beside 1000 and those that libraries
-/// register.
+/// A private-use code (RFC 6455 §7.4.2). It is the lowest code that a browser may send besides 1000 and the
+/// codes registered for libraries.
 const COMES_BACK: u16 = 4000;
 
 impl CloseFrame {
@@ -148,8 +150,8 @@ impl CloseFrame {
         Ok(Self { code, reason })
     }
 
-    /// What is said where nobody has said otherwise. 1000 says that the session is over, and services that can resume
-    /// one (Discord, for example) forget it: it is for clients that do not come back.
+    /// Returns the default Close frame for a failure. 1000 is for clients that do not come back: it says that
+    /// the session is over, and services that can resume a session (Discord, for example) forget it.
     pub(crate) fn of(failure: Failure) -> Self {
         let code = match failure {
             Failure::GiveUp => NORMAL,

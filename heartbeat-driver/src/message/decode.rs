@@ -1,23 +1,23 @@
-//! Payloads that come compressed, or wrapped otherwise: decoded before anybody looks at them.
+//! Decoding of compressed or wrapped messages, before the dialect and the application see them.
 
 use super::Message;
 
 heartbeat_core::debug_as_display!(Undecodable);
 
-/// Its name where one panics.
+/// The name of the decoder in the report of its panic.
 pub(crate) const DECODER: &str = "the decoder";
 
-/// Turns what the server sends into what it means, before the dialect sees it: a heartbeat may come
-/// compressed, too. RequestResult anew for each connection, so that it may carry state from message to message.
+/// Decodes what the server sends, before the dialect sees it, because heartbeats may be compressed too. Each
+/// connection has a decoder of its own, so a decoder may keep state between messages.
 ///
-/// What one message costs must not depend on the server's good will: a decoder may return at most
-/// `limit` bytes ([`Options::max_message_size`](crate::Options::max_message_size)).
+/// The cost of a message must not depend on the server's good will: a decoder may return at most `limit` bytes
+/// ([`Options::max_message_size`](crate::Options::max_message_size)).
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;
 /// use heartbeat_tokio::{Decode, Message, Options, Undecodable}; // or heartbeat_blocking
 ///
-/// /// Every message begins with a byte that says nothing.
+/// /// Removes the first byte of each binary message.
 /// struct Skip;
 ///
 /// impl Decode for Skip {
@@ -34,7 +34,7 @@ pub(crate) const DECODER: &str = "the decoder";
 /// # Ok::<(), heartbeat_driver::RequestError>(())
 /// ```
 pub trait Decode: Send {
-    /// What this message means.
+    /// Returns the decoded message.
     ///
     /// # Errors
     /// [`Undecodable`] ends the connection.
@@ -47,34 +47,34 @@ impl<F: FnMut(Message, usize) -> Result<Message, Undecodable> + Send> Decode for
     }
 }
 
-/// Why a message cannot be decoded. The connection ends with this code, as if the peer's WebSocket
-/// frames had been at fault, and the table of causes decides what follows.
+/// Why a message cannot be decoded. The connection ends with this error's close code, as it does for an invalid
+/// WebSocket frame. The table of causes decides how the client goes on.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Undecodable {
-    /// Code 1009: decoded it would be larger than allowed.
+    /// Code 1009: the decoded message would be larger than the limit.
     #[error("a message is over {limit} bytes when decoded")]
     TooLarge {
         /// The limit.
         limit: usize,
     },
-    /// Code 1007: it is not what it should be.
+    /// Code 1007: the message is malformed.
     #[error("a message cannot be decoded: {detail}")]
     Malformed {
-        /// What is wrong with it.
+        /// The defect.
         detail: Box<str>,
     },
 }
 
 impl Undecodable {
-    /// A message that is not what it should be.
+    /// Creates a [`Malformed`](Self::Malformed) error.
     pub fn malformed(detail: impl std::fmt::Display) -> Self {
         Self::Malformed {
             detail: detail.to_string().into(),
         }
     }
 
-    /// RFC 6455 §7.4.1.
+    /// Returns the close code (RFC 6455 §7.4.1).
     pub(crate) fn code(&self) -> u16 {
         match self {
             Self::TooLarge { .. } => 1009,
@@ -83,5 +83,5 @@ impl Undecodable {
     }
 }
 
-/// Makes a decoder for a connection.
+/// Creates the decoder of a new connection.
 pub(crate) type Decoders = Box<dyn FnMut() -> Box<dyn Decode> + Send>;

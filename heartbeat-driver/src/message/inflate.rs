@@ -1,4 +1,4 @@
-//! Binary messages that are compressed one by one, as many exchanges send them.
+//! Binary messages that are compressed one by one, as by many exchanges.
 
 use std::io::Read;
 
@@ -9,10 +9,10 @@ use flate2::read::{DeflateDecoder, ZlibDecoder};
 use super::Message;
 use super::decode::{Decode, Undecodable};
 
-/// Inflates each binary message by itself. What comes out becomes a text message if it is UTF-8.
+/// A decoder that inflates each binary message on its own. The result is a text message if it is UTF-8.
 ///
-/// Services that compress a connection as one stream (Discord's `zlib-stream`) need a [`Decode`] of
-/// their own.
+/// Services that compress a connection as one stream (Discord's `zlib-stream`) need a [`Decode`] implementation
+/// of their own.
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;
@@ -23,7 +23,7 @@ use super::decode::{Decode, Undecodable};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inflate {
-    /// gzip (RFC 1952), up to 64 members. A message that does not begin like gzip is left as it is.
+    /// gzip (RFC 1952), up to 64 members. A message without gzip's magic number is passed on unchanged.
     Gzip,
     /// zlib (RFC 1950), which HTTP calls `deflate`.
     Zlib,
@@ -31,11 +31,11 @@ pub enum Inflate {
     Deflate,
 }
 
-/// RFC 1952 §2.3.1.
+/// gzip's magic number (RFC 1952 §2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// The most members of one message. To begin one costs a window of 32 KiB, also if there is nothing in
-/// it: a message of nothing but beginnings (20 bytes each) would keep us busy for minutes.
+/// The most gzip members of one message. Each member costs a window of 32 KiB even if it is empty. Without this
+/// limit a message made of empty members (20 bytes each) would keep the client busy for minutes.
 const MEMBERS: usize = 64;
 
 impl Decode for Inflate {
@@ -71,9 +71,9 @@ fn gunzip(mut bytes: &[u8], limit: usize) -> Result<Vec<u8>, Undecodable> {
     )))
 }
 
-/// Appends what comes out.
+/// Appends the decompressed bytes to `inflated`.
 fn read(mut inflated: Vec<u8>, decoder: impl Read, limit: usize) -> Result<Vec<u8>, Undecodable> {
-    // One more than allowed tells that there is more, and is all that is ever held.
+    // One byte over the limit shows that the message is too large. Nothing beyond that byte is kept.
     let left = u64::try_from(limit - inflated.len()).unwrap_or(u64::MAX);
     decoder
         .take(left.saturating_add(1))
@@ -153,7 +153,7 @@ mod tests {
             gzip.decode(member.repeat(MEMBERS).into(), limit),
             Err(Undecodable::TooLarge { limit })
         );
-        // Of 64 MiB of these 3 million windows would be made, and no limit of bytes met.
+        // 64 MiB of these members would allocate 3 million windows without reaching the limit of bytes.
         let [(mut gzip, empty), ..] = all(b"");
         let refused = gzip.decode(empty.repeat(MEMBERS + 1).into(), 1 << 20);
         assert!(

@@ -1,7 +1,7 @@
-//! What goes over a connection: messages, their texts, what decodes and splits them, and Close frames.
+//! Messages: their payloads, texts, decoders, joined records, and Close frames.
 //!
-//! In and out: [`Message`], which owns its payload, and [`MessageRef`], which lends it. Nothing here knows a
-//! connection. Read this file first.
+//! [`Message`] owns its payload, and [`MessageRef`] borrows it. This module knows nothing about connections.
+//! Read this file first.
 
 mod close;
 mod decode;
@@ -24,7 +24,7 @@ pub use self::inflate::Inflate;
 pub use self::text::Text;
 pub use self::unsent::{Returned, Unsent};
 
-/// An application message. Cloning is cheap: the bytes are shared.
+/// An application message. Cloning is cheap, because clones share the bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Message {
     /// A text message, valid UTF-8.
@@ -34,7 +34,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// Length of the payload in bytes.
+    /// Returns the length of the payload in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -43,13 +43,13 @@ impl Message {
         }
     }
 
-    /// True if the payload is empty.
+    /// Returns true if the payload is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Lends the message.
+    /// Borrows the message.
     #[must_use]
     pub fn lend(&self) -> MessageRef<'_> {
         match self {
@@ -58,7 +58,7 @@ impl Message {
         }
     }
 
-    /// The text of a text message.
+    /// Returns the text of a text message.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         match self {
@@ -67,7 +67,7 @@ impl Message {
         }
     }
 
-    /// The payload of a message of either kind: a text's bytes are UTF-8.
+    /// Returns the payload of a text or binary message. The bytes of a text are UTF-8.
     ///
     /// ```
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -82,7 +82,7 @@ impl Message {
         }
     }
 
-    /// Takes the payload of a message of either kind, without a copy.
+    /// Returns the payload of a text or binary message, without a copy.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         match self {
@@ -91,7 +91,7 @@ impl Message {
         }
     }
 
-    /// Takes the text of a text message, or of a binary message that is UTF-8, without a copy.
+    /// Returns the text of a text message, or of a binary message that is UTF-8, without a copy.
     ///
     /// ```
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -102,7 +102,7 @@ impl Message {
     /// ```
     ///
     /// # Errors
-    /// The message itself, where its payload is not UTF-8.
+    /// Returns the message itself if its payload is not UTF-8.
     pub fn into_text(self) -> Result<Text, Self> {
         match self {
             Self::Text(text) => Ok(text),
@@ -111,7 +111,7 @@ impl Message {
     }
 }
 
-/// The kind and the length alone, as in `Text(12 bytes)`: the payload may hold credentials.
+/// Shows the kind and the length alone, as in `Text(12 bytes)`: the payload may hold credentials.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self {
@@ -122,7 +122,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// A message that is lent: its bytes lie where they were received, or belong to a [`Message`].
+/// A borrowed message. Its bytes lie in the read buffer or in a [`Message`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum MessageRef<'a> {
     /// A text message.
@@ -132,7 +132,7 @@ pub enum MessageRef<'a> {
 }
 
 impl MessageRef<'_> {
-    /// Length of the payload in bytes.
+    /// Returns the length of the payload in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -141,13 +141,13 @@ impl MessageRef<'_> {
         }
     }
 
-    /// True if the payload is empty.
+    /// Returns true if the payload is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The payload: of a text its UTF-8.
+    /// Returns the payload. The bytes of a text are UTF-8.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -156,7 +156,7 @@ impl MessageRef<'_> {
         }
     }
 
-    /// A message of its own, with a copy of the payload.
+    /// Copies the payload into a [`Message`].
     #[must_use]
     pub fn to_message(&self) -> Message {
         match *self {
@@ -166,7 +166,7 @@ impl MessageRef<'_> {
     }
 }
 
-/// The kind and the length alone, as for [`Message`].
+/// Shows the kind and the length alone, as for [`Message`].
 impl fmt::Debug for MessageRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self {
@@ -211,7 +211,7 @@ impl From<Message> for tungstenite::Message {
     }
 }
 
-/// Of a message of the application's; a control frame comes back.
+/// Converts a text or binary message. A control frame is returned as the error.
 #[cfg(feature = "tungstenite")]
 impl TryFrom<tungstenite::Message> for Message {
     type Error = tungstenite::Message;

@@ -1,28 +1,29 @@
-//! Heartbeats in what a peer sends. One reading of messages for both drivers: the engine over bytes, and
-//! `Messages` of `heartbeat-tokio` over another library's messages.
+//! Heartbeats among the messages of a peer. Both drivers use this code: the engine over bytes, and `Messages`
+//! of `heartbeat-tokio` over another library's messages.
 
 use std::borrow::Borrow;
 
 use heartbeat_core::{Class, Config, Dialect, Heartbeat};
 
-/// Heartbeats of one message of which the machine is told. Beyond these, joined records are life and no more; data
-/// among them is delivered all the same.
+/// The most heartbeats of one message that are reported to the machine. Later records of that message only
+/// count as a sign of life. Data among them is still delivered.
 pub const HEARTBEATS: u32 = 64;
 
-/// Answers that wait to be written may take this many bytes, frames and all, before reading is held: over 10 000 of the
-/// smallest. A peer that asks and does not listen must not make us hold more.
+/// The most bytes of waiting answers, framing included, before reading stops: over 10 000 of the smallest. The
+/// limit bounds what a peer can make us hold by sending pings without reading the pongs.
 pub const ANSWERS: u64 = 64 * 1024;
 
-/// Bytes that are looked at before others get their turn: a millisecond or two of work.
+/// Bytes to process before other tasks get a turn: a millisecond or two of work.
 pub const WORK: usize = 256 * 1024;
 
-/// A text with separators that is longer than this is not looked at as a whole, but record by record.
+/// A longer text with separators is read record by record, not at once.
 const AT_ONCE: usize = 64 * 1024;
 
-/// Work that a record costs beside its bytes.
+/// The cost of a record besides its bytes, in bytes.
 const RECORD: usize = 32;
 
-/// Bytes of a client's frame with this payload (RFC 6455 §5.2: header, extended length, mask).
+/// Returns the length of a client's frame with this payload, in bytes (RFC 6455 §5.2: header, extended length,
+/// mask).
 #[must_use]
 pub const fn frame_len(payload: usize) -> u64 {
     let extended = match payload {
@@ -33,19 +34,19 @@ pub const fn frame_len(payload: usize) -> u64 {
     2 + extended + 4 + payload as u64
 }
 
-/// Whom a message is for.
+/// Who receives a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
     /// The application.
     Data,
     /// The machine.
     Heartbeat,
-    /// Both of them, the machine first.
+    /// Both, the machine first.
     Both,
 }
 
 impl Sort {
-    /// Whom a message of this class is for, as the machine stands.
+    /// Returns who receives a message of this class in the machine's current state.
     #[inline]
     #[must_use]
     pub fn of<C: Borrow<Config>, D: Dialect>(machine: &Heartbeat<C, D>, class: Class<'_>) -> Self {
@@ -58,15 +59,15 @@ impl Sort {
     }
 }
 
-/// True if a text is too long to be looked at in one go where records may be joined in it.
+/// Returns true if a text that may hold joined records is too long to read at once.
 #[inline]
 #[must_use]
 pub fn is_long(text: &str) -> bool {
     text.len() > AT_ONCE
 }
 
-/// True if a text is to be read by [`Records`] and not as a whole: some of it is no data, or it is too long to be looked
-/// at in one go.
+/// Returns true if a text must be read with [`Records`]: some of it is not data, or it is too long to read at
+/// once.
 #[inline]
 #[must_use]
 pub fn is_joined(dialect: &dyn Dialect, text: &str) -> bool {
@@ -74,7 +75,7 @@ pub fn is_joined(dialect: &dyn Dialect, text: &str) -> bool {
         && (is_long(text) || !matches!(dialect.classify_text(text), Class::Data))
 }
 
-/// How far the records of a text have been read.
+/// The position up to which the records of a text have been read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Records {
     at: usize,
@@ -83,23 +84,23 @@ pub struct Records {
     is_over: bool,
 }
 
-/// What comes next in a text of joined records.
+/// The next item of a text of joined records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// A message to the machine.
+    /// A heartbeat for the machine.
     Heartbeat(&'a str),
-    /// There is more, after others had their turn.
+    /// There is more, but other tasks get a turn first.
     Pause,
-    /// That was all.
+    /// The end of the text.
     End {
-        /// The application gets the text: there is data in it.
+        /// The text holds data, so the application receives it.
         has_data: bool,
     },
 }
 
 impl Records {
-    /// The next record that is a heartbeat. `sort` says what a record is; `work` is what has been looked at since others
-    /// had their turn, in bytes.
+    /// Returns the next record that is a heartbeat. `sort` classifies a record. `work` counts the bytes read
+    /// since other tasks last had a turn.
     pub fn next<'a>(
         &mut self,
         text: &'a str,
@@ -108,7 +109,7 @@ impl Records {
         work: &mut usize,
     ) -> Record<'a> {
         let all = text.strip_suffix(separator).unwrap_or(text);
-        // Nothing that follows can change what becomes of the text.
+        // Once both conditions hold, no later record can change the outcome.
         while !(self.is_over || (self.has_data && self.heartbeats >= HEARTBEATS)) {
             if *work >= WORK {
                 return Record::Pause;
@@ -138,7 +139,7 @@ impl Records {
     }
 }
 
-/// Most separators are one byte, for which nothing needs to be prepared.
+/// Finds the separator. Most separators are one byte, which needs no preparation.
 fn find(text: &str, separator: &str) -> Option<usize> {
     match *separator.as_bytes() {
         [byte] if byte.is_ascii() => text.find(char::from(byte)),
@@ -158,7 +159,7 @@ mod tests {
         }
     }
 
-    /// All heartbeats, how often it paused, and whether the application gets the text.
+    /// Returns the number of heartbeats, the number of pauses, and whether the application receives the text.
     fn read(text: &str, separator: &str) -> (usize, usize, bool) {
         let (mut records, mut heartbeats, mut pauses, mut work) = (Records::default(), 0, 0, 0);
         loop {

@@ -7,10 +7,10 @@ use std::ops::Deref;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-/// UTF-8 text that many owners can share: cloning copies no bytes.
+/// UTF-8 text with shared ownership. Cloning copies no bytes.
 ///
-/// It dereferences to [`str`]. From a [`String`] it takes the buffer over; from [`Bytes`] it takes a share of
-/// them, after a check.
+/// It dereferences to [`str`]. Converting a [`String`] reuses its buffer. Converting [`Bytes`] checks them for
+/// UTF-8 and shares them.
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;
@@ -24,13 +24,13 @@ use bytestring::ByteString;
 pub struct Text(ByteString);
 
 impl Text {
-    /// The text as a string slice.
+    /// Returns the text as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A text that is part of the program.
+    /// Creates a text from a string literal, without a copy.
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
         Self(ByteString::from_static(text))
@@ -102,7 +102,7 @@ impl From<Text> for String {
 #[cfg(feature = "tungstenite")]
 impl From<Text> for tungstenite::Utf8Bytes {
     fn from(text: Text) -> Self {
-        // They are checked once more, and cannot fail.
+        // The conversion checks for UTF-8 again, and cannot fail.
         Self::try_from(Bytes::from(text)).unwrap_or_default()
     }
 }
@@ -111,7 +111,7 @@ impl From<Text> for tungstenite::Utf8Bytes {
 #[cfg(feature = "tungstenite")]
 impl From<tungstenite::Utf8Bytes> for Text {
     fn from(text: tungstenite::Utf8Bytes) -> Self {
-        // They are checked once more, and cannot fail.
+        // The conversion checks for UTF-8 again, and cannot fail.
         Self::try_from(Bytes::from(text)).unwrap_or_default()
     }
 }
@@ -140,7 +140,7 @@ impl fmt::Display for Text {
     }
 }
 
-/// As a string slice shows itself.
+/// Formats the text like a string slice.
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().fmt(f)

@@ -4,10 +4,11 @@ use std::fmt;
 
 use super::Message;
 
-/// Messages that were accepted and not written: handed back, in the order in which they were accepted.
+/// Messages that were accepted but not written, in the order in which they were accepted.
 ///
-/// None of them was received: what has not wholly been handed to the operating system is no message to
-/// a peer. Of one that was *cut* a part was handed over; it says so, because a peer may act on that.
+/// The peer has received none of these messages: a message that was not wholly handed to the operating system
+/// is incomplete for the peer. If a part of a message was handed over, the message is marked as *cut*, because
+/// a peer may act on a part.
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;
@@ -23,13 +24,13 @@ use super::Message;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Unsent(Box<[Returned]>);
 
-/// A message that is handed back.
+/// A message that was handed back.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Returned {
     /// The message.
     pub message: Message,
-    /// A part of it had been handed to the operating system when its connection ended.
+    /// A part of the message was handed to the operating system before the connection ended.
     pub cut: bool,
 }
 
@@ -40,30 +41,30 @@ impl Unsent {
         Self(cut.chain(rest.into_iter().map(returned(false))).collect())
     }
 
-    /// How many there are.
+    /// Returns the number of messages.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// True if there is none.
+    /// Returns true if there are no messages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them.
+    /// Returns an iterator over the messages.
     pub fn iter(&self) -> std::slice::Iter<'_, Returned> {
         self.0.iter()
     }
 
-    /// All of them, whether cut or not.
+    /// Returns all messages, cut or not.
     #[must_use]
     pub fn into_messages(self) -> Vec<Message> {
         self.into_iter().map(|returned| returned.message).collect()
     }
 
-    /// These, and then those.
+    /// Appends the messages of `later`.
     #[must_use]
     pub fn and(self, later: Self) -> Self {
         match (self.is_empty(), later.is_empty()) {
@@ -92,14 +93,14 @@ impl<'a> IntoIterator for &'a Unsent {
     }
 }
 
-/// Without the messages: they may hold credentials.
+/// Leaves the messages out: they may hold credentials.
 impl fmt::Debug for Unsent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
 }
 
-/// Without the message itself.
+/// Leaves the message out.
 impl fmt::Debug for Returned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Returned")

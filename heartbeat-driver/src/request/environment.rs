@@ -1,4 +1,4 @@
-//! The proxies that the environment names, by the rules that curl, Go and Python share.
+//! Proxies from environment variables, by the rules that curl, Go and Python share.
 
 use std::env;
 use std::net::IpAddr;
@@ -7,8 +7,8 @@ use super::error::RequestError;
 use super::proxy::Proxy;
 use super::{Request, Route};
 
-/// `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, each also in capitals, which lose
-/// against small letters. Under CGI, where `REQUEST_METHOD` is set, none of them counts.
+/// `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, each also in upper case. Lower case takes
+/// precedence. Under CGI, where `REQUEST_METHOD` is set, all of them are ignored.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     plain: Option<Result<Proxy, RequestError>>,
@@ -18,13 +18,13 @@ pub(crate) struct Environment {
 
 impl Environment {
     pub(crate) fn read() -> Self {
-        // What is not Unicode is set all the same.
+        // A value that is not Unicode still counts as set.
         Self::from(|name| Some(env::var_os(name)?.to_string_lossy().into_owned()))
     }
 
     fn from(variable: impl Fn(&str) -> Option<String>) -> Self {
-        // A web server that runs a program by CGI (RFC 3875) puts a visitor's header `Proxy` into
-        // `HTTP_PROXY`. Where names of variables have no case (Windows) that is `http_proxy`, too.
+        // A web server that runs a program by CGI (RFC 3875) puts a visitor's `Proxy` header into `HTTP_PROXY`.
+        // On Windows names of variables ignore case, so `http_proxy` is affected too.
         if variable("REQUEST_METHOD").is_some() {
             return Self::default();
         }
@@ -60,7 +60,7 @@ impl Environment {
         }
     }
 
-    /// The proxy for this request. Never one for `localhost` and loopback addresses, as in Go.
+    /// Returns the proxy for this request. `localhost` and loopback addresses never have one, as in Go.
     pub(crate) fn proxy(&self, request: &Request) -> Result<Option<&Proxy>, RequestError> {
         let proxy = if request.is_tls() {
             &self.tls
@@ -80,8 +80,8 @@ impl Environment {
     }
 }
 
-/// Whether an entry of `no_proxy` means this host: `*`, an address, a network in CIDR form, or a
-/// domain, which means its subdomains too; each but `*` perhaps with a port.
+/// Returns true if an entry of `no_proxy` matches this host. An entry is `*`, an address, a network in CIDR
+/// form, or a domain with its subdomains. All but `*` may have a port.
 fn is_excepted(entry: &str, host: &str, port: u16, address: Option<IpAddr>) -> Option<bool> {
     if entry == "*" {
         return Some(true);
@@ -112,7 +112,7 @@ fn is_excepted(entry: &str, host: &str, port: u16, address: Option<IpAddr>) -> O
 }
 
 fn is_in(address: IpAddr, network: IpAddr, bits: Option<u32>) -> bool {
-    // Both left-aligned in 128 bits.
+    // Both are left-aligned in 128 bits.
     let aligned = |address| match address {
         IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
         IpAddr::V6(address) => u128::from(address),
@@ -127,10 +127,10 @@ fn is_in(address: IpAddr, network: IpAddr, bits: Option<u32>) -> bool {
             == 0
 }
 
-/// Where the client's proxy comes from.
+/// The source of the client's proxy.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Proxies {
-    /// Nothing was chosen.
+    /// The options do not choose one.
     #[default]
     Unset,
     None,
@@ -139,7 +139,7 @@ pub(crate) enum Proxies {
 }
 
 impl Proxies {
-    /// The proxy for this request.
+    /// Returns the proxy for this request.
     pub(crate) fn choose(&self, request: &Request) -> Result<Option<Proxy>, RequestError> {
         let proxy = match (request.route(), self) {
             (Route::Via(proxy), _) | (Route::AsConfigured, Self::Fixed(proxy)) => Some(proxy),
@@ -195,7 +195,7 @@ mod tests {
                 assert_eq!(chosen(&cgi, "wss://a.test/"), None, "{name}");
             }
         }
-        // Where names have no case.
+        // Simulates a platform on which names of variables ignore case.
         let windows = Environment::from(|name| {
             let known = [("HTTP_PROXY", "visitor:1"), ("Request_Method", "GET")];
             let found = known

@@ -1,4 +1,4 @@
-//! Why there is no request.
+//! Errors of URLs, headers and settings.
 
 use std::fmt;
 
@@ -6,78 +6,80 @@ use heartbeat_core::{Cause, Contradiction, UnknownService};
 
 heartbeat_core::debug_as_display!(RequestError);
 
-/// Why a URL, a header or a setting was refused. Nothing was dialled.
+/// Why a URL, a header or a setting was rejected. Nothing was dialled.
 ///
-/// URLs are shown up to their path, without credentials.
+/// Errors show a URL only up to its path, and without credentials.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// Not a URL.
+    /// The text is not a URL.
     #[error("\"{url}\" is not a URL: {rule}")]
     Url {
         /// The text.
         url: String,
-        /// What is wrong with it.
+        /// The defect.
         rule: String,
     },
-    /// Neither `ws` nor `wss`.
+    /// The scheme is neither `ws` nor `wss`.
     #[error("the scheme of \"{url}\" must be ws or wss, as in ws://HOST:PORT/")]
     Scheme {
         /// The text.
         url: String,
     },
-    /// No host, or an empty one.
+    /// The URL has no host, or an empty one.
     #[error("\"{url}\" names no host")]
     Host {
         /// The text.
         url: String,
     },
-    /// A user or password in the URL.
+    /// The URL contains a user or password.
     #[error("the URL for {host} holds credentials: send them in an Authorization header instead")]
     Userinfo {
         /// The host.
         host: String,
     },
-    /// `wss` without the `tls` feature.
+    /// The URL has the scheme `wss`, but the feature `tls` is off.
     #[error("\"{url}\" needs the feature `tls`")]
     TlsDisabled {
         /// The text.
         url: String,
     },
-    /// A header name or value that HTTP does not allow, or one that the upgrade itself sets.
+    /// HTTP does not allow this header name or value, or the upgrade sets this header itself.
     #[error("the header `{name}` {rule}")]
     Header {
-        /// The name, as far as it can be one.
+        /// The name. Characters that may be part of a value are left out.
         name: String,
-        /// What is wrong with it; never shows the value.
+        /// The defect. Never shows the value.
         rule: &'static str,
     },
-    /// A subprotocol that cannot be offered. Its name is not shown: some services want a token there.
+    /// This subprotocol cannot be offered. The error does not show its name, because some services expect a
+    /// token there.
     #[error("subprotocol {number} {rule}")]
     Subprotocol {
-        /// Which one, from 1.
+        /// The position of the subprotocol, from 1.
         number: usize,
-        /// What is wrong with it.
+        /// The defect.
         rule: &'static str,
     },
-    /// A proxy that cannot be used.
+    /// This proxy cannot be used.
     #[error("the proxy \"{url}\" {rule}")]
     Proxy {
-        /// Its URL without user and password, or the environment variable.
+        /// The URL without user and password, or the environment variable.
         url: String,
-        /// What is wrong with it.
+        /// The defect.
         rule: String,
     },
-    /// [`Options::endpoints`](crate::Options::endpoints) was given none.
+    /// [`Options::endpoints`](crate::Options::endpoints) was called without a URL.
     #[error("no endpoint is given: there must be at least one URL")]
     NoEndpoint,
-    /// [`Options::endpoints`](crate::Options::endpoints) was given more than the machine keeps records of.
+    /// [`Options::endpoints`](crate::Options::endpoints) was called with more endpoints than the machine keeps
+    /// records of.
     #[error("{0} endpoints are given: there may be at most 64")]
     TooManyEndpoints(usize),
-    /// [`Options::service`](crate::Options::service) was given a name that the catalogue does not have.
+    /// [`Options::service`](crate::Options::service) was called with a name that the catalogue does not have.
     #[error(transparent)]
     UnknownService(#[from] UnknownService),
-    /// The service's messages need a value that the application computes
+    /// The service's messages need a value that the application must compute
     /// ([`Options::computed`](crate::Options::computed)).
     #[error(
         "{service} wants a value `{name}` that is computed for each message: give it by `Options::computed`"
@@ -94,19 +96,19 @@ pub enum RequestError {
     /// No trusted root certificates were found on this machine.
     #[error("no trusted root certificates: {0}")]
     Roots(String),
-    /// The dial factory could not make a request. What follows is the cause's business: the
-    /// [table of causes](Cause::default_verdict) decides.
+    /// The dial factory could not make a request. The [table of causes](Cause::default_verdict) decides from
+    /// `cause` how the client goes on.
     #[error("{detail}")]
     Failed {
-        /// What it counts as.
+        /// The cause that the failure counts as.
         cause: Cause,
-        /// For people. Never put credentials here.
+        /// The message, for people. Never put credentials here.
         detail: Box<str>,
     },
 }
 
 impl RequestError {
-    /// A dial factory's own failure: the token server was down ([`Cause::Io`]), or refuses for good
+    /// Creates an error for a dial factory: its token server is down ([`Cause::Io`]), or refuses for good
     /// (`Cause::Http` with status 403).
     ///
     /// ```
@@ -122,7 +124,7 @@ impl RequestError {
         }
     }
 
-    /// What it counts as when it comes from a dial factory.
+    /// Returns the cause that this error counts as if a dial factory returns it.
     pub(crate) fn cause(&self) -> Cause {
         match self {
             Self::Failed { cause, .. } => *cause,

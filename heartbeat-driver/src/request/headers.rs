@@ -1,4 +1,4 @@
-//! Header lines as they were given.
+//! Header lines in the form in which the application gave them.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::RequestError;
 
-/// Header lines in the order and with the names' case in which they were given.
+/// Header lines in their original order, with the original case of their names.
 ///
-/// The case of a name means nothing (RFC 9110 §5.1), but some servers compare it.
+/// Case does not matter (RFC 9110 §5.1), but some servers compare names case-sensitively.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Headers(Vec<(Box<str>, HeaderValue)>);
 
 impl Headers {
-    /// Adds a line. `reserved` names, in lower case, are refused.
+    /// Adds a line. Names in `reserved` (lower case) are rejected.
     pub(crate) fn add(
         &mut self,
         name: &str,
         value: &str,
         reserved: &[&str],
     ) -> Result<(), RequestError> {
-        // Whoever gives a whole line for a name gives its value, too.
+        // A whole line given as a name would show its value in the error.
         let is_shown = |letter: &char| letter.is_ascii_alphanumeric() || "-_".contains(*letter);
         let refuse = |rule| RequestError::Header {
             name: name.chars().take_while(is_shown).collect(),
@@ -37,21 +37,21 @@ impl Headers {
         Ok(())
     }
 
-    /// True if there is a line of this name.
+    /// Returns true if there is a line with this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0
             .iter()
             .any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
-    /// The lines of these names alone.
+    /// Returns only the lines with these names.
     pub(crate) fn only(&self, names: &[&str]) -> Self {
         let is_kept =
             |(name, _): &&(Box<str>, _)| names.iter().any(|kept| name.eq_ignore_ascii_case(kept));
         Self(self.0.iter().filter(is_kept).cloned().collect())
     }
 
-    /// Writes the lines.
+    /// Appends the lines to `out`.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         for (name, value) in &self.0 {
             out.extend(name.bytes());
@@ -62,7 +62,7 @@ impl Headers {
     }
 }
 
-/// The names alone: values may be credentials.
+/// Shows the names alone: values may be credentials.
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()

@@ -1,4 +1,4 @@
-//! Where to, and with which words: the URL and the headers of an upgrade.
+//! Requests: the URL and the headers of an upgrade.
 
 mod environment;
 mod error;
@@ -21,10 +21,10 @@ pub use self::proxy::Proxy;
 pub(crate) use self::proxy::ProxyKind;
 pub(crate) use self::url::shown;
 
-/// What is dialled: a `ws://` or `wss://` URL, and headers to send with the upgrade.
+/// The target of a dial: a `ws://` or `wss://` URL, and headers to send with the upgrade.
 ///
-/// `Debug` and `Display` show neither the path, nor the query, nor any header's value, nor the
-/// subprotocols: credentials live there.
+/// `Debug` and `Display` show neither the path, nor the query, nor header values, nor subprotocols: these may
+/// hold credentials.
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;
@@ -40,7 +40,7 @@ pub(crate) use self::url::shown;
 pub struct Request {
     uri: Uri,
     host: Host,
-    /// The host as whoever dials resolves it.
+    /// The host in the form for name resolution.
     resolved: String,
     port: u16,
     tls: bool,
@@ -50,17 +50,17 @@ pub struct Request {
     addresses: Vec<SocketAddr>,
 }
 
-/// Whether a request goes through a proxy.
+/// The proxy setting of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// As the client's options say.
+    /// Uses the proxy of the client's options.
     #[default]
     AsConfigured,
     Direct,
     Via(Proxy),
 }
 
-/// The headers that the upgrade sets itself.
+/// Headers that the upgrade sets itself.
 const RESERVED: [&str; 8] = [
     "host",
     "connection",
@@ -72,7 +72,7 @@ const RESERVED: [&str; 8] = [
     "transfer-encoding",
 ];
 
-/// Headers that go along to another host: they say who asks, not with what right.
+/// Headers that a redirect carries to another host: they identify the client and grant no access.
 const PUBLIC: [&str; 3] = ["user-agent", "origin", "accept-language"];
 
 impl Request {
@@ -142,11 +142,11 @@ impl Request {
         })
     }
 
-    /// Adds a header to the upgrade, such as `Authorization`. Its name is sent in the case in which it
-    /// is given.
+    /// Adds a header to the upgrade, such as `Authorization`. The name is sent in its original case.
     ///
     /// # Errors
-    /// [`RequestError::Header`] if HTTP does not allow the name or value, or if the upgrade sets it itself.
+    /// [`RequestError::Header`] if HTTP does not allow the name or value, or if the upgrade sets this header
+    /// itself.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, RequestError> {
         if name.eq_ignore_ascii_case("sec-websocket-protocol") {
             return value
@@ -157,16 +157,16 @@ impl Request {
         Ok(self)
     }
 
-    /// Offers a subprotocol (RFC 6455 §1.9); the first offered is the most wanted. The server must
-    /// choose one of those offered, else the dial ends with code 1002, as in browsers. Which one it
-    /// was, [`Response::subprotocol`](crate::Response::subprotocol) says.
+    /// Offers a subprotocol (RFC 6455 §1.9), in order of preference. The server must choose one of those
+    /// offered. Otherwise the dial ends with code 1002, as in browsers.
+    /// [`Response::subprotocol`](crate::Response::subprotocol) returns the chosen one.
     ///
     /// # Errors
-    /// [`RequestError::Subprotocol`] if it is not a token of HTTP, or offered twice.
+    /// [`RequestError::Subprotocol`] if the name is not an HTTP token, or is offered twice.
     pub fn subprotocol(mut self, name: &str) -> Result<Self, RequestError> {
         let number = self.subprotocols.len() + 1;
         let refuse = |rule| Err(RequestError::Subprotocol { number, rule });
-        // RFC 6455 §4.1, item 10: characters U+0021 to U+007E without HTTP's separators, all unique.
+        // RFC 6455 §4.1, item 10: characters U+0021 to U+007E without HTTP's separators, all names unique.
         let is_token =
             |byte: u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte);
         if name.is_empty() || !name.bytes().all(is_token) {
@@ -179,36 +179,36 @@ impl Request {
         Ok(self)
     }
 
-    /// Goes through this proxy, or with `None` through none, whatever the client's options say. So a
-    /// dial factory can bring fresh credentials for the proxy, too.
+    /// Uses this proxy for the request, or none if `None`, whatever the client's options say. A dial factory
+    /// can use this to renew the proxy's credentials.
     #[must_use]
     pub fn proxy(mut self, proxy: impl Into<Option<Proxy>>) -> Self {
         self.route = proxy.into().map_or(Route::Direct, Route::Via);
         self
     }
 
-    /// Dials these addresses instead of the host's: no name is resolved. The host's name is still what
-    /// the certificate must say. A proxy, if there is one, is asked for the name all the same.
+    /// Dials these addresses without resolving the host's name. The certificate must still match the host's
+    /// name. A proxy, if there is one, is still asked for the name.
     #[must_use]
     pub fn addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.addresses = addresses.into_iter().collect();
         self
     }
 
-    /// The host to connect to: a name or an address, without brackets. A zone (RFC 6874) stands behind
-    /// the address, as in `fe80::1%eth0`.
+    /// Returns the host to connect to: a name or an address, without brackets. A zone (RFC 6874) follows the
+    /// address, as in `fe80::1%eth0`.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.resolved
     }
 
-    /// What others call the host by: without a zone, which means something on this machine alone.
+    /// Returns the host's name for others: without a zone, because zones are local to this machine.
     pub(crate) fn name(&self) -> &str {
         &self.host.name
     }
 
-    /// What a client of this URL is called, unless it has a name of its own. Nothing in it may be a credential: not
-    /// the path's first part either, unless it is a short word.
+    /// Returns the default name for a client of this URL. It contains no credentials: it includes the first
+    /// part of the path only if that part is a short word.
     pub(crate) fn client_name(&self) -> String {
         let default = if self.tls { 443 } else { 80 };
         let mut name = self.host.bracketed();
@@ -223,18 +223,18 @@ impl Request {
         name
     }
 
-    /// The host and port as a proxy is asked for them.
+    /// Returns the host and port in the form for a proxy request.
     pub(crate) fn authority(&self) -> String {
         format!("{}:{}", self.host.bracketed(), self.port)
     }
 
-    /// The port to connect to.
+    /// Returns the port to connect to.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// True for `wss`.
+    /// Returns true for `wss`.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls
@@ -244,7 +244,7 @@ impl Request {
         &self.addresses
     }
 
-    /// What is asked for, and of whom.
+    /// Returns the request target and host for the upgrade.
     pub(crate) fn target(&self) -> String {
         let scheme = if self.tls { "wss" } else { "ws" };
         let host = self.resolved.to_ascii_lowercase();
@@ -260,8 +260,7 @@ impl Request {
         &self.subprotocols
     }
 
-    /// The head of the upgrade request (RFC 6455 §4.1).
-    /// `extensions` are offered.
+    /// Returns the head of the upgrade request (RFC 6455 §4.1), which offers `extensions`.
     pub(crate) fn head(&self, key: &str, extensions: Option<&str>) -> Vec<u8> {
         let mut authority = self.host.bracketed();
         if let Some(port) = self.uri.port() {
@@ -286,11 +285,11 @@ impl Request {
         head
     }
 
-    /// The request for where a redirect leads (RFC 9110 §15.4); `Err` is the rule against it.
+    /// Returns the request for the target of a redirect (RFC 9110 §15.4), or the rule that forbids it.
     ///
-    /// Only what says who asks goes along to another host or port: headers may hold credentials. So may
-    /// subprotocols, and without them the other server would be asked for something else: then it is
-    /// not followed.
+    /// Only the headers that identify the client go to another host or port, because others may hold
+    /// credentials. Subprotocols may hold credentials too. Without them the request would ask the other server
+    /// for something else, so a request with subprotocols is not followed to another host.
     pub(crate) fn redirected(&self, location: &str) -> Result<Self, &'static str> {
         let url = resolve(&self.uri, location);
         let url = match url.split_once("://") {
@@ -315,7 +314,7 @@ impl Request {
             },
             subprotocols: self.subprotocols.clone(),
             route: self.route.clone(),
-            // They hold a port, too.
+            // Addresses include a port, so they apply only to the same host and port.
             addresses: if same && self.port == target.port {
                 self.addresses.clone()
             } else {
@@ -326,7 +325,7 @@ impl Request {
     }
 }
 
-/// A short word, and at most two digits behind it: a token is longer, or has more of them.
+/// Returns true for a short word with at most two digits at its end. Tokens are longer, or have more digits.
 fn is_word(part: &str) -> bool {
     let letters = part.trim_end_matches(|last: char| last.is_ascii_digit());
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || b"-_.".contains(&byte);

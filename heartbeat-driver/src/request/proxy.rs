@@ -1,4 +1,4 @@
-//! The proxy through which a server is dialled.
+//! The proxy for a dial.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use super::error::RequestError;
 use super::headers::Headers;
 use super::url::{decode, host_and_port, lower_scheme, shown};
 
-/// A proxy that is asked for a byte stream to the server: HTTP CONNECT or SOCKS5.
+/// An HTTP (CONNECT) or SOCKS5 proxy.
 ///
-/// Names are resolved by the proxy, never here. TLS, if any, is spoken with the server through it; the
-/// way to the proxy itself is plain.
+/// The proxy resolves the server's name; the client never does. TLS runs between client and server, through the
+/// proxy. The connection to the proxy itself is plain.
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;
@@ -32,7 +32,7 @@ pub struct Proxy {
     shown: String,
 }
 
-/// The headers of CONNECT that are not the user's to set.
+/// Headers of CONNECT that the application cannot set.
 const RESERVED: [&str; 3] = ["host", "content-length", "transfer-encoding"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub(crate) enum ProxyKind {
 impl Proxy {
     /// Parses `SCHEME://[USER:PASSWORD@]HOST[:PORT]`.
     ///
-    /// The scheme is `http` (CONNECT with Basic authentication; default, and port 80 by default), or
-    /// `socks5` or `socks5h` (port 1080 by default). User and password are percent-decoded.
+    /// The scheme is `http` (CONNECT with Basic authentication; default, and port 80 by default), or `socks5`
+    /// or `socks5h` (port 1080 by default). User and password are percent-decoded.
     ///
     /// # Errors
     /// [`RequestError::Proxy`] names the URL, without user and password, and the rule.
@@ -54,7 +54,7 @@ impl Proxy {
             url: shown(url),
             rule: rule.to_owned(),
         };
-        // `http` would end the URL there, and somewhere else would be dialled.
+        // The `http` crate ends a URL at `#`, so the client would dial another host.
         if url.contains('#') {
             return Err(refuse(
                 "must not hold a #: in a user or a password it is written %23",
@@ -98,13 +98,13 @@ impl Proxy {
         };
         if let Some((user, password)) = &login {
             match kind {
-                // RFC 7617 §2: the colon ends the user's name.
+                // RFC 7617 §2: a colon ends the user name.
                 ProxyKind::Connect if user.contains(':') => {
                     return Err(refuse(
                         "has a user with a colon, which Basic authentication cannot say",
                     ));
                 }
-                // RFC 1929 §2: lengths of one byte. An empty password is let pass, as by most.
+                // RFC 1929 §2: lengths are one byte. An empty password is accepted, as by most clients.
                 ProxyKind::Socks5
                     if user.is_empty() || user.len() > 255 || password.len() > 255 =>
                 {
@@ -125,13 +125,13 @@ impl Proxy {
         })
     }
 
-    /// Adds a header to what an HTTP proxy is asked with (CONNECT), its name in the case in which it is
-    /// given. `Proxy-Authorization` replaces user and password of the URL: a dial factory that knows Digest
-    /// answers the proxy's challenge ([`Attempt::refused`](crate::Attempt::refused)) so.
+    /// Adds a header to the CONNECT request of an HTTP proxy. The name is sent in its original case.
+    /// `Proxy-Authorization` replaces the user and password of the URL. A dial factory that implements Digest
+    /// uses it to answer the proxy's challenge ([`Attempt::refused`](crate::Attempt::refused)).
     ///
     /// # Errors
-    /// [`RequestError::Header`] if HTTP does not allow the name or value, or if CONNECT sets it itself;
-    /// [`RequestError::Proxy`] for a SOCKS5 proxy, which knows no headers.
+    /// [`RequestError::Header`] if HTTP does not allow the name or value, or if CONNECT sets this header
+    /// itself. [`RequestError::Proxy`] for a SOCKS5 proxy, which has no headers.
     ///
     /// ```
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -160,7 +160,7 @@ impl Proxy {
         self.port
     }
 
-    /// Refuses a host that this proxy cannot be asked for.
+    /// Rejects a host that this proxy cannot be asked for.
     pub(super) fn check(&self, host: &str) -> Result<(), RequestError> {
         if self.kind == ProxyKind::Socks5 && host.len() > 255 {
             return Err(RequestError::Proxy {

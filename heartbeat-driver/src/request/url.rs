@@ -1,4 +1,4 @@
-//! What a URL says, what of it may be shown, and where a redirect's reference leads.
+//! URLs: parsing, redaction for logs, and the resolution of redirects.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -6,16 +6,16 @@ use std::net::Ipv6Addr;
 use http::Uri;
 use http::uri::Scheme;
 
-/// What may be shown of a URL: its scheme, host and port, and that there is more.
+/// Returns the part of a URL that may be shown: scheme, host and port, with `…` for the rest.
 ///
-/// A text that is no URL may hold a password anywhere. So the host is shown only where it looks like
-/// one, and has a number for a port.
+/// An invalid URL may contain a password anywhere. So the host is shown only if it looks like a host and its
+/// port is a number.
 pub(crate) fn shown(url: &str) -> String {
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => (format!("{scheme}://"), rest),
         _ => (String::new(), url),
     };
-    // Userinfo ends where the authority ends (RFC 3986 §3.2). A backslash ends one, too, for browsers.
+    // Userinfo ends where the authority ends (RFC 3986 §3.2). For browsers a backslash also ends the authority.
     let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
     let (hidden, authority) = match authority.rsplit_once('@') {
@@ -24,11 +24,11 @@ pub(crate) fn shown(url: &str) -> String {
     };
     let host = match split_port(authority) {
         (host, port) if is_host(host) && port.is_none_or(is_number) => authority.to_owned(),
-        // Words without any mark of a URL: an error that did not name them would help nobody.
+        // Words without any URL syntax are shown, because an error without them would not help.
         (words, None) if (scheme.as_str(), hidden, tail) == ("", "", "") => {
             words.chars().take(64).collect()
         }
-        // `ws://me:pass/word@host`: what looks like a host is a user.
+        // In `ws://me:pass/word@host` the part that looks like a host is a user.
         (host, Some(_)) if is_host(host) && !tail.contains('@') => format!("{host}:…"),
         _ => "…".to_owned(),
     };
@@ -43,7 +43,7 @@ fn is_number(port: &str) -> bool {
     port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// RFC 3986 §3.1.
+/// Returns true for a URL scheme (RFC 3986 §3.1).
 fn is_scheme(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes
@@ -52,7 +52,7 @@ fn is_scheme(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// A host and what follows its colon.
+/// Splits an authority into the host and the text after its colon.
 fn split_port(authority: &str) -> (&str, Option<&str>) {
     let after = authority.rfind(']').map_or(0, |at| at + 1);
     match authority[after..].split_once(':') {
@@ -61,7 +61,7 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// True for what can be a host's name, in letters of any language, or an address.
+/// Returns true for a possible host name, in letters of any language, or an address.
 fn is_host(text: &str) -> bool {
     match text.strip_prefix('[') {
         Some(literal) => literal
@@ -73,7 +73,7 @@ fn is_host(text: &str) -> bool {
     }
 }
 
-/// The scheme's case means nothing (RFC 3986 §3.1), but `http` keeps it.
+/// Converts the scheme to lower case. Its case does not matter (RFC 3986 §3.1), but the `http` crate keeps it.
 pub(crate) fn lower_scheme(url: &str) -> String {
     url.split_once("://")
         .map_or(url.to_owned(), |(scheme, rest)| {
@@ -84,15 +84,14 @@ pub(crate) fn lower_scheme(url: &str) -> String {
 /// A host: a name or an address, without brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
-    /// What others call it by: in the `Host` header, a certificate, a proxy's request.
+    /// The name in the `Host` header, in certificates and in proxy requests.
     pub(crate) name: String,
-    /// The interface through which a link-local address is reached (RFC 6874). It means something
-    /// on this machine alone.
+    /// The interface for a link-local address (RFC 6874). Zones are local to this machine.
     zone: Option<String>,
 }
 
 impl Host {
-    /// An IPv6 address with its zone, as it stands between brackets.
+    /// Parses an IPv6 address with its zone, from the text between brackets.
     fn literal(text: &str) -> Result<Self, &'static str> {
         let (address, zone) = match text.split_once('%') {
             Some((address, zone)) => (address, Some(zone)),
@@ -104,7 +103,7 @@ impl Host {
         let rule = "a zone is written %25 and the interface's name, as in [fe80::1%25eth0]";
         let zone = match zone {
             None => None,
-            // RFC 6874 §3 advises to take a bare percent sign, too.
+            // RFC 6874 §3 recommends to accept a bare percent sign as well.
             Some(zone) => {
                 let zone = zone.strip_prefix("25").unwrap_or(zone);
                 let zone = decode(zone).ok_or(rule)?;
@@ -122,7 +121,7 @@ impl Host {
         })
     }
 
-    /// The name in an authority: in brackets, if it is an IPv6 address.
+    /// Returns the name as in an authority: an IPv6 address has brackets.
     pub(crate) fn bracketed(&self) -> String {
         if self.name.contains(':') {
             format!("[{}]", self.name)
@@ -132,7 +131,7 @@ impl Host {
     }
 }
 
-/// For whoever resolves it: `fe80::1%eth0`.
+/// Formats the host for name resolution: `fe80::1%eth0`.
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.zone {
@@ -142,7 +141,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// The host, whose name may be empty, and the port if there is one.
+/// Returns the host, whose name may be empty, and the port if there is one.
 pub(crate) fn host_and_port(uri: &Uri) -> Result<(Host, Option<u16>), &'static str> {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let authority = authority
@@ -167,7 +166,7 @@ pub(crate) fn host_and_port(uri: &Uri) -> Result<(Host, Option<u16>), &'static s
     Ok((host, port))
 }
 
-/// Percent-decoded (RFC 3986 §2.1).
+/// Decodes percent-encoded text (RFC 3986 §2.1).
 pub(crate) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -183,7 +182,7 @@ pub(crate) fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// A reference of a redirect as a URL (RFC 3986 §5.2), without its fragment.
+/// Resolves a redirect's reference to a URL (RFC 3986 §5.2), without its fragment.
 pub(super) fn resolve(base: &Uri, reference: &str) -> String {
     let reference = reference.split('#').next().unwrap_or_default();
     let colon = reference.find(':');
@@ -212,7 +211,7 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> String {
     format!("{scheme}://{authority}{}{query}", without_dots(&merged))
 }
 
-/// RFC 3986 §5.2.4.
+/// Removes dot segments (RFC 3986 §5.2.4).
 fn without_dots(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let segments: Vec<_> = path.split('/').skip(1).collect();
@@ -233,7 +232,7 @@ fn without_dots(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
-/// True for a host whose name a certificate can have.
+/// Returns true if a certificate can be issued for this host name.
 #[cfg(feature = "tls")]
 pub(super) fn can_be_certified(host: &str) -> bool {
     rustls::pki_types::ServerName::try_from(host).is_ok()
@@ -262,7 +261,7 @@ mod tests {
             ("SECRET@a.test:1", "…@a.test:1"),
             ("a.test/?u=ws://SECRET", "a.test/…"),
             ("wss://bücher.test/SECRET", "wss://bücher.test/…"),
-            // No URLs: a password with what ends an authority, or none at all.
+            // Invalid URLs: a password that contains the end of an authority, or no authority at all.
             ("ws://me:SEC/RET@a.test", "ws://…/…"),
             ("ws://me:SEC?RET@a.test", "ws://…/…"),
             ("me:SEC#RET@a.test", "…/…"),
