@@ -29,7 +29,8 @@ const BATCH: usize = 512;
 /// Messages wait in a bounded queue ([`Options::queue`]). When it is full the client stops reading, so
 /// that the server's pings wait, too; it goes on with its own, does not take the silence that it
 /// caused itself for the server's, and notices an end that reaches this host. [`Options::overflow`] has other
-/// ways: to drop messages, or to want none. Dropping the client ends the task and closes the socket.
+/// ways: to drop messages, or to want none. Dropping the client ends the task and closes the socket; messages that
+/// were accepted and not yet written are dropped with it.
 ///
 /// A task needs a worker of the runtime's. Where the application's tasks may keep all of them busy for seconds,
 /// [`spawn_thread`](Self::spawn_thread) keeps the heartbeat going.

@@ -32,7 +32,8 @@ impl Sender {
     /// Hands a message over; waits while too much waits already. Of many who wait each gets its turn, in the order
     /// in which they came.
     ///
-    /// Cancel-safe: a message is accepted when this returns, or not at all.
+    /// If the future is dropped before it returns (`select!`, `timeout`), the message was not accepted and is dropped with
+    /// it. Keep a clone where it must not be lost: a clone of a [`Message`] shares its bytes.
     ///
     /// # Errors
     /// [`SendError`] hands the message back if there is no ready connection now and messages are not held

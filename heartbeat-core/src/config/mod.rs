@@ -50,7 +50,7 @@ pub enum Ping {
 }
 
 /// Policy for a permanent error: a TLS error, a wrong certificate, HTTP 301, 308 and 4xx, close codes 1002, 1003,
-/// 1007, 1009 and 1010.
+/// 1007, 1009, 1010 and 1015.
 ///
 /// Refused credentials (HTTP 401 and 407, close codes 1008, 3000 and 4401) follow another rule. With `GiveUp` and
 /// `GiveUpUnlessStable` the client gives up when fresh credentials are refused, even if the endpoint was stable.
