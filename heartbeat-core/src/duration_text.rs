@@ -1,9 +1,9 @@
-//! Durations as people write them: `90s`, `1500ms`, `1.5h`.
+//! Durations in human-readable form: `90s`, `1500ms`, `1.5h`.
 
 use core::fmt;
 use core::time::Duration;
 
-/// Units with their length in nanoseconds, the shortest first.
+/// Units and their length in nanoseconds, shortest first.
 const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
     ("us", 1_000),
@@ -16,21 +16,21 @@ const UNITS: [(&str, u64); 7] = [
 
 debug_as_display!(DurationError);
 
-/// Why a text is not a duration.
+/// The reason why a text is not a duration.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DurationError {
-    /// No number in front.
+    /// The text does not begin with a number.
     #[error(
         "a duration is a number and a unit, such as \"90s\" or \"1500ms\"; the number is missing"
     )]
     NoNumber,
-    /// No unit, or one that is not known.
+    /// The unit is missing or unknown.
     #[error(
         "a duration is a number and a unit, such as \"90s\"; the units are ns, us, ms, s, m, h, d"
     )]
     NoUnit,
-    /// Longer than `u64::MAX` nanoseconds.
+    /// The duration is longer than `u64::MAX` nanoseconds.
     #[error("a duration is at most 584 years")]
     TooLong,
 }
@@ -77,8 +77,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// Shows a duration so that [`parse_duration`] reads the same one back: a whole number of the
-/// longest unit up to seconds that fits (`90s`, `1500ms`).
+/// Displays a duration in the longest unit up to seconds that gives a whole number (`90s`, `1500ms`).
+/// [`parse_duration`] reads the same duration back.
 ///
 /// ```
 /// use core::time::Duration;

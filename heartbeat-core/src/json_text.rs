@@ -1,5 +1,5 @@
-//! JSON in which each key of an object stands once. `serde_json::Value` keeps the last of several, and a
-//! setting that was written twice would be lost without a word.
+//! JSON without duplicate keys. `serde_json::Value` silently keeps the last of several values, so a setting written
+//! twice would be lost.
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -10,14 +10,14 @@ use core::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// A value, and the first key in it that stands there twice.
+/// A value, and the first duplicate key in it.
 pub(crate) struct Unique {
     value: Value,
     twice: Option<String>,
 }
 
 impl Unique {
-    /// The value, or where a key stands twice: `ping.every`, `rules[2].json`.
+    /// Returns the value, or the place of a duplicate key: `ping.every`, `rules[2].json`.
     pub(crate) fn value(self) -> Result<Value, String> {
         match self.twice {
             None => Ok(self.value),
@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for Unique {
     }
 }
 
-/// Under this key serde_json hands out numbers, if somebody has switched `arbitrary_precision` on.
+/// The key under which serde_json passes numbers if another crate has switched on `arbitrary_precision`.
 const NUMBER: &str = "$serde_json::private::Number";
 
 struct Reader;
@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 }
 
-/// The name of a key in something.
+/// Returns the path of a key below an outer path.
 fn below(outer: &str, inner: &str) -> String {
     let dot = if inner.starts_with(['[', '/']) {
         ""

@@ -1,63 +1,63 @@
-//! Time as the machine sees it: a number of nanoseconds that a driver hands in.
+//! The machine's time: a number of nanoseconds that a driver passes in.
 
 use core::fmt;
 use core::time::Duration;
 
 /// A point in time: nanoseconds since an origin that the driver chose.
 ///
-/// Not `std::time::Instant`: that one needs `std`, cannot be made up in a test, and panics on some
-/// subtractions. This one is a plain number; its arithmetic saturates.
+/// This is not `std::time::Instant`, which needs `std`, cannot be constructed in a test, and panics on some
+/// subtractions. This type is a plain number with saturating arithmetic.
 ///
-/// The largest value, [`Instant::NEVER`], is the end of time: nothing is ever due then.
+/// The largest value, [`Instant::NEVER`], is the end of time. Nothing is ever due then.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(transparent))]
 pub struct Instant(u64);
 
 impl Instant {
-    /// The driver's origin.
+    /// The origin that the driver chose.
     pub const ORIGIN: Self = Self(0);
 
     /// Later than anything that happens (`u64::MAX` nanoseconds, 584 years after the origin).
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The instant `nanos` nanoseconds after the origin.
+    /// Returns the instant `nanos` nanoseconds after the origin.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the origin.
+    /// Returns the nanoseconds since the origin.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// `self + duration`, at most [`Instant::NEVER`].
+    /// Returns `self + duration`, at most [`Instant::NEVER`].
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         self.after(Span::new(duration))
     }
 
-    /// The time from `earlier` to `self`; zero if `earlier` is the later one.
+    /// Returns the time from `earlier` to `self`, or zero if `earlier` is later.
     #[must_use]
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The instant `span` later; [`Instant::NEVER`] if the span is off or reaches past the end.
+    /// Returns the instant `span` later, or [`Instant::NEVER`] if the span is off or reaches past the end.
     #[inline]
     pub(crate) const fn after(self, span: Span) -> Self {
         Self(self.0.saturating_add(span.0))
     }
 
-    /// The span from `earlier` to `self`.
+    /// Returns the span from `earlier` to `self`.
     #[inline]
     pub(crate) const fn since(self, earlier: Self) -> Span {
         Span(self.0.saturating_sub(earlier.0))
     }
 
-    /// True if a deadline at `self` has come at `now`. The end of time never comes.
+    /// Returns true if a deadline at `self` has come at `now`. [`Instant::NEVER`] never comes.
     #[inline]
     pub(crate) const fn is_due(self, now: Self) -> bool {
         self.0 <= now.0 && self.0 != u64::MAX
@@ -73,13 +73,13 @@ impl fmt::Debug for Instant {
     }
 }
 
-/// A length of time in nanoseconds, eight bytes. All ones means "off": a deadline that never comes.
+/// A length of time in nanoseconds, in eight bytes. All ones mean "off": the deadline never comes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(transparent))]
 pub(crate) struct Span(u64);
 
-/// `90s` or `off`: a configuration's `Debug` is read by people.
+/// Writes `90s` or `off`, because people read a configuration's `Debug`.
 impl fmt::Debug for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.option() {
@@ -93,7 +93,7 @@ impl Span {
     pub(crate) const OFF: Self = Self(u64::MAX);
     pub(crate) const ZERO: Self = Self(0);
 
-    /// Saturates at 584 years, which is as good as off.
+    /// Saturates at 584 years, which has the effect of "off".
     pub(crate) const fn new(duration: Duration) -> Self {
         let nanos = duration.as_nanos();
         if nanos > u64::MAX as u128 {
@@ -127,7 +127,7 @@ impl Span {
         }
     }
 
-    /// Stays off, if it is.
+    /// Subtracts. A span that is off stays off.
     pub(crate) const fn less(self, other: Self) -> Self {
         if self.is_off() {
             self
@@ -141,12 +141,13 @@ impl Span {
     }
 }
 
-/// Where a driver takes its time from.
+/// The source of a driver's time.
 ///
-/// The machine never asks a clock; a driver does, once for all that one wake-up brought, and passes
-/// the answer to [`Heartbeat::step`](crate::Heartbeat::step). A test passes what it likes.
+/// The machine never reads a clock. A driver reads one once per wake-up, and passes the time to
+/// [`Heartbeat::step`](crate::Heartbeat::step). A test passes any time.
 pub trait Clock {
-    /// The present. Monotonic, if it can be: the machine takes an earlier `now` for the latest it saw.
+    /// Returns the present time. It should be monotonic: the machine replaces an earlier `now` by the latest one
+    /// that it saw.
     fn now(&self) -> Instant;
 }
 

@@ -8,7 +8,7 @@ pub struct TemplateRef<'a> {
     pub id: u64,
     #[cfg(feature = "dialects")]
     pub(super) origin: Origin<'a>,
-    /// Without descriptions no template refers to a message, and an action needs no room for one.
+    /// Without descriptions no `TemplateRef` can exist, and an action needs no room for one.
     #[cfg(not(feature = "dialects"))]
     source: (
         core::marker::PhantomData<&'a str>,

@@ -1,7 +1,7 @@
-//! The trace format: JSON Lines in, JSON Lines out, the same for the core and for both adapters.
+//! The trace format: JSON Lines for events and answers, shared by the core and both adapters.
 //!
-//! The first line is a [`Header`], every further line one event ([`read_event`]); the answer to each
-//! is one line ([`answer`], [`Replay::answer`]). `examples/replay.rs` is this module with a standard input.
+//! The first line is a [`Header`]. Every further line is one event ([`read_event`]). Each event has one line as its
+//! answer ([`answer`], [`Replay::answer`]). `examples/replay.rs` applies this module to standard input.
 //!
 //! ```
 //! use heartbeat_core::trace::{Header, answer, read_event};
@@ -36,65 +36,64 @@ pub use write::{answer, cause_value, event_line, event_line_with, give_up_value}
 
 debug_as_display!(TraceError);
 
-/// Why a line of a trace cannot be read. Says what was expected.
+/// The reason why a line of a trace cannot be read. It says what was expected.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
-    /// Not JSON.
+    /// The line is not JSON.
     #[error("not JSON: {0}")]
     Json(String),
-    /// A key that stands there twice: which of the two is meant?
+    /// A key appears twice, so its value is ambiguous.
     #[error("`{key}` is there twice")]
     Twice {
-        /// Where.
+        /// The place.
         key: String,
     },
-    /// JSON, but something is missing, unknown or of the wrong kind.
+    /// The line is JSON, but a value is missing, unknown or of the wrong kind.
     #[error("`{key}` is {found}: expected {expected}")]
     Expected {
-        /// Where.
+        /// The place.
         key: &'static str,
-        /// What stands there; "missing" if nothing does.
+        /// The value found; "missing" if there is none.
         found: String,
-        /// What must stand there.
+        /// The values that are allowed.
         expected: &'static str,
     },
-    /// A key that has no meaning there.
+    /// A key is not known at this place.
     #[error("unknown key `{key}`: expected {expected}")]
     UnknownKey {
         /// The key.
         key: String,
-        /// What could stand there.
+        /// The keys that are allowed.
         expected: &'static str,
     },
-    /// The header's configuration.
+    /// The header's configuration is not valid.
     #[error("config: {0}")]
     Config(#[from] ConfigTextError),
-    /// The header's dialect.
+    /// The header's dialect is not valid.
     #[error("dialect: {0}")]
     Dialect(#[from] DescriptionError),
 }
 
 type Result<T, E = TraceError> = core::result::Result<T, E>;
 
-/// The first line of a trace: what the machine is made of. Every key is optional.
+/// The first line of a trace: everything needed to create the machine. Every key is optional.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Header {
-    /// The timing rules; where the line has none, the defaults with what the dialect asks for.
+    /// The timing rules. Without this key, the defaults with the times that the dialect asks for.
     pub config: Config,
-    /// The dialect: a name of the catalogue's, or a description.
+    /// The dialect: a name of the catalogue, or a description.
     pub dialect: AnyDialect,
     /// Seed of the jitter.
     pub seed: u64,
-    /// When the machine is made.
+    /// The time at which the machine is created.
     pub start: Instant,
-    /// The machine is a server's: its one connection is open from the start ([`Heartbeat::accepted`]).
+    /// The machine is a server's: its only connection is open from the start ([`Heartbeat::accepted`]).
     pub accepted: bool,
-    /// What it remembers, if the trace begins in the middle of its life; seed and start are then of no
-    /// importance.
+    /// The machine's state, if the trace begins in the middle of its life. `seed` and `start` then have no effect.
     pub memory: Option<Memory>,
-    /// What the dialect's templates are filled in with, besides what it tracks.
+    /// The values for the dialect's templates, besides those that the dialect tracks.
     pub variables: Variables,
 }
 
@@ -145,7 +144,7 @@ impl Header {
         Ok(header)
     }
 
-    /// The header as a line.
+    /// Writes the header as a line.
     #[must_use]
     pub fn line(&self) -> String {
         let config = self.config.to_value();
@@ -164,7 +163,7 @@ impl Header {
         line.to_string()
     }
 
-    /// The machine that it describes.
+    /// Creates the machine that the header describes.
     #[must_use]
     pub fn heartbeat(self) -> Heartbeat<Config, AnyDialect> {
         let make = if self.accepted {
@@ -180,7 +179,7 @@ impl Header {
     }
 }
 
-/// A machine that a trace is played to, and what fills in its dialect's messages.
+/// A machine that replays a trace, together with the values for its dialect's messages.
 ///
 /// ```
 /// use heartbeat_core::trace::{Header, Replay, read_event};
@@ -189,7 +188,7 @@ impl Header {
 /// for line in [r#"{"at": 0, "event": "tick"}"#, r#"{"at": 0, "event": "connected", "conn": 1}"#] {
 ///     replay.answer(&read_event(line)?);
 /// }
-/// // Discord asks; what its last event was (`s`) is in the answer.
+/// // Discord asks for a heartbeat. The answer contains the number of its last event (`s`).
 /// let asked = r#"{"at": 1, "event": "received", "conn": 1, "text": "{\"op\":1}", "variables": {"seq": "41"}}"#;
 /// assert!(replay.answer(&read_event(asked)?).contains(r#"{\"op\":1,\"d\":41}"#));
 /// # Ok::<(), heartbeat_core::trace::TraceError>(())
@@ -201,7 +200,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// At the trace's beginning.
+    /// Creates the machine at the beginning of the trace.
     #[must_use]
     pub fn new(header: Header) -> Self {
         Self {
@@ -210,9 +209,9 @@ impl Replay {
         }
     }
 
-    /// The answer to the next event, as a line. The time since 1970 that a template may ask for is the time
-    /// since the trace's origin here, so that the same trace gives the same lines; a message that needs a
-    /// variable which is not known is `null`.
+    /// Returns the answer to the next event, as a line. Templates get the time since the trace's origin as the time
+    /// since 1970, so that equal traces give equal lines. A message whose template needs an unknown variable is
+    /// `null`.
     pub fn answer(&mut self, recorded: &RecordedEvent) -> String {
         let own = recorded.variables.iter();
         self.variables

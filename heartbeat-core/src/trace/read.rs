@@ -1,4 +1,4 @@
-//! One event line, read.
+//! Reading of event lines.
 
 use alloc::format;
 use alloc::string::String;
@@ -13,20 +13,20 @@ use crate::dialect::Variables;
 use crate::machine::{ConnId, Event, Message, Route};
 use crate::time::Instant;
 
-/// An event that was read, with its time. Owns its payload; [`RecordedEvent::event`] lends it.
+/// An event read from a line, with its time. It owns its payload, and [`RecordedEvent::event`] lends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// When it happened.
+    /// The time of the event.
     pub at: Instant,
-    /// What templates are filled in with from here on, where it has changed: what the application has set,
-    /// and what the dialect tracked in messages that are not in the trace.
+    /// The template variables that have changed: those that the application has set, and those that the dialect
+    /// tracked in messages that are not in the trace. They hold from this event on.
     pub variables: Variables,
     kind: Kind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Everything that borrows nothing.
+    /// An event that borrows nothing.
     Plain(Event<'static>),
     Received(ConnId, Payload),
 }
@@ -40,7 +40,7 @@ enum Payload {
 }
 
 impl RecordedEvent {
-    /// Keeps an event, with a copy of its payload.
+    /// Records an event, with a copy of its payload.
     #[must_use]
     pub fn new(at: Instant, event: &Event<'_>) -> Self {
         let kind = match *event {
@@ -74,13 +74,13 @@ impl RecordedEvent {
         }
     }
 
-    /// The event as a line that [`read_event`] reads.
+    /// Writes the event as a line that [`read_event`] reads.
     #[must_use]
     pub fn line(&self) -> String {
         event_line_with(self.at, &self.event(), &self.variables)
     }
 
-    /// The event, to be passed to [`Heartbeat::step`](crate::Heartbeat::step).
+    /// Returns the event, for [`Heartbeat::step`](crate::Heartbeat::step).
     #[must_use]
     pub fn event(&self) -> Event<'_> {
         match &self.kind {

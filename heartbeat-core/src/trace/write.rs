@@ -1,4 +1,4 @@
-//! Events, causes and answers, written.
+//! Writing of events, causes and answers.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -15,13 +15,13 @@ use crate::machine::{Action, GiveUp, PingMessage, Step};
 use crate::machine::{Event, Message};
 use crate::time::Instant;
 
-/// One event as a line that [`read_event`](super::read_event) reads.
+/// Writes one event as a line that [`read_event`](super::read_event) reads.
 #[must_use]
 pub fn event_line(at: Instant, event: &Event<'_>) -> String {
     event_line_with(at, event, &Variables::new())
 }
 
-/// The same, with the variables that have changed since the line before.
+/// Writes one event like [`event_line`], with the variables that have changed since the line before.
 #[must_use]
 pub fn event_line_with(at: Instant, event: &Event<'_>, variables: &Variables) -> String {
     let mut line = json!({"at": at.as_nanos(), "event": event_name(event)});
@@ -85,7 +85,7 @@ const fn event_name(event: &Event<'_>) -> &'static str {
     }
 }
 
-/// A cause as JSON, as traces spell it.
+/// Returns a cause as JSON, in the spelling of traces.
 #[must_use]
 pub fn cause_value(cause: Cause) -> Value {
     match cause {
@@ -117,7 +117,7 @@ pub fn cause_value(cause: Cause) -> Value {
     }
 }
 
-/// A reason to give up as JSON: `"max_attempts"`, `"credentials"`, or the cause.
+/// Returns a reason to give up as JSON: `"max_attempts"`, `"credentials"`, or the cause.
 #[must_use]
 pub fn give_up_value(reason: GiveUp) -> Value {
     match reason {
@@ -127,8 +127,8 @@ pub fn give_up_value(reason: GiveUp) -> Value {
     }
 }
 
-/// The answer to one event as a line: its actions in order, the wake, whether the event was stale,
-/// and the phase after it.
+/// Writes the answer to one event as a line: the actions in order, the wake, whether the event was stale, and the
+/// phase afterwards.
 #[must_use]
 pub fn answer(at: Instant, step: &Step<'_>, phase: Phase) -> String {
     answer_in(&JsonType, &Variables::new(), at, step, phase)
@@ -141,7 +141,7 @@ pub(super) fn answer_in(
     step: &Step<'_>,
     phase: Phase,
 ) -> String {
-    // Written by hand where order matters: a reader compares lines byte for byte.
+    // The keys' order matters, because readers compare lines byte for byte. Therefore the line is written by hand.
     let mut line = format!("{{\"at\":{},\"actions\":[", at.as_nanos());
     for (index, action) in step.actions.iter().enumerate() {
         if index > 0 {
@@ -161,7 +161,7 @@ pub(super) fn answer_in(
     line
 }
 
-/// A draft as key and value of its action.
+/// Returns a message made from a template, as the key and value of its action.
 fn written(
     dialect: &dyn Dialect,
     variables: &Variables,

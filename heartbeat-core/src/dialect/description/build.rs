@@ -1,4 +1,4 @@
-//! Descriptions made in Rust. What is built is the JSON of the same description, checked like any other.
+//! Builds descriptions in Rust. The builder makes the JSON of the description, which is checked like any other.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -14,7 +14,7 @@ use crate::dialect::limits::{Limits, Rate};
 use crate::dialect::ping::First;
 use crate::duration_text::DurationText;
 
-/// Makes a [`Description`] in Rust, key by key as its documentation lists them.
+/// Builds a [`Description`] in Rust, key by key, as listed in its documentation.
 ///
 /// ```
 /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -46,7 +46,7 @@ pub struct DescriptionBuilder {
 }
 
 impl Description {
-    /// A description in Rust, which begins with no rule.
+    /// Returns a builder without rules.
     #[must_use]
     pub fn builder() -> DescriptionBuilder {
         DescriptionBuilder::default()
@@ -54,46 +54,46 @@ impl Description {
 }
 
 impl DescriptionBuilder {
-    /// One more rule: the first that matches decides.
+    /// Adds a rule. The first rule that matches decides.
     #[must_use]
     pub fn rule(mut self, rule: Rule) -> Self {
         self.rules.push(Value::Object(rule.0));
         self
     }
 
-    /// PingMessage by this message, a template.
+    /// Pings with the message of this template.
     #[must_use]
     pub fn ping_text(mut self, template: &str) -> Self {
         self.ping.insert("text".into(), template.into());
         self
     }
 
-    /// PingMessage by this binary message.
+    /// Pings with this binary message.
     #[must_use]
     pub fn ping_bytes(self, bytes: &[u8]) -> Self {
         self.ping_bytes_of(&hex(bytes))
     }
 
-    /// PingMessage by a binary message that this template makes: hex with placeholders, `"0801${now_ms:varint}"`.
+    /// Pings with the binary message of this template: hex with placeholders, `"0801${now_ms:varint}"`.
     #[must_use]
     pub fn ping_bytes_of(mut self, template: &str) -> Self {
         self.ping.insert("bytes".into(), template.into());
         self
     }
 
-    /// PingMessage at this interval.
+    /// Pings at this interval.
     #[must_use]
     pub fn every(self, interval: Duration) -> Self {
         self.schedule("every", interval)
     }
 
-    /// PingMessage after so much silence of the service's.
+    /// Pings after this much silence of the service.
     #[must_use]
     pub fn after_silence(self, silence: Duration) -> Self {
         self.schedule("after_silence", silence)
     }
 
-    /// Send the ping after so much silence of our own.
+    /// Pings after this much silence of the client.
     #[must_use]
     pub fn after_sending(self, silence: Duration) -> Self {
         self.schedule("after_sending", silence)
@@ -104,7 +104,7 @@ impl DescriptionBuilder {
         self
     }
 
-    /// When the first ping of a connection comes.
+    /// Sets the time of a connection's first ping.
     #[must_use]
     pub fn first(mut self, first: First) -> Self {
         let word = match first {
@@ -116,34 +116,35 @@ impl DescriptionBuilder {
         self
     }
 
-    /// By how much of the interval, in percent, each ping comes earlier at most, drawn anew each time.
+    /// Sets the largest part of the interval, in percent, by which a ping comes early. Each ping draws its part
+    /// anew.
     #[must_use]
     pub fn jitter_percent(mut self, percent: u8) -> Self {
         self.ping.insert("jitter_percent".into(), percent.into());
         self
     }
 
-    /// How long an answer may take.
+    /// Sets the time that an answer may take.
     #[must_use]
     pub fn pong_timeout(self, timeout: Duration) -> Self {
         self.schedule("pong_timeout", timeout)
     }
 
-    /// How long the service may be silent.
+    /// Sets the longest silence of a healthy service.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.rest.insert("idle_timeout".into(), text(timeout));
         self
     }
 
-    /// One more message to send when a connection is open, a template.
+    /// Adds a template to send when a connection opens.
     #[must_use]
     pub fn on_open(mut self, template: &str) -> Self {
         self.greetings.push(template.into());
         self
     }
 
-    /// The verdict on a close code of this service.
+    /// Sets the policy for a close code of this service.
     #[must_use]
     pub fn close_code(mut self, code: u16, verdict: RetryPolicy) -> Self {
         self.close_codes
@@ -151,7 +152,7 @@ impl DescriptionBuilder {
         self
     }
 
-    /// The verdict on a close code whose reason has these words: [`Description::close_policy_with`].
+    /// Sets the policy for a close code whose reason contains these words: [`Description::close_policy_with`].
     #[must_use]
     pub fn close_reason(mut self, code: u16, words: &str, verdict: RetryPolicy) -> Self {
         let key = alloc::format!("{code} {words}");
@@ -159,7 +160,7 @@ impl DescriptionBuilder {
         self
     }
 
-    /// The verdict on an HTTP status that comes in place of the upgrade.
+    /// Sets the policy for an HTTP status in place of the upgrade.
     #[must_use]
     pub fn http_status(mut self, status: u16, verdict: RetryPolicy) -> Self {
         self.http_statuses
@@ -167,14 +168,14 @@ impl DescriptionBuilder {
         self
     }
 
-    /// How long the service lets a connection live.
+    /// Sets how long the service lets a connection live.
     #[must_use]
     pub fn lifetime(mut self, time: Duration) -> Self {
         self.rest.insert("lifetime".into(), text(time));
         self
     }
 
-    /// What the service allows a client to do in what time.
+    /// Sets the service's limits for a client.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         let rate = |rate: Rate| rate.to_string().into();
@@ -191,14 +192,14 @@ impl DescriptionBuilder {
         self
     }
 
-    /// Messages are records with this text between or behind them.
+    /// Splits text messages into records, with this text between or after them.
     #[must_use]
     pub fn separator(mut self, separator: &str) -> Self {
         self.rest.insert("separator".into(), separator.into());
         self
     }
 
-    /// Binary messages are records with these bytes between or behind them.
+    /// Splits binary messages into records, with these bytes between or after them.
     #[must_use]
     pub fn binary_separator(mut self, separator: &[u8]) -> Self {
         let separator = json!({"bytes": hex(separator)});
@@ -206,7 +207,7 @@ impl DescriptionBuilder {
         self
     }
 
-    /// A JSON array may be a message of messages, each of which is held against the rules by itself.
+    /// Lets a JSON array hold several messages. The rules apply to each of them.
     #[must_use]
     pub fn batch(mut self) -> Self {
         self.rest.insert("batch".into(), true.into());
@@ -224,13 +225,13 @@ impl DescriptionBuilder {
         self
     }
 
-    /// One more name of the application's own values, for `${name}`.
+    /// Adds the name of a value of the application, for `${name}`.
     #[must_use]
     pub fn variable(self, name: &str) -> Self {
         self.name("variables", name)
     }
 
-    /// One more name of what the application computes anew for each message, for `${name}`.
+    /// Adds the name of a value that the application computes anew for each message, for `${name}`.
     #[must_use]
     pub fn computed(self, name: &str) -> Self {
         self.name("computed", name)
@@ -244,17 +245,17 @@ impl DescriptionBuilder {
         self
     }
 
-    /// Longer texts are data.
+    /// Sets the longest text that rules apply to. Longer texts are data.
     #[must_use]
     pub fn max_len(mut self, bytes: u16) -> Self {
         self.rest.insert("max_len".into(), bytes.into());
         self
     }
 
-    /// The description.
+    /// Checks and returns the description.
     ///
     /// # Errors
-    /// [`DescriptionError`] names the place, what stands there, and the rule.
+    /// [`DescriptionError`] names the place, the value found, and the rule.
     pub fn build(mut self) -> Result<Description, DescriptionError> {
         let mut fields = self.rest;
         if !self.ping.is_empty() {
@@ -282,8 +283,8 @@ impl DescriptionBuilder {
     }
 }
 
-/// One rule of a [`DescriptionBuilder`]: what a message must look like, and what it is then. What does not
-/// go together is refused when the description is built.
+/// One rule of a [`DescriptionBuilder`]: a pattern for messages, and the classification of a message that matches.
+/// Building the description refuses parts that contradict each other.
 ///
 /// ```
 /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -306,124 +307,128 @@ impl Rule {
         self
     }
 
-    // ---- what it looks like -------------------------------------------------------------------
+    // ---- patterns ------------------------------------------------------------------------------
 
-    /// Exactly this text message.
+    /// Matches exactly this text message.
     pub fn text(text: &str) -> Self {
         Self::of("text", text.into())
     }
 
-    /// Exactly this binary message.
+    /// Matches exactly this binary message.
     pub fn bytes(bytes: &[u8]) -> Self {
         Self::bytes_like(&hex(bytes))
     }
 
-    /// A binary message that looks so: hex, with `??` for any byte and `*` at the end for any more.
+    /// Matches binary messages of this pattern: hex, with `??` for any byte and `*` at the end for any further
+    /// bytes.
     pub fn bytes_like(pattern: &str) -> Self {
         Self::of("bytes", pattern.into())
     }
 
-    /// A text message that begins so.
+    /// Matches text messages with this prefix.
     pub fn prefix(prefix: &str) -> Self {
         Self::of("prefix", prefix.into())
     }
 
-    /// Only digits follow the prefix.
+    /// Requires digits alone after the prefix.
     pub fn digits(self) -> Self {
         self.with("rest", "digits".into())
     }
 
-    /// JSON with this value at this path: a string, a whole number, `true`, `false`, null, or
-    /// [`Rule::is`], [`Rule::exists`], [`Rule::absent`].
+    /// Matches JSON with this value at this path: a string, a whole number, `true`, `false`, null, or [`Rule::is`],
+    /// [`Rule::exists`], [`Rule::absent`].
     pub fn json(path: &str, value: impl Into<Value>) -> Self {
         Self(Map::new()).and(path, value)
     }
 
-    /// And this value at that path; after [`Rule::prefix`], of the JSON behind it.
+    /// Requires a further value at another path. After [`Rule::prefix`], the condition applies to the JSON behind
+    /// it.
     pub fn and(mut self, path: &str, value: impl Into<Value>) -> Self {
         let conditions = self.0.entry("json").or_insert_with(|| json!({}));
         conditions[path] = value.into();
         self
     }
 
-    /// For a condition: a value of this kind (`"number"`, `"string"`, …).
+    /// Returns the condition that a value is of this kind (`"number"`, `"string"`, …).
     #[must_use]
     pub fn is(kind: &str) -> Value {
         json!({"is": kind})
     }
 
-    /// For a condition: any value.
+    /// Returns the condition that there is a value.
     #[must_use]
     pub fn exists() -> Value {
         json!({"exists": true})
     }
 
-    /// For a condition: no value.
+    /// Returns the condition that there is no value.
     #[must_use]
     pub fn absent() -> Value {
         json!({"exists": false})
     }
 
-    // ---- what it is ---------------------------------------------------------------------------
+    // ---- outcomes ------------------------------------------------------------------------------
 
-    /// A ping, which wants this answer, a template.
+    /// Makes the message a ping, answered with this template.
     pub fn reply(self, template: &str) -> Self {
         self.with("reply", template.into())
     }
 
-    /// A ping, which wants this binary answer.
+    /// Makes the message a ping, answered with these bytes.
     pub fn reply_bytes(self, bytes: &[u8]) -> Self {
         self.reply_bytes_of(&hex(bytes))
     }
 
-    /// A ping, which wants a binary answer that this template makes: hex with placeholders, `"0802${4..}"`.
+    /// Makes the message a ping, answered with the binary message of this template: hex with placeholders,
+    /// `"0802${4..}"`.
     pub fn reply_bytes_of(self, template: &str) -> Self {
         self.with("reply", json!({"bytes": template}))
     }
 
-    /// Life, never answered.
+    /// Makes the message a heartbeat that needs no answer.
     pub fn beat(self) -> Self {
         self.with("beat", true.into())
     }
 
-    /// The answer to a ping of ours.
+    /// Makes the message the answer to a ping of the client.
     pub fn pong(self) -> Self {
         self.with("pong", true.into())
     }
 
-    /// The same if the id at this path is our ping's, else the application's.
+    /// Makes the message a pong if the id at this path is that of the client's ping, and data otherwise.
     pub fn pong_with_id(self, path: &str) -> Self {
         self.with("pong", json!({"id": path}))
     }
 
-    /// The application's, whatever later rules say.
+    /// Makes the message data, whatever later rules say.
     pub fn data(self) -> Self {
         self.with("data", true.into())
     }
 
-    /// The service announces that it is about to end this connection, within
+    /// Marks the message as the announcement that the service is about to end this connection, within
     /// [`Renewal::DEFAULT_WITHIN`](crate::Renewal::DEFAULT_WITHIN).
     pub fn ending(self) -> Self {
         self.with("ending", true.into())
     }
 
-    /// The service announces that it will end this connection within this time.
+    /// Marks the message as the announcement that the service will end this connection within this time.
     pub fn ending_within(self, time: Duration) -> Self {
         self.with("ending", text(time))
     }
 
-    /// The service announces at this path, in milliseconds, within which time it will end this connection.
+    /// Marks the message as the announcement that the service will end this connection within the time at this
+    /// path, in milliseconds.
     pub fn ending_ms(self, path: &str) -> Self {
         self.with("ending", json!({"ms": path}))
     }
 
-    /// The service says at this path, in milliseconds, how often it wants a ping.
+    /// Reads the ping interval that the service wants from this path, in milliseconds.
     pub fn hello_ping_ms(self, path: &str) -> Self {
         self.hello("ping", json!({"ms": path}))
     }
 
-    /// The service says here when it wants a ping (`"ping"`), or how long it may be silent
-    /// (`"idle_timeout"`): an object as the description has it.
+    /// Reads when the service wants a ping (`"ping"`), or how long it may be silent (`"idle_timeout"`). `time` is
+    /// an object as in the description.
     pub fn hello(mut self, what: &str, time: Value) -> Self {
         self.0.entry("hello").or_insert_with(|| json!({}))[what] = time;
         self

@@ -1,4 +1,4 @@
-//! A message held against a description's rules.
+//! Applies a description's rules to a message.
 
 use core::time::Duration;
 
@@ -91,7 +91,7 @@ impl Dialect for Description {
             if let Some(raw) =
                 slots[track.slot].filter(|raw| *raw != "null" && raw.len() <= MAX_TRACKED)
             {
-                // Known names keep their room: no allocation per message.
+                // A known name keeps its buffer: no allocation per message.
                 if let Some(value) = variables.get_mut(&*track.name) {
                     value.clear();
                     value.push_str(raw);
@@ -103,12 +103,12 @@ impl Dialect for Description {
     }
 }
 
-/// A tracked value is a number or a short text; anything longer is not kept.
+/// The longest tracked value. A tracked value is a number or a short text; a longer one is not kept.
 const MAX_TRACKED: usize = 256;
 
 impl Description {
-    /// Each stage is a function of its own: what a later one needs on the stack is not laid out for the
-    /// messages that come no further.
+    /// Each stage is a function of its own, so that a message rejected early does not pay for the stack of later
+    /// stages.
     #[inline(never)]
     fn filter_and_classify<'a>(&self, text: &'a str) -> Class<'a> {
         if !self.filter.passes(text.as_bytes()) {
@@ -121,7 +121,7 @@ impl Description {
         }
     }
 
-    /// The rule that this record matches, and what follows the rule's prefix.
+    /// Returns the rule that this record matches, and the text after the rule's prefix.
     #[inline]
     fn rule_of<'a>(&self, text: &'a str, slots: &mut Slots<'a>) -> Option<(&Rule, &'a str)> {
         if text.len() > self.max_len {
@@ -160,7 +160,7 @@ impl Description {
         None
     }
 
-    /// What a record is that matches this rule, its hello aside.
+    /// Returns the class of a record that matches this rule, without its hello.
     #[inline]
     fn class_of<'a>(
         &self,
@@ -189,7 +189,7 @@ impl Description {
         }
     }
 
-    /// What a record is that matches this rule.
+    /// Returns the class of a record that matches this rule.
     #[inline]
     fn told<'a>(&self, rule: &Rule, text: &'a str, rest: &'a str, slots: &Slots<'a>) -> Class<'a> {
         let class = self.class_of(rule, text, rest, slots);
@@ -226,7 +226,7 @@ impl Description {
                 Source::Message => text,
                 Source::Range(..) => "",
             };
-            // Every slice is a part of `text`, and that is at most `u16::MAX` bytes long.
+            // Every slice is a part of `text`, and `text` has at most `u16::MAX` bytes.
             let from = (slice.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
             let at = |at: usize| u16::try_from(at).unwrap_or_default();
             *range = (at(from), at(from.wrapping_add(slice.len())));
@@ -234,7 +234,7 @@ impl Description {
         draft
     }
 
-    /// Each record by itself.
+    /// Classifies each record separately.
     fn classify_records<'a>(&self, text: &'a str, separator: &str) -> Class<'a> {
         let text = text.strip_suffix(separator).unwrap_or(text);
         let mut sum = Sum::default();
@@ -244,7 +244,7 @@ impl Description {
         sum.class()
     }
 
-    /// The whole by itself, or else each object and array in it, if it is an array.
+    /// Classifies the message as a whole, and, if no rule matches and it is an array, each object and array in it.
     #[inline(never)]
     fn classify_batch<'a>(&self, text: &'a str) -> Class<'a> {
         let mut slots = [None; MAX_PATHS];
@@ -296,7 +296,7 @@ impl Description {
         let sources = template.map_or(&[][..], Template::captures);
         for (source, range) in sources.iter().zip(&mut draft.origin.captures) {
             if let Source::Range(from, to) = source {
-                // A message that is looked at is at most `u16::MAX` bytes long.
+                // A message that a rule matches has at most `u16::MAX` bytes.
                 let end = u16::try_from(bytes.len()).unwrap_or_default();
                 *range = (*from, to.unwrap_or(end));
             }
@@ -320,12 +320,12 @@ impl Description {
     }
 }
 
-/// What the records of one message are together. The first ping is answered, the last hello is heeded, and the
-/// application gets the whole if any record is its own.
+/// The combined class of the records of one message. The first ping is answered, the last hello counts, and the
+/// application gets the whole message if any record is data.
 #[derive(Default)]
 struct Sum<'a> {
     carried: Composite<'a>,
-    /// What the last one was.
+    /// The class of the last record.
     last: Option<Class<'a>>,
     count: usize,
 }
@@ -356,7 +356,7 @@ impl<'a> Sum<'a> {
     fn class(self) -> Class<'a> {
         let sum = self.carried;
         match (sum.data, sum.reply) {
-            // The only one is what it is.
+            // A single record keeps its class.
             _ if self.count < 2 => self.last.unwrap_or(Class::Data),
             _ if !sum.hello.is_none() || sum.ending.is_some() => Class::Composite(sum),
             (true, Some(_)) => Class::Composite(sum),

@@ -1,4 +1,4 @@
-//! A description from JSON: every value is checked where it stands.
+//! Reads a description from JSON. Every value is checked at its place.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -48,7 +48,7 @@ impl Description {
     /// ```
     ///
     /// # Errors
-    /// [`DescriptionError`] names the place, what stands there, and the rule.
+    /// [`DescriptionError`] names the place, the value found, and the rule.
     pub fn from_json(text: &str) -> Result<Self> {
         if text.len() > MAX_SOURCE {
             return Err(At::root().too_many(format!("{} bytes", text.len()), MAX_SOURCE));
@@ -58,10 +58,10 @@ impl Description {
         Self::from_unique(value)
     }
 
-    /// Reads a description from JSON that was parsed already.
+    /// Reads a description from parsed JSON.
     ///
     /// # Errors
-    /// [`DescriptionError`] names the place, what stands there, and the rule.
+    /// [`DescriptionError`] names the place, the value found, and the rule.
     pub fn from_value(value: &Value) -> Result<Self> {
         let source: Box<str> = value.to_string().into();
         if source.len() > MAX_SOURCE {

@@ -1,4 +1,4 @@
-//! What stands around the rules: when to ask, what a service says about its times, what is kept.
+//! Reads everything around the rules: the ping schedule, the service's own times, and tracked values.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -24,9 +24,9 @@ use crate::dialect::template::{Template, Track, is_name};
 use crate::renewal::Renewal;
 
 const MAX_GREETINGS: usize = 4;
-/// Close codes, or HTTP statuses.
+/// The most entries for close codes, or for HTTP statuses.
 const MAX_VERDICTS: usize = 16;
-/// Of a Close's reason, which has 123 bytes at most (RFC 6455 §5.5).
+/// The most bytes of words of a Close's reason, which has at most 123 bytes (RFC 6455 §5.5).
 const MAX_WORDS: usize = 123;
 const MAX_TRACKS: usize = 4;
 const MAX_VARIABLES: usize = 16;
@@ -214,8 +214,8 @@ impl Loader {
         fields.iter().map(track).collect()
     }
 
-    /// The names that templates may ask for: the application's, what it computes, and what is tracked. Gives those
-    /// that it computes.
+    /// Reads the names that templates may use: the application's own, those it computes, and the tracked ones.
+    /// Returns those that it computes.
     pub(crate) fn names(&mut self, fields: &Map<String, Value>) -> Result<Box<[Box<str>]>> {
         let tracked = fields.get("track").and_then(Value::as_object);
         self.listed(fields, "variables", tracked)?;
@@ -276,7 +276,7 @@ fn verdicts(
         let at = at.key(key);
         let (span, words) = key.split_once(' ').unwrap_or((key, ""));
         let (from, to) = span.split_once('-').unwrap_or((span, span));
-        // In its only spelling: what is written twice is to be seen as such.
+        // Accept only the canonical spelling, so that a duplicate entry is visible.
         let number = |text: &str| {
             let number = text.parse().ok().filter(|number| numbers.contains(number));
             number.filter(|number| number.to_string() == text)
@@ -303,20 +303,20 @@ fn verdicts(
 
 type Rows = Vec<(RangeInclusive<u16>, RetryPolicy)>;
 
-/// What close codes ask for, without and with words of the reason.
+/// Reads the policies for close codes, without and with words of the reason.
 pub(crate) fn close_codes(at: &At, value: &Value) -> Result<(Rows, Vec<WordedVerdict>)> {
     let expected = [
         "an object such as {\"4004\": \"never\", \"4100-4199\": \"backoff\"}",
         "a code from 1000 to 4999 or a range of them, and maybe a space and words of the reason",
     ];
-    // RFC 6455 §7.4.2: what is below is no code, and what is above is reserved.
+    // RFC 6455 §7.4.2: lower numbers are not used as codes, and higher ones are reserved.
     let rows = verdicts(at, value, 1000..=4999, expected)?;
     let (plain, with_words): (Vec<WordedVerdict>, Vec<WordedVerdict>) =
         rows.into_iter().partition(|(_, words, _)| words.is_empty());
     Ok((without_words(plain), with_words))
 }
 
-/// What HTTP statuses ask for.
+/// Reads the policies for HTTP statuses.
 pub(crate) fn http_statuses(at: &At, value: &Value) -> Result<Rows> {
     let expected = [
         "an object such as {\"418\": {\"after\": \"2m\"}, \"500-599\": \"backoff\"}",
@@ -334,7 +334,7 @@ fn without_words(rows: Vec<WordedVerdict>) -> Rows {
     rows.map(|(range, _, verdict)| (range, verdict)).collect()
 }
 
-/// What a client may do in what time.
+/// Reads the service's limit for the age of a connection.
 pub(crate) fn lifetime(value: &Value) -> Result<Duration> {
     let at = At::root().key("lifetime");
     let time = at.duration(value)?;
@@ -366,7 +366,7 @@ pub(crate) fn limits(at: &At, value: &Value) -> Result<Limits> {
     })
 }
 
-/// No limit is counted in more: a [`Limiter`](crate::Limiter) spreads turns over a day at most.
+/// The longest time of a rate: a [`Limiter`](crate::Limiter) spreads turns over at most a day.
 const LONGEST_RATE: Duration = Duration::from_secs(86_400);
 
 fn rate(at: &At, value: &Value) -> Result<Rate> {
@@ -385,7 +385,7 @@ fn rate(at: &At, value: &Value) -> Result<Rate> {
 
 type Separators = (Option<Box<str>>, Option<Box<[u8]>>);
 
-/// What stands between records: of texts, or of binary messages.
+/// Reads the separators of records in text messages and in binary messages.
 pub(crate) fn separators(at: &At, value: &Value) -> Result<Separators> {
     let Value::Object(_) = value else {
         return Ok((Some(at.literal(value, 1)?), None));

@@ -1,4 +1,4 @@
-//! What is collected while a description is read: paths, templates and names.
+//! The paths, templates and names that are collected while a description is read.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,12 +14,12 @@ use crate::dialect::template::{BytesTemplate, FindPath, Template};
 /// The most rules of a description.
 pub(super) const MAX_RULES: usize = 32;
 
-/// What is collected on the way.
+/// Collects paths, templates and names.
 #[derive(Default)]
 pub(crate) struct Loader {
     pub(crate) paths: Paths,
     pub(crate) templates: Vec<Template>,
-    /// What templates may ask for by name.
+    /// The names that templates may use.
     pub(crate) known: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ impl Loader {
                     false => Err(at.placeholder(path, "needs a rule with \"json\"")),
                 };
                 let find: Option<FindPath<'_>> = match matcher {
-                    // A binary message is no text to take slices from.
+                    // A binary message has no text to take slices from.
                     Some(Matcher::Bytes(_)) | None => None,
                     Some(_) => Some(&mut find),
                 };
@@ -68,7 +68,7 @@ impl Loader {
     }
 
     pub(crate) fn add(&mut self, at: &At, template: Template) -> Result<u16> {
-        // At most one a rule, and the client's own.
+        // There is at most one template per rule, plus the client's own.
         let number = u16::try_from(self.templates.len());
         let number = number.map_err(|_| at.too_many("65536 templates".into(), MAX_RULES))?;
         self.templates.push(template);

@@ -1,7 +1,7 @@
-//! A dialect as data: rules, read from JSON and checked, and how a message is held against them.
+//! Descriptions: dialects as data, with rules that are read from JSON, checked, and applied to messages.
 //!
-//! In: JSON. Out: a [`Description`], which is a dialect. `load.rs` and `load_times.rs` read it, `classify.rs` uses it,
-//! `build.rs` writes one in Rust. Read this file first.
+//! JSON goes in. A [`Description`], which is a dialect, comes out. `load.rs` and `load_times.rs` read it,
+//! `classify.rs` applies it, `build.rs` builds one in Rust. Read this file first.
 
 mod build;
 mod classify;
@@ -28,10 +28,10 @@ use crate::dialect::ping::First;
 use crate::dialect::rules::{self, Filter};
 use crate::dialect::template::{Template, Track};
 
-/// A dialect described by data: ordered rules that tell heartbeats from data, and what to send.
+/// A dialect described by data: ordered rules that distinguish heartbeats from data, and the messages to send.
 ///
-/// Holding one means that it is valid. It is read from JSON ([`Description::from_json`]) or from any
-/// format that serde reads. Every key is optional:
+/// A `Description` is always valid. [`Description::from_json`] reads it from JSON, and serde reads it from any
+/// self-describing format. Every key is optional:
 ///
 /// ```
 /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -45,74 +45,90 @@ use crate::dialect::template::{Template, Track};
 ///     ],
 ///     "ping": {"text": "{\"op\":\"ping\",\"req_id\":\"${id}\"}", "every": "20s"}
 /// }"#)?;
-/// let Class::Ping(heartbeat_tokio::core::Reply::Template(draft)) =
+/// let Class::Ping(heartbeat_tokio::core::Reply::Template(template)) =
 ///     dialect.classify_text(r#"{"ts": 18446744073709551616, "op": "\u0070ing"}"#) else { panic!() };
 /// let (mut buffer, variables) = (Buffer::default(), Variables::new());
 /// let values = Values { unix_ms: 0, variables: &variables };
-/// let reply = dialect.render(&draft, &values, &mut buffer);
+/// let reply = dialect.render(&template, &values, &mut buffer);
 /// assert_eq!(reply, Some(heartbeat_tokio::core::Outgoing::Text(r#"{"op":"pong","ts":18446744073709551616}"#)));
 /// # Ok::<(), heartbeat_core::DescriptionError>(())
 /// ```
 ///
 /// # Rules
 ///
-/// The first rule that matches decides; a message that none matches is data. Each rule says what a
-/// message must look like:
+/// The first rule that matches decides. A message that no rule matches is data. Each rule has a pattern for
+/// messages:
 ///
 /// | key | matches |
 /// |---|---|
 /// | `"text": "ping"` | exactly this text message |
-/// | `"bytes": "0291??*"` | this binary message, in hex; `??` is any byte, `*` at the end any more of them |
-/// | `"prefix": "PING :"` | a text message that begins so; with `"rest": "digits"` only digits may follow |
-/// | `"json": {"/op": "ping", …}` | a JSON object or array of which each condition is true; after a `prefix`, the text behind it |
+/// | `"bytes": "0291??*"` | this binary message, in hex; `??` is any byte, `*` at the end any further bytes |
+/// | `"prefix": "PING :"` | a text message with this prefix; with `"rest": "digits"` only digits may follow |
+/// | `"json": {"/op": "ping", …}` | a JSON object or array that fulfils each condition; after a `prefix`, the text behind it |
 ///
-/// A condition is a path (a JSON Pointer of at most five steps) and a value that must stand there:
-/// a string, a whole number, `true`, `false` or `null`; or `{"exists": true}`, `{"exists": false}`,
-/// `{"is": "number"}`. A value that a reply repeats must exist for the rule to match.
+/// A condition is a path (a JSON Pointer of at most five steps) and the value required there: a string, a whole
+/// number, `true`, `false` or `null`; or `{"exists": true}`, `{"exists": false}`, `{"is": "number"}`. A rule
+/// matches only if every value that its reply repeats exists.
 ///
-/// And each says what it is then: `"reply": "…"` (a ping that wants this answer), `"beat": true`
-/// (life, never answered), `"pong": true` or `"pong": {"id": "/id"}` (an answer to us, told from other
-/// responses by its id), `"data": true` (the application's, whatever later rules say). Next to any
-/// of them, or alone, `"hello"` says where the service announces its own times:
-/// `"hello": {"ping": {"ms": "/d/heartbeat_interval"}, "idle_timeout": {"ms": ["/a", "/b"], "plus": "10s"}}`,
-/// unit `ms` or `s`, numbers or strings of digits (for `s` also `"3.5s"`, as protobuf writes a duration in JSON); `"inside": "/data"` where they stand in JSON that is a string. And `"ending"`, alone or
-/// next to any of them: the service announces that it will end this connection, within `"30s"`, within the time that the
-/// message says (`{"ms": "/left"}`, units as in `hello`), or soon (`true`: within 10 s). The machine renews it before.
+/// Each rule also has an outcome, the classification of a matching message:
+///
+/// - `"reply": "…"`: a ping, to be answered with this message.
+/// - `"beat": true`: a heartbeat that needs no answer.
+/// - `"pong": true` or `"pong": {"id": "/id"}`: the answer to a ping of the client. With an id, the id
+///   distinguishes a pong from other responses.
+/// - `"data": true`: data for the application, whatever later rules say.
+/// - `"hello"`, alone or next to another outcome: the places of the service's own times, `"hello": {"ping": {"ms":
+///   "/d/heartbeat_interval"}, "idle_timeout": {"ms": ["/a", "/b"], "plus": "10s"}}`. The unit is `ms` or `s`.
+///   Values are numbers or strings of digits (for `s` also `"3.5s"`, protobuf's form of a duration in JSON).
+///   `"inside": "/data"` reads the times from JSON that is a string.
+/// - `"ending"`, alone or next to another outcome: the service announces that it will end this connection, within
+///   `"30s"`, within a time in the message (`{"ms": "/left"}`, units as in `hello`), or soon (`true`: within 10 s).
+///   The machine renews the connection before then.
 ///
 /// # Templates
 ///
-/// A text with placeholders: `${/data/ts}` is the value at that path exactly as it came, quotes and
-/// digits included, `${/data/ts:bare}` without the quotes; `${rest}` what follows the rule's prefix; `${message}` the whole message; `${id}` a
-/// running number; `${now_s}`, `${now_ms}`, `${now_us}`, `${now_ns}` the time since 1970, `${now_iso}` the same as
-/// `2023-11-14T22:13:20.123Z` (`${now_iso_s}` and `${now_iso_us}` with none or six digits behind the second); `${uuid}` a UUID of its own; any other name a value that is listed in `variables` or
-/// `computed`, or tracked. `$${` is a literal `${`.
+/// A template is a text with placeholders:
 ///
-/// A binary message is written `{"bytes": "029106"}`. In there `${2..10}` and `${4..}` are bytes of the binary message
-/// that is answered; `${id:FORMAT}`, `${now_ms:FORMAT}` and the other times, and `${name:FORMAT}` are numbers as `u32be`,
-/// `u32le`, `u64be`, `u64le` or `varint` (protobuf's), or as `text`.
+/// | placeholder | stands for |
+/// |---|---|
+/// | `${/data/ts}` | the value at that path exactly as it came, including quotes and digits; `${/data/ts:bare}` omits the quotes |
+/// | `${rest}` | the text after the rule's prefix |
+/// | `${message}` | the whole message |
+/// | `${id}` | a running number |
+/// | `${now_s}`, `${now_ms}`, `${now_us}`, `${now_ns}` | the time since 1970 |
+/// | `${now_iso}` | the time as `2023-11-14T22:13:20.123Z`; `${now_iso_s}` and `${now_iso_us}` have none or six digits after the second |
+/// | `${uuid}` | a new UUID |
+/// | `${name}` | a value that is listed in `variables` or `computed`, or tracked |
+/// | `$${` | a literal `${` |
+///
+/// A binary message is written `{"bytes": "029106"}`. In it, `${2..10}` and `${4..}` are bytes of the binary
+/// message to answer. `${id:FORMAT}`, `${now_ms:FORMAT}` and the other times, and `${name:FORMAT}` are numbers,
+/// written as `u32be`, `u32le`, `u64be`, `u64le`, `varint` (protobuf's) or `text`.
 ///
 /// # Around the rules
 ///
-/// - `ping`: `"never"`, `"frame"`, or an object with `text`, `bytes` or `"frame": true`; when:
-///   `every`, `after_silence` or `after_sending` (after silence of our own) with a duration;
-///   `"first": "at_once"` or `"jittered"`; `"jitter_percent": 20`, by which each comes earlier at most; `pong_timeout`.
-/// - `idle_timeout`: how long the service may be silent.
-/// - `on_open`: an array of templates, sent in this order when a connection is open.
-/// - `close_codes`: what close codes (1000–4999) ask for here, `{"4004": "never", "4100-4199": {"after": "30s"}}`: one of
-///   `"backoff"`, `"refresh"`, `"never"`, `{"after": …}`, `{"spread": ["5s", "30s"]}` or another verdict of a
-///   configuration's `causes`. With words behind it,
-///   `"1008 no pong"`, it is for a Close whose reason has these words: [`Description::close_policy_with`].
-/// - `http_statuses`: the same for what stands in place of the upgrade, `{"418": {"after": "2m"}, "500-599": "backoff"}`.
-/// - `lifetime`: how long a connection lives at most, `"24h"`, at least 1 s: [`Description::lifetime`].
-/// - `limits`: what a client may do, `{"messages": "5/1s", "dials": "300/5m", "connections": 10}`, in at most 24 h:
-///   [`Description::limits`].
-/// - `separator`: messages are records with this text between or behind them; `{"bytes": "0a"}` for binary ones.
-/// - `batch`: `true` if a JSON array may be a message of messages: each object or array in it is held against the rules
-///   by itself, and the application gets the whole if any of them is its own.
+/// - `ping`: `"never"`, `"frame"`, or an object with `text`, `bytes` or `"frame": true`. Its times are `every`,
+///   `after_silence` or `after_sending` (after silence of the client) with a duration; `"first": "at_once"` or
+///   `"jittered"`; `"jitter_percent": 20`, the largest part of the interval by which a ping comes early; and
+///   `pong_timeout`.
+/// - `idle_timeout`: the longest silence of a healthy service.
+/// - `on_open`: an array of templates, sent in this order when a connection opens.
+/// - `close_codes`: policies for close codes (1000–4999), `{"4004": "never", "4100-4199": {"after": "30s"}}`. A
+///   policy is `"backoff"`, `"refresh"`, `"never"`, `{"after": …}`, `{"spread": ["5s", "30s"]}` or any other policy
+///   of a configuration's `causes`. A key with words, `"1008 no pong"`, applies to a Close whose reason contains
+///   these words: [`Description::close_policy_with`].
+/// - `http_statuses`: policies for HTTP statuses in place of the upgrade, `{"418": {"after": "2m"}, "500-599":
+///   "backoff"}`.
+/// - `lifetime`: the longest life of a connection, `"24h"`, at least 1 s: [`Description::lifetime`].
+/// - `limits`: a client's limits, `{"messages": "5/1s", "dials": "300/5m", "connections": 10}`, per time of at most
+///   24 h: [`Description::limits`].
+/// - `separator`: messages are records with this text between or after them; `{"bytes": "0a"}` for binary ones.
+/// - `batch`: `true` if a JSON array may hold several messages. The rules apply to each object or array in it, and
+///   the application gets the whole array if any of its messages is data.
 /// - `track`: `{"seq": {"path": "/s", "initial": "null"}}` keeps the last value that is not null, for `${seq}`.
-/// - `variables`: the names of the application's own values, `["session"]` for `${session}`; `computed`: of those that
-///   it makes anew for each message, such as a signature. A name that is neither listed nor tracked is refused: nothing
-///   would ever fill it in.
+/// - `variables`: the names of the application's own values, `["session"]` for `${session}`. `computed`: the names
+///   of those that the application computes anew for each message, such as a signature. A name that is neither
+///   listed nor tracked is refused, because it would never get a value.
 /// - `max_len`: longer texts (records, if there is a separator) are data; default 4096.
 ///
 /// # Each key by example
@@ -130,7 +146,7 @@ use crate::dialect::template::{Template, Track};
 /// assert!(is_ping(&dialect, "2") && !is_ping(&dialect, "22"));
 /// assert!(matches!(dialect.classify_binary(&[2, 0x91, 6]), Class::Ping(_)));
 ///
-/// // A prefix, with digits alone behind it, or with JSON.
+/// // A prefix, followed by digits alone or by JSON.
 /// let dialect = read(r#"{"rules": [
 ///     {"prefix": "primus::ping::", "rest": "digits", "reply": "primus::pong::${rest}"},
 ///     {"prefix": "0", "json": {"/sid": {"is": "string"}}, "beat": true}
@@ -138,7 +154,7 @@ use crate::dialect::template::{Template, Track};
 /// assert!(is_ping(&dialect, "primus::ping::17") && !is_ping(&dialect, "primus::ping::x"));
 /// assert_eq!(dialect.classify_text(r#"0{"sid":"a"}"#), Class::Beat);
 ///
-/// // Conditions: a string, a number, a word; a value of a kind, any value, none.
+/// // Conditions: a string, a number, a word; any value of a kind, any value, no value.
 /// let dialect = read(r#"{"rules": [
 ///     {"json": {"/0": 2, "/1": null, "/2/ok": true}, "beat": true},
 ///     {"json": {"/op": "ping", "/ts": {"is": "number"}, "/id": {"exists": true}, "/data": {"exists": false}}, "pong": true}
@@ -147,7 +163,7 @@ use crate::dialect::template::{Template, Track};
 /// assert_eq!(dialect.classify_text(r#"{"ts":1,"op":"ping","id":"x"}"#), Class::Pong);
 /// assert_eq!(dialect.classify_text(r#"{"ts":1,"op":"ping","id":"x","data":0}"#), Class::Data);
 ///
-/// // A pong that only its id tells; what is data, whatever the rules behind say.
+/// // A pong recognized only by its id; data, whatever later rules say.
 /// let dialect = read(r#"{"rules": [
 ///     {"json": {"/error": {"exists": true}}, "data": true},
 ///     {"json": {"/result": {"exists": true}}, "pong": {"id": "/id"}}
@@ -155,7 +171,7 @@ use crate::dialect::template::{Template, Track};
 /// assert_eq!(dialect.classify_text(r#"{"id":7,"result":null}"#), Class::Response("7"));
 /// assert_eq!(dialect.classify_text(r#"{"id":7,"result":null,"error":1}"#), Class::Data);
 ///
-/// // A service's own times: a sum, with something on top; or in JSON inside a string.
+/// // A service's own times: a sum plus a constant; or times in JSON inside a string.
 /// let dialect = read(r#"{"rules": [
 ///     {"json": {"/v": 1}, "hello": {"idle_timeout": {"ms": ["/interval", "/timeout"], "plus": "1s"}}},
 ///     {"json": {"/v": 2}, "hello": {"ping": {"s": "/every", "inside": "/data"}}}
@@ -169,7 +185,7 @@ use crate::dialect::template::{Template, Track};
 /// let told = hello(r#"{"v":2,"data":"{\"every\":15}"}"#);
 /// assert_eq!(told.ping, Some(Ping::Every(Duration::from_secs(15))));
 ///
-/// // When to ask, and how long an answer and silence may take.
+/// // The time of pings, and the longest time for an answer and for silence.
 /// let dialect = read(r#"{
 ///     "ping": {"text": "ping ${now_ms}", "every": "20s", "first": "jittered", "pong_timeout": "5s"}, "idle_timeout": "45s"
 /// }"#);
@@ -181,7 +197,7 @@ use crate::dialect::template::{Template, Track};
 /// let beat = read(r#"{"ping": {"bytes": "09", "after_sending": "15s"}}"#).configure(&config).unwrap();
 /// assert_eq!(beat.keepalive(), Some(Duration::from_secs(15)));
 ///
-/// // Binary messages by position; an announced end; verdicts; what a client may do.
+/// // Binary messages by position; an announced end; policies; a client's limits.
 /// let dialect = read(r#"{
 ///     "rules": [{"bytes": "0801??*", "reply": {"bytes": "0802${2..}"}}, {"json": {"/e": "bye"}, "ending": true}],
 ///     "ping": {"bytes": "08${now_ms:u64le}", "every": "20s", "jitter_percent": 10},
@@ -194,7 +210,7 @@ use crate::dialect::template::{Template, Track};
 /// assert_eq!(dialect.http_policy(418), Some(RetryPolicy::After(Duration::from_secs(120))));
 /// assert_eq!((dialect.lifetime().unwrap().as_secs(), dialect.limits().messages.unwrap().most), (86_400, 5));
 ///
-/// // On open; close codes; records; what is tracked; the longest text that is looked at.
+/// // On open; close codes; records; tracked values; the longest text that rules apply to.
 /// let dialect = read(r#"{
 ///     "rules": [{"text": "{}", "reply": "{}"}],
 ///     "on_open": ["{\"op\":\"resume\",\"seq\":${seq},\"token\":${token}}"], "variables": ["token"],
@@ -215,20 +231,20 @@ pub struct Description {
     pub(crate) filter: Filter,
     pub(crate) separator: Option<Box<str>>,
     pub(crate) binary_separator: Option<Box<[u8]>>,
-    /// A JSON array is a message of messages.
+    /// A JSON array may hold several messages.
     pub(crate) is_batch: bool,
     pub(crate) max_len: usize,
-    /// The longest binary message that is looked at.
+    /// The longest binary message that can match.
     pub(crate) longest_binary: Option<usize>,
     pub(crate) question: Question,
-    /// Some rule tells the answer to a question.
+    /// Some rule recognizes the answer to a ping.
     pub(crate) is_answered: bool,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) tracks: Box<[Track]>,
-    /// Templates to send when the connection is open.
+    /// Templates to send when a connection opens.
     pub(crate) greetings: Box<[u16]>,
     pub(crate) close_codes: Policies,
-    /// What close codes ask for if the reason has these words.
+    /// Policies for close codes whose reason contains these words.
     pub(crate) close_words: Box<[WordedVerdict]>,
     pub(crate) http_statuses: Policies,
     pub(crate) lifetime: Option<Duration>,
@@ -236,16 +252,16 @@ pub struct Description {
     pub(crate) computed: Box<[Box<str>]>,
 }
 
-/// Codes, words of the reason, and what they ask for together.
+/// A range of codes, words of the reason, and the policy for both together.
 pub(crate) type WordedVerdict = (RangeInclusive<u16>, Box<str>, RetryPolicy);
 
-/// What numbers in these ranges ask for; no two ranges overlap.
+/// Policies for ranges of numbers. No two ranges overlap.
 pub(crate) type Policies = Box<[(RangeInclusive<u16>, RetryPolicy)]>;
 
-/// How and when the client asks.
+/// The form and the times of the client's pings.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Question {
-    /// The template; none: a ping frame.
+    /// The template; `None`: a ping frame.
     pub(crate) template: Option<u16>,
     pub(crate) schedule: Schedule,
     pub(crate) first: First,
@@ -255,7 +271,7 @@ pub(crate) struct Question {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Schedule {
-    /// The configuration's.
+    /// The configuration's schedule.
     #[default]
     Default,
     Never,
@@ -265,7 +281,7 @@ pub(crate) enum Schedule {
 }
 
 impl Schedule {
-    /// The key and the time of a schedule that asks the service.
+    /// Returns the key and the time of a schedule that expects answers.
     pub(crate) const fn asks(self) -> Option<(&'static str, Duration)> {
         match self {
             Self::Every(time) => Some(("every", time)),
@@ -276,18 +292,18 @@ impl Schedule {
 }
 
 impl Description {
-    /// The longest text that a rule looks at, unless `max_len` says otherwise, in bytes.
+    /// The longest text that rules apply to without `max_len`, in bytes.
     pub const DEFAULT_MAX_LEN: usize = 4096;
 
-    /// The JSON text that it was read from, in its shortest form.
+    /// Returns the JSON text from which the description was read, in its shortest form.
     #[must_use]
     pub fn as_json(&self) -> &str {
         &self.source
     }
 
-    /// `base` with the times that this service asks for: its ping schedule, `idle_timeout` and
-    /// `pong_timeout` stand in place of the base's. What the description does not say stays as it is; only the
-    /// ping schedule and the `idle_timeout` of [`Config::default`] give way to what the description says.
+    /// Returns `base` with the times that this service asks for. Its ping schedule, `idle_timeout` and
+    /// `pong_timeout` replace those of `base`. Times that the description does not give stay, except for the ping
+    /// schedule and the `idle_timeout` of [`Config::default`], which adapt to the description's times.
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -326,11 +342,11 @@ impl Description {
                 Schedule::Default | Schedule::AfterSending(_)
             );
             if self.idle_timeout.is_some() && is_base && base.follows().0 {
-                // The default schedule is of no use in a shorter silence.
+                // The default schedule is useless if it is longer than the silence allowed.
                 *time = (*time).min(idle / 2);
             }
             let is_default = base.idle_timeout() == default.idle_timeout();
-            // Three questions before silence is judged, where nobody says anything else.
+            // Without any other setting, three pings fit in before silence is judged.
             if *time >= idle && self.idle_timeout.is_none() && is_default {
                 idle = time.saturating_mul(3);
             }
@@ -342,7 +358,8 @@ impl Description {
         builder.build()
     }
 
-    /// The names of the variables that its templates need from the application, set once or whenever they change.
+    /// Iterates over the names of the variables that the templates need from the application. The application sets
+    /// them once, or whenever they change.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
         let is_tracked = |name: &str| self.tracks.iter().any(|track| *track.name == *name);
         self.templates
@@ -355,26 +372,28 @@ impl Description {
         self.computed.iter().any(|computed| **computed == *name)
     }
 
-    /// The names of the values that the application is to compute anew for each message that has them: a signature
-    /// over the time, say. They are put among the variables before a template is filled in.
+    /// Iterates over the names of the values that the application computes anew for each message that contains
+    /// them, such as a signature over the time. The application stores them among the variables before a template
+    /// is filled in.
     pub fn computed(&self) -> impl Iterator<Item = &str> {
         self.computed.iter().map(|name| &**name)
     }
 
-    /// How long the service lets a connection live, whatever is said on it; `None`: for ever, or nobody knows.
+    /// Returns how long the service lets a connection live, whatever its traffic; `None`: without limit, or
+    /// unknown.
     #[must_use]
     pub const fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }
 
-    /// What the service allows a client to do in what time.
+    /// Returns the service's limits for a client.
     #[must_use]
     pub const fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// What a Close with this code and this reason asks for: the words of the description decide before the code alone
-    /// does. `None`: the common table decides.
+    /// Returns the policy for a Close with this code and reason. The description's words take precedence over the
+    /// code alone. `None`: the common table decides.
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }

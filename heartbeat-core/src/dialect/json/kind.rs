@@ -1,6 +1,6 @@
-//! The kinds of JSON values, as a description's rules tell them apart.
+//! The kinds of JSON values that a description's rules distinguish.
 
-/// What a raw JSON value is.
+/// The kind of a raw JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     String,
@@ -27,7 +27,7 @@ impl Kind {
         })
     }
 
-    /// The kind of a value: its first byte tells.
+    /// Returns the kind of a value, determined by its first byte.
     pub(crate) fn of(raw: &str) -> Self {
         match raw.as_bytes().first() {
             Some(b'"') => Self::String,

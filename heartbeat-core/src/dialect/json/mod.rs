@@ -1,6 +1,6 @@
-//! JSON as it stands in a text: walked in one pass, without a tree and without an allocation.
+//! JSON read directly from a text, in one pass, without a tree and without allocation.
 //!
-//! In: a text, and the paths of values. Out: the slices at those paths. Read `walk.rs` first.
+//! A text and the paths of values go in. The slices at those paths come out. Read `walk.rs` first.
 
 #[cfg(feature = "dialects")]
 mod kind;

@@ -1,14 +1,14 @@
-//! Where in a JSON text a value stands: a JSON Pointer (RFC 6901) of at most five steps.
+//! The place of a value in a JSON text: a JSON Pointer (RFC 6901) of at most five steps.
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// The most steps that a path may have. What heartbeats say stands near the top.
+/// The most steps of a path. Heartbeats have their facts near the top.
 pub(crate) const MAX_DEPTH: usize = 5;
 
-/// One step: a key of an object, or, where it is a number, also an index of an array.
+/// One step: a key of an object. A number may also be the index of an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) key: Box<str>,
@@ -20,7 +20,7 @@ pub(crate) struct Token {
 pub(crate) struct Path(pub(crate) Box<[Token]>);
 
 impl Path {
-    /// The pointer, or what is wrong with it.
+    /// Parses a pointer. The error says what is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let Some(steps) = text.strip_prefix('/') else {
             return Err("a path is a JSON Pointer: it begins with a slash, such as \"/data/ts\"");

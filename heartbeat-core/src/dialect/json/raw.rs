@@ -1,17 +1,17 @@
-//! JSON values as the slices of text in which they came: nothing is decoded that need not be.
+//! JSON values as slices of their text, decoded only where necessary.
 
-/// The characters of a JSON string, from what stands between its quotes. Of an unpaired surrogate,
-/// which is no character, U+FFFD stands in.
+/// Returns the characters of a JSON string, from the text between its quotes. An unpaired surrogate, which is no
+/// character, becomes U+FFFD.
 pub(crate) fn characters(inside: &str) -> impl Iterator<Item = char> + '_ {
     Characters(inside)
 }
 
-/// What stands between the quotes of a raw JSON value; `None` if it is no string.
+/// Returns the text between the quotes of a raw JSON value, or `None` if the value is no string.
 pub(crate) fn unquoted(raw: &str) -> Option<&str> {
     raw.strip_prefix('"')?.strip_suffix('"')
 }
 
-/// Whether a raw JSON value is the string `expected`.
+/// Returns true if a raw JSON value is the string `expected`.
 pub(crate) fn is_string(raw: &str, expected: &str) -> bool {
     unquoted(raw).is_some_and(|inside| match inside.contains('\\') {
         false => inside == expected,
@@ -99,7 +99,7 @@ mod tests {
             assert_eq!(characters(unquoted(raw).unwrap()).collect::<String>(), text);
             assert!(!is_string(raw, "other"));
         }
-        // What is written with an escape is not what it looks like.
+        // An escape stands for another character than the ones that spell it.
         assert!(!is_string(r#""a\/b""#, r"a\/b"));
         for other in ["1", "null", "{}", "ping", "\""] {
             assert!(!is_string(other, other), "{other}");

@@ -1,6 +1,6 @@
-//! The values at a few paths of a JSON text, as raw slices, in one pass.
+//! Finds the values at a few paths of a JSON text, as raw slices, in one pass.
 //!
-//! Of duplicate keys the last one counts, as a whole: what an earlier one held below is forgotten.
+//! Of duplicate keys the last one counts, as a whole: values below an earlier one are forgotten.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -8,13 +8,13 @@ use alloc::vec::Vec;
 use super::path::{Path, Token};
 use super::walk::Walk;
 
-/// The most different paths that one dialect may name.
+/// The most different paths of one dialect.
 pub(crate) const MAX_PATHS: usize = 16;
 
 /// The values found, by the number of their path.
 pub(crate) type Slots<'a> = [Option<&'a str>; MAX_PATHS];
 
-/// All paths of a dialect as a tree, so that one pass finds them all.
+/// All paths of a dialect as a tree, so that one pass finds all values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Paths {
     list: Vec<Path>,
@@ -29,7 +29,7 @@ struct Node {
 }
 
 impl Paths {
-    /// The number of this path; `None` if there are too many.
+    /// Adds a path and returns its number; `None` if there are too many.
     pub(crate) fn add(&mut self, path: Path) -> Option<usize> {
         let known = self.list.iter().position(|other| *other == path);
         if known.is_none() && self.list.len() < MAX_PATHS {
@@ -40,12 +40,12 @@ impl Paths {
         known
     }
 
-    /// The steps to the path of this number.
+    /// Returns the steps of the path with this number.
     pub(crate) fn tokens(&self, slot: usize) -> &[Token] {
         self.list.get(slot).map_or(&[], |path| &path.0)
     }
 
-    /// Finds the values, for slots that are empty. False if `text` is no JSON object or array.
+    /// Fills slots that are empty. Returns false if `text` is no JSON object or array.
     pub(crate) fn scan<'a>(&self, text: &'a str, slots: &mut Slots<'a>) -> bool {
         Walk::start(text).is_some_and(|mut walk| {
             inside(&mut walk, &self.roots, slots).is_some() && walk.is_at_end()
@@ -73,7 +73,7 @@ fn nodes(paths: &[Path], depth: usize, above: &[Token]) -> Box<[Node]> {
     found.into()
 }
 
-/// Walks over a value, and picks out what stands in it at these nodes. Goes no deeper than a path does.
+/// Walks over a value and takes the values at these nodes. Goes no deeper than a path does.
 fn inside<'a>(walk: &mut Walk<'a>, nodes: &[Node], slots: &mut Slots<'a>) -> Option<()> {
     match walk.token()? {
         b'{' => walk.members(|walk, key| {
@@ -88,7 +88,7 @@ fn inside<'a>(walk: &mut Walk<'a>, nodes: &[Node], slots: &mut Slots<'a>) -> Opt
     }
 }
 
-/// Walks over a value, which stands at this node.
+/// Walks over the value at this node.
 fn take<'a>(walk: &mut Walk<'a>, node: Option<&Node>, slots: &mut Slots<'a>) -> Option<()> {
     let Some(node) = node else {
         return walk.value().map(|_| ());

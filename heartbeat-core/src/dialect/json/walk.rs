@@ -1,21 +1,20 @@
-//! JSON's grammar (RFC 8259), walked in one pass: no tree, no decoding, no allocation. A value is the
-//! slice of text in which it came.
+//! A walk over JSON (RFC 8259) in one pass: no tree, no decoding, no allocation. A value is a slice of its text.
 //!
-//! serde_json decodes, which a heartbeat does not need, and allocates for what is nested. The two accept
-//! the same texts; a fuzz target and `tests/differential.rs` hold them against each other.
+//! serde_json decodes, which a heartbeat does not need, and allocates for nested values. Both accept the same
+//! texts: a fuzz target and `tests/differential.rs` compare them.
 
-/// The deepest nesting that is looked into, which is serde_json's limit, too. What is deeper is data.
+/// The deepest nesting that is read, equal to serde_json's limit. A message with deeper nesting is data.
 const DEEPEST: u8 = 127;
 
-/// Walks over one object or array, from its bracket on. Every step gives `None` if the text is no JSON.
+/// Walks over one object or array, from its opening bracket on. Every step returns `None` if the text is not JSON.
 pub(crate) struct Walk<'a> {
     text: &'a str,
     at: usize,
-    /// Objects and arrays entered.
+    /// The number of objects and arrays entered.
     depth: u8,
 }
 
-/// A key as it stands between its quotes.
+/// A key, as the text between its quotes.
 #[derive(Clone, Copy)]
 pub(crate) struct Key<'a> {
     inside: &'a str,
@@ -33,7 +32,7 @@ impl Key<'_> {
 }
 
 impl<'a> Walk<'a> {
-    /// At the bracket of an object or array; `None` if the text is neither.
+    /// Starts at the bracket of an object or array. Returns `None` if the text is neither.
     #[inline]
     pub(crate) fn start(text: &'a str) -> Option<Self> {
         let mut walk = Self {
@@ -44,18 +43,18 @@ impl<'a> Walk<'a> {
         matches!(walk.token()?, b'{' | b'[').then_some(walk)
     }
 
-    /// Whether it stands at an array.
+    /// Returns true at the bracket of an array.
     #[cfg(feature = "dialects")]
     pub(crate) fn is_array(&self) -> bool {
         self.text.as_bytes().get(self.at) == Some(&b'[')
     }
 
-    /// Whether the text ends here.
+    /// Returns true if the rest of the text is white space.
     pub(crate) fn is_at_end(&mut self) -> bool {
         self.token().is_none()
     }
 
-    /// The next byte that is not white space. Stays there.
+    /// Returns the next byte that is not white space, without consuming it.
     #[inline]
     pub(crate) fn token(&mut self) -> Option<u8> {
         loop {
@@ -123,7 +122,7 @@ impl<'a> Walk<'a> {
         self.depth -= 1;
     }
 
-    /// The text from `from` to here.
+    /// Returns the text from `from` to here.
     pub(crate) fn since(&self, from: usize) -> Option<&'a str> {
         self.text.get(from..self.at)
     }
@@ -133,7 +132,7 @@ impl<'a> Walk<'a> {
         self.at
     }
 
-    /// Walks over the value that begins here, whatever it is.
+    /// Walks over the value that begins here.
     #[inline]
     pub(crate) fn value(&mut self) -> Option<&'a str> {
         let from = self.at;
@@ -144,11 +143,11 @@ impl<'a> Walk<'a> {
         self.since(from)
     }
 
-    /// Walks over an object or array with all that is in it. Not by recursion: whoever sends the text
-    /// shall not decide how much stack it takes.
+    /// Walks over an object or array with all its contents. The walk does not recurse, so the sender of a text
+    /// cannot determine how much stack the walk takes.
     fn nested(&mut self) -> Option<()> {
         let outside = self.depth;
-        // A bit for each level: set for an object.
+        // One bit per level: set for an object.
         let mut objects = 0_u128;
         loop {
             // A value begins here.
@@ -167,7 +166,7 @@ impl<'a> Walk<'a> {
                 }
                 _ => self.scalar()?,
             }
-            // It has ended, and maybe what it was in.
+            // The value has ended, and perhaps the objects and arrays around it.
             loop {
                 if self.depth == outside {
                     return Some(());
@@ -225,7 +224,7 @@ impl<'a> Walk<'a> {
         rest.starts_with(word.as_bytes()).then_some(())
     }
 
-    /// Walks over a string, from quote to quote. Whether it holds an escape.
+    /// Walks over a string, from quote to quote. Returns true if the string contains an escape.
     #[inline]
     fn string(&mut self) -> Option<bool> {
         let bytes = self.text.as_bytes();
@@ -249,7 +248,7 @@ impl<'a> Walk<'a> {
                         _ => return None,
                     };
                 }
-                // Control characters are to be escaped.
+                // JSON requires escapes for control characters.
                 0..b' ' => return None,
                 _ => at += 1,
             }
@@ -285,12 +284,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// How many of these bytes, from the first on, stand for themselves in a string.
+/// Returns the number of leading bytes that stand for themselves in a string.
 #[inline]
 fn plain_bytes(bytes: [u8; 8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     let word = u64::from_le_bytes(bytes);
-    // The sign of a byte that is less than the other; above the first one that is, it means nothing.
+    // Sets the sign bit of each byte that is less than the other. Bytes above the first such byte carry no meaning.
     let less = |word: u64, than: u8| word.wrapping_sub(ONES * u64::from(than)) & !word;
     let is = |byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
     let special = (less(word, b' ') | is(b'"') | is(b'\\')) & (ONES << 7);

@@ -1,7 +1,8 @@
-//! The rules of a description: what a message must look like, and what it is then.
+//! The rules of a description. A rule has a pattern for messages and a classification.
 //!
-//! In: a message. Out: the first rule that matches it. A filter in front of the rules passes over texts that no rule can
-//! match. Read `rule.rs` first; `prefilter.rs` and `needles.rs` hold no rule, they save work.
+//! A message goes in, and the first rule that matches it comes out. A filter in front of the rules rejects most
+//! texts that no rule can match. Read `rule.rs` first. `prefilter.rs` and `needles.rs` hold no rules: they save
+//! work.
 
 mod needles;
 mod prefilter;

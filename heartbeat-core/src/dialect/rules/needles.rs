@@ -1,4 +1,5 @@
-//! Which pieces of text to look for, so that no message is missed and few are looked into.
+//! Selection of the pieces of text to search for. No heartbeat may be missed, and few data should need a closer
+//! look.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -7,26 +8,26 @@ use alloc::vec::Vec;
 use super::rule::{Condition, Test};
 use crate::dialect::json::Paths;
 
-/// The shortest piece worth looking for.
+/// The shortest piece worth a search.
 const SHORTEST: usize = 3;
 
-/// Pieces looked for at once; beyond that, some are shortened to what they share.
+/// The most pieces in one search. If there are more, some are shortened to their common part.
 const MOST_NEEDLES: usize = 4;
 
-/// A piece that long is shared gladly.
+/// A value with at least this much in common is shared even if there are few needles.
 const LONG: usize = 6;
 
-/// Something that a rule needs to find.
+/// A piece of text that a rule needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
     pub(crate) text: Vec<u8>,
-    /// A value's text, which is rarer than a key's.
+    /// The piece is a value's text, which is rarer than a key's.
     is_value: bool,
     /// The value, a number or a word, that must follow the key.
     value: Option<Box<str>>,
 }
 
-/// All that must stand in a text of which these conditions are true.
+/// Returns all pieces that a text must contain to fulfil these conditions.
 pub(crate) fn json_pieces(conditions: &[Condition], paths: &Paths) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for condition in conditions {
@@ -35,7 +36,7 @@ pub(crate) fn json_pieces(conditions: &[Condition], paths: &Paths) -> Vec<Piece>
         }
         let tokens = paths.tokens(condition.slot);
         for (depth, token) in tokens.iter().enumerate() {
-            // A number may be an index, which stands nowhere.
+            // A number may be an array index, which does not appear in the text.
             if token.index.is_some() {
                 continue;
             }
@@ -74,7 +75,7 @@ fn add_pieces(pieces: &mut Vec<Piece>, text: &str, is_value: bool, value: Option
             pieces.push(Piece {
                 text: piece.into(),
                 is_value,
-                // Behind the whole key only.
+                // A value follows only the whole key.
                 value: value.clone().filter(|_| piece.len() == quoted.len()),
             });
         }
@@ -82,17 +83,17 @@ fn add_pieces(pieces: &mut Vec<Piece>, text: &str, is_value: bool, value: Option
     }
 }
 
-/// A needle that some rules share, with its worth.
+/// A needle shared by some rules, with its worth.
 pub(crate) struct Shared {
     rules: Vec<usize>,
     worth: usize,
     pub(crate) text: Vec<u8>,
-    /// One of these must follow, after a colon; none: anything.
+    /// The values of which one must follow, after a colon; none: any value.
     pub(crate) values: Vec<Box<str>>,
 }
 
 impl Shared {
-    /// A text that is needed as it is.
+    /// Makes a needle of a text that is needed in full.
     pub(crate) fn plain(text: Vec<u8>) -> Self {
         Self {
             rules: Vec::new(),
@@ -103,15 +104,15 @@ impl Shared {
     }
 }
 
-/// A few needles, one of which stands in every text that any of the rules matches. `None` if a rule
-/// needs nothing that could be looked for.
+/// Chooses a few needles such that every text that matches a rule contains one of them. Returns `None` if a rule
+/// needs no text that can be searched for.
 pub(crate) fn choose(rules: &[Vec<Piece>]) -> Option<Vec<Shared>> {
     let mut groups = Vec::new();
     for rule in 0..rules.len() {
         groups.push(share(rules, &[rule])?);
     }
     while let Some((left, right, shared)) = best_union(rules, &groups) {
-        // Worth it if it is nearly as rare, or if there are too many.
+        // Share if the shared needle is nearly as rare, or if there are too many needles.
         if shared.worth < VALUE + LONG && groups.len() <= MOST_NEEDLES {
             break;
         }
@@ -141,7 +142,7 @@ fn best_union(rules: &[Vec<Piece>], groups: &[Shared]) -> Option<(usize, usize, 
     best
 }
 
-/// The best piece of text that all of these rules need.
+/// Returns the best piece of text that all of these rules need.
 fn share(rules: &[Vec<Piece>], members: &[usize]) -> Option<Shared> {
     let (first, others) = members.split_first()?;
     let mut best: Option<Shared> = None;
@@ -155,7 +156,7 @@ fn share(rules: &[Vec<Piece>], members: &[usize]) -> Option<Shared> {
                 let has_all = others.iter().all(|other| {
                     let holders = || rules[*other].iter().filter(|p| contains(&p.text, text));
                     is_value &= holders().any(|holder| holder.is_value);
-                    // Where there are values, the text is a whole key, quotes and all, and so is each holder.
+                    // With values, the needle is a whole key in its quotes, and so is each piece that contains it.
                     match holders().find_map(|piece| piece.value.clone()) {
                         Some(value) if !values.is_empty() => values.push(value),
                         _ => values.clear(),

@@ -1,12 +1,12 @@
-//! Most messages are no heartbeats, and most of them are told in a few nanoseconds.
+//! The filter in front of the rules. Most messages are no heartbeats, and the filter rejects most of them within a
+//! few nanoseconds.
 //!
-//! The filter is exact: a message that it rejects matches no rule. It looks at the length, at the
-//! first byte, and, for rules of JSON conditions, for a piece of text that each of them needs: a
-//! value's string in its quotes, or a key. Such a piece stands there literally or behind a `\u`
-//! escape; so a message with one of those always passes. Characters that JSON can write in a shorter
-//! escaped form are never part of a piece.
+//! The filter is exact: a message that it rejects matches no rule. It checks the length, the first byte, and, for
+//! rules with JSON conditions, a piece of text that each of them needs: a value's string in its quotes, or a key.
+//! Such a piece appears literally or with a `\u` escape, so a message with such an escape always passes. Characters
+//! with a shorter escape in JSON are never part of a piece.
 //!
-//! All pieces are looked for in one pass, by a rare letter of each.
+//! One pass searches for all pieces, by a rare letter of each.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -17,18 +17,18 @@ use crate::dialect::json::Paths;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Filter {
-    /// Longer texts match nothing.
+    /// The longest text that can match.
     longest: usize,
-    /// Records, not whole texts, are held against the rules.
+    /// The rules apply to records, not to whole texts.
     has_records: bool,
-    /// For each first byte, which kinds of rules can match.
+    /// The kinds of rules that can match, for each first byte.
     first: [u8; 256],
-    /// What plain rules need at the beginning, and whether that is all.
+    /// The prefixes of plain rules. True if the prefix is the whole text.
     plain: Box<[(Box<[u8]>, bool)]>,
     empty: bool,
-    /// What JSON rules need.
+    /// The needles of JSON rules.
     json: Search,
-    /// What any rule needs in a message of several records.
+    /// The needles of all rules, for a message of several records.
     records: Search,
 }
 
@@ -80,7 +80,7 @@ impl Filter {
         let records = Search::new(records.as_deref());
         let has_records = separator.is_some();
         Self {
-            // However long, each record is looked at by itself.
+            // A long message may have short records.
             longest: if has_records || is_batch {
                 usize::MAX
             } else {
@@ -95,13 +95,13 @@ impl Filter {
         }
     }
 
-    /// True only if no rule can match a text so long.
+    /// Returns true only if no rule can match a text of this length.
     #[inline]
     pub(crate) fn is_too_long(&self, len: usize) -> bool {
         len > self.longest
     }
 
-    /// False only if no rule can match this text, which is not too long.
+    /// Returns false only if no rule can match this text. The text must not be too long.
     #[inline]
     pub(crate) fn passes(&self, text: &[u8]) -> bool {
         if self.has_records {
@@ -129,35 +129,35 @@ impl Filter {
         })
     }
 
-    /// False only if no rule can match any record of this text.
+    /// Returns false only if no rule can match any record of this text.
     fn passes_records(&self, text: &[u8]) -> bool {
         let begins = |(begin, _): &(Box<[u8]>, bool)| text.starts_with(begin);
         self.plain.iter().any(begins) || self.records.finds(text)
     }
 }
 
-/// Needles, one of which is wanted.
+/// A search for any of several needles.
 #[derive(Clone, Debug)]
 struct Search {
-    /// `None`: nothing in particular is wanted, and everything is found.
+    /// `None`: there are no needles, and every text passes.
     passes: Option<Box<[Pass]>>,
 }
 
-/// Needles that are looked for together, by one or two letters.
+/// Needles that one pass finds, by one or two letters.
 #[derive(Clone, Debug)]
 struct Pass {
     letters: (u8, u8),
     needles: Box<[Needle]>,
 }
 
-/// A piece of text, and what must come behind it if it is a key.
+/// A piece of text, and the values that may follow if it is a key.
 #[derive(Clone, Debug)]
 struct Needle {
     text: Box<[u8]>,
-    /// The letter that it is looked for by, and where it stands in there.
+    /// The letter to search for, and its place in the needle.
     letter: u8,
     at: usize,
-    /// One of these values, after a colon; none: anything.
+    /// The values of which one must follow, after a colon; none: any value.
     values: Box<[Box<str>]>,
 }
 
@@ -178,7 +178,7 @@ impl Search {
 }
 
 impl Pass {
-    /// Whether one of its needles is there, or an escape that may hide one.
+    /// Returns true if the text contains a needle, or an escape that may hide one.
     #[inline]
     fn finds(&self, text: &[u8]) -> bool {
         self.next_letter(text)
@@ -236,7 +236,7 @@ impl Needle {
     }
 }
 
-/// As few passes as possible: one, if two letters are enough for all.
+/// Groups the needles into as few passes as possible: a single one if two letters are enough for all.
 fn passes(pieces: &[Shared]) -> Vec<Pass> {
     let letters: Vec<u8> = (0..=u8::MAX)
         .filter(|letter| pieces.iter().any(|piece| piece.text.contains(letter)))
@@ -250,7 +250,7 @@ fn passes(pieces: &[Shared]) -> Vec<Pass> {
             }
         }
     }
-    // A letter that is found stops the search, so that frequent ones cost more than a second letter.
+    // Each letter found interrupts the search, so frequent letters cost more than a second letter.
     let weight = |letter: u8| frequency(letter).pow(2);
     let cost = |(one, other): &(u8, u8)| match one == other {
         true => weight(*one),
@@ -287,8 +287,8 @@ fn pass(pieces: &[Shared], letters: (u8, u8)) -> Pass {
     }
 }
 
-/// How often a byte stands in the JSON of feeds, by rank: counted over the data among the catalogue's
-/// test vectors. Punctuation and digits are the most frequent.
+/// Returns the rank of a byte's frequency in the JSON of feeds, counted over the data in the catalogue's test
+/// vectors. Punctuation and digits are the most frequent.
 fn frequency(byte: u8) -> usize {
     const BY_FREQUENCY: &[u8] = b"zjqwxvfkyhbgmlucpdrnoiaste";
     match byte {
@@ -298,7 +298,7 @@ fn frequency(byte: u8) -> usize {
         _ => {
             let letter = byte.to_ascii_lowercase();
             let rank = BY_FREQUENCY.iter().position(|other| *other == letter);
-            // Capitals make symbols: BNBBTC.
+            // Symbols such as BNBBTC consist of capitals.
             let capital = if byte.is_ascii_uppercase() { 10 } else { 0 };
             rank.map_or(10, |rank| rank + 1 + capital)
         }

@@ -1,4 +1,4 @@
-//! One rule: what a message must look like, and what it is then.
+//! A rule: a pattern for messages, and the classification of a message that matches.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -17,7 +17,7 @@ pub(crate) struct Rule {
     pub(crate) matcher: Matcher,
     pub(crate) outcome: Outcome,
     pub(crate) hello: Option<HelloRule>,
-    /// It announces that the connection is about to end.
+    /// The message announces that the connection is about to end.
     pub(crate) ending: Option<EndingRule>,
 }
 
@@ -25,11 +25,11 @@ pub(crate) struct Rule {
 pub(crate) enum Matcher {
     /// Exactly this text message.
     Text(Box<str>),
-    /// A binary message that looks so.
+    /// A binary message with this pattern.
     Bytes(Pattern),
-    /// A text message that begins so.
+    /// A text message with this prefix.
     Prefix { prefix: Box<str>, rest: Rest },
-    /// A text message that is this prefix, which may be empty, and JSON of which all of this is true.
+    /// A text message made of this prefix, which may be empty, and JSON that fulfils all conditions.
     Json {
         prefix: Box<str>,
         conditions: Box<[Condition]>,
@@ -37,7 +37,7 @@ pub(crate) enum Matcher {
 }
 
 impl Matcher {
-    /// Whether this one certainly matches whatever the other one matches.
+    /// Returns true if this matcher certainly matches every message that the other one matches.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Matcher::Text(one), Matcher::Text(other)) => one == other,
@@ -73,11 +73,11 @@ impl Matcher {
     }
 }
 
-/// What must follow a prefix.
+/// The text that must follow a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     Any,
-    /// One digit or more, and nothing else.
+    /// One or more digits, and nothing else.
     Digits,
 }
 
@@ -98,9 +98,9 @@ pub(crate) struct Condition {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Test {
-    /// This string, however it is escaped.
+    /// This string, with any escapes.
     String(Box<str>),
-    /// A number, `true`, `false` or `null`, written so. Whole numbers have one spelling only.
+    /// This number, `true`, `false` or `null`. Each whole number has a single spelling.
     Literal(Box<str>),
     Exists,
     Absent,
@@ -127,13 +127,13 @@ pub(crate) enum Outcome {
     Data,
     Beat,
     Pong,
-    /// The response to the request whose id stands in this slot.
+    /// The response to the request with the id in this slot.
     Response(usize),
-    /// A ping; the number of the reply's template.
+    /// A ping. Holds the number of the reply's template.
     Reply(u16),
 }
 
-/// Where a hello says its times.
+/// The places of the times that a hello announces.
 #[derive(Clone, Debug)]
 pub(crate) struct HelloRule {
     pub(crate) ping: Option<TimeRule>,
@@ -141,7 +141,7 @@ pub(crate) struct HelloRule {
 }
 
 impl HelloRule {
-    /// The announced times; `schedule` says what the one for pings is the time of.
+    /// Reads the announced times. `schedule` makes a ping schedule from the time for pings.
     pub(crate) fn read(&self, slots: &Slots<'_>, schedule: fn(Duration) -> Ping) -> Hello {
         let time = |rule: &Option<TimeRule>| rule.as_ref().and_then(|rule| rule.read(slots));
         Hello {
@@ -151,11 +151,11 @@ impl HelloRule {
     }
 }
 
-/// Within which time an announced end comes.
+/// The time within which an announced end comes.
 #[derive(Clone, Debug)]
 pub(crate) enum EndingRule {
     Within(Duration),
-    /// The message says so itself.
+    /// The message gives the time.
     Told(TimeRule),
 }
 
@@ -168,13 +168,12 @@ impl EndingRule {
     }
 }
 
-/// A time: numbers of a unit at some paths, added up, and a constant on top.
+/// A time: the sum of numbers of a unit at some paths, plus a constant.
 #[derive(Clone, Debug)]
 pub(crate) struct TimeRule {
     pub(crate) unit: Duration,
     pub(crate) slots: Box<[usize]>,
-    /// The paths are not the message's own: they lead on inside the JSON text that is the string in
-    /// this slot.
+    /// The paths lead on inside the JSON text that is the string in this slot, not inside the message itself.
     pub(crate) inside: Option<(usize, Paths)>,
     pub(crate) plus: Duration,
 }
@@ -184,7 +183,7 @@ impl TimeRule {
         match &self.inside {
             None => self.sum(slots),
             Some((slot, paths)) => {
-                // Once in a connection's life: here a string may be decoded.
+                // A hello comes once in a connection's life, so decoding a string here is cheap enough.
                 let text: String = characters(unquoted(slots[*slot]?)?).collect();
                 let mut within = [None; MAX_PATHS];
                 paths.scan(&text, &mut within).then(|| self.sum(&within))?
@@ -195,7 +194,7 @@ impl TimeRule {
     fn sum(&self, slots: &Slots<'_>) -> Option<Duration> {
         let mut sum = Duration::ZERO;
         for slot in &self.slots {
-            // Some write numbers as strings, and protobuf's JSON writes a duration as `"3.5s"`.
+            // Some services write numbers as strings. Protobuf's JSON writes a duration as `"3.5s"`.
             let raw = slots[*slot].map(|raw| match unquoted(raw) {
                 Some(text) if self.unit.as_secs() == 1 => text.strip_suffix('s').unwrap_or(text),
                 text => text.unwrap_or(raw),
@@ -205,7 +204,7 @@ impl TimeRule {
             let time = Duration::try_from_secs_f64(number * self.unit.as_secs_f64()).ok()?;
             sum = sum.checked_add(time)?;
         }
-        // Zero is how services say that there is no such time.
+        // Services send zero for "no such time".
         (!sum.is_zero()).then(|| sum.saturating_add(self.plus))
     }
 }

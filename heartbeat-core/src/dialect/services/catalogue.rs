@@ -1,4 +1,4 @@
-//! The dialects that ship with this crate, one data file per service or family.
+//! The dialects that ship with this crate, in one data file per service or family.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -10,53 +10,54 @@ use serde::de::{Deserializer, Error as _};
 use crate::dialect::description::Description;
 use crate::duration_text::parse_duration;
 
-/// A service's dialect, and where its facts come from.
+/// A service's dialect, and the sources of its facts.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CatalogueEntry {
-    /// Lower case, and stable.
+    /// The name, in lower case. It never changes.
     pub name: String,
-    /// Other names for the same, also of services that speak the same dialect.
+    /// Further names, also of services that speak the same dialect.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// The service, as it calls itself.
+    /// The service's own name.
     pub service: String,
-    /// Where the facts come from: pages of the vendor's, or files of a client's, each by its URL.
+    /// The sources of the facts: pages of the vendor or files of a client, each by its URL.
     #[serde(default)]
     pub source: Vec<String>,
-    /// The day on which the facts were last held against the sources, as `2026-11-29`.
+    /// The day on which the facts were last checked against the sources, as `2026-11-29`.
     #[serde(default)]
     pub checked: String,
-    /// How good those sources are (`official-doc`, `vendor-sdk`, `third-party-code`, …).
+    /// The quality of the sources (`official-doc`, `vendor-sdk`, `third-party-code`, …).
     pub evidence: String,
-    /// How often the service sends a heartbeat, or wants one.
+    /// The interval at which the service sends or wants heartbeats.
     #[serde(default, deserialize_with = "duration")]
     pub interval: Option<Duration>,
-    /// Whether that is documented, suggested, or what some client does.
+    /// The basis of `interval`: documented, suggested, or the habit of some client.
     #[serde(default)]
     pub interval_basis: Option<String>,
-    /// After how much silence, or how long after an unanswered ping, the service closes.
+    /// The time of silence, or the time after an unanswered ping, after which the service closes.
     #[serde(default, deserialize_with = "duration")]
     pub server_timeout: Option<Duration>,
-    /// Whether any message of the client's keeps the connection, or heartbeats alone; `None`: not known.
+    /// True if any message of the client keeps the connection alive, false if only heartbeats do; `None`: unknown.
     #[serde(default)]
     pub any_message_counts: Option<bool>,
-    /// Whether the service never answers a ping of the client's, or nobody knows in which words: what it says to
-    /// that, if anything, is the application's.
+    /// True if the service never answers a client's ping, or the form of its answers is unknown. Any answers then
+    /// go to the application.
     #[serde(default)]
     pub unanswered: bool,
-    /// How what comes in is compressed, if it is: an application inflates it before a dialect sees it.
+    /// The compression of incoming messages, if there is one. An application inflates a message before a dialect
+    /// sees it.
     #[serde(default)]
     pub compression: Option<String>,
-    /// What else one should know.
+    /// Further remarks.
     #[serde(default)]
     pub notes: Vec<String>,
     /// The dialect.
     pub dialect: Description,
 }
 
-/// All dialects that ship with this crate. Each is read from its data file when it is asked for.
+/// Iterates over all dialects that ship with this crate. Each data file is read when its entry is reached.
 ///
 /// ```
 /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -66,7 +67,7 @@ pub struct CatalogueEntry {
 /// ```
 pub fn catalogue() -> impl Iterator<Item = CatalogueEntry> {
     FILES.iter().flat_map(|text| {
-        // A test reads every file; one that cannot be read is a bug of this crate's.
+        // A test reads every file, so a failure here is a bug in this crate.
         let entries: Vec<CatalogueEntry> =
             serde_json::from_str(text).expect("a data file of this crate");
         entries
@@ -74,7 +75,7 @@ pub fn catalogue() -> impl Iterator<Item = CatalogueEntry> {
 }
 
 impl CatalogueEntry {
-    /// The entry of this name or alias.
+    /// Returns the entry with this name or alias.
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -94,8 +95,8 @@ impl CatalogueEntry {
 }
 
 impl CatalogueEntry {
-    /// Names and aliases that this one may have been meant for, the nearest first, five at most: they
-    /// differ in two letters or fewer, or one contains the other.
+    /// Returns similar names and aliases, the nearest first, at most five. A similar name differs in at most two
+    /// letters, or one of the names contains the other.
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -106,7 +107,7 @@ impl CatalogueEntry {
     /// ```
     #[must_use]
     pub fn names_near(name: &str) -> Vec<String> {
-        // A longer one is no name, and the comparison's cost is bounded.
+        // Bound the cost of the comparison. A longer text is no name.
         let wanted: String = name.chars().take(64).collect::<String>().to_lowercase();
         let names = catalogue().flat_map(|entry| {
             let aliases = entry.aliases.into_iter();
@@ -126,7 +127,7 @@ impl CatalogueEntry {
     }
 }
 
-/// How many letters must be put in, taken out or changed to make one word the other (Levenshtein).
+/// Returns the number of letters to insert, delete or replace to turn one word into the other (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
     for (line, letter) in one.chars().enumerate() {
@@ -142,7 +143,7 @@ fn distance(one: &str, other: &str) -> usize {
 }
 
 impl Description {
-    /// The catalogue's dialect of this name or alias.
+    /// Returns the catalogue's dialect with this name or alias.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         CatalogueEntry::named(name).map(|entry| entry.dialect)

@@ -1,4 +1,4 @@
-//! Do a configuration and a service's limits fit? What happens if not, and when.
+//! Checks of a configuration against a service's limits, with the consequence of each mismatch.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,18 +14,18 @@ use crate::dialect::description::{Description, Schedule};
 use crate::dialect::rules::Outcome;
 use crate::duration_text::DurationText;
 
-/// Why a connection will be closed that need not be, or may be.
+/// The reason why a connection will or may be closed needlessly.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Lint {
-    /// Nothing is ever sent unasked.
+    /// The client sends nothing by itself.
     #[error(
         "no ping is sent, and {who} closes a connection on which it hears nothing for {}: an idle one ends then; \
          ping at least every {}",
         DurationText(*limit), DurationText(*limit / 2)
     )]
     Never {
-        /// Whose limit it is.
+        /// The side that sets the limit.
         who: String,
         /// The limit.
         limit: Duration,
@@ -37,21 +37,21 @@ pub enum Lint {
         DurationText(*period), DurationText(*limit), DurationText(*limit / 2)
     )]
     TooLate {
-        /// Whose limit it is.
+        /// The side that sets the limit.
         who: String,
         /// The limit.
         limit: Duration,
         /// The time between pings.
         period: Duration,
     },
-    /// One lost or late ping is enough.
+    /// A single lost or late ping ends the connection.
     #[error(
         "a ping is sent after {}, and {who} closes a connection on which it hears nothing for {}: a single ping \
          that is lost or late ends it; ping at least every {}",
         DurationText(*period), DurationText(*limit), DurationText(*limit / 2)
     )]
     NoMargin {
-        /// Whose limit it is.
+        /// The side that sets the limit.
         who: String,
         /// The limit.
         limit: Duration,
@@ -66,12 +66,12 @@ pub enum Lint {
     TooRare {
         /// The service.
         who: String,
-        /// How often it wants one.
+        /// The interval that the service wants.
         wanted: Duration,
         /// The time between pings.
         period: Duration,
     },
-    /// No rule tells the answer to a ping of ours.
+    /// No rule recognizes the answer to the client's pings.
     #[error(
         "{who} is asked by a message, and no rule tells its answer: every pong reaches the application; add a rule with \
          \"pong\", or say \"unanswered\" in its entry"
@@ -80,13 +80,13 @@ pub enum Lint {
         /// The service, or "the service" if it has no name.
         who: String,
     },
-    /// A message looks like the answer to a ping, and is taken for data.
+    /// A message looks like the answer to a ping, and is classified as data.
     #[error("{message} looks like a pong, and reaches the application; add a rule with \"pong\"")]
     LooksLikePong {
         /// The message, or its beginning.
         message: String,
     },
-    /// A message looks like a heartbeat of the service's, and is taken for data.
+    /// A message looks like a heartbeat of the service, and is classified as data.
     #[error(
         "{message} looks like a ping or a heartbeat, and nobody answers it; add a rule with \"reply\" or \"beat\""
     )]
@@ -94,23 +94,23 @@ pub enum Lint {
         /// The message, or its beginning.
         message: String,
     },
-    /// Nobody knows where the facts of an entry come from.
+    /// An entry names no source of its facts.
     #[error("{who} names no source, or one that is no URL: {source_text}")]
     NoSource {
         /// The service.
         who: String,
-        /// What stands there.
+        /// The text found as a source.
         source_text: String,
     },
-    /// Nobody knows how old the facts of an entry are.
+    /// An entry does not say when its facts were checked.
     #[error("{who} does not say when it was checked, as \"2026-11-29\": \"{checked}\"")]
     NoDate {
         /// The service.
         who: String,
-        /// What stands there.
+        /// The text found as a date.
         checked: String,
     },
-    /// Pings wait for inbound silence, and the service waits for pings.
+    /// Pings wait for inbound silence, but the service waits for pings.
     #[error(
         "a ping is sent only after silence of {who}'s, which wants to hear one every {}: while it sends data it \
          hears none, and closes; use \"every\" or \"keepalive\"",
@@ -119,13 +119,13 @@ pub enum Lint {
     OnlyAfterSilence {
         /// The service.
         who: String,
-        /// How often it wants a ping.
+        /// The interval that the service wants.
         wanted: Duration,
     },
 }
 
-/// Whether `config` keeps a connection alive through something that closes it after `limit` without
-/// traffic: a proxy (nginx: 60 s), a load balancer, a service.
+/// Checks if `config` keeps a connection alive through a proxy (nginx: 60 s), a load balancer or a service that
+/// closes idle connections after `limit`.
 ///
 /// ```
 /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -157,7 +157,7 @@ pub fn lint_limit(config: &Config, who: &str, limit: Duration) -> Option<Lint> {
 }
 
 impl CatalogueEntry {
-    /// What speaks against using this configuration with this service.
+    /// Returns the objections to using this configuration with this service.
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -173,7 +173,7 @@ impl CatalogueEntry {
         let question = &self.dialect.question;
         let asks_us =
             |rule: &crate::dialect::rules::Rule| matches!(rule.outcome, Outcome::Reply(_));
-        // Where the service asks, its limit may be the time in which it wants an answer.
+        // If the service sends pings, its limit may be the time in which it wants an answer.
         let is_asked = question.template.is_some()
             && (self.any_message_counts.is_some() || !self.dialect.rules.iter().any(asks_us));
         if let Some(limit) = self.server_timeout.filter(|_| is_asked) {
@@ -207,7 +207,7 @@ impl CatalogueEntry {
         lints
     }
 
-    /// What speaks against the entry itself, whatever the configuration: no source, no date, pongs that no rule tells.
+    /// Returns the objections to the entry itself: no source, no date, pongs that no rule recognizes.
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -251,7 +251,7 @@ fn is_url(source: &str) -> bool {
         .is_some_and(|host| host.contains('.'))
 }
 
-/// A day as ISO 8601 has it.
+/// Returns true if the text is a date in ISO 8601 form.
 fn is_date(text: &str) -> bool {
     let mut parts = text.split('-');
     let mut number = |len: usize, most: u32| {
@@ -263,11 +263,12 @@ fn is_date(text: &str) -> bool {
     number(4, 9999) && number(2, 12) && number(2, 31) && parts.next().is_none()
 }
 
-/// The longest message that is taken for a heartbeat by its looks, in bytes.
+/// The longest message, in bytes, that can look like a heartbeat.
 const LOOKS: usize = 256;
 
 impl Description {
-    /// Whether the service is asked by a message, and no rule tells an answer or a beat: its pongs reach the application.
+    /// Returns true if the client pings by a message and no rule recognizes a pong or a beat. The pongs then reach
+    /// the application.
     fn leaves_pongs(&self) -> bool {
         let tells = |rule: &crate::dialect::rules::Rule| {
             matches!(
@@ -278,15 +279,15 @@ impl Description {
         self.question.template.is_some() && !self.rules.iter().any(tells)
     }
 
-    /// What speaks against the description by itself: [`Lint::PongIsData`].
+    /// Returns the objection to the description itself: [`Lint::PongIsData`].
     #[must_use]
     pub fn lint_rules(&self) -> Option<Lint> {
         let who = "the service".into();
         self.leaves_pongs().then_some(Lint::PongIsData { who })
     }
 
-    /// Whether a text message of the service's looks like a heartbeat, by its words, and is data to this dialect. A guess: a chat
-    /// may say ping, too.
+    /// Returns a warning if a text message of the service looks like a heartbeat and is data to this dialect. This
+    /// is a guess: a chat may mention a ping, too.
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -316,7 +317,8 @@ enum Looks {
     Pong,
 }
 
-/// What a message looks like: it is or begins with a word, or JSON of which a key or a text near the top is one.
+/// Returns the kind of heartbeat that a message looks like: it is or begins with a typical word, or it is JSON with
+/// such a word as a key or string near the top.
 fn looks(text: &str) -> Option<Looks> {
     match serde_json::from_str(text) {
         Ok(value) => looks_within(&value, NEAR),
@@ -324,7 +326,7 @@ fn looks(text: &str) -> Option<Looks> {
     }
 }
 
-/// How deep a key or a text lies at most that is near the top.
+/// The greatest depth that counts as near the top.
 const NEAR: usize = 3;
 
 fn looks_within(value: &Value, depth: usize) -> Option<Looks> {
@@ -344,7 +346,7 @@ fn looks_within(value: &Value, depth: usize) -> Option<Looks> {
             found(&mut items.iter().map(|item| looks_within(item, depth - 1)))
         }
         Value::Object(object) if depth > 0 => {
-            // What a subscription, an error or the application's own data say of a heartbeat is none.
+            // A subscription, an error or application data may mention a heartbeat without being one.
             let is_about_one = |key: &str| match key {
                 "error" | "errors" | "args" | "params" => true,
                 "message" => object.len() > 1,

@@ -1,7 +1,8 @@
-//! A service as a whole: its words, its times and its limits together, and a configuration that contradicts them.
+//! A service as a whole: its messages, times and limits, and checks of a configuration against them.
 //!
-//! In: a name, or a description. Out: its entry in the catalogue, and the configuration that it asks for. `catalogue.rs` holds
-//! the entries, `lint.rs` what may be wrong with one. Read this file first.
+//! A name or a description goes in. Out come its entry in the catalogue and the configuration that the service asks
+//! for. `catalogue.rs` holds the entries, `lint.rs` finds likely mistakes in an entry or a configuration. Read this
+//! file first.
 
 mod catalogue;
 mod lint;
@@ -28,7 +29,7 @@ debug_as_display!(Contradiction);
 impl FromStr for AnyDialect {
     type Err = UnknownService;
 
-    /// The dialect of this name or alias.
+    /// Returns the dialect with this name or alias.
     fn from_str(name: &str) -> Result<Self, UnknownService> {
         Self::named(name).ok_or_else(|| UnknownService {
             name: name.into(),
@@ -49,7 +50,7 @@ impl From<CatalogueEntry> for AnyDialect {
     }
 }
 
-/// A ping schedule in words.
+/// Writes a ping schedule in words.
 struct PingText(Ping);
 
 impl fmt::Display for PingText {
@@ -62,11 +63,12 @@ impl fmt::Display for PingText {
     }
 }
 
-/// Why a configuration cannot be used with a service. Each names the setting, its value, and the service's.
+/// The reason why a configuration does not fit a service. Each variant names the setting, its value, and the
+/// service's value.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Contradiction {
-    /// A time of the configuration leaves no room for one of the service's.
+    /// A time of the configuration contradicts one of the service.
     #[error("with the times of {service}, {error}")]
     Times {
         /// The service.
@@ -74,25 +76,25 @@ pub enum Contradiction {
         /// The two times.
         error: ConfigError,
     },
-    /// The configuration's pings do not keep the connection.
+    /// The configuration's pings do not keep the connection alive.
     #[error("`ping` of the configuration is {}, which does not go with {service}: {lint}", PingText(*ping))]
     Ping {
         /// The service.
         service: String,
-        /// The configuration's.
+        /// The configuration's pings.
         ping: Ping,
-        /// What happens.
+        /// The consequence.
         lint: Lint,
     },
-    /// The configuration never pings, and the service wants to hear a ping.
+    /// The configuration never pings, but the service wants pings.
     #[error("`ping` of the configuration is never, and {service} wants one every {}", DurationText(*wanted))]
     Never {
         /// The service.
         service: String,
-        /// How often it wants one.
+        /// The interval that the service wants.
         wanted: Duration,
     },
-    /// The configuration's beats come less often than the service wants them.
+    /// The configuration's keepalives come less often than the service wants them.
     #[error(
         "`keepalive` of the configuration is {}, and {service} wants to hear something every {}",
         DurationText(*value), DurationText(*wanted)
@@ -100,12 +102,12 @@ pub enum Contradiction {
     Keepalive {
         /// The service.
         service: String,
-        /// The configuration's.
+        /// The configuration's value.
         value: Duration,
-        /// How often it wants to hear something.
+        /// The interval that the service wants.
         wanted: Duration,
     },
-    /// A service that is well is silent for longer than the configuration bears it.
+    /// The healthy service is silent for longer than the configuration allows.
     #[error(
         "`idle_timeout` of the configuration is {}, nothing is asked, and {service} says something every {}",
         DurationText(*value), DurationText(*interval)
@@ -113,12 +115,12 @@ pub enum Contradiction {
     Silence {
         /// The service.
         service: String,
-        /// The configuration's.
+        /// The configuration's value.
         value: Duration,
-        /// How often the service says something unasked.
+        /// The interval at which the service sends something by itself.
         interval: Duration,
     },
-    /// A connection is to live for longer than the service lets it.
+    /// The configuration's lifetime is longer than the service's.
     #[error(
         "`lifetime` of the configuration is {}, and {service} ends a connection after {}",
         DurationText(*value), DurationText(*limit)
@@ -126,25 +128,26 @@ pub enum Contradiction {
     Lifetime {
         /// The service.
         service: String,
-        /// The configuration's.
+        /// The configuration's value.
         value: Duration,
-        /// The service's.
+        /// The service's limit.
         limit: Duration,
     },
-    /// More messages are sent than the service allows.
+    /// The client sends more messages than the service allows.
     #[error("`send_rate` is {rate}, and {service} allows {limit}")]
     SendRate {
         /// The service.
         service: String,
-        /// What was set.
+        /// The rate that was set.
         rate: Rate,
-        /// What it allows.
+        /// The service's limit.
         limit: Rate,
     },
 }
 
 impl AnyDialect {
-    /// The service's name in errors and log lines: the name of its entry, or `the service` for a description.
+    /// Returns the service's name for errors and log lines: the name of its entry, or `the service` for a
+    /// description.
     #[must_use]
     pub fn service_name(&self) -> &str {
         match self {
@@ -155,12 +158,12 @@ impl AnyDialect {
         }
     }
 
-    /// The configuration `base` for this service, and a doubt if there is one.
+    /// Returns the configuration `base` adapted to this service, and a warning if there is one.
     ///
-    /// Each of `ping`, `idle_timeout`, `pong_timeout`, `keepalive` and `lifetime` that `base` leaves at its value in
-    /// [`Config::default`], or lets follow from `idle_timeout`, is the service's. Any other value of `base` stays. A doubt
-    /// is what the service may object to, but is not known to: pings that leave no margin for a lost one, or are rarer than
-    /// its clients' usual ones.
+    /// The service sets each of `ping`, `idle_timeout`, `pong_timeout`, `keepalive` and `lifetime` that `base`
+    /// leaves at the value of [`Config::default`], or lets follow from `idle_timeout`. All other values of `base`
+    /// stay. A warning says what the service may object to: pings that leave no margin for a lost one, or pings
+    /// that are rarer than its clients' usual ones.
     ///
     /// ```
     /// # mod heartbeat_tokio { pub use heartbeat_core as core; }
@@ -181,7 +184,7 @@ impl AnyDialect {
     /// ```
     ///
     /// # Errors
-    /// [`Contradiction`] names a value that `base` sets, and the service's that it contradicts.
+    /// [`Contradiction`] names a value that `base` sets, and the service's value that it contradicts.
     pub fn fit(&self, base: &Config) -> Result<(Config, Option<Lint>), Contradiction> {
         match self {
             Self::JsonType | Self::Frames => Ok((base.clone(), None)),
@@ -192,7 +195,7 @@ impl AnyDialect {
 }
 
 impl CatalogueEntry {
-    /// A description of the user's as an entry: what it says is what its service wants.
+    /// Makes an entry from a user's description: its times are the ones that the service wants.
     fn of(described: &Description) -> Self {
         let schedule = described.question.schedule.asks();
         Self {

@@ -1,5 +1,5 @@
-//! Binary messages: what one must look like, and what one is made of. Hex, with `??` for any byte and `*` at the end for
-//! any more of them; in what is sent, placeholders.
+//! Patterns and templates of binary messages. Both are hex. A pattern has `??` for any byte and `*` at the end for
+//! any further bytes. A template has placeholders.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -12,12 +12,12 @@ use super::values::{MAX_CAPTURES, NOT_KNOWN, Source, Track, Values, variable};
 use crate::dialect::at::{At, MAX_LITERAL, Result};
 use crate::dialect::template_ref::TemplateRef;
 
-/// What a binary message must look like, byte by byte.
+/// A pattern for a binary message, byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
     /// `None`: any byte.
     bytes: Box<[Option<u8>]>,
-    /// Any more may follow.
+    /// Further bytes may follow.
     pub(crate) is_open: bool,
 }
 
@@ -41,12 +41,12 @@ impl Pattern {
         Ok(Self { bytes, is_open })
     }
 
-    /// The fewest bytes that it matches.
+    /// Returns the length of the shortest message that the pattern matches.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Its bytes, if it matches nothing else.
+    /// Returns the pattern's bytes if it matches only one message.
     pub(crate) fn exact(&self) -> Option<Box<[u8]>> {
         let bytes = self.bytes.iter().copied().collect::<Option<_>>();
         bytes.filter(|_| !self.is_open)
@@ -61,7 +61,7 @@ impl Pattern {
         has_len && pairs.all(|(wanted, byte)| wanted.is_none_or(|wanted| wanted == *byte))
     }
 
-    /// Whether this one certainly matches whatever the other one matches.
+    /// Returns true if this pattern certainly matches every message that the other one matches.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let has_len = match self.is_open {
             true => other.bytes.len() >= self.bytes.len(),
@@ -80,16 +80,16 @@ fn byte(pair: &[u8]) -> Option<u8> {
     }
 }
 
-/// How a number, or a variable that is one, is written in a binary message.
+/// The format of a number, or a numeric variable, in a binary message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     U32Be,
     U32Le,
     U64Be,
     U64Le,
-    /// As protobuf writes whole numbers: seven bits a byte, the least first.
+    /// Protobuf's form of whole numbers: seven bits a byte, the lowest first.
     Varint,
-    /// Its digits, or a variable's text.
+    /// The digits of a number, or a variable's text.
     Text,
 }
 
@@ -108,7 +108,7 @@ impl Format {
         })
     }
 
-    /// Writes a number. What does not fit into 32 bits loses its highest ones.
+    /// Writes a number. Formats of 32 bits drop the highest bits.
     fn write(self, number: u64, out: &mut Vec<u8>) {
         let low = number.to_be_bytes();
         match self {
@@ -133,14 +133,14 @@ fn low_bits(number: u64) -> u8 {
     number.to_le_bytes()[0] & 0x7f
 }
 
-/// One piece of a binary message that is sent.
+/// One piece of a binary message to send.
 #[derive(Clone, Debug)]
 pub(crate) enum Piece {
     Literal(Box<[u8]>),
-    /// By its number among the captures.
+    /// A captured slice, by its number.
     Capture(usize),
     Id(Format),
-    /// The time since 1970, in so many milliseconds' thousandths: the factor from nanoseconds.
+    /// The time since 1970, in units of `nanos` nanoseconds.
     Now {
         nanos: u64,
         format: Format,
@@ -148,18 +148,18 @@ pub(crate) enum Piece {
     Variable(Box<str>, Format),
 }
 
-/// What a binary message is made of.
+/// A template for a binary message.
 #[derive(Clone, Debug)]
 pub(crate) struct BytesTemplate {
     pub(crate) pieces: Box<[Piece]>,
     pub(crate) captures: Box<[Source]>,
 }
 
-/// The longest of them, in bytes of its text.
+/// The longest template, in bytes of its text.
 const MAX_TEXT: usize = 1024;
 
 impl BytesTemplate {
-    /// Reads one. `message` is what the binary message looks like that it answers, if it answers one.
+    /// Reads a template. `message` is the pattern of the binary message to answer, if there is one.
     pub(crate) fn parse(
         at: &At,
         value: &Value,
@@ -226,7 +226,7 @@ impl BytesTemplate {
         })
     }
 
-    /// The variables that it asks for.
+    /// Iterates over the variables that the template needs.
     pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Variable(name, _) => Some(&**name),
@@ -234,7 +234,8 @@ impl BytesTemplate {
         })
     }
 
-    /// Fills it in. `None` if a variable is not known, or is no number where one is written.
+    /// Fills in the template. Returns `None` if a variable is unknown, or if a variable to be written as a number
+    /// is none.
     pub(crate) fn render<'d>(
         &'d self,
         draft: &TemplateRef<'_>,
@@ -268,7 +269,7 @@ impl BytesTemplate {
     }
 }
 
-/// `2..10` or `4..`: bytes of the message that is answered.
+/// Reads `2..10` or `4..`: bytes of the message to answer.
 fn slice(name: &str) -> Option<(u16, Option<u16>)> {
     let (from, to) = name.split_once("..")?;
     let to = match to {

@@ -1,4 +1,4 @@
-//! Messages with placeholders: what a dialect sends.
+//! Templates: messages with placeholders that a dialect sends.
 
 mod bytes;
 mod values;
@@ -30,24 +30,24 @@ pub(crate) enum Template {
 #[derive(Clone, Debug)]
 pub(crate) enum Part {
     Literal(Box<str>),
-    /// By its number among the captures.
+    /// A captured value, by its number.
     Capture(usize),
     Id,
     Seconds,
     Millis,
     Micros,
     Nanos,
-    /// With so many digits behind the second.
+    /// A time in ISO 8601 form, with this many digits after the second.
     Iso(usize),
     Uuid,
     Variable(Box<str>),
 }
 
-/// Gives a path its number.
+/// A function that returns the number of a path.
 pub(crate) type FindPath<'f> = &'f mut dyn FnMut(&At, &str) -> Result<usize>;
 
 impl Template {
-    /// Reads a text template. `slot` gives a path its number, if a message is there to capture from.
+    /// Reads a text template. `slot` returns the number of a path, if there is a message to capture from.
     pub(crate) fn parse(
         at: &At,
         text: &str,
@@ -62,7 +62,7 @@ impl Template {
         let mut captures: Vec<Source> = Vec::new();
         let mut rest = text;
         while let Some((literal, after)) = rest.split_once("${") {
-            // `$${` is how a literal `${` is written.
+            // `$${` stands for a literal `${`.
             if let Some(literal) = literal.strip_suffix('$') {
                 push_literal(&mut parts, literal);
                 push_literal(&mut parts, "${");
@@ -141,7 +141,7 @@ impl Template {
         }
     }
 
-    /// The variables that it asks for.
+    /// Iterates over the variables that the template needs.
     pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
         let (parts, binary): (&[Part], _) = match self {
             Self::Text { parts, .. } => (parts, None),
@@ -154,7 +154,7 @@ impl Template {
         in_text.chain(binary.into_iter().flat_map(BytesTemplate::variables))
     }
 
-    /// Fills it in. `None` if a variable is not known (yet).
+    /// Fills in the template. Returns `None` if a variable is not known (yet).
     pub(crate) fn render<'d>(
         &'d self,
         draft: &TemplateRef<'_>,
@@ -193,10 +193,10 @@ impl Template {
     }
 }
 
-/// A moment as RFC 3339 has it, in UTC, with so many digits behind the second: none, three or six.
+/// Writes a time in RFC 3339 form, in UTC, with none, three or six digits after the second.
 fn write_iso(out: &mut String, unix_ms: u64, digits: usize) -> fmt::Result {
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
-    // Days since March 1st of the year 0, in eras of 400 years: leap days come last in such a year.
+    // Count the days from March 1st of the year 0, in eras of 400 years. Such years end with their leap day.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -219,7 +219,8 @@ fn write_iso(out: &mut String, unix_ms: u64, digits: usize) -> fmt::Result {
     }
 }
 
-/// A UUID of version 8 (RFC 9562 §5.8): the time and the running number, so that no two of a client's are the same.
+/// Writes a UUID of version 8 (RFC 9562 §5.8) from the time and the running number, so that a client never repeats
+/// one.
 fn write_uuid(out: &mut String, unix_ms: u64, id: u64) -> fmt::Result {
     write!(
         out,

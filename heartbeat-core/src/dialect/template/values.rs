@@ -1,4 +1,4 @@
-//! The values that fill in a template.
+//! The values for the placeholders of a template.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -8,20 +8,20 @@ use alloc::vec::Vec;
 /// The most values of a message that one reply may repeat.
 pub(crate) const MAX_CAPTURES: usize = 4;
 
-/// Values that the application knows and templates ask for (`${session}`), and values that a dialect
-/// tracks (`${seq}`). Each is put in as it is: a JSON string has its quotes in here.
+/// Values that the application sets (`${session}`), and values that a dialect tracks (`${seq}`). Each value is
+/// inserted as it is, so a JSON string includes its quotes.
 pub type Variables = BTreeMap<String, String>;
 
-/// What a template is filled in with, besides the message it answers.
+/// The values for a template, besides the message that it answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'v> {
-    /// Milliseconds since 1970: `${now_ms}`, and without the last three digits `${now_s}`.
+    /// Milliseconds since 1970: `${now_ms}`. Divided by 1000 for `${now_s}`.
     pub unix_ms: u64,
-    /// `${name}` for every other name.
+    /// The values of all other names, `${name}`.
     pub variables: &'v Variables,
 }
 
-/// Room in which a dialect writes a message that it sends. It is reused: what stands in it is of an earlier message.
+/// A buffer into which a dialect writes a message to send. It is reused, so it may hold an earlier message.
 ///
 /// ```
 /// use heartbeat_core::{Buffer, Description, Dialect, Outgoing, Values, Variables};
@@ -35,13 +35,13 @@ pub struct Values<'v> {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Buffer {
-    /// For a text message.
+    /// Holds a text message.
     pub text: String,
-    /// For a binary message.
+    /// Holds a binary message.
     pub bytes: Vec<u8>,
 }
 
-/// A message to send, as a template came out.
+/// A message to send, made from a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outgoing<'d> {
     /// A text message.
@@ -50,7 +50,7 @@ pub enum Outgoing<'d> {
     Binary(&'d [u8]),
 }
 
-/// Names that stand for something in every template.
+/// Names with a meaning in every template.
 const BUILT_IN: [&str; 11] = [
     "id",
     "now_s",
@@ -68,18 +68,18 @@ const BUILT_IN: [&str; 11] = [
 pub(crate) const NOT_KNOWN: &str = "is nothing that could be filled in: it is none of id, now_s, now_ms, now_us, now_ns, now_iso \
     and uuid, and neither listed in \"variables\" or \"computed\" nor tracked";
 
-/// Where a captured slice comes from.
+/// The source of a captured slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The value at the path of this number.
+    /// The value at the path with this number.
     Slot(usize),
-    /// The same, without the quotes if it is a string.
+    /// The value at the path with this number, without its quotes if it is a string.
     Bare(usize),
-    /// What follows the rule's prefix.
+    /// The text after the rule's prefix.
     Rest,
     /// The whole message.
     Message,
-    /// Bytes of a binary message, from and to.
+    /// Bytes of a binary message, from start to end.
     Range(u16, Option<u16>),
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn variable<'v>(
         .or_else(initial)
 }
 
-/// Whether a description may call a value of its own so.
+/// Returns true if a description may use this name for a value of its own.
 pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && !BUILT_IN.contains(&name)

@@ -1,5 +1,5 @@
-//! What the filter looks for, and what it lets pass. That it never stops a heartbeat is held against a plain
-//! evaluation by the tests of the dialects.
+//! Tests of the needles that the filter chooses, and of the texts that it passes. The tests of the dialects compare
+//! the filter with a plain evaluation of the rules, and so check that it never rejects a heartbeat.
 
 use alloc::format;
 use alloc::string::String;
@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use super::*;
 use crate::dialect::{Description, catalogue};
 
-/// What a message is searched for. Of each pass the letters that it stops at; of each needle its text, the values one of
-/// which must follow, and the place of the letter that it is found by.
+/// Writes a search as text: for each pass the letters that stop it; for each needle its text, the values of which
+/// one must follow, and the place of the letter to search for.
 fn shown(search: &Search) -> String {
     let needle = |needle: &Needle| {
         let text = String::from_utf8_lossy(&needle.text);
@@ -32,7 +32,7 @@ fn shown(search: &Search) -> String {
     }
 }
 
-/// A description of beats with these conditions.
+/// Returns a description of beats with these conditions.
 fn conditions(conditions: &[&str]) -> Description {
     let rule = |conditions: &&str| format!(r#"{{"json": {{{conditions}}}, "beat": true}}"#);
     let rules: Vec<String> = conditions.iter().map(rule).collect();
@@ -40,7 +40,7 @@ fn conditions(conditions: &[&str]) -> Description {
     Description::from_json(&json).unwrap_or_else(|error| panic!("{json}: {error}"))
 }
 
-/// A rule of choosing, the conditions of each rule of the description, and what is looked for.
+/// A rule of the selection, the conditions of each rule of the description, and the expected search.
 const CHOICES: &[(&str, &[&str], &str)] = &[
     (
         "a value is rarer than a key",
@@ -204,7 +204,7 @@ fn a_record_is_looked_for_behind_its_separator_which_may_be_any_text() {
     }
 }
 
-/// What feeds send all day.
+/// Typical messages of feeds.
 const DATA: &[&str] = &[
     r#"{"e":"trade","E":1672515782136,"s":"BNBBTC","t":123456789012,"p":"612.40000000","q":"100.00000000","m":true}"#,
     r#"{"arg":{"channel":"tickers","instId":"BTC-USDT"},"data":[{"last":"9999.99","askPx":"9999.98","ts":"1597026383085"}]}"#,
@@ -243,13 +243,13 @@ fn what_passes_has_something_of_a_heartbeat() {
         (whole, "[hb]", true),
         (whole, r#"["ping"]"#, true),
         (whole, "P:x", true),
-        // Not the first letter of any rule's; of a text, but not it.
+        // Not the first letter of any rule; the first letter of a text rule, but not its text.
         (whole, r#"x"ping""#, false),
         (whole, r#"pong "ping""#, false),
         (whole, "[hb", false),
         (whole, "P", false),
         (whole, "", false),
-        // Letters and escapes that stop the search, and nothing that is looked for around them.
+        // Letters and escapes that stop the search, without a needle around them.
         (whole, r#"{"e":"put pins"}"#, false),
         (whole, r#"{"e":"a\nb\\c"}"#, false),
         (whole, r#"{"op":2}"#, false),
