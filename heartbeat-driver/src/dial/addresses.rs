@@ -1,33 +1,34 @@
-//! Which of a host's addresses is tried first: not the one that failed last.
+//! The order in which a host's addresses are tried: those that failed come last.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heartbeat_core::ConnId;
 
-/// At most this many addresses of one host are tried in a dial, and at most this many that failed are remembered.
+/// The most addresses of one host that a dial tries, and the most failed addresses that are remembered.
 const MAX_ADDRESSES: usize = 32;
 
-/// What an engine and its dials know of addresses. Cheap to clone.
+/// Shared knowledge of an engine and its dials about addresses. Cheap to clone.
 ///
-/// An address has failed if TCP connected to it and the dial came to nothing, or the connection ended before it
-/// was stable. The addresses themselves are remembered, for a resolver may answer in another order the next time.
+/// An address has failed if TCP connected to it and the dial failed later, or the connection ended before it
+/// was stable. The addresses themselves are remembered, because a resolver may return them in another order the
+/// next time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Addresses(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The one that failed last comes last.
+    /// In order of failure. The latest is last.
     failed: Vec<SocketAddr>,
-    /// Of the present dial.
+    /// The current dial.
     conn: Option<ConnId>,
     all: Vec<SocketAddr>,
     used: Option<SocketAddr>,
 }
 
 impl Addresses {
-    /// The order in which this dial tries these addresses: those that have not failed, then the others, the one
-    /// that failed last at the end.
+    /// Returns the order in which this dial tries these addresses: first those that have not failed, then the
+    /// others, the latest failure last.
     pub(crate) fn order(
         &self,
         conn: ConnId,
@@ -45,23 +46,23 @@ impl Addresses {
         order
     }
 
-    /// TCP has connected to this address.
+    /// Notes that TCP has connected to this address.
     pub(crate) fn connected(&self, conn: ConnId, address: SocketAddr) {
         let mut state = self.lock();
-        // A dial that was given up says nothing any more.
+        // An abandoned dial is ignored.
         if state.conn == Some(conn) {
             state.used = Some(address);
         }
     }
 
-    /// A dial begins, of which no address is known yet.
+    /// Begins a dial whose addresses are not known yet.
     pub(crate) fn begin(&self) {
         let mut state = self.lock();
         (state.conn, state.used) = (None, None);
         state.all.clear();
     }
 
-    /// The connection, or the dial, has ended.
+    /// Notes the end of the connection or dial.
     pub(crate) fn ended(&self, was_stable: bool) {
         let mut state = self.lock();
         let used = state.used.take();
@@ -76,9 +77,9 @@ impl Addresses {
         }
     }
 
-    /// How many of the last dial's addresses have not been tried. Those before the one in use were, by the same dial,
-    /// though nobody answered there. None once as many have failed as are remembered: a host whose addresses change
-    /// for ever has had its chance.
+    /// Returns how many of the last dial's addresses are left to try. Addresses before the one in use do not
+    /// count, because the same dial tried them without an answer. Returns 0 once the limit of failed addresses
+    /// is reached, because a host whose addresses keep changing has had enough tries.
     pub(crate) fn untried(&self) -> usize {
         let state = self.lock();
         if state.failed.len() == MAX_ADDRESSES {
@@ -93,13 +94,13 @@ impl Addresses {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in here can panic half-way.
+        // No code under this lock can panic half-way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The order in which a host's addresses are tried (RFC 8305 §4): as the resolver has sorted them,
-/// but families in turn, for often one family as a whole does not work. At most 32.
+/// Orders a host's addresses for a dial (RFC 8305 §4): in the resolver's order, but with alternating families,
+/// because often one family as a whole does not work. At most 32.
 #[must_use]
 pub fn interleave(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut addresses = addresses.into_iter().peekable();
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(interleave([order[1]; 99]).len(), MAX_ADDRESSES);
     }
 
-    /// The next dial, with what the resolver says this time; it connects to the first address and fails.
+    /// Makes the next dial with these resolver results. It connects to the first address and fails.
     fn fail(addresses: &Addresses, conn: u64, resolved: &[SocketAddr]) -> Vec<SocketAddr> {
         let conn = ConnId::new(conn);
         addresses.begin();

@@ -1,5 +1,5 @@
-//! A budget of dials that many clients share, so that a program with a thousand of them does not come
-//! back as a thousand dials at once.
+//! A budget of dials shared by many clients, so that a program with a thousand clients does not dial a thousand
+//! times at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,25 +9,28 @@ use std::time::Duration;
 use heartbeat_core::{Clock, Instant, Limiter, LimiterError, Rate};
 use tracing::{Span, debug};
 
-/// Says when a dial may begin. Lent to many clients by [`Options::dial_budget`](crate::Options::dial_budget).
+/// Decides when a dial may begin. Shared by many clients through
+/// [`Options::dial_budget`](crate::Options::dial_budget).
 ///
-/// [`DialLimiter`] is the one for a process. One that several machines share must never wait for them in
-/// here: it answers [`Grant::AskAgain`] until it knows.
+/// [`DialLimiter`] implements a budget for one process. A budget that several machines share must not block
+/// while it asks them: it returns [`Grant::AskAgain`] until it knows.
 pub trait DialBudget: Send + Sync {
-    /// A client wants to dial. Called from the client's own task or thread: must not block.
+    /// Requests a turn for a dial. Called from the client's own task or thread, so it must not block.
     fn ask(&self) -> Grant;
 }
 
-/// The answer to a client that wants to dial.
+/// The answer to a request for a dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// Its turn comes after this time. A turn that is not used within 10 s is lost (the machine slept).
+    /// The dial may begin after this time. A turn that is not used within 10 s of that is lost (the machine
+    /// slept).
     After(Duration),
-    /// Not known yet: ask again after this time, at least 1 ms.
+    /// Not known yet. Ask again after this time, at least 1 ms.
     AskAgain(Duration),
 }
 
-/// A [`DialBudget`] for the clients of one process: turns at an even rate, in the order of asking.
+/// A [`DialBudget`] for the clients of one process. It grants turns at an even rate, in the order of the
+/// requests.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -48,7 +51,7 @@ pub struct DialLimiter {
 }
 
 impl DialLimiter {
-    /// `count` dials in each `period`, evenly spread, and up to `burst` at once after a quiet time.
+    /// Allows `count` dials in each `period`, evenly spread, and up to `burst` at once after a quiet time.
     ///
     /// # Errors
     /// [`LimiterError`] names the argument and the rule.
@@ -57,7 +60,7 @@ impl DialLimiter {
         Self::with_clock(count, period, burst, clock)
     }
 
-    /// The same on another clock: that of a test.
+    /// Like [`new`](Self::new), but with another clock, for tests.
     ///
     /// # Errors
     /// [`LimiterError`] names the argument and the rule.
@@ -74,13 +77,14 @@ impl DialLimiter {
     }
 }
 
-/// What the clients of a service have left of its dials, while there are any.
+/// The dial budgets of services, while they have clients.
 static SERVICES: Mutex<BTreeMap<String, Weak<DialLimiter>>> = Mutex::new(BTreeMap::new());
 
-/// The living clients of each service whose connections are limited.
+/// The living clients of each service that limits connections.
 static CLIENTS: Mutex<BTreeMap<String, Weak<()>>> = Mutex::new(BTreeMap::new());
 
-/// One more client of a service, until this is dropped, and how many it has with that in this process.
+/// Counts a new client of a service, until the returned value is dropped. Also returns how many clients the
+/// service now has in this process.
 pub(crate) fn client_of(service: &str) -> (Arc<()>, usize) {
     let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
     clients.retain(|_, living| living.strong_count() > 0);
@@ -92,8 +96,8 @@ pub(crate) fn client_of(service: &str) -> (Arc<()>, usize) {
 }
 
 impl DialLimiter {
-    /// A budget that never allows more dials than this rate: half of them at once after a quiet time, the others evenly
-    /// spread ([`Rate::limiter`]). The real clock.
+    /// Creates a budget that never allows more dials than this rate: half of them at once after a quiet time,
+    /// the others evenly spread ([`Rate::limiter`]). Uses the real clock.
     ///
     /// # Errors
     /// [`LimiterError`] names the argument and the rule.
@@ -104,7 +108,8 @@ impl DialLimiter {
         })
     }
 
-    /// The budget that all of the process's clients of a service share: services count dials by address or account.
+    /// Returns the budget that all clients of a service in this process share. Services count dials by address
+    /// or account.
     pub(crate) fn of_service(name: &str, rate: Rate) -> Result<Arc<Self>, LimiterError> {
         let mut services = SERVICES.lock().unwrap_or_else(PoisonError::into_inner);
         services.retain(|_, budget| budget.strong_count() > 0);
@@ -119,9 +124,9 @@ impl DialLimiter {
 
 impl DialBudget for DialLimiter {
     fn ask(&self) -> Grant {
-        // Nothing in there can panic half-way.
+        // No code under this lock can panic half-way.
         let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that the order of asking is the order of time.
+        // Read under the lock, so that requests are in order of time.
         let now = self.clock.now();
         match limiter.reserve(now) {
             Ok(turn) => Grant::After(turn.saturating_duration_since(now)),
@@ -136,12 +141,12 @@ impl fmt::Debug for DialLimiter {
     }
 }
 
-/// What one client holds of the budget.
+/// One client's share of the budget.
 #[derive(Default)]
 pub(crate) struct Gate {
     budget: Option<Arc<dyn DialBudget>>,
     turn: Turn,
-    /// The user wanted a dial at once: when the turn comes, the machine is told so.
+    /// The application asked for an immediate dial. When the turn comes, the machine gets the kick.
     kicked: bool,
 }
 
@@ -153,10 +158,10 @@ enum Turn {
     AskAt(Instant),
 }
 
-/// A turn that was missed by more than this is lost: after a suspend all clients hold turns of the past.
+/// A turn that was missed by more than this is lost. After a suspend all clients hold turns from the past.
 const MISSED: Duration = Duration::from_secs(10);
 
-/// A budget that wants to be asked again is not asked in a busy loop.
+/// The least time between two requests, so that a client does not ask in a busy loop.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
 impl Gate {
@@ -167,7 +172,7 @@ impl Gate {
         }
     }
 
-    /// When a machine that wants to dial at `wake` must be told of the time.
+    /// Returns when a machine that wants to dial at `wake` must be stepped.
     pub(crate) fn wake(&self, wake: Instant) -> Instant {
         match self.turn {
             Turn::None => wake,
@@ -176,7 +181,7 @@ impl Gate {
         }
     }
 
-    /// Whether a dial may begin now; asks the budget if there is need.
+    /// Returns true if a dial may begin now. Asks the budget if necessary.
     pub(crate) fn is_open(&mut self, now: Instant, client: &Span) -> bool {
         let Some(budget) = &self.budget else {
             return true;
@@ -203,17 +208,17 @@ impl Gate {
         }
     }
 
-    /// A kick has to wait for the turn.
+    /// Keeps a kick until the turn comes.
     pub(crate) fn hold_kick(&mut self) {
         self.kicked = true;
     }
 
-    /// Whether a kick waited.
+    /// Returns true, once, if a kick was kept.
     pub(crate) fn take_kick(&mut self) -> bool {
         std::mem::take(&mut self.kicked)
     }
 
-    /// The turn was used.
+    /// Notes that the turn was used.
     pub(crate) fn used(&mut self) {
         self.turn = Turn::None;
         self.kicked = false;

@@ -1,4 +1,4 @@
-//! What is to be dialled next: at once, by a future, or by a thread that may wait.
+//! Dial factories: immediate, asynchronous, or blocking in a thread.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,11 +15,11 @@ use crate::panics::{Panicked, catch};
 use crate::queue::SendQueue;
 use crate::request::{Request, RequestError};
 
-/// What a dial factory is told.
+/// The facts about a dial, for the dial factory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// The connection to be.
+    /// The connection that this dial will open.
     pub conn: ConnId,
     /// Failures in a row before this dial.
     pub attempt: u32,
@@ -27,14 +27,14 @@ pub struct Attempt {
     pub refresh: bool,
     /// How the connection or dial before this one ended; `None` for the first.
     pub last: Option<Reason>,
-    /// The last answer that refused a dial, the server's or a proxy's
-    /// ([`Response::is_from_proxy`]), until a dial is accepted: its `WWW-Authenticate` or
-    /// `Proxy-Authenticate` is what a factory answers that knows Digest or the like.
+    /// The last answer that refused a dial, from the server or from a proxy ([`Response::is_from_proxy`]).
+    /// Cleared when a dial is accepted. A factory that implements Digest answers the `WWW-Authenticate` or
+    /// `Proxy-Authenticate` header of this response.
     pub refused: Option<Arc<Response>>,
 }
 
 impl Attempt {
-    /// What is told of a dial by a driver of another kind.
+    /// Creates the facts for a driver of another kind.
     #[must_use]
     pub const fn new(conn: ConnId, attempt: u32, refresh: bool, last: Option<Reason>) -> Self {
         Self {
@@ -47,13 +47,13 @@ impl Attempt {
     }
 }
 
-/// Its name where one panics.
+/// The name of the factory in the report of its panic.
 pub(crate) const FACTORY: &str = "the dial factory";
 
-/// What a factory comes to.
+/// The result of a factory.
 pub(crate) type RequestResult = Result<Request, RequestError>;
 
-/// A request that is being made.
+/// The future of a request.
 pub(crate) type PendingRequest = Pin<Box<dyn Future<Output = RequestResult> + Send>>;
 
 pub(crate) enum Make {
@@ -63,14 +63,14 @@ pub(crate) enum Make {
 
 pub(crate) type Factory = Box<dyn FnMut(Attempt) -> Make + Send>;
 
-/// Wakes the engine for a future that it polls.
+/// Wakes the engine for the factory's future.
 pub(crate) struct FactoryWaker {
     send_queue: Arc<SendQueue>,
     woken: AtomicBool,
 }
 
 impl FactoryWaker {
-    /// Already woken: a future is to be polled once before it can wake anybody.
+    /// Starts as woken, because a future must be polled once before it can wake.
     pub(crate) fn new(send_queue: &Arc<SendQueue>) -> Arc<Self> {
         Arc::new(Self {
             send_queue: Arc::clone(send_queue),
@@ -82,7 +82,7 @@ impl FactoryWaker {
         self.woken.load(Ordering::Acquire)
     }
 
-    /// True once for any number of wake-ups.
+    /// Returns true once for any number of wake-ups.
     pub(crate) fn take(&self) -> bool {
         self.woken.swap(false, Ordering::AcqRel)
     }
@@ -95,18 +95,19 @@ impl Wake for FactoryWaker {
     }
 }
 
-/// A factory that may wait, called in a thread of its own: at most one at a time, however often a
-/// dial is given up meanwhile.
+/// A blocking factory, called in its own thread. At most one call runs at a time, however often a dial is given
+/// up meanwhile.
 pub(crate) struct Offload<F>(Arc<Mutex<State<F>>>);
 
 enum State<F> {
     Idle(F),
-    /// Called, for the latest dial or for one that was given up; then the latest one waits here.
+    /// The factory is running, for the latest dial or for an abandoned one. In the second case the latest dial
+    /// waits here.
     Busy(Option<(Attempt, Slot)>),
     Panicked(Panicked),
 }
 
-/// Where the result of one call goes.
+/// The place for the result of one call.
 type Slot = Arc<Mutex<(Option<Result<RequestResult, Panicked>>, Waker)>>;
 
 struct Waits(Slot);
@@ -114,7 +115,7 @@ struct Waits(Slot);
 impl Future for Waits {
     type Output = RequestResult;
 
-    /// A panic of the factory's goes on here, where that of any other factory would be.
+    /// A panic of the factory is resumed here, in the caller's thread, as for any other factory.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RequestResult> {
         let made = {
             let mut slot = lock(&self.0);
@@ -133,7 +134,7 @@ impl<F: FnMut(Attempt) -> RequestResult + Send + 'static> Offload<F> {
         Self(Arc::new(Mutex::new(State::Idle(factory))))
     }
 
-    /// Begins to make a request.
+    /// Starts making a request.
     pub(crate) fn start(&self, attempt: Attempt) -> Make {
         let slot: Slot = Arc::new(Mutex::new((None, Waker::noop().clone())));
         let mut state = lock(&self.0);
@@ -155,7 +156,7 @@ impl<F: FnMut(Attempt) -> RequestResult + Send + 'static> Offload<F> {
             factory: Some(factory),
             job: Some((attempt, Arc::clone(&slot))),
         };
-        // Without a thread the worker is dropped, and gives its factory back.
+        // If no thread can be started, the worker is dropped and gives its factory back.
         let begun = thread::Builder::new()
             .name("heartbeat-factory".into())
             .spawn(move || worker.run());
@@ -208,7 +209,7 @@ impl<F: FnMut(Attempt) -> RequestResult> Worker<F> {
 }
 
 impl<F> Drop for Worker<F> {
-    /// One that was never begun gives the factory back.
+    /// A worker that never ran gives the factory back.
     fn drop(&mut self) {
         if let (Some(factory), Some(_)) = (self.factory.take(), &self.job) {
             *lock(&self.shared) = State::Idle(factory);
@@ -224,7 +225,7 @@ fn answer(slot: &Slot, made: Result<RequestResult, Panicked>) {
     waker.wake();
 }
 
-/// What is in here is whole at any time.
+/// The state is consistent at any time, so a poisoned lock is harmless.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

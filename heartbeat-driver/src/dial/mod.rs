@@ -1,7 +1,7 @@
-//! From the decision to dial to an open byte stream: which request, when, to which addresses.
+//! Dials, up to an open byte stream: which request, when, and to which addresses.
 //!
-//! In: the machine's dials, the application's factory, its dial budget. Out: a [`Dial`] that an adapter carries out.
-//! Read `factory.rs` for *where to*, `budget.rs` for *when*, `tcp.rs` for *how*.
+//! In: the machine's dials, the application's factory and dial budget. Out: a [`Dial`] for the adapter.
+//! `factory.rs` decides *where* to dial, `budget.rs` *when*, `tcp.rs` *how*.
 
 mod addresses;
 mod budget;

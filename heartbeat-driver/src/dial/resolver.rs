@@ -1,4 +1,4 @@
-//! Names to addresses, in threads that nobody waits for.
+//! Name resolution in detached threads.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -12,19 +12,20 @@ use std::thread;
 
 use crate::panics::{Panicked, catch};
 
-/// Threads of one resolver at most. A resolver that hangs does so for each name; further names wait for a thread.
+/// The most threads of one resolver. A resolver that hangs blocks one thread for each name. Further names wait
+/// for a thread.
 const MAX_THREADS: usize = 32;
 
 type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// Finds the addresses of a host. Cheap to clone; all clones share their lookups.
+/// Resolves the addresses of a host. Cheap to clone. All clones share their lookups.
 ///
-/// A lookup blocks and cannot be interrupted, so each runs in a thread of its own. Nobody joins that thread: the
-/// end of a client, of a runtime and of `main` does not wait for it. There is at most one lookup at a time for a
-/// host, whose result every dial that waits for that host shares; at most 32 threads; and none where the host is
-/// an address.
+/// A lookup blocks and cannot be interrupted, so each lookup runs in its own thread. No code joins that thread:
+/// the end of a client, of a runtime and of `main` does not wait for it. There is at most one lookup at a time
+/// for a host, and all dials that wait for that host share its result. There are at most 32 threads, and none
+/// for a host that is an address.
 ///
-/// The default is the operating system's resolver, one for all clients of the process.
+/// The default is the operating system's resolver, shared by all clients of the process.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -49,17 +50,17 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Who waits for a host that is being looked up, or will be.
+    /// Dials that wait for a host's lookup.
     hosts: HashMap<Box<str>, Vec<Weak<Slot>>>,
     /// Hosts that wait for a thread.
     queue: VecDeque<Box<str>>,
     threads: usize,
 }
 
-/// Where the result for one dial goes.
+/// The place for the result of one dial.
 type Slot = Mutex<(Option<Result<Found, Panicked>>, Waker)>;
 
-/// An [`io::Error`] cannot be cloned: its kind and its words can.
+/// [`io::Error`] is not `Clone`, but its kind and its text are.
 type Found = Result<Arc<[SocketAddr]>, (io::ErrorKind, Arc<str>)>;
 
 static SYSTEM: LazyLock<Resolver> = LazyLock::new(|| {
@@ -71,8 +72,9 @@ static SYSTEM: LazyLock<Resolver> = LazyLock::new(|| {
 });
 
 impl Resolver {
-    /// Asks `lookup` for the addresses of a host. It may block; it is called in a thread of its own. The ports of
-    /// what it returns are not used. A panic in it ends the clients that wait for it.
+    /// Creates a resolver that calls `lookup` for the addresses of a host. `lookup` may block, because it runs
+    /// in its own thread. The ports of its results are not used. A panic in `lookup` ends the clients that wait
+    /// for it.
     pub fn new(
         lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
@@ -82,18 +84,18 @@ impl Resolver {
         }))
     }
 
-    /// The operating system's, the default.
+    /// Returns the operating system's resolver, the default.
     #[must_use]
     pub fn system() -> Self {
         SYSTEM.clone()
     }
 
-    /// Begins to look a host up, or joins the lookup that is under way.
+    /// Starts a lookup, or joins the running one.
     pub(crate) fn lookup(&self, host: &str) -> Finding {
         let slot = Arc::new(Mutex::new((None, Waker::noop().clone())));
         let mut state = self.0.lock();
         if let Some(waiting) = state.hosts.get_mut(host) {
-            // Dials that were given up leave their places behind.
+            // Abandoned dials leave their places behind.
             waiting.retain(|slot| slot.strong_count() > 0);
             waiting.push(Arc::downgrade(&slot));
             return Finding(slot);
@@ -119,7 +121,7 @@ impl Resolver {
 }
 
 impl Shared {
-    /// A thread: looks hosts up until none waits.
+    /// Runs in a thread: resolves hosts until none waits.
     fn work(&self, mut host: Box<str>) {
         loop {
             let found = catch("the resolver", || (self.lookup)(&host));
@@ -158,7 +160,7 @@ impl Shared {
 }
 
 impl State {
-    /// The next host for which somebody still waits.
+    /// Returns the next host for which a dial still waits.
     fn next(&mut self) -> Option<Box<str>> {
         while let Some(host) = self.queue.pop_front() {
             let waiting = self.hosts.get(&host);
@@ -171,7 +173,7 @@ impl State {
     }
 }
 
-/// A lookup under way. Dropping it leaves the thread to end by itself.
+/// A running lookup. Dropping it does not stop the thread.
 pub(crate) struct Finding(Arc<Slot>);
 
 impl Future for Finding {
@@ -195,7 +197,7 @@ impl Future for Finding {
     }
 }
 
-/// What is in here is whole at any time.
+/// The state is consistent at any time, so a poisoned lock is harmless.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -244,7 +246,7 @@ mod tests {
         SocketAddr::from(([10, 0, 0, number], 0))
     }
 
-    /// A resolver that answers when it is told, and what it was asked.
+    /// A resolver that answers on command and records its questions.
     struct Slow {
         resolver: Resolver,
         asked: mpsc::Receiver<String>,
@@ -272,7 +274,7 @@ mod tests {
         let mut waiting: Vec<_> = (0..600).map(|_| slow.resolver.lookup("a.test")).collect();
         assert_eq!(slow.asked.recv().unwrap(), "a.test");
         assert_eq!(slow.resolver.0.lock().threads, 1);
-        // Those that are given up leave nothing behind, however long the resolver is silent.
+        // Abandoned lookups leave nothing behind, however long the resolver is silent.
         let last = waiting.pop().unwrap();
         drop(waiting);
         let other = slow.resolver.lookup("a.test");
@@ -281,7 +283,7 @@ mod tests {
         assert_eq!(wait(last).unwrap(), [address(1)]);
         assert_eq!(wait(other).unwrap(), [address(1)]);
         assert!(slow.asked.try_recv().is_err(), "asked once");
-        // What was found is not kept: the next dial asks anew.
+        // Results are not cached: the next dial asks again.
         let again = slow.resolver.lookup("a.test");
         slow.answer
             .send(Err(io::Error::new(io::ErrorKind::NotFound, "gone")))

@@ -1,4 +1,4 @@
-//! What TCP is told: the order of addresses, and the machine's deadlines as socket options.
+//! TCP: the order of addresses, and the machine's deadlines as socket options.
 
 use std::fmt;
 use std::future::Future;
@@ -14,36 +14,36 @@ use socket2::{SockRef, TcpKeepalive};
 use super::addresses::Addresses;
 use super::resolver::{Finding, Resolver};
 
-/// Bytes that the kernel takes before it has sent what it has (`TCP_NOTSENT_LOWAT`). What it holds goes out before any
-/// pong, and cannot be handed back; what it has sent and not had acknowledged is not limited by it, so that a fast
-/// connection stays fast.
+/// Bytes that the kernel accepts without having sent them (`TCP_NOTSENT_LOWAT`). Bytes in the kernel go out
+/// before any pong, and cannot be handed back. Bytes that were sent but not acknowledged do not count, so a
+/// fast connection stays fast.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MAX_UNSENT: u32 = 64 * 1024;
 
-/// A byte stream that is wanted.
+/// A request for a byte stream, which the adapter must open.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Dial {
-    /// What the stream is for.
+    /// The connection that needs the stream.
     pub conn: ConnId,
-    /// Host name or address: the server's, or its proxy's.
+    /// Host name or address of the server, or of its proxy.
     pub host: String,
-    /// Port.
+    /// The port of the server, or of its proxy.
     pub port: u16,
-    /// Addresses to use instead of the host's; usually none.
+    /// Addresses to use instead of resolving the host. Usually empty.
     pub addresses: Vec<SocketAddr>,
-    /// How the socket is to be set up.
+    /// The options for the socket.
     pub tcp: TcpOptions,
     pub(crate) resolver: Resolver,
     pub(crate) known: Addresses,
 }
 
 impl Dial {
-    /// The addresses to connect to, in the order in which they are to be tried: families in turn, and those that
-    /// failed in earlier dials of this client last. At most 32.
+    /// Returns the addresses to connect to, in the order in which to try them: alternating families, and those
+    /// that failed in earlier dials of this client last. At most 32.
     ///
-    /// A host name is looked up by [`Options::resolver`](crate::Options::resolver), an address needs no lookup. The
-    /// future needs no runtime, and wakes whoever polls it from another thread. Dropping it gives the lookup up.
+    /// A host name is resolved by [`Options::resolver`](crate::Options::resolver). An address needs no lookup.
+    /// The future needs no runtime, and is woken from another thread. Dropping the future abandons the lookup.
     ///
     /// ```no_run
     /// # use heartbeat_driver as heartbeat_tokio;
@@ -71,14 +71,14 @@ impl Dial {
         }
     }
 
-    /// Tells that TCP has connected to this address. If the dial fails after that, or the connection ends before
+    /// Reports that TCP has connected to this address. If the dial fails later, or the connection ends before
     /// it is stable, the next dial tries the host's other addresses first.
     pub fn connected(&self, address: SocketAddr) {
         self.known.connected(self.conn, address);
     }
 }
 
-/// A host that is an address, perhaps with the number of its scope (`fe80::1%2`).
+/// Parses a host that is an address, possibly with a numeric scope (`fe80::1%2`).
 fn literal(host: &str, port: u16) -> Option<SocketAddr> {
     let address = host.parse::<IpAddr>();
     let scoped = || format!("[{host}]:{port}").parse::<SocketAddrV6>();
@@ -100,7 +100,7 @@ impl fmt::Debug for Dial {
     }
 }
 
-/// The addresses of a dial, once they are known ([`Dial::resolve`]).
+/// The future of [`Dial::resolve`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Resolving {
@@ -117,7 +117,7 @@ enum Lookup {
 }
 
 impl Future for Resolving {
-    /// At least one address, or what the resolver said.
+    /// At least one address, or the resolver's error.
     type Output = io::Result<Vec<SocketAddr>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -147,8 +147,8 @@ impl Future for Resolving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpOptions {
-    /// `TCP_KEEPIDLE`: silence after which the kernel probes by itself. It matters only for a client
-    /// that nobody drives, for the machine has given its verdict by then.
+    /// `TCP_KEEPIDLE`: the silence after which the kernel probes. It matters only for a client that is not
+    /// being driven, because otherwise the machine reaches its verdict first.
     pub keepalive: Duration,
 }
 
@@ -159,12 +159,12 @@ impl TcpOptions {
         }
     }
 
-    /// Sets the options as far as the operating system has them, and `TCP_NODELAY`. On Linux and Android also
-    /// `TCP_NOTSENT_LOWAT`, to 64 KiB: a pong waits behind what the kernel has not sent.
+    /// Sets the options that the operating system supports, and `TCP_NODELAY`. On Linux and Android also sets
+    /// `TCP_NOTSENT_LOWAT` to 64 KiB, because a pong waits behind data that the kernel has not sent.
     ///
     /// # Errors
-    /// What the operating system says when it does not take `TCP_NODELAY`. Without the others a
-    /// connection works just as well.
+    /// The operating system's error if it rejects `TCP_NODELAY`. Errors of the other options are ignored,
+    /// because a connection works without them.
     pub fn apply<'s>(&self, socket: impl Into<SockRef<'s>>) -> std::io::Result<()> {
         let socket = socket.into();
         // The operating system counts whole seconds here.
@@ -183,8 +183,9 @@ impl TcpOptions {
     }
 }
 
-/// Sets `TCP_NOTSENT_LOWAT` to 64 KiB on Linux and Android: a pong waits behind what the kernel has not sent, and the kernel
-/// tells of room as soon as 32 KiB of that are free. Without effect on other systems.
+/// Sets `TCP_NOTSENT_LOWAT` to 64 KiB on Linux and Android, because a pong waits behind data that the kernel
+/// has not sent. The kernel then reports room as soon as 32 KiB of the 64 are free. Has no effect on other
+/// systems.
 pub fn keep_unsent_short<'s>(socket: impl Into<SockRef<'s>>) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = socket.into().set_tcp_notsent_lowat(MAX_UNSENT);
@@ -192,10 +193,11 @@ pub fn keep_unsent_short<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket;
 }
 
-/// True if the operating system calls this socket writable: a good part of its buffer is free again, or a write fails at
-/// once. The system takes bytes before that, for a dead peer as well, so a socket that was full is asked first.
+/// Returns true if the operating system reports this socket as writable: a good part of its buffer is free, or
+/// a write would fail at once. The kernel accepts bytes even earlier, and for a dead peer too, so check a
+/// socket that was full before writing.
 ///
-/// Always true on systems other than Unix, where a write is the question.
+/// Always true on systems other than Unix, where only a write can tell.
 #[must_use]
 pub fn is_writable<'s>(socket: impl Into<SockRef<'s>>) -> bool {
     #[cfg(unix)]
@@ -204,7 +206,7 @@ pub fn is_writable<'s>(socket: impl Into<SockRef<'s>>) -> bool {
 
         let socket = socket.into();
         let mut asked = [PollFd::new(&*socket, PollFlags::OUT)];
-        // If the system has no answer, a write has one.
+        // If the system gives no answer, a write will.
         !matches!(poll(&mut asked, Some(&Timespec::default())), Ok(0))
     }
     #[cfg(not(unix))]

@@ -1,4 +1,4 @@
-//! From the machine's wish for a connection to an open one.
+//! Dials: from the machine's decision to connect to an open connection.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -25,28 +25,28 @@ use crate::request::Request;
 use crate::upgrade::{Progress, Upgrade};
 use crate::websocket::Connection;
 
-/// A dial, however far it has got.
+/// A dial in progress, from its request to the upgrade.
 #[derive(Clone, Copy)]
 pub(super) struct StartedDial {
     pub(super) conn: ConnId,
     pub(super) since: Instant,
     /// Redirects followed.
     pub(super) hops: u32,
-    /// When a byte stream was asked for last.
+    /// When the last byte stream was requested.
     pub(super) dialed: Option<Instant>,
-    /// The factory was asked once more, for a nonce that was not stale.
+    /// The factory was asked again, because the nonce of its answer was stale.
     pub(super) again: bool,
 }
 
 impl<S: Read + Write> Engine<S> {
-    /// The dial of this connection has come to an end: a byte stream, or an error.
+    /// Reports the result of this connection's dial: a byte stream, or an error.
     pub fn dialed(&mut self, conn: ConnId, result: std::io::Result<S>, clock: &impl Clock) {
         self.guarded(clock, |this| this.has_dialed(conn, result, clock));
     }
 
     fn has_dialed(&mut self, conn: ConnId, result: std::io::Result<S>, clock: &impl Clock) {
         if self.dialing() != Some(conn) {
-            // Abandoned meanwhile. The stream, if there is one, is dropped here.
+            // The dial was abandoned meanwhile. Its stream is dropped here.
             return;
         }
         self.tell_route(conn, clock.now());
@@ -121,7 +121,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Tells whether the host has addresses that are still to be tried, if that has changed.
+    /// Tells the machine, on a change, whether the host has addresses left to try.
     fn tell_route(&mut self, conn: ConnId, now: Instant) {
         let more_addresses = self.untried_addresses() > 0;
         if std::mem::replace(&mut self.route.more_addresses, more_addresses) != more_addresses {
@@ -129,7 +129,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// The next one of several endpoints, without those that are hopeless.
+    /// Returns the next of several endpoints, skipping hopeless ones.
     fn next_endpoint(&mut self, conn: ConnId, now: Instant) -> Option<Request> {
         let count = self.options.endpoints.len() as u8;
         let turns = (self.endpoint..count).chain(0..self.endpoint);
@@ -147,7 +147,7 @@ impl<S: Read + Write> Engine<S> {
         self.options.endpoints.get(usize::from(endpoint)).cloned()
     }
 
-    /// Goes on with the making of a request, if its future has something to say.
+    /// Polls the factory's future, if the future was woken.
     #[inline(never)]
     pub(super) fn prepare(&mut self, clock: &impl Clock) -> ReadOn {
         let ConnState::Preparing {
@@ -173,13 +173,13 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// The future was woken since it was polled. If that was before the turn's end, the waking is used
-    /// up, and nobody would come back for it.
+    /// Returns true if the future was woken since its last poll. A wake-up before the end of the turn is
+    /// already consumed, so the engine must poll again without another one.
     pub(super) fn is_prodded(&self) -> bool {
         matches!(&self.link, ConnState::Preparing { prod, .. } if prod.is_woken())
     }
 
-    /// Goes where the server has led, once it is time.
+    /// Follows a redirect, once its time has come.
     #[inline(never)]
     pub(super) fn follow(&mut self, clock: &impl Clock) -> ReadOn {
         let now = clock.now();
@@ -195,7 +195,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// What is to be dialled is known.
+    /// Starts the dial of a finished request.
     fn made(&mut self, begun: StartedDial, made: RequestResult, now: Instant) {
         let chosen = made.and_then(|request| {
             let proxy = self.options.proxies.choose(&request)?;
@@ -208,7 +208,7 @@ impl<S: Read + Write> Engine<S> {
                 return self.dial_failed(begun.conn, error.cause(), detail, now);
             }
         };
-        // A hop is a dial, and no two dials are closer together than this.
+        // A hop counts as a dial, and two dials keep at least this distance.
         let least = begun.dialed.map(|dialed| dialed.saturating_add(DIAL_FLOOR));
         if let Some(at) = least.filter(|least| *least > now) {
             let request = Box::new(request);
@@ -345,9 +345,8 @@ impl<S: Read + Write> Engine<S> {
         ReadOn::Again
     }
 
-    /// Plans to go where the server leads, or tells why not.
-    ///
-    /// No sooner than the server wants it.
+    /// Plans to follow a redirect, or logs why not. The redirect is followed no sooner than the server's
+    /// `Retry-After` allows.
     fn redirect(
         &mut self,
         begun: StartedDial,
@@ -361,7 +360,7 @@ impl<S: Read + Write> Engine<S> {
             .since
             .saturating_add(self.machine.config().connect_timeout());
         let target = target.and_then(|request| match request.target() {
-            // The same question has the same answer.
+            // A repeated request would get the same answer.
             target if self.trail.contains(&target) => Err("it leads to where this dial has been"),
             _ if at >= timeout => Err("it is to be followed after `connect_timeout`"),
             _ => Ok(request),
@@ -385,7 +384,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Sends what the dialect wants to be sent on open.
+    /// Sends the dialect's messages for a new connection.
     pub(super) fn greet(&mut self, conn: ConnId) {
         for number in 0.. {
             let Some(mut draft) = self.options.dialect.greeting(number) else {

@@ -1,4 +1,4 @@
-//! The end of a client whose application's code has panicked.
+//! The end of a client after a panic in the application's code.
 
 use std::io::{Read, Write};
 
@@ -9,7 +9,7 @@ use super::{ConnState, Engine};
 use crate::event::Reason;
 use crate::panics::{Inside, Panicked, catch, named};
 
-/// A clock whose panics have its name.
+/// A clock whose panics are reported as the clock's.
 pub(super) struct Named<'c, C>(pub(super) &'c C);
 
 impl<C: Clock> Clock for Named<'_, C> {
@@ -19,13 +19,13 @@ impl<C: Clock> Clock for Named<'_, C> {
 }
 
 impl<S: Read + Write> Engine<S> {
-    /// Does what may call code of the application's. `None`: that code has panicked, and the client has ended.
+    /// Runs `f`, which may call the application's code. Returns `None` after a panic, which ends the client.
     pub(super) fn guarded<T>(
         &mut self,
         clock: &impl Clock,
         f: impl FnOnce(&mut Self) -> T,
     ) -> Option<T> {
-        // All other code of the application's has a name of its own.
+        // All other application code is named where it is called.
         let code = if self.options.has_own_dialect {
             "the dialect"
         } else {
@@ -38,7 +38,7 @@ impl<S: Read + Write> Engine<S> {
             .ok()
     }
 
-    /// Goes on with a panic of the byte stream's, which has not unwound through the libraries above it.
+    /// Resumes a panic of the byte stream that did not unwind through the libraries above the stream.
     pub(super) fn resume_panic(&mut self) {
         let stream = match &mut self.link {
             ConnState::Upgrading { upgrade, .. } => upgrade.panicked(),
@@ -53,11 +53,11 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Code of the application's has panicked: the client ends as if its session had been given up. What it did
-    /// not write is handed back. None of that code is called any more, nor is the machine asked what to do: it may
-    /// be in the middle of a step.
+    /// Ends the client after a panic in the application's code, as if its session had been given up. Unwritten
+    /// messages are handed back. None of the application's code is called again. The machine is not consulted
+    /// either, because it may be in the middle of a step.
     ///
-    /// For an adapter whose own user's code has panicked: see [`SendQueue::guard`](crate::SendQueue::guard).
+    /// For an adapter whose user's code has panicked: see [`SendQueue::guard`](crate::SendQueue::guard).
     #[cold]
     pub fn panicked(&mut self, panicked: &Panicked, clock: &impl Clock) {
         if self.ended {
@@ -66,7 +66,7 @@ impl<S: Read + Write> Engine<S> {
         let words = panicked.to_string();
         error!(parent: &self.span, "{words}");
         (self.options.observer, self.options.on_connect, self.meter) = (None, None, None);
-        // A panic may have been the clock's.
+        // The panic may have come from the clock.
         let now = catch("the clock", || clock.now()).unwrap_or(Instant::ORIGIN);
         let before = self.before(now);
         let renewed = self.renewing.take().is_some();
@@ -84,7 +84,7 @@ impl<S: Read + Write> Engine<S> {
         if !was_closing {
             self.give_up(GiveUp::Cause(cause));
         }
-        // It asks nobody anything on this way.
+        // This path calls none of the application's code.
         let conn = self.machine.conn();
         let _ = self.machine.step(now, Input::Stop);
         if let Some(conn) = conn {

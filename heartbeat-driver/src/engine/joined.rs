@@ -1,4 +1,4 @@
-//! A text of joined records, read in pieces: between them others have their turn.
+//! Texts of joined records, read in pieces so that other tasks get a turn.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use super::Engine;
 use crate::event::Event;
 use crate::message::records::{Record, Records, Sort};
 
-/// What one look at the socket came to.
+/// The result of one look at the socket.
 pub(super) enum ReadOn {
     Message(Event),
     Again,
     Dry,
 }
 
-/// How far such a text has been read.
+/// A text of joined records, with the position up to which it has been read.
 pub(super) struct Joined {
     conn: ConnId,
     text: Text,
@@ -35,14 +35,15 @@ impl Joined {
 }
 
 impl<S: Read + Write> Engine<S> {
-    /// Tells the machine of each heartbeat, up to a bound; then the application gets the text, if there are data in it.
+    /// Reports each heartbeat to the machine, up to a bound. Then the application receives the text, if it
+    /// holds data.
     #[inline(never)]
     pub(super) fn read_joined(&mut self, clock: &impl Clock) -> ReadOn {
         let dialect = Arc::clone(&self.options.dialect);
         let Some(separator) = dialect.separator() else {
             return ReadOn::Dry;
         };
-        // Taken out: the end of the connection drops it, whoever has brought that about.
+        // Taken out, so that the text is dropped if the connection ends meanwhile.
         while let Some(mut joined) = self.joined.take() {
             let machine = &self.machine;
             let sort = |record: &str| Sort::of(machine, dialect.classify_text(record));

@@ -1,8 +1,8 @@
-//! The engine: the machine's commands performed on a byte stream, whatever the runtime.
+//! The engine runs the machine's commands on a byte stream, independent of the runtime.
 //!
-//! An adapter calls [`Engine::turn`] until it says [`Turn::Idle`], then waits for whichever comes
-//! first: the socket is ready, [`Engine::wake`] has come, or the send queue has something. It dials when
-//! told to. Nothing here blocks, and no rule of time is decided here.
+//! An adapter calls [`Engine::turn`] until it returns [`Turn::Idle`]. Then the adapter waits until the socket
+//! is ready, [`Engine::wake`] has come, or the send queue has something, whichever is first. It dials when told
+//! to. The engine never blocks and contains no timing rule.
 
 mod dialing;
 mod guarding;
@@ -43,19 +43,19 @@ use crate::stats::{ClientStats, Meter, Recorder, SharedStats};
 use crate::upgrade::Upgrade;
 use crate::websocket::Connection;
 
-/// After this many messages in a row the machine is told, and its timers get their turn, even
-/// though the socket has not run dry.
+/// After this many messages in a row the engine reports to the machine and runs due timers, even if the socket
+/// has more.
 const BURST: u32 = 64;
 
-/// What an adapter has to do next.
+/// The next task of an adapter.
 #[derive(Debug)]
 pub enum Turn {
-    /// Pass this on to the application.
+    /// Pass this event on to the application.
     Event(Event),
-    /// Connect to this host and port, then say [`Engine::dialed`]. Drop a dial whose connection
-    /// is no longer [`Engine::dialing`].
+    /// Connect to this host and port, then call [`Engine::dialed`]. Drop the dial when its connection is no
+    /// longer [`Engine::dialing`].
     Dial(Dial),
-    /// Turn again, after others had theirs: a server says much that nobody needs to be told.
+    /// Call `turn` again after other tasks had a turn: the server sends much that the application need not see.
     Again,
     /// Wait.
     Idle,
@@ -63,102 +63,105 @@ pub enum Turn {
     Ended,
 }
 
-/// The machine, its connection and its queues. `S` is a non-blocking byte stream: its `read` and
-/// `write` return `WouldBlock` rather than wait.
+/// The machine, its connection and its queues. `S` is a non-blocking byte stream: its `read` and `write` return
+/// `WouldBlock` instead of blocking.
 pub struct Engine<S: Read + Write> {
     machine: Heartbeat<Arc<Config>, SharedDialect>,
     options: Options,
     send_queue: Arc<SendQueue>,
     link: ConnState<S>,
-    /// Told, but not taken yet. A turn takes all of them before it does anything else, so that only
-    /// what one step brings is ever in here.
+    /// Events to hand out. A turn hands out all of them before it does anything else, so the queue holds at
+    /// most the events of one step.
     events: VecDeque<Event>,
     dial: Option<Dial>,
-    /// Which of a host's addresses have failed.
+    /// The addresses of the host that have failed.
     addresses: Addresses,
-    /// Keeps a dial until its turn in a shared budget has come.
+    /// Holds a dial back until its turn in a shared budget.
     gate: Gate,
     paused: bool,
     pauses: Pauses,
-    /// The present connection's end has reached this host: what came before it is read although nobody takes it.
+    /// The end of the current connection has reached this host. Earlier data is read even if the application
+    /// takes no events.
     ending: bool,
-    /// An adapter has told of that end.
+    /// The adapter has reported the connection's end.
     hung_up: bool,
-    /// No dial begins and no message expires: there is no room for what these hand back.
+    /// No dial begins and no message expires, because there is no room for the messages that they would hand
+    /// back.
     withheld: bool,
     ended: bool,
-    /// The connection that was told to begin, and not to end.
+    /// The connection whose beginning was reported, and whose end was not.
     told: Option<ConnId>,
-    /// Bytes that were looked at since others had their turn.
+    /// Bytes processed since other tasks last had a turn.
     work: usize,
-    /// That was much, and the adapter does not know yet.
+    /// `work` exceeded its limit, and the adapter has not been told yet.
     has_worked: bool,
-    /// The dialect knows of joined records.
+    /// The dialect has joined records.
     joins: bool,
-    /// A text of joined records that is being read.
+    /// The text of joined records that is being read.
     joined: Option<Box<Joined>>,
-    /// So many messages are read before the send queue is looked at again: it was just now, or much was written and there
-    /// is more.
+    /// How many messages to read before the next look at the send queue. Set after a look, and after a long
+    /// write that has more to do.
     reads_first: u32,
-    /// Where a service counts messages.
+    /// The rate of messages, for a service that counts them.
     pace: Option<Pace>,
-    /// The next message may go then.
+    /// When the next message may go.
     paced_until: Instant,
-    /// The open connection is being closed to be renewed.
+    /// The open connection is being closed for a renewal.
     renewing: Option<Renewing>,
-    /// What a stop says to the peer.
+    /// The Close frame of a stop.
     goodbye: Option<CloseFrame>,
-    /// The application's `on_connect` has yet to say that the session is ready.
+    /// The application's `on_connect` has not reported the session as ready yet.
     opening: bool,
-    /// What the latest dial was told.
+    /// The facts that the factory was given for the latest dial.
     attempt: Attempt,
-    /// The endpoint that is dialled next, where there are several.
+    /// The endpoint of the next dial, if there are several.
     endpoint: u8,
-    /// Where the machine was told that the latest dial goes.
+    /// The route of the latest dial, as reported to the machine.
     route: Route,
     /// How the last connection or dial ended.
     last: Option<Reason>,
-    /// The answer that ended the dial, for whoever tells of it.
+    /// The answer that ended the dial, kept for the event.
     response: Option<Arc<Response>>,
-    /// The last answer that refused a dial, until one is accepted.
+    /// The last answer that refused a dial. Cleared when a dial is accepted.
     refused: Option<Arc<Response>>,
-    /// Where the present dial has been, if it may be led elsewhere.
+    /// The URLs of the current dial, if it may be redirected.
     trail: Vec<String>,
-    /// The ready connection that was lost, until another one is ready.
+    /// The ready connection that was lost. Cleared when another one is ready.
     lost: Option<Box<Lost>>,
-    /// When the first of the messages that are held expires.
+    /// When the first held message expires.
     expires: Instant,
     unsent: Unsent,
-    /// Messages that the last connection had written after its last read, if it has ended and that is not told.
+    /// Messages that the last connection had written after its last read. Set from its end until the end is
+    /// reported.
     in_doubt: usize,
-    /// A stop has waited for `close_timeout`.
+    /// The peer left the Close of a stop unanswered for `close_timeout`.
     close_timed_out: bool,
     shared_stats: Arc<SharedStats>,
     meter: Option<Box<Meter>>,
-    /// What is logged about the present connection is logged in here.
+    /// Tracing span of the current connection.
     span: Span,
-    /// The machine has done something that the board does not show yet.
+    /// The machine has changed, and the shared stats do not show it yet.
     news: bool,
-    /// Something that a turn minds looks at each message: a dialect or a decoder of the application's, a dialect that
-    /// keeps something.
+    /// Every message passes through code that needs a turn: the application's dialect or decoder, or a dialect
+    /// that tracks values.
     guards_messages: bool,
-    /// Whether the dialect keeps something of the messages, and what.
+    /// The dialect tracks values of messages.
     tracks: bool,
     tracked: Variables,
-    /// Where its own messages are written.
+    /// Buffer for the dialect's own messages.
     buffer: Buffer,
 }
 
-/// Boxed, so that a client that rests takes little memory.
+/// Boxed, so that an idle client takes little memory.
 enum ConnState<S: Read + Write> {
     Down,
-    /// The factory makes the request.
+    /// The factory is making the request.
     Preparing {
         begun: StartedDial,
         making: PendingRequest,
         prod: Arc<FactoryWaker>,
     },
-    /// The server leads elsewhere, and it is not yet time to go there.
+    /// A redirect waits until it may be followed.
     Redirected {
         begun: StartedDial,
         request: Box<Request>,
@@ -169,7 +172,7 @@ enum ConnState<S: Read + Write> {
         begun: StartedDial,
         route: Box<(Request, Option<Proxy>)>,
     },
-    /// Proxy, TLS and the WebSocket upgrade are under way.
+    /// Proxy, TLS and the WebSocket upgrade are in progress.
     Upgrading {
         begun: StartedDial,
         upgrade: Box<Upgrade<S>>,
@@ -178,12 +181,12 @@ enum ConnState<S: Read + Write> {
 }
 
 impl<S: Read + Write> Engine<S> {
-    /// An engine at rest. `wake_engine` is called, from any thread, when the send queue has something for it.
+    /// Creates an idle engine. `wake_engine` is called, from any thread, when the send queue has something for
+    /// the engine.
     ///
     /// # Errors
-    /// [`RequestError`] if TLS is needed and no trusted roots are found, a proxy that the
-    /// environment names cannot be used, or the configuration contradicts the service
-    /// ([`Options::of_service`]).
+    /// [`RequestError`] if TLS is needed and no trusted roots are found, if a proxy of the environment cannot
+    /// be used, or if the configuration contradicts the service ([`Options::of_service`]).
     pub fn new(
         mut options: Options,
         now: Instant,
@@ -275,17 +278,17 @@ impl<S: Read + Write> Engine<S> {
         })
     }
 
-    /// Where messages and commands go in.
+    /// Returns the send queue, which takes messages and commands.
     pub fn send_queue(&self) -> &Arc<SendQueue> {
         &self.send_queue
     }
 
-    /// The machine, for its figures.
+    /// Returns the machine, for its figures.
     pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
         &self.machine
     }
 
-    /// When to turn again at the latest.
+    /// Returns the time by which the next turn is due.
     pub fn wake(&self) -> Option<Instant> {
         let expires = if self.withholds_expiry() {
             Instant::NEVER
@@ -301,7 +304,7 @@ impl<S: Read + Write> Engine<S> {
         (wake != Instant::NEVER).then_some(wake)
     }
 
-    /// The client's figures, as of now.
+    /// Returns the client's current figures.
     pub fn stats(&self) -> ClientStats {
         if let ConnState::Open(session) = &self.link {
             self.shared_stats.traffic(session.traffic());
@@ -310,17 +313,17 @@ impl<S: Read + Write> Engine<S> {
         self.shared_stats.stats(self.send_queue.waiting())
     }
 
-    /// The same for whoever does not have the engine, as of the last time that it came to rest.
+    /// Returns the shared stats for other threads. They show the figures as of the engine's last rest.
     pub fn shared_stats(&self) -> &Arc<SharedStats> {
         &self.shared_stats
     }
 
-    /// The span that names the client in the log.
+    /// Returns the span that names the client in the log.
     pub fn log_span(&self) -> &Span {
         &self.shared_stats.log.span
     }
 
-    /// The connection for which a byte stream is wanted.
+    /// Returns the connection that waits for a byte stream.
     pub fn dialing(&self) -> Option<ConnId> {
         match &self.link {
             ConnState::Dialing { begun, .. } => Some(begun.conn),
@@ -332,16 +335,16 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// How many of the addresses of the host that was dialled last have not failed since the last stable
-    /// connection, the one in use not counted. 0 also where the adapter does not tell ([`Dial::connected`]), and once
-    /// 32 addresses have failed.
+    /// Returns how many addresses of the last dialled host have not failed since the last stable connection,
+    /// without the one in use. Returns 0 if the adapter does not report addresses ([`Dial::connected`]), and
+    /// once 32 addresses have failed.
     ///
-    /// While there are others, what an address answers is no word on the host.
+    /// While other addresses are left, the answer of one address does not speak for the host.
     pub fn untried_addresses(&self) -> usize {
         self.addresses.untried()
     }
 
-    /// The byte stream in use, to wait for.
+    /// Returns the byte stream in use, to wait for it.
     pub fn socket(&self) -> Option<&S> {
         match &self.link {
             ConnState::Down
@@ -353,7 +356,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// The same, to be changed (registered with a poller, say).
+    /// Returns the byte stream in use, to change it (to register it with a poller, say).
     pub fn socket_mut(&mut self) -> Option<&mut S> {
         match &mut self.link {
             ConnState::Down
@@ -365,9 +368,9 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// The byte stream, if a deadline has come or a write has failed, on which the next turn will judge after it has
-    /// read what there is.
-    /// For adapters whose streams remember what they know of their readiness: that may be older.
+    /// Returns the byte stream if the next turn will read all available data and then judge, because a deadline
+    /// has come or a write has failed. An adapter whose stream caches its readiness must refresh the cache
+    /// first, because it may be stale.
     pub fn due_socket(&mut self, now: Instant) -> Option<&mut S> {
         if !self.is_due(now) && !self.is_doubtful() {
             return None;
@@ -385,34 +388,34 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// True if it helps to turn when the socket becomes readable.
+    /// Returns true if a turn is useful when the socket becomes readable.
     pub fn wants_read(&self) -> bool {
         match &self.link {
             ConnState::Down
             | ConnState::Preparing { .. }
             | ConnState::Redirected { .. }
             | ConnState::Dialing { .. } => false,
-            // Also while the request is stuck: it may be refused before it is read to its end.
+            // Also while the request is stuck: the server may refuse a request before reading all of it.
             ConnState::Upgrading { .. } => true,
             ConnState::Open(_) => self.reads(),
         }
     }
 
-    /// True while an open connection is not read from. Then an adapter looks for its end by other means, and says
-    /// [`hung_up`](Self::hung_up).
+    /// Returns true while an open connection is not being read. The adapter then watches for the connection's
+    /// end by other means and calls [`hung_up`](Self::hung_up).
     pub fn watches_hang_up(&self) -> bool {
         matches!(&self.link, ConnState::Open(_)) && !self.hung_up && !self.reads()
     }
 
-    /// The operating system tells of the present connection's end (FIN, RST): nothing more will arrive. The next turn
-    /// reads what has arrived before, also while reading is paused, and tells the end. Where there is no end
-    /// after all, reading pauses again.
+    /// Reports that the operating system has seen the end of the current connection (FIN, RST), so nothing more
+    /// will arrive. The next turn reads what arrived before the end, even while reading is paused, and then
+    /// reports the end. If there is no end after all, reading pauses again.
     pub fn hung_up(&mut self) {
         self.hung_up = matches!(&self.link, ConnState::Open(_));
         self.ending = self.hung_up;
     }
 
-    /// True unless an open connection is not to be read from.
+    /// Returns false while an open connection is not being read.
     fn reads(&self) -> bool {
         match &self.link {
             ConnState::Open(session) => {
@@ -428,7 +431,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// True if it helps to turn when the socket becomes writable.
+    /// Returns true if a turn is useful when the socket becomes writable.
     pub fn wants_write(&self) -> bool {
         match &self.link {
             ConnState::Down
@@ -442,7 +445,7 @@ impl<S: Read + Write> Engine<S> {
 
     // ---- from the adapter ---------------------------------------------------------------------
 
-    /// The application takes no messages: stop reading.
+    /// Stops reading, because the application takes no messages.
     pub fn pause_reading(&mut self, clock: &impl Clock) {
         if !std::mem::replace(&mut self.paused, true) {
             self.shared_stats.reading(Some(crate::clock::wall()));
@@ -459,7 +462,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// The application takes messages again.
+    /// Resumes reading, because the application takes messages again.
     pub fn resume_reading(&mut self, clock: &impl Clock) {
         if std::mem::replace(&mut self.paused, false) {
             self.shared_stats.reading(None);
@@ -476,8 +479,8 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// No dial begins and no message expires while this holds: the application has left no room for messages that
-    /// would be handed back. An open connection goes on.
+    /// Sets whether dials and expiries are held back, because the application has left no room for messages
+    /// that would be handed back. An open connection goes on.
     pub fn withhold_dials(&mut self, withheld: bool) {
         if std::mem::replace(&mut self.withheld, withheld) != withheld && withheld {
             warn!(
@@ -487,13 +490,13 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// What is to happen when the application leaves no room.
+    /// Returns the policy for an application that leaves no room.
     pub fn overflow(&self) -> Overflow {
         self.options.overflow
     }
 
-    /// True once after a millisecond or two of work (256 KiB that were read, decoded or written): an adapter that
-    /// shares its thread lets others have their turn, between two messages or in the midst of one.
+    /// Returns true once after a millisecond or two of work (256 KiB read, decoded or written). An adapter that
+    /// shares its thread then lets other tasks run, between two messages or in the middle of one.
     pub fn has_worked(&mut self) -> bool {
         self.count_work();
         std::mem::take(&mut self.has_worked)
@@ -506,13 +509,13 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Goes on until something is to be told, dialled or waited for. A panic in code of the application's is an
-    /// end of the client, which is told as any other.
+    /// Runs until there is something to report, to dial or to wait for. A panic in the application's code ends
+    /// the client, and the end is reported like any other.
     pub fn turn(&mut self, clock: &impl Clock) -> Turn {
         let clock = &Named(clock);
         match self.guarded(clock, |this| this.next_turn(clock)) {
             Some(turn) => turn,
-            // How it ended.
+            // The events of the end.
             None => self.next_turn(clock),
         }
     }
@@ -520,7 +523,7 @@ impl<S: Read + Write> Engine<S> {
     fn next_turn(&mut self, clock: &impl Clock) -> Turn {
         self.count_work();
         let mut unheard = 0;
-        // Good for this turn alone: who takes an event first may come back much later.
+        // Valid for this turn only: an application that takes an event may call the next turn much later.
         let mut ran_dry = match &mut self.link {
             ConnState::Open(session) => std::mem::take(&mut session.ran_dry),
             _ => false,
@@ -535,13 +538,13 @@ impl<S: Read + Write> Engine<S> {
             if self.ended {
                 return Turn::Ended;
             }
-            // At once, unless a deadline has come: then what has arrived is read first, for any step
-            // judges.
+            // Look at once, unless a deadline has come. Then arrived data must be read first, because every
+            // step judges.
             if self.send_queue.is_pending() && self.reads_first == 0 {
                 let now = clock.now();
                 if !self.is_due(now) {
                     self.run_commands(now);
-                    // Whoever sends without pause has something pending again by now.
+                    // An application that sends without pause has more pending already.
                     self.reads_first = self.reads_first.max(1);
                     continue;
                 }
@@ -574,7 +577,7 @@ impl<S: Read + Write> Engine<S> {
                 self.run_commands(clock.now());
             }
             if held && self.reads() {
-                // What has arrived meanwhile has been announced long ago: nobody wakes us for it.
+                // Data that arrived meanwhile was announced earlier, so no further wake-up would come for it.
                 continue;
             }
             self.publish_news();
@@ -588,12 +591,12 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// There is more to write, and the stream would take it.
+    /// Returns true if there is more to write and the stream would take it.
     fn can_write_on(&self) -> bool {
         matches!(&self.link, ConnState::Open(session) if session.can_go_on())
     }
 
-    /// Passes the figures on, if any has changed that changes seldom.
+    /// Publishes the figures, if any of the rarely changing ones has changed.
     fn publish_news(&mut self) {
         let news = std::mem::take(&mut self.news);
         if news {
@@ -615,7 +618,8 @@ impl<S: Read + Write> Engine<S> {
             .publish(machine.phase(), machine.is_ready(), machine.stats());
     }
 
-    /// A message that goes out soon is looked at first in any case.
+    /// Returns true if expiry is held back. A ready session sends the held messages, and checks their age
+    /// first.
     fn withholds_expiry(&self) -> bool {
         self.withheld && !self.machine.is_ready()
     }
@@ -625,7 +629,7 @@ impl<S: Read + Write> Engine<S> {
         at <= now && at != Instant::NEVER
     }
 
-    /// When the machine must be told of the time: when it asked for that, or when its dial's turn comes.
+    /// Returns when the machine must be stepped: at its own deadline, or when its dial's turn comes.
     fn step_at(&self) -> Instant {
         let wake = self.machine.wake().unwrap_or(Instant::NEVER);
         match self.machine.phase() {
@@ -635,7 +639,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// False while the next step of the clock would begin a dial whose turn has not come.
+    /// Returns false while the next step would begin a dial whose turn has not come.
     fn may_dial(&mut self, now: Instant) -> bool {
         self.machine.phase() != Phase::Waiting
             || (!self.withheld
@@ -644,7 +648,7 @@ impl<S: Read + Write> Engine<S> {
                 }))
     }
 
-    /// A write has failed, and what the stream says of having nothing to read is in doubt.
+    /// Returns true if a write has failed and the stream's report of nothing to read is in doubt.
     fn is_doubtful(&self) -> bool {
         match &self.link {
             ConnState::Upgrading { upgrade, .. } => upgrade.is_doubtful(),
@@ -669,7 +673,7 @@ impl<S: Read + Write> Engine<S> {
 }
 
 impl<S: Read + Write> Drop for Engine<S> {
-    /// Who holds on to the send queue, or waits for room in it, is told that nobody will take anything.
+    /// Tells all holders of the send queue, and all waiting senders, that the engine is gone.
     fn drop(&mut self) {
         self.send_queue.end();
         self.send_queue

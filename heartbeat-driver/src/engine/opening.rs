@@ -1,5 +1,4 @@
-//! Sessions: what comes between an open connection and one that is the application's; and what was
-//! missed between two of these.
+//! Sessions: the phase between an open connection and a ready one, and the gap between two ready connections.
 
 use std::io::{Read, Write};
 use std::time::{Duration, SystemTime};
@@ -16,9 +15,9 @@ use crate::message::{CloseFrame, Message};
 use crate::on_connect::{Opening, Progress};
 use crate::panics::named;
 
-/// The ready connection that was lost last.
+/// The last ready connection that was lost.
 pub(super) struct Lost {
-    /// The last byte heard on it, on both clocks.
+    /// When its last byte was read, on both clocks.
     since: SystemTime,
     heard: Instant,
     cause: Reason,
@@ -31,7 +30,7 @@ pub(super) struct Lost {
 }
 
 impl<S: Read + Write> Engine<S> {
-    /// Lets the application go on with making the session ready, if it does so in here.
+    /// Runs the application's `on_connect`, if there is one.
     pub(super) fn open_session(&mut self, conn: ConnId, message: Option<&Message>, now: Instant) {
         let (Some(on_connect), true) = (&mut self.options.on_connect, self.opening) else {
             return;
@@ -78,7 +77,8 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// The application does not want this connection, and says what is to become of it.
+    /// Ends the connection because the application's session failed. The failure decides how the client goes
+    /// on.
     pub(super) fn session_failed(
         &mut self,
         conn: ConnId,
@@ -92,9 +92,9 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// A connection or a dial has ended: from which moment on something may be missing.
+    /// Notes the end of a connection or dial for the next gap.
     ///
-    /// `missing`: messages that were handed back, and that are in doubt.
+    /// `missing`: the number of messages handed back, and the number in doubt.
     pub(super) fn note_loss(
         &mut self,
         cause: Reason,
@@ -104,7 +104,7 @@ impl<S: Read + Write> Engine<S> {
     ) {
         let (unsent, in_doubt) = missing;
         if self.lost.is_some() {
-            // That other session has never come to be: the gap is the old one still.
+            // The other session never became ready, so the old gap continues.
             self.note_unsent(unsent, in_doubt);
         } else if before.ready {
             let wall = clock::wall();
@@ -119,7 +119,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Messages were handed back, or may not have arrived: they count in the gap, if there is one.
+    /// Counts messages that were handed back or are in doubt, if there is a gap.
     pub(super) fn note_unsent(&mut self, unsent: usize, in_doubt: usize) {
         if let Some(lost) = &mut self.lost {
             lost.unsent = lost.unsent.saturating_add(unsent);
@@ -127,7 +127,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Connected again: tells what may be missing. It ends with a ready session.
+    /// Reports the gap after a reconnect. The gap ends with a ready session.
     pub(super) fn tell_gap(&mut self, conn: ConnId, ready: bool, now: Instant) {
         let Some(lost) = &self.lost else { return };
         let down_for = now.saturating_duration_since(lost.heard);

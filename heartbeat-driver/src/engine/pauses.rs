@@ -1,5 +1,5 @@
-//! What the log says while the application takes no events: a warning at the first pause of a connection and at its end,
-//! and one on all of the connection's pauses when the connection ends.
+//! Log lines about pauses of reading: a warning at the first pause of a connection and at its end, and a
+//! summary when the connection ends.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tracing::{Span, debug, warn};
 
 use crate::event::Seconds;
 
-/// The pauses of reading on the present connection.
+/// The pauses of reading on the current connection.
 #[derive(Debug, Default)]
 pub(super) struct Pauses {
     count: u32,
-    /// Of those that have ended.
+    /// Total length of the finished pauses.
     total: Duration,
-    /// The pause that lasts, and whether a warning has told of it.
+    /// The start of the current pause, and whether a warning has reported it.
     present: Option<(Instant, bool)>,
 }
 
@@ -48,7 +48,7 @@ impl Pauses {
         }
     }
 
-    /// A pause may outlast it.
+    /// Logs the summary. A pause may outlast its connection.
     pub(super) fn connection_ended(&mut self, now: Instant, connection: &Span) {
         let Self { count, total, .. } = *self;
         if count > 1 {

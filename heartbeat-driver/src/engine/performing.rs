@@ -1,4 +1,4 @@
-//! The machine's actions performed, and the application told.
+//! Performs the machine's actions and reports them to the application.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -20,11 +20,12 @@ use crate::stats::WaitEnd;
 use crate::websocket::Connection;
 
 impl<S: Read + Write> Engine<S> {
-    /// Hands a message over and writes it at once, as far as the stream takes it; the rest goes out in the
-    /// next turns. Behind others that wait it waits, too.
+    /// Accepts a message and writes it at once, as far as the stream takes it. The next turns write the rest.
+    /// If other messages wait, it queues behind them.
     ///
-    /// The short way of [`SendQueue::try_send`](crate::SendQueue::try_send) for whoever has the engine: where nothing waits, no
-    /// lock and no turn; and whoever drives is woken only if the stream did not take all of it.
+    /// Fast path of [`SendQueue::try_send`](crate::SendQueue::try_send) for a caller who owns the engine. If
+    /// nothing waits, it takes no lock and needs no turn. The driver is woken only if the stream did not take
+    /// all of the message.
     ///
     /// # Errors
     /// [`SendError`] holds the message and the reason.
@@ -60,17 +61,17 @@ impl<S: Read + Write> Engine<S> {
         }
         if commands.stop {
             self.goodbye = commands.goodbye;
-            // No dial follows any more: it ends as any client that is stopped.
+            // No dial follows, so the client ends like any stopped client.
             self.renewing = None;
             self.send_queue.end();
             self.step(now, Input::Stop);
         }
         self.expire(now);
-        // What else was pending are messages: they go out now, not when the socket has run dry.
+        // All other pending work is messages. They go out now, without waiting for the socket to run dry.
         self.flush_and_tick(now);
     }
 
-    /// Hands back what has been held for too long.
+    /// Hands back messages that were held for too long.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.options.send_queue.hold.is_none() {
             return;
@@ -133,7 +134,7 @@ impl<S: Read + Write> Engine<S> {
             .log
             .stopped(unsent.len(), 0, in_doubt, late);
         self.shared_stats.connected.ended(WaitEnd::Stopped);
-        // Whoever takes the last event sees the last figures.
+        // Publish first, so that the reader of the last event sees the final figures.
         self.publish();
         self.events.push_back(Event::Stopped {
             unsent,
@@ -208,7 +209,7 @@ impl<S: Read + Write> Engine<S> {
         self.events.push_back(Event::GaveUp { reason, detail });
     }
 
-    /// Tells of a heartbeat, if that is wanted.
+    /// Reports a heartbeat event, if the options want heartbeat events.
     pub(super) fn note(&mut self, event: Event) {
         if self.options.heartbeat_events {
             self.events.push_back(event);
@@ -220,7 +221,7 @@ impl<S: Read + Write> Engine<S> {
             return false;
         };
         if self.ending && session.holds_reading() {
-            // Read on only to come to the end: nobody waits for this.
+            // The connection is read only to find its end. The peer does not wait for this answer.
             return false;
         }
         let Reply::Template(draft) = reply else {
@@ -247,7 +248,7 @@ impl<S: Read + Write> Engine<S> {
         written
     }
 
-    /// Sends a message of the dialect's own. False if it cannot be written yet.
+    /// Sends a message of the dialect. Returns false if the message cannot be rendered yet.
     pub(super) fn write(&mut self, conn: ConnId, draft: TemplateRef<'_>) -> bool {
         let Some(session) = session(&mut self.link, conn) else {
             return false;
@@ -282,7 +283,7 @@ impl<S: Read + Write> Engine<S> {
         written
     }
 
-    /// The open connection has ended.
+    /// Handles the end of the open connection.
     pub(super) fn lost(
         &mut self,
         conn: ConnId,
@@ -290,10 +291,10 @@ impl<S: Read + Write> Engine<S> {
         detail: Option<Box<str>>,
         now: Instant,
     ) {
-        // What it said last is still life, and decides how long it had been silent.
+        // The peer's last bytes still count as life, and set how long it was silent.
         self.report(now);
         if self.current() != Some(conn) {
-            // A verdict of our own came first.
+            // The machine's own verdict came first.
             return;
         }
         let renewing = self.renewing.take();
@@ -315,14 +316,14 @@ impl<S: Read + Write> Engine<S> {
             return;
         }
         let hidden = session(&mut self.link, conn).and_then(Connection::write_error);
-        // Dropping the transport closes the socket at once; nothing more is read from it or sent.
+        // Dropping the transport closes the socket at once. Nothing more is read or sent.
         let unsent = self.drop_link(now);
         self.dial = None;
         if let Some(renewing) = self.renewing.take() {
             return self.tell_renewed(conn, renewing, false, unsent, now);
         }
         match reason {
-            // The user's own wish: only the end is told.
+            // The application's own wish: only the end is reported.
             AbortReason::Stale | AbortReason::CloseTimeout => {
                 self.unsent = unsent;
                 self.close_timed_out = reason == AbortReason::CloseTimeout;
@@ -331,7 +332,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Writes what was accepted, then Close. What comes from now on waits for the next connection.
+    /// Writes all accepted messages, then Close. Later messages wait for the next connection.
     fn renew(&mut self, conn: ConnId, code: u16, why: Renewal, before: Before, now: Instant) {
         let (send_queue, span) = (Arc::clone(&self.send_queue), &self.span);
         self.opening = false;
@@ -346,7 +347,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// `is_closed`: the peer's Close has come just now.
+    /// Reports the end of a renewed connection. `is_closed`: the peer's Close has just arrived.
     fn tell_renewed(
         &mut self,
         conn: ConnId,
@@ -383,7 +384,7 @@ impl<S: Read + Write> Engine<S> {
             was_open,
             ..
         } = before;
-        // Before the machine is told: what follows may depend on whether others are left.
+        // Before the machine is told, because its decision may depend on whether other addresses are left.
         self.addresses.ended(before.stable);
         self.told = None;
         self.last = Some(reason);
@@ -420,7 +421,7 @@ impl<S: Read + Write> Engine<S> {
         });
     }
 
-    /// Closes the socket; what was not written comes back, or is held.
+    /// Closes the socket. Unwritten messages are returned, or held.
     pub(super) fn drop_link(&mut self, now: Instant) -> Unsent {
         self.opening = false;
         (self.ending, self.hung_up) = (false, false);
@@ -448,7 +449,7 @@ impl<S: Read + Write> Engine<S> {
         unsent
     }
 
-    /// How the connection stands, before a step may end it.
+    /// Returns the connection's state before a step that may end it.
     pub(super) fn before(&self, now: Instant) -> Before {
         let since = |anchor: Option<Instant>| {
             anchor.map_or(Duration::ZERO, |anchor| {
@@ -465,27 +466,27 @@ impl<S: Read + Write> Engine<S> {
     }
 }
 
-/// A connection that is being closed to be renewed.
+/// A connection that is being closed for a renewal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Renewing {
     why: Renewal,
-    /// How it stood at the Close.
+    /// Its state when the Close was sent.
     before: Before,
     since: Instant,
 }
 
-/// How a connection stood before it ended.
+/// The state of a connection before its end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Before {
-    /// How long nothing had been heard.
+    /// Time since the last byte was read.
     pub(super) idle: Duration,
-    /// How long it had been open.
+    /// How long the connection was open.
     pub(super) open: Duration,
-    /// It was open, and no mere dial.
+    /// The connection was open. False for a failed dial.
     pub(super) was_open: bool,
-    /// Its session was ready.
+    /// The session was ready.
     pub(super) ready: bool,
-    /// It had been ready for `stable_after`.
+    /// The session had been ready for `stable_after`.
     pub(super) stable: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a connection brings: heartbeats for the machine, messages for the application.
+//! Reads a connection: heartbeats for the machine, messages for the application.
 
 use std::io::{Read, Write};
 
@@ -19,12 +19,12 @@ use crate::websocket::frames::{Incoming, Place};
 use crate::websocket::{Connection, Heard};
 
 impl<S: Read + Write> Engine<S> {
-    /// The next message, where it is there already and nothing else comes before it. `None` says only that
-    /// it is for [`turn`](Self::turn) to go on.
+    /// Returns the next message, if it has already arrived and nothing must be done before it. After `None`,
+    /// call [`turn`](Self::turn).
     ///
-    /// The short way of what a busy connection does all the time: no rule is in here that is not in `turn`,
-    /// and a client is right without it.
-    // Always: what is read is then made where it is wanted, not moved there.
+    /// Fast path of a busy connection. It contains no rule that `turn` does not have, and a client that never
+    /// calls it is still correct.
+    // Always inlined: the message is then built in its final place, and not moved there.
     #[inline(always)]
     pub fn message(&mut self, clock: &impl Clock) -> Option<(ConnId, Message)> {
         let can_be_short = self.can_be_short();
@@ -50,7 +50,7 @@ impl<S: Read + Write> Engine<S> {
             }
             heard => {
                 if let ReadOn::Message(event) = self.heard_guarded(conn, heard, clock) {
-                    // Before what it has brought about, as in a turn.
+                    // Ahead of the events that it has caused, as in a turn.
                     self.events.push_front(event);
                 }
                 None
@@ -58,8 +58,8 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// As [`message`](Self::message), but lends the message to `look`, where it lies as it was received: no memory is
-    /// made for it. False says only that it is for `turn` to go on.
+    /// Like [`message`](Self::message), but lends the message to `look` in place, without allocating. After
+    /// false, call `turn`.
     #[inline(always)]
     pub fn lend(
         &mut self,
@@ -106,7 +106,7 @@ impl<S: Read + Write> Engine<S> {
             Place::Other(heard) => heard,
         };
         match self.heard_guarded(conn, heard, clock) {
-            // What it has brought about comes after it, as in a turn.
+            // Events that the message has caused come after it, as in a turn.
             ReadOn::Message(Event::Message { conn, message }) => {
                 look(conn, message.lend());
                 true
@@ -119,7 +119,8 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Nothing comes before the next message, and nothing is to be done with it but to hand it out.
+    /// Returns true if nothing comes before the next message, and the message needs no handling except
+    /// delivery.
     #[inline(always)]
     fn can_be_short(&self) -> bool {
         let is_busy =
@@ -189,7 +190,7 @@ impl<S: Read + Write> Engine<S> {
                 }
             }
             Heard::Dry => {
-                // No end after all.
+                // There was no end after all.
                 self.ending = false;
                 return ReadOn::Dry;
             }
@@ -203,7 +204,7 @@ impl<S: Read + Write> Engine<S> {
         self.deliver(conn, message, clock)
     }
 
-    /// One more message of data: the machine is told of many at once.
+    /// Counts a data message. The machine is told of many at once.
     #[inline(always)]
     pub(super) fn count_data(&mut self, clock: &impl Clock) {
         if let ConnState::Open(session) = &mut self.link {
@@ -214,14 +215,14 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Not every message is guarded against panics, but this is.
+    /// Single messages are not guarded against panics, but this call is.
     #[inline(never)]
     fn flush_and_tick_guarded(&mut self, clock: &impl Clock) {
         let clock = &Named(clock);
         self.guarded(clock, |this| this.flush_and_tick(clock.now()));
     }
 
-    /// Control frames and ends.
+    /// Handles control frames and ends.
     fn rare(&mut self, conn: ConnId, heard: Heard, clock: &impl Clock) -> ReadOn {
         match heard {
             Heard::Ended(cause, detail) => self.lost(conn, cause, detail, clock.now()),
@@ -246,7 +247,7 @@ impl<S: Read + Write> Engine<S> {
         if self.opening {
             let now = clock.now();
             self.write_before_judging(now);
-            // What has come is life, also if the session is given up because of it.
+            // The data counts as life, even if it ends the session.
             self.report(now);
             self.open_session(conn, Some(&message), now);
         }
@@ -284,8 +285,8 @@ impl<S: Read + Write> Engine<S> {
         ReadOn::Again
     }
 
-    /// The socket has run dry, or has been read for long enough: tell the machine what came, write
-    /// what waits, and let due timers act.
+    /// Handles a dry socket, or the end of a long read: reports to the machine, writes waiting bytes, and runs
+    /// due timers.
     pub(super) fn flush_and_tick(&mut self, now: Instant) {
         self.write_before_judging(now);
         self.report(now);
@@ -299,15 +300,15 @@ impl<S: Read + Write> Engine<S> {
             }
             let kicked = self.gate.take_kick();
             self.step(now, if kicked { Input::Kick } else { Input::Tick });
-            // A ping that was the first thing to find no room waits from now on, not from the next turn.
+            // If the socket took no part of a new ping, the wait counts from now, not from the next turn.
             if matches!(&self.link, ConnState::Open(session) if session.wants_write()) {
                 self.flush(now);
             }
         }
     }
 
-    /// Where a deadline has come while bytes wait, these are tried once more before any step judges: after a
-    /// suspend the peer may long have made room for them, and bytes that move are a sign of its life.
+    /// Writes waiting bytes before a step judges an expired deadline. After a suspend the peer may have made
+    /// room long ago, and bytes that move are a sign of life.
     pub(super) fn write_before_judging(&mut self, now: Instant) {
         if matches!(&self.link, ConnState::Open(session) if session.is_blocked())
             && self.is_due(now)
@@ -316,7 +317,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Writes what waits, and tells the machine what has become of it.
+    /// Writes waiting bytes, and reports the result to the machine.
     fn flush(&mut self, now: Instant) {
         if let ConnState::Open(session) = &mut self.link {
             let conn = session.conn;
@@ -327,12 +328,12 @@ impl<S: Read + Write> Engine<S> {
             let work = usize::try_from(flushed.work).unwrap_or(WORK);
             self.work = self.work.saturating_add(work);
             if flushed.more {
-                // Reading has its turn; then the send queue is looked at again.
+                // Reading gets a turn before the next look at the send queue.
                 self.reads_first = BURST;
                 self.send_queue.poke();
             }
             self.shared_stats.traffic(session.traffic());
-            // Nothing can be written any more: what the peer said last is read, and its end told.
+            // Writing is over. Read the peer's last data, then report the end.
             self.ending |= session.has_failed();
             if flushed.moved {
                 self.step(now, Input::Wrote(conn));
@@ -348,7 +349,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Tells the machine what was read and not told yet.
+    /// Reports data that was read to the machine, once.
     pub(super) fn report(&mut self, now: Instant) {
         if let ConnState::Open(session) = &mut self.link {
             let conn = session.conn;

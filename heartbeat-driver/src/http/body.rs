@@ -1,14 +1,14 @@
-//! The body of an answer that refuses: why, in the server's words.
+//! The body of a refusal, in which the server may explain it.
 
 use super::response::Response;
 
-/// As much of a body is kept. A sentence or a JSON object of a service fits; a page need not.
+/// The most bytes of a body that are kept. A sentence or a JSON object of a service fits.
 pub(crate) const MAX_BODY: usize = 2048;
 
-/// As many bytes are read for it: what frames the chunks of a body is not kept, and must end, too.
+/// The most bytes that are read for a body. Chunk framing is not kept, and must be bounded too.
 const MAX_READ: usize = 8 * MAX_BODY;
 
-/// A body that comes in, without what frames it (RFC 9112 §6).
+/// A body being received, without its framing (RFC 9112 §6).
 pub(crate) struct Body {
     framing: Framing,
     bytes: Vec<u8>,
@@ -16,30 +16,30 @@ pub(crate) struct Body {
 }
 
 enum Framing {
-    /// So many bytes are to come.
+    /// This many bytes are still to come.
     Length(u64),
     Chunked(Chunk),
     UntilClose,
 }
 
-/// RFC 9112 §7.1.
+/// The position in a chunked body (RFC 9112 §7.1).
 #[derive(Clone, Copy)]
 enum Chunk {
-    /// The digits of its size so far, if there is one.
+    /// In the size line: the digits so far, if there are any.
     Size(Option<u64>),
-    /// What follows the size in its line.
+    /// In the extension after the size.
     Extension(u64),
     Data(u64),
-    /// The end of the line behind the data.
+    /// In the line end after the data.
     End,
-    /// The last chunk has come, or something that is none.
+    /// After the last chunk, or after malformed data.
     Last,
 }
 
 impl Body {
     pub(crate) fn new(response: &Response) -> Self {
         let framing = match response.status() {
-            // RFC 9110 §15: these have none.
+            // RFC 9110 §15: these statuses have no body.
             100..=199 | 204 | 304 => Framing::Length(0),
             _ if response.has_token("transfer-encoding", "chunked") => {
                 Framing::Chunked(Chunk::Size(None))
@@ -58,7 +58,7 @@ impl Body {
         }
     }
 
-    /// Takes what was read.
+    /// Adds bytes that were read.
     pub(crate) fn take(&mut self, mut raw: &[u8]) {
         self.read += raw.len();
         while let [first, rest @ ..] = raw {
@@ -88,7 +88,7 @@ impl Body {
         }
     }
 
-    /// True if nothing more is to be waited for.
+    /// Returns true if no more bytes are needed.
     pub(crate) fn is_whole(&self) -> bool {
         self.bytes.len() >= MAX_BODY
             || self.read >= MAX_READ
@@ -104,7 +104,7 @@ impl Body {
 }
 
 impl Chunk {
-    /// What follows when this byte does. For `Data`, it is the first byte behind it.
+    /// Returns the position after this byte. For `Data`, the byte is the first one after the data.
     fn next(self, byte: u8) -> Self {
         match (self, byte) {
             (Self::Size(size), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
@@ -129,7 +129,7 @@ mod tests {
     use super::super::exchange::tests::answer;
     use super::*;
 
-    /// The body, and whether it is whole, when it comes in pieces of this size.
+    /// Returns the body, and whether it is complete, when fed in pieces of this size.
     fn body(head: &str, raw: &[u8], piece: usize) -> (Vec<u8>, bool) {
         let head = format!("HTTP/1.1 {head}\r\n\r\n");
         let (response, _) = answer(head.as_bytes(), 4096).unwrap().unwrap();

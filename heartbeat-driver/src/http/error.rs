@@ -9,12 +9,12 @@ use heartbeat_core::Cause;
 use super::Response;
 use crate::stream::io_cause;
 
-/// Why a dial has come to nothing.
+/// Why a dial failed, with the server's answer.
 #[derive(Debug)]
 pub(crate) struct DialError {
     pub(crate) cause: Cause,
     pub(crate) detail: Option<Box<str>>,
-    /// The server's answer, if it was one.
+    /// The server's answer, if there was one.
     pub(crate) response: Option<Arc<Response>>,
 }
 
@@ -36,12 +36,13 @@ impl DialError {
         }
     }
 
-    /// The peer breaks the protocol: the same code as for an open connection (RFC 6455 §7.4.1).
+    /// Creates an error for a protocol violation, with the same code as on an open connection (RFC 6455
+    /// §7.4.1).
     pub(crate) fn broken(detail: impl fmt::Display) -> Self {
         Self::new(Cause::Close(1002), detail)
     }
 
-    /// Says that it was this proxy.
+    /// Adds that this proxy caused the error.
     pub(crate) fn of(mut self, proxy: &str) -> Self {
         let detail = self.detail.as_deref().unwrap_or("no answer");
         self.detail = Some(format!("the proxy {proxy}: {detail}").into());
@@ -49,7 +50,7 @@ impl DialError {
     }
 }
 
-/// A write that failed. What the peer said before it went away is worth more than "broken pipe".
+/// A failed write. It is deferred, because the peer's last data says more than "broken pipe".
 #[derive(Debug, Default)]
 pub(crate) struct Lost {
     error: Option<io::Error>,
@@ -57,14 +58,14 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
-    /// True if the last write failed; nothing more is to be written then.
+    /// Returns true if the last write failed. Nothing more may be written then.
     pub(crate) fn note(&mut self, error: Option<io::Error>) -> bool {
         self.error = error;
         self.error.is_some()
     }
 
-    /// The stream has nothing to read. Who remembers readiness may not know yet what came before the end:
-    /// the first time it is [doubted](Self::is_doubtful), then it is the end.
+    /// Handles a stream without data. A stream that caches its readiness may not know yet of data before the
+    /// end. So the first time the silence is [doubted](Self::is_doubtful), and the second time it is the end.
     pub(crate) fn ran_dry(&mut self) -> Result<(), DialError> {
         if self.error.is_some() && std::mem::replace(&mut self.doubted, true) {
             return Err(self.end());
@@ -72,12 +73,12 @@ impl Lost {
         Ok(())
     }
 
-    /// The socket itself is to be asked before anything follows from its silence.
+    /// Returns true if the socket itself must be asked before its silence counts.
     pub(crate) fn is_doubtful(&self) -> bool {
         self.error.is_some() && self.doubted
     }
 
-    /// The stream has ended.
+    /// Handles the end of the stream.
     pub(crate) fn end(&mut self) -> DialError {
         let error = self.error.take();
         DialError::io(&error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))

@@ -1,4 +1,4 @@
-//! One HTTP request and the head of its answer, over a stream that does not wait.
+//! One HTTP request and the head of its answer, over a non-blocking stream.
 
 use std::io::{self, Read, Write};
 
@@ -6,29 +6,30 @@ use super::error::{DialError, Lost};
 use super::response::{MAX_HEAD, Response, too_large};
 use crate::stream::Stream;
 
-/// The most interim answers before the one that counts; real servers send one or two.
+/// The most interim answers before the final one. Real servers send one or two.
 const MAX_INTERIM: u8 = 8;
 
-/// Empty lines that are passed over before an answer: what some servers write behind an interim one.
+/// The most bytes of empty lines that are skipped before an answer. Some servers send them after an interim
+/// answer.
 const MAX_LEADING: usize = 4;
 
 const PREFIX: &[u8] = b"HTTP/1.";
 
-/// True for the beginning of a connection in HTTP/2: a SETTINGS frame on stream 0 (RFC 9113 §3.4, §4.1).
+/// Returns true if the bytes start an HTTP/2 connection: a SETTINGS frame on stream 0 (RFC 9113 §3.4, §4.1).
 fn is_http_2(bytes: &[u8]) -> bool {
     matches!(bytes, [_, _, _, 4, _, 0, 0, 0, 0, ..])
 }
 
-/// A request on its way out, and its answer on its way in.
+/// A request being sent, and its answer being received.
 pub(crate) struct Exchange {
     out: Vec<u8>,
     sent: usize,
     flushed: bool,
     lost: Lost,
     head: Vec<u8>,
-    /// How many interim answers came before it.
+    /// The number of interim answers so far.
     interim: u8,
-    /// Bytes of empty lines before it.
+    /// The bytes of empty lines before the answer.
     leading: usize,
 }
 
@@ -45,8 +46,9 @@ impl Exchange {
         }
     }
 
-    /// Goes on as far as the stream lets it; the answer, and the bytes after it, once it is whole. That may
-    /// be before [all is sent](Self::is_sent): a request that is too large is refused unread (431).
+    /// Continues as far as the stream allows. Returns the answer once its head is complete, with the bytes
+    /// after it. That may happen before [all is sent](Self::is_sent), because a server may refuse a large
+    /// request unread (431).
     pub(crate) fn proceed<S: Read + Write>(
         &mut self,
         stream: &mut Stream<S>,
@@ -64,7 +66,7 @@ impl Exchange {
                 }
                 Err(error) => return Err(DialError::io(&error)),
             };
-            // The end may lie across the seam.
+            // The end of the head may span two reads.
             let from = self.head.len().saturating_sub(3);
             self.head.extend_from_slice(&buffer[..count]);
             if let Some(answer) = self.answer(from)? {
@@ -78,12 +80,13 @@ impl Exchange {
         self.lost.is_doubtful()
     }
 
-    /// True once there is nothing more to send.
+    /// Returns true once the whole request is sent.
     pub(crate) fn is_sent(&self) -> bool {
         self.out.is_empty()
     }
 
-    /// The answer and what follows it, if it is there. Its end is looked for from this byte on.
+    /// Returns the answer and the bytes after it, if the head is complete. Looks for the end of the head from
+    /// byte `from`.
     fn answer(&mut self, mut from: usize) -> Result<Option<(Response, Vec<u8>)>, DialError> {
         loop {
             let is_end_of_line = |byte: &&u8| matches!(byte, b'\r' | b'\n');
@@ -110,7 +113,7 @@ impl Exchange {
             };
             let rest = self.head.split_off(end);
             let response = Response::parse(&self.head)?;
-            // RFC 9110 §15.2: a client must bear those that come before the answer (103, say).
+            // RFC 9110 §15.2: a client must accept interim answers (103, say).
             if !matches!(response.status(), 100 | 102..=199) {
                 return Ok(Some((response, rest)));
             }
@@ -123,7 +126,7 @@ impl Exchange {
         }
     }
 
-    /// Sends as far as the stream takes it.
+    /// Sends as far as the stream takes the request.
     fn send<S: Read + Write>(&mut self, stream: &mut Stream<S>) -> Result<(), DialError> {
         while !self.flushed {
             let result = if self.sent < self.out.len() {
@@ -144,13 +147,14 @@ impl Exchange {
                 Err(error) => return Err(DialError::io(&error)),
             }
         }
-        // It may hold credentials, and nobody needs it any more.
+        // Dropped early, because it may hold credentials.
         self.out = Vec::new();
         Ok(())
     }
 }
 
-/// Where the head ends: after an empty line. Lines may end without a carriage return (RFC 9112 §2.2).
+/// Returns the end of the head, which is after an empty line. Lines may end without a carriage return (RFC 9112
+/// §2.2).
 fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     (from..bytes.len()).find_map(|at| match &bytes[at..] {
         [b'\n', b'\n', ..] => Some(at + 2),
@@ -194,7 +198,7 @@ pub(crate) mod tests {
         );
     }
 
-    /// Gives its bytes in pieces of this size, then nothing.
+    /// Yields its bytes in pieces of this size, then nothing.
     struct Pieces(Vec<u8>, usize);
 
     impl Read for Pieces {
@@ -253,7 +257,7 @@ pub(crate) mod tests {
         assert!(answer(b"HTTP/1.1 101 Switching\r\n", 1).unwrap().is_none());
     }
 
-    /// A peer that has said this and gone: every write fails.
+    /// A peer that has sent these bytes and left: every write fails.
     struct Gone(Pieces);
 
     impl Read for Gone {
@@ -287,13 +291,13 @@ pub(crate) mod tests {
             let (response, _) = gone(said, piece).unwrap().unwrap();
             assert_eq!(response.status(), 403);
         }
-        // Nothing, or not enough of it.
+        // No answer, or an incomplete one.
         for said in ["", "HTTP/1.1 403 No\r\n"] {
             assert_eq!(gone(said, 999).unwrap_err().cause, Cause::Reset);
         }
     }
 
-    /// Takes so many bytes and no more.
+    /// Accepts this many bytes and no more.
     struct Full(Pieces, usize);
 
     impl Read for Full {
@@ -371,7 +375,7 @@ pub(crate) mod tests {
         assert_eq!(response.header("x"), None, "not ASCII");
         assert_eq!(response.headers().next(), Some(("x", &b"\xe9t\xe9"[..])));
         assert_eq!(response.cause().retry_after(), Some(Duration::from_secs(7)));
-        // Chrome passes over four bytes, too.
+        // Chrome skips four bytes, too.
         for leading in ["\r\n", "\n", "\r\n\r\n", "\n\n\n\n"] {
             for piece in [1, 2, 999] {
                 let bytes = format!("{leading}HTTP/1.1 503 Busy\r\n\r\n");

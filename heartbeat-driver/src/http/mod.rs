@@ -1,4 +1,4 @@
-//! One HTTP exchange over a stream that does not wait: a request out, the head of its answer in.
+//! One HTTP exchange over a non-blocking stream: sends a request and reads the head of the answer.
 //!
 //! In: the bytes of a request. Out: a [`Response`], or the [`DialError`] that ends the dial. Proxies and the
 //! upgrade itself both use it. Read `exchange.rs` first.

@@ -1,4 +1,4 @@
-//! The head of an HTTP answer, as a user may see it.
+//! The head of an HTTP answer, as applications see it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,17 +12,18 @@ use http::header::{HeaderName, HeaderValue};
 use super::error::DialError;
 use crate::clock;
 
-/// The largest head of an answer. Common servers send at most 8 to 16 KiB; a peer must not make us
-/// hold more for nothing.
+/// The largest head of an answer. Common servers send at most 8 to 16 KiB. The limit bounds the memory that a
+/// peer can make us use.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 
-/// The most headers in it.
+/// The most headers of an answer.
 pub(super) const MAX_HEADERS: usize = 128;
 
-/// The status and headers with which a server answered the upgrade, or a proxy refused to open a way to it.
+/// The status and headers with which a server answered the upgrade, or with which a proxy refused the
+/// connection.
 ///
-/// Without the headers that are the upgrade's own business. `Debug` shows no header's value, for cookies
-/// live there, and no body, which may repeat the request.
+/// Headers that only concern the upgrade itself are left out. `Debug` shows neither header values, because
+/// cookies are among them, nor the body, which may repeat the request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     status: u16,
@@ -31,31 +32,30 @@ pub struct Response {
     is_from_proxy: bool,
 }
 
-/// Headers that say nothing but that the upgrade was done.
+/// Headers that say nothing beyond a successful upgrade.
 const OWN: [&str; 3] = ["connection", "upgrade", "sec-websocket-accept"];
 
 impl Response {
-    /// The HTTP status: 101 if a connection came of it.
+    /// Returns the HTTP status. 101 if the upgrade succeeded.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The first header of this name, if there is one and it is ASCII.
+    /// Returns the first header with this name, if there is one and its value is ASCII.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// All headers, names in lower case.
+    /// Returns all headers, with names in lower case.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let header =
             |(name, value): (_, _)| (HeaderName::as_str(name), HeaderValue::as_bytes(value));
         self.headers.iter().map(header)
     }
 
-    /// The subprotocol that the server chose, one of those that were offered. An empty header chooses
-    /// none.
+    /// Returns the subprotocol that the server chose from those offered. An empty header chooses none.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         let mut chosen = self.list("sec-websocket-protocol");
@@ -64,16 +64,17 @@ impl Response {
             .and_then(|name| std::str::from_utf8(name).ok())
     }
 
-    /// The body of a refusal: at most its first 2 KiB, and nothing after 101. Services often say here why
-    /// they refuse. It is waited for, for [`REFUSAL_BODY_TIMEOUT`](heartbeat_core::REFUSAL_BODY_TIMEOUT)
-    /// behind the head and not beyond `connect_timeout`; what has come until then is here. Chunks are put
-    /// together, and what is compressed stays so.
+    /// Returns the body of a refusal: at most its first 2 KiB. Empty after 101. Services often explain the
+    /// refusal here. The client waits for the body for
+    /// [`REFUSAL_BODY_TIMEOUT`](heartbeat_core::REFUSAL_BODY_TIMEOUT) after the head, but not beyond
+    /// `connect_timeout`, and keeps the part that has arrived by then. Chunks are joined. Compressed bodies
+    /// stay compressed.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// True if this is a proxy's answer to CONNECT, and not the server's.
+    /// Returns true if a proxy sent this answer to CONNECT, and not the server.
     #[must_use]
     pub fn is_from_proxy(&self) -> bool {
         self.is_from_proxy
@@ -90,7 +91,7 @@ impl Response {
         }
     }
 
-    /// The same with the header that only the handshake needs taken out.
+    /// Removes the headers that only the handshake needs.
     pub(crate) fn for_users(mut self) -> Arc<Self> {
         for name in OWN {
             self.headers.remove(name);
@@ -98,7 +99,7 @@ impl Response {
         Arc::new(self)
     }
 
-    /// True if a header of this name holds this token (RFC 9110 §5.6.1).
+    /// Returns true if a header with this name contains this token (RFC 9110 §5.6.1).
     pub(crate) fn has_token(&self, name: &str, token: &str) -> bool {
         let values = self.headers.get_all(name).iter();
         let mut tokens = values
@@ -107,7 +108,7 @@ impl Response {
         tokens.any(|found| found.trim().eq_ignore_ascii_case(token))
     }
 
-    /// What the headers of this name list. Empty elements are none (RFC 9110 §5.6.1.2).
+    /// Returns the list elements of all headers with this name. Empty elements are skipped (RFC 9110 §5.6.1.2).
     pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         let values = self.headers.get_all(name).iter();
         values
@@ -131,9 +132,9 @@ impl Response {
         }
     }
 
-    /// Of several, the longest: a server's time is never undercut.
+    /// Returns the longest of several values, so that the client never comes back too early.
     fn retry_after(&self) -> Option<Duration> {
-        // A date is meant by the server's clock; ours may not even be set.
+        // The date is on the server's clock. Our clock may not even be set.
         let date = self.header("date").map(httpdate::parse_http_date);
         let now = date.and_then(Result::ok).unwrap_or_else(clock::wall);
         let values = self.headers.get_all(http::header::RETRY_AFTER).iter();
@@ -142,17 +143,17 @@ impl Response {
             .max()
     }
 
-    /// `None` if it is no head of HTTP/1.
+    /// Parses the head of an HTTP/1 answer.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, DialError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut parsed = httparse::Response::new(&mut headers);
         let mut config = httparse::ParserConfig::default();
         config
-            // RFC 9112 §5.2: a user agent reads a folded line as one.
+            // RFC 9112 §5.2: a user agent joins a folded line.
             .allow_obsolete_multiline_headers_in_responses(true)
-            // §5.1: in a response, spaces before the colon are taken away.
+            // §5.1: in a response, spaces before the colon are removed.
             .allow_spaces_after_header_name_in_responses(true)
-            // §4: whitespace between the parts of the first line, whatever it is.
+            // §4: any whitespace may separate the parts of the first line.
             .allow_multiple_spaces_in_response_status_delimiters(true);
         match config.parse_response(&mut parsed, bytes) {
             Ok(httparse::Status::Complete(_)) => {}
@@ -167,7 +168,7 @@ impl Response {
         }
         let mut headers = HeaderMap::new();
         for header in parsed.headers {
-            // httparse has seen to both; its rules are stricter.
+            // httparse has checked both by stricter rules.
             let name = HeaderName::from_bytes(header.name.as_bytes());
             let value = HeaderValue::from_bytes(&unfolded(header.value));
             if let (Ok(name), Ok(value)) = (name, value) {
@@ -200,7 +201,7 @@ pub(super) fn too_large() -> DialError {
     )
 }
 
-/// A value whose lines were folded, as one line (RFC 9112 §5.2).
+/// Joins a folded value into one line (RFC 9112 §5.2).
 fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
     if !value.contains(&b'\n') {
         return value.into();
@@ -210,10 +211,10 @@ fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
     lines.join(&b' ').into()
 }
 
-/// `Retry-After` in both of its forms (RFC 9110 §10.2.3): seconds, or a date.
+/// Parses `Retry-After` in both forms (RFC 9110 §10.2.3): seconds, or a date.
 ///
-/// Some services send a fraction of a second, which no RFC has; it is rounded up. More seconds than fit
-/// are as many as fit, as in RFC 9111 §1.2.2.
+/// Some services send a fraction of a second, which no RFC allows. It is rounded up. Too large a number of
+/// seconds saturates, as in RFC 9111 §1.2.2.
 fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Some(seconds) = seconds(value) {
@@ -223,7 +224,7 @@ fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
-/// A decimal number, rounded up.
+/// Parses a decimal number, rounded up.
 fn seconds(value: &str) -> Option<u64> {
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -231,7 +232,7 @@ fn seconds(value: &str) -> Option<u64> {
         return None;
     }
     let digits = whole.trim_start_matches('0');
-    // What is all digits fails to parse by its length alone.
+    // A text of digits alone fails to parse only if it is too long.
     let whole = match digits {
         "" => 0,
         digits => digits.parse().unwrap_or(u64::MAX),

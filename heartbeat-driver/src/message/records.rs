@@ -34,7 +34,7 @@ pub const fn frame_len(payload: usize) -> u64 {
     2 + extended + 4 + payload as u64
 }
 
-/// Who receives a message.
+/// The receivers of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
     /// The application.

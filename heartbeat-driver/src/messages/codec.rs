@@ -1,11 +1,11 @@
-//! What the driver must know of a library's messages.
+//! The codec: how the driver reads and makes the messages of a WebSocket library.
 
 use std::fmt;
 use std::task::{Context, Poll};
 
 use heartbeat_core::Cause;
 
-/// A message of any library, lent.
+/// A borrowed message of any library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// A text message.
@@ -21,7 +21,7 @@ pub enum Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Bytes of the payload that is the application's or the machine's.
+    /// Returns the length of the payload in bytes; 0 for a Close frame.
     pub(super) const fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -31,8 +31,8 @@ impl Frame<'_> {
     }
 }
 
-/// How a WebSocket library's messages are read and made. Implemented by a type of its own, so that it
-/// can be written for any library anywhere.
+/// Reads and makes the messages of a WebSocket library. Implement it for a marker type of your own, so that it
+/// can be written for any library in any crate.
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;
@@ -70,64 +70,64 @@ impl Frame<'_> {
 /// }
 /// ```
 pub trait Codec {
-    /// What the library yields and takes. The application gets and gives these, as they are.
+    /// The library's message type. The application receives and sends these messages unchanged.
     type Message: Send + Unpin;
 
-    /// What goes wrong.
+    /// The library's error type.
     type Error: fmt::Display;
 
-    /// The library answers ping frames by itself, at the next flush: then the driver flushes and makes no
-    /// pong of its own, which would be a second one.
+    /// True if the library answers ping frames by itself at the next flush. The driver then only flushes,
+    /// because its own pong would be a second one.
     const ANSWERS_PINGS: bool;
 
-    /// What a message is; `None` if it is nothing that a peer sends.
+    /// Classifies a message. Returns `None` for a message that no peer sends.
     fn frame(message: &Self::Message) -> Option<Frame<'_>>;
 
-    /// A message of the driver's own: a ping, a pong, a Close frame, or what the dialect has written.
+    /// Makes a message of the driver: a ping, a pong, a Close frame, or a message of the dialect.
     fn message(frame: Frame<'_>) -> Self::Message;
 
-    /// What an error means to the machine. It decides about the next dial, and nothing else.
+    /// Returns the cause that an error counts as. The cause only affects the next dial.
     fn cause(error: &Self::Error) -> Cause {
         let _ = error;
         Cause::Io
     }
 }
 
-/// A socket that yields and takes the messages of a [`Codec`], and waits for nothing. What is pending wakes the context's
-/// task later, if whoever drives this waits in that way.
+/// A non-blocking socket that yields and takes the messages of a [`Codec`]. A pending call wakes the context's
+/// task later, if the caller drives the socket by tasks.
 pub trait Socket<C: Codec> {
-    /// The next message; `None` at the end.
+    /// Returns the next message, or `None` at the end.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<C::Message, C::Error>>>;
 
-    /// Ready when a message may be given.
+    /// Returns ready once a message may be given.
     ///
     /// # Errors
     /// The connection has ended.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>>;
 
-    /// Takes a message, after `poll_ready` was ready.
+    /// Takes a message, after `poll_ready` returned ready.
     ///
     /// # Errors
     /// The connection has ended, or the library refuses the message.
     fn give(&mut self, message: C::Message) -> Result<(), C::Error>;
 
-    /// Writes what was given; ready when all of it is.
+    /// Writes all given messages. Returns ready when they are written.
     ///
     /// # Errors
     /// The connection has ended.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>>;
 
-    /// Bytes that went over it, if somebody counts them.
+    /// Returns the bytes that the connection has transferred, if they are counted.
     fn traffic(&self) -> Option<Traffic> {
         None
     }
 }
 
-/// Bytes that went over a connection so far.
+/// Bytes that a connection has transferred so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// From the peer.
+    /// Bytes from the peer.
     pub read: u64,
-    /// To the peer.
+    /// Bytes to the peer.
     pub written: u64,
 }

@@ -1,4 +1,4 @@
-//! The connection under the driver: a dial, or an open socket with what waits to be written.
+//! The state of the connection: a dial, or an open socket with its waiting messages.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -8,11 +8,11 @@ use heartbeat_core::{Cause, ConnId};
 use super::codec::{Codec, Socket, Traffic};
 use crate::message::records::{ANSWERS, frame_len};
 
-/// Application messages given to the library between two flushes: only their number is known if the
-/// connection ends before the second.
+/// The most application messages given to the library between two flushes. If the connection ends before the
+/// second flush, only their number is known.
 const BATCH: usize = 64;
 
-/// Flushes in a row before reading gets its turn.
+/// The most flushes in a row before reading gets a turn.
 const FLUSH_ROUNDS: u32 = 16;
 
 pub(super) enum ConnState<S, C: Codec> {
@@ -30,7 +30,7 @@ impl<S, C: Codec> ConnState<S, C> {
         }
     }
 
-    /// Messages of the application's that were written, and after which nothing was heard.
+    /// Returns the number of application messages that were written after the last read.
     pub(super) fn in_doubt(&self) -> usize
     where
         S: Socket<C>,
@@ -41,7 +41,7 @@ impl<S, C: Codec> ConnState<S, C> {
         }
     }
 
-    /// Messages of the application's that were given away and are not known to be written.
+    /// Returns the number of application messages that were given to the library and may not be written.
     pub(super) fn uncertain(&self) -> usize {
         match self {
             Self::Down | Self::Dialing(_) => 0,
@@ -50,52 +50,52 @@ impl<S, C: Codec> ConnState<S, C> {
     }
 }
 
-/// What a look at the socket came to.
+/// The result of a read.
 pub(super) enum Read<M> {
     Message(ConnId, M),
     Again,
 }
 
-/// What an attempt to write came to.
+/// The result of a write.
 #[derive(Default)]
 pub(super) struct Written {
-    /// The application's bytes, or bytes after a stall, went out.
+    /// Bytes of the application, or bytes after a stall, were written.
     pub(super) moved: bool,
-    /// Bytes wait since now.
+    /// Bytes are waiting, since this write.
     pub(super) blocked: bool,
-    /// There is more, for after the next read.
+    /// There is more to write after the next read.
     pub(super) more: bool,
-    /// A ping stands behind bytes that wait, and did not before.
+    /// A ping now waits behind other bytes, and did not before.
     pub(super) ping_waits: bool,
-    /// The pings that had to wait are written.
+    /// All waiting pings are written.
     pub(super) ping_left: bool,
 }
 
 pub(super) struct Open<S, C: Codec> {
     pub(super) conn: ConnId,
     pub(super) socket: S,
-    /// The machine's own messages. Few, for reading is held while their bytes are many.
+    /// The machine's own messages. There are few, because reading stops while their bytes are many.
     own: VecDeque<C::Message>,
-    /// Bytes of answers since the last flush that went through.
+    /// Bytes of answers since the last completed flush.
     backlog: u64,
-    /// Goes out after everything else.
+    /// The Close frame, which goes out last.
     closing: Option<C::Message>,
-    /// A ping was given since the last look, and whether one waits of which the machine knows.
+    /// A ping was given since the last look, and a ping waits of which the machine knows.
     pinged: bool,
     ping_waits: bool,
-    /// Application messages since the last flush that went through.
+    /// Application messages since the last completed flush.
     given: usize,
     /// Messages read so far.
     messages_read: u64,
-    /// Application messages that were flushed since the last read, and how much was read then.
+    /// Application messages flushed since the last read, and the amount read at that time.
     doubtful: (usize, (u64, u64)),
     unflushed: bool,
     blocked: bool,
-    /// Data arrived of which the machine does not know.
+    /// Data arrived that was not reported to the machine.
     pub(super) unreported: bool,
-    /// Traffic of which it knows.
+    /// Traffic that was reported to the machine.
     known: Traffic,
-    /// Writing has failed; told when reading has run dry.
+    /// A write error, reported once reading has run dry.
     failed: Option<(Cause, Box<str>)>,
 }
 
@@ -125,17 +125,17 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
         self.backlog += frame_len(bytes);
     }
 
-    /// What was given last is a ping.
+    /// Notes that the last given message is a ping.
     pub(super) fn pinged(&mut self) {
         self.pinged = true;
     }
 
-    /// The last flush left bytes behind.
+    /// Returns true if the last flush left bytes behind.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked
     }
 
-    /// The library has queued an answer of so many bytes.
+    /// Notes that the library has queued an answer of this many bytes.
     pub(super) fn answered(&mut self, bytes: usize) {
         self.backlog += frame_len(bytes);
         self.unflushed = true;
@@ -149,12 +149,12 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
         self.failed.get_or_insert((cause, detail));
     }
 
-    /// What came before the end may want to be answered, if that can be done without waiting.
+    /// Answers the peer's last messages before the end, if that needs no waiting.
     pub(super) fn last_words(&mut self, cx: &mut Context<'_>) {
         let _ = self.socket.poll_flush(cx);
     }
 
-    /// Writes what waits, as far as the socket takes it.
+    /// Writes waiting messages, as far as the socket takes them.
     pub(super) fn write(
         &mut self,
         cx: &mut Context<'_>,
@@ -185,7 +185,7 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
             }
             self.given = 0;
             if self.own.is_empty() {
-                // The pings among what was given have left, whatever is given next.
+                // The pings given so far have left, whatever is given next.
                 self.pinged = false;
                 written.ping_left |= std::mem::take(&mut self.ping_waits);
             }
@@ -224,13 +224,13 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
         }
     }
 
-    /// Messages and bytes that were read.
+    /// Returns the messages and bytes read.
     fn heard(&self) -> (u64, u64) {
         let traffic = self.socket.traffic().unwrap_or_default();
         (self.messages_read, traffic.read)
     }
 
-    /// Messages of the application's that were written, and after which nothing was heard.
+    /// Returns the number of application messages that were written after the last read.
     fn in_doubt(&self) -> usize {
         let (messages, heard) = self.doubtful;
         if heard == self.heard() { messages } else { 0 }
@@ -244,16 +244,13 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
             })
     }
 
-    /// Nothing is read: too many answers wait to be written.
+    /// Returns true while reading is stopped, because too many answers wait to be written.
     pub(super) fn is_held(&self) -> bool {
         self.backlog > ANSWERS && self.blocked && self.failed.is_none()
     }
 
-    /// The next message, or how it ended. Pending, too, while reading is held.
-    #[expect(
-        clippy::type_complexity,
-        reason = "what it came to, and why if to nothing"
-    )]
+    /// Returns the next message, or the end. Also pending while reading is stopped.
+    #[expect(clippy::type_complexity, reason = "the result, with its error")]
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -276,7 +273,7 @@ impl<C: Codec, S: Socket<C>> Open<S, C> {
         Poll::Ready(Err(end))
     }
 
-    /// True once for bytes of which the machine has not been told.
+    /// Returns true once for bytes that were not reported to the machine.
     pub(super) fn take_progress(&mut self) -> bool {
         self.socket.traffic().is_some_and(|Traffic { read, .. }| {
             std::mem::replace(&mut self.known.read, read) != read

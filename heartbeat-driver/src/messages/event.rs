@@ -1,4 +1,4 @@
-//! What the application is told.
+//! Events of `Messages`.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,30 +7,31 @@ use heartbeat_core::{ConnId, GiveUp, Renewal};
 
 use crate::event::Reason;
 
-/// What happens, in order.
+/// An event of `Messages`. Events come in the order in which things happened.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<M> {
-    /// The dial succeeded. Not told of an accepted connection.
+    /// The dial succeeded. Not reported for an accepted connection.
     Connected {
         /// The connection.
         conn: ConnId,
     },
-    /// A message for the application, as the library gave it. Heartbeats are not handed out.
+    /// An application message, as the library gave it. Heartbeats are not delivered.
     Message {
-        /// The connection that it came on.
+        /// The connection that received the message.
         conn: ConnId,
         /// The message.
         message: M,
     },
-    /// The connection is about to end: it is nearly as old as the configuration's `lifetime`, or the service has announced
-    /// its end. It is closed and dialled anew after `within`. Not told of an accepted connection.
+    /// A healthy connection is about to be renewed, because it is nearly as old as the configuration's
+    /// `lifetime`, or because the service announced its end. After `within` it is closed and dialled again. Not
+    /// reported for an accepted connection.
     Ending {
         /// The connection.
         conn: ConnId,
         /// Why.
         why: Renewal,
-        /// How long until then.
+        /// Time until the connection is closed.
         within: Duration,
     },
     /// The connection ended or the dial failed.
@@ -39,49 +40,49 @@ pub enum Event<M> {
         conn: ConnId,
         /// Why.
         reason: Reason,
-        /// What the error said, for people.
+        /// The text of the error, for people.
         detail: Option<Box<str>>,
-        /// How long nothing had been heard; zero if it was never open.
+        /// Time since the last byte was read. Zero if the connection was never open.
         idle: Duration,
-        /// How long it had been open; zero if it was not.
+        /// How long the connection was open. Zero if it never was.
         open: Duration,
-        /// Messages that were taken by `send` and not given to the library, in order.
+        /// Messages that `send` accepted and that were not given to the library, in order.
         unsent: Vec<M>,
-        /// How many were given to it and are not known to be written.
+        /// The number of messages that were given to the library and may not be written.
         uncertain: usize,
-        /// How many of the application's messages were flushed after the last that was heard: the peer may never have
-        /// had them. With [`Socket::traffic`](super::Socket::traffic) a byte is something heard, without it a whole
-        /// message. For earlier messages only an answer of the service's own is a receipt.
+        /// The number of application messages that were flushed after the last read. The peer may never have
+        /// received them. With [`Socket::traffic`](super::Socket::traffic) any byte counts as a read, without
+        /// it only a whole message. For earlier messages, only an answer of the service itself is a receipt.
         in_doubt: usize,
     },
     /// The next dial is planned.
     Reconnect {
-        /// Which retry in a row it will be, from 1; 0 after a renewal.
+        /// Number of this retry in a row, from 1; 0 after a renewal.
         attempt: u32,
-        /// How long until then.
+        /// Time until the dial.
         delay: Duration,
     },
     /// There will be no further dial.
     GaveUp {
-        /// Why; after `max_attempts` with how the last dial or connection ended.
+        /// Why. After `max_attempts` the reason says how the last dial or connection ended.
         reason: GiveUp,
-        /// What the last error said, for people: the `detail` of the last [`Event::Disconnected`].
+        /// The text of the last error, for people: the `detail` of the last [`Event::Disconnected`].
         detail: Option<Box<str>>,
     },
     /// The end, always the last event.
     Stopped {
-        /// Messages that were taken and not given to the library.
+        /// Messages that `send` accepted and that were not given to the library.
         unsent: Vec<M>,
-        /// How many were given to it and are not known to be written.
+        /// The number of messages that were given to the library and may not be written.
         uncertain: usize,
-        /// How many were flushed, and nothing was heard after that.
+        /// The number of messages that were flushed after the last read.
         in_doubt: usize,
         /// The peer did not answer the Close within `close_timeout`, and the socket was dropped.
         close_timed_out: bool,
     },
 }
 
-/// Without the messages, and of those that are handed back their number: they may hold credentials.
+/// Leaves messages out, because they may hold credentials. Shows the number of messages handed back.
 impl<M> fmt::Debug for Event<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

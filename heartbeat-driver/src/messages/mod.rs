@@ -1,8 +1,8 @@
-//! The machine over another library's WebSocket: messages in, messages out. What `Messages` of `heartbeat-tokio` and of
-//! `heartbeat-blocking` share.
+//! The machine over another library's WebSocket. `Messages` of `heartbeat-tokio` and of `heartbeat-blocking`
+//! share this code.
 //!
-//! An adapter is a loop around [`Watched::turn`]. Before each turn it begins the dial that is wanted
-//! ([`Watched::take_dial`]), forgets one that is not waited for any more ([`Watched::dialing`]), tells how one has ended
+//! An adapter is a loop around [`Watched::turn`]. Before each turn it begins the requested dial
+//! ([`Watched::take_dial`]), drops an abandoned dial ([`Watched::dialing`]), reports the result of a dial
 //! ([`Watched::dialed`]), and hands out the events ([`Watched::event`]).
 
 mod codec;
@@ -38,7 +38,7 @@ use crate::log::Log;
 use crate::message::records::{Records, WORK};
 use crate::panics::catch;
 
-/// Messages that may wait to be written, unless it is said otherwise.
+/// The default number of messages that may wait to be written.
 const QUEUE: usize = 256;
 
 /// The outcome of a turn.
@@ -46,48 +46,49 @@ const QUEUE: usize = 256;
 pub enum Turn<M> {
     /// A message for the application.
     Message(ConnId, M),
-    /// A message that was none for it.
+    /// A message that is not for the application, such as a heartbeat.
     Taken,
-    /// There is more to do: an event to take, a dial to begin, something to write.
+    /// There is more to do: an event to hand out, a dial to begin, or something to write.
     Again,
-    /// Nothing, until the socket, the dial or [`Watched::machine`]'s `wake`.
+    /// Wait for the socket, the dial, or the `wake` of [`Watched::machine`].
     Idle,
 }
 
-/// A WebSocket of another library's, watched by the machine. It waits for nothing.
+/// The machine over a WebSocket of another library. It never blocks.
 pub struct Watched<S, C: Codec, K> {
     machine: Heartbeat<Arc<Config>, SharedDialect>,
     dialect: SharedDialect,
     link: ConnState<S, C>,
-    /// It is a client, and may dial.
+    /// This side is a client, and may dial.
     dials: bool,
-    /// A dial that nobody has begun.
+    /// A dial that the adapter has not begun yet.
     dial: Option<Attempt>,
-    /// From the application, not given to the library yet.
+    /// Messages of the application that were not given to the library yet.
     queue: VecDeque<C::Message>,
     capacity: usize,
     stopping: bool,
     events: VecDeque<Event<C::Message>>,
     ended: bool,
-    /// A stop has waited for `close_timeout`.
+    /// The peer left the Close of a stop unanswered for `close_timeout`.
     close_timed_out: bool,
-    /// The open connection is being closed to be renewed: why, since when, and how long it was idle and open then.
+    /// The open connection is being closed for a renewal: why, since when, and how long it was idle and open
+    /// then.
     renewing: Option<(Renewal, Instant, Duration, Duration)>,
     /// How the connection or dial before this one ended.
     last: Option<Reason>,
-    /// What its error said.
+    /// The text of its error.
     detail: Option<Box<str>>,
     clock: K,
     log: Log,
-    /// What is logged about the present connection is logged in here.
+    /// Tracing span of the current connection.
     span: Span,
-    /// The application wants a kick, after what there is has been read.
+    /// The application asked for a kick. It follows after available data has been read.
     kicked: bool,
     /// There is something to write or to dial since the last attempt.
     dirty: bool,
-    /// Bytes that were looked at since others had their turn.
+    /// Bytes processed since other tasks last had a turn.
     work: usize,
-    /// A text of joined records that is being read.
+    /// The text of joined records that is being read.
     joined: Option<(ConnId, C::Message, Records)>,
     tracks: bool,
     tracked: Variables,
@@ -95,7 +96,7 @@ pub struct Watched<S, C: Codec, K> {
 }
 
 impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
-    /// A server's side: `socket` is open, and when it ends nothing follows.
+    /// Creates the server's side over an open socket. It ends with the socket.
     pub fn accepted(socket: S, config: Arc<Config>, dialect: SharedDialect, clock: K) -> Self {
         let machine = Heartbeat::accepted(config, Arc::clone(&dialect), random(), clock.now());
         let mut this = Self::new(machine, dialect, clock, false);
@@ -103,7 +104,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         this
     }
 
-    /// A client. The first dial is wanted after the first turn.
+    /// Creates a client. It requests its first dial in the first turn.
     pub fn connecting(config: Arc<Config>, dialect: SharedDialect, clock: K) -> Self {
         let machine = Heartbeat::new(config, Arc::clone(&dialect), random(), clock.now());
         Self::new(machine, dialect, clock, true)
@@ -150,23 +151,23 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         self.capacity = messages.max(1);
     }
 
-    /// Names it in the log. Default: `client`.
+    /// Sets the client's name in the log. Default: `client`.
     pub fn set_name(&mut self, name: &str) {
         self.log = Log::new(Some(name.into()));
         let conn = self.machine.conn();
         self.span = conn.map_or_else(Span::none, |conn| self.log.connection(conn));
     }
 
-    /// The span that names it in the log.
+    /// Returns the span that names the client in the log.
     #[must_use]
     pub fn log_span(&self) -> &Span {
         &self.log.span
     }
 
-    /// Takes a message, which is written in the next turns.
+    /// Accepts a message. The next turns write it.
     ///
     /// # Errors
-    /// Hands it back where no connection is open, as many wait as may, or after `stop`.
+    /// Returns the message if no connection is open, if the queue is full, or after `stop`.
     pub fn send(&mut self, message: C::Message) -> Result<(), C::Message> {
         if self.stopping || !self.has_room() || self.machine.phase() != Phase::Open {
             return Err(message);
@@ -175,13 +176,13 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         Ok(())
     }
 
-    /// True if `send` has room for another message.
+    /// Returns true if `send` has room for another message.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.queue.len() < self.capacity
     }
 
-    /// Ends it gracefully, in the next turns.
+    /// Starts a graceful stop, which the next turns carry out.
     pub fn stop(&mut self) {
         if !std::mem::replace(&mut self.stopping, true) {
             self.renewing = None;
@@ -189,23 +190,23 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         }
     }
 
-    /// The network is back: dials now, or asks the peer now.
+    /// Reports that the network is back: dials now, or probes the peer now.
     pub fn kick(&mut self) {
         self.kicked = true;
     }
 
-    /// The machine: phase, figures, configuration.
+    /// Returns the machine, for its phase, figures and configuration.
     #[must_use]
     pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
         &self.machine
     }
 
-    /// The clock that it was given.
+    /// Returns the clock.
     pub fn clock(&mut self) -> &mut K {
         &mut self.clock
     }
 
-    /// The open socket.
+    /// Returns the open socket.
     pub fn socket(&mut self) -> Option<&mut S> {
         match &mut self.link {
             ConnState::Open(open) => Some(&mut open.socket),
@@ -213,30 +214,30 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         }
     }
 
-    /// The next event to be told.
+    /// Takes the next event.
     pub fn event(&mut self) -> Option<Event<C::Message>> {
         self.events.pop_front()
     }
 
-    /// True if an event waits.
+    /// Returns true if an event waits.
     #[must_use]
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// True once the last event was told or waits.
+    /// Returns true once the last event waits or was taken.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// A dial to begin.
+    /// Takes a requested dial.
     pub fn take_dial(&mut self) -> Option<Attempt> {
         let dial = self.dial.take();
         dial.filter(|dial| self.dialing() == Some(dial.conn))
     }
 
-    /// The dial that is waited for.
+    /// Returns the dial whose result is expected.
     #[must_use]
     pub fn dialing(&self) -> Option<ConnId> {
         match &self.link {
@@ -245,7 +246,8 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         }
     }
 
-    /// True if a deadline has come. Before the next turn judges it, the socket's readiness should be looked up anew.
+    /// Returns true if a deadline has come. Refresh the socket's readiness before the next turn, which will
+    /// judge.
     #[must_use]
     pub fn is_due(&self) -> bool {
         self.machine
@@ -253,45 +255,46 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
             .is_some_and(|wake| wake <= self.clock.now())
     }
 
-    /// True after so many bytes that other tasks should have their turn.
+    /// Returns true after so many bytes that other tasks should run.
     #[must_use]
     pub const fn has_worked(&self) -> bool {
         self.work >= WORK
     }
 
-    /// Others have had their turn.
+    /// Notes that other tasks have run.
     pub const fn rested(&mut self) {
         self.work = 0;
     }
 
-    /// True unless too many answers wait to be written: then nothing is read.
+    /// Returns false while reading is stopped, because too many answers wait to be written.
     #[must_use]
     pub fn reads(&self) -> bool {
         matches!(&self.link, ConnState::Open(open) if !open.is_held())
     }
 
-    /// True while bytes wait for the socket to take them.
+    /// Returns true while bytes wait for the socket.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         matches!(&self.link, ConnState::Open(open) if open.is_blocked())
     }
 
-    /// Does what may call code of the application's. `None`: that code has panicked, and this has ended.
+    /// Runs `f`, which may call the application's code. Returns `None` after a panic, which ends the client.
     fn guarded<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let done = catch("the socket or its dialect", || f(self));
         done.map_err(|panicked| self.panicked(&panicked)).ok()
     }
 
-    /// Writes, and reads a message. `is_due`: what [`is_due`](Self::is_due) said before the dial was looked at.
+    /// Writes, and reads a message. `is_due` is the result of [`is_due`](Self::is_due) from before the dial was
+    /// polled.
     ///
-    /// Panics of the socket, the codec and the dialect are the caller's to catch, and to be told of
-    /// ([`panicked`](Self::panicked)).
+    /// The caller must catch panics of the socket, the codec and the dialect, and report them by
+    /// [`panicked`](Self::panicked).
     pub fn turn(&mut self, is_due: bool, cx: &mut Context<'_>) -> Turn<C::Message> {
-        // What waits to be told is older than what this would read.
+        // Waiting events are older than anything this turn would read.
         if self.has_events() {
             return Turn::Again;
         }
-        // Any step judges: where a deadline has come, reading goes before writing.
+        // Every step judges, so after a deadline reading goes before writing.
         self.dirty = is_due;
         if !is_due {
             self.write(cx);
@@ -314,7 +317,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     }
 }
 
-/// Clients that were cut off together must not come back together.
+/// Returns a random seed, so that clients that lost their connections together do not come back together.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

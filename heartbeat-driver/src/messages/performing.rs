@@ -1,4 +1,4 @@
-//! The machine's actions performed, and the application told.
+//! Performs the machine's actions and reports them to the application.
 
 use std::sync::Arc;
 use std::task::Context;
@@ -87,7 +87,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                     if told && self.link.conn() == Some(conn) {
                         self.disconnected(conn, Reason::Aborted(reason), None, idle, open);
                     }
-                    // Otherwise its user's own wish: only the end is told.
+                    // Otherwise the application's own wish: only the end is reported.
                     self.close_timed_out |= reason == AbortReason::CloseTimeout;
                 }
                 Action::ReconnectAt {
@@ -130,7 +130,8 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         });
     }
 
-    /// Code of the application's has panicked. None of it is called any more, nor is the machine asked what to do.
+    /// Ends the client after a panic in the application's code. None of that code is called again, and the
+    /// machine is not consulted.
     #[cold]
     pub fn panicked(&mut self, panicked: &Panicked) {
         if self.ended {
@@ -152,7 +153,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         if !was_closing && std::mem::take(&mut self.dials) {
             self.give_up(GiveUp::Cause(cause));
         }
-        // It asks nobody anything on this way.
+        // This path calls none of the application's code.
         let conn = self.machine.conn();
         let _ = self.machine.step(now, Input::Stop);
         if let Some(conn) = conn {
@@ -169,10 +170,10 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         cx: &mut Context<'_>,
     ) {
         let now = self.clock.now();
-        // What it said last is still life.
+        // The peer's last data still counts as life.
         self.report(now);
         if self.link.conn() != Some(conn) {
-            // A verdict of our own came first.
+            // The machine's own verdict came first.
             return;
         }
         if let ConnState::Open(open) = &mut self.link {
@@ -188,7 +189,8 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         self.step(now, Input::Closed(conn, cause));
     }
 
-    /// A connection that was closed to be renewed is gone. `is_closed`: the peer's Close has come just now.
+    /// Handles the end of a connection that was closed for a renewal. `is_closed`: the peer's Close has just
+    /// arrived.
     fn renewed(&mut self, conn: ConnId, is_closed: bool, now: Instant) {
         let Some((why, since, idle, open)) = self.renewing.take() else {
             return;
@@ -212,7 +214,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     ) {
         let (uncertain, in_doubt) = (self.link.uncertain(), self.link.in_doubt());
         let was_open = matches!(self.link, ConnState::Open(_));
-        // The socket is closed here and now.
+        // Closes the socket at once.
         self.link = ConnState::Down;
         self.joined = None;
         self.last = Some(reason);
@@ -259,13 +261,13 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         self.own(message)
     }
 
-    /// Writes what the dialect makes of a draft. False if it can make nothing of it.
+    /// Queues the message that the dialect makes of a template. Returns false if a variable is missing.
     pub(super) fn put(&mut self, draft: TemplateRef<'_>) -> bool {
         let values = Values {
             unix_ms: unix_ms(),
             variables: &self.tracked,
         };
-        // Taken out, so that what is written into it can be given to the socket.
+        // Taken out, so that its contents can be given to the socket.
         let mut buffer = std::mem::take(&mut self.buffer);
         let dialect = Arc::clone(&self.dialect);
         let given = match dialect.render(&draft, &values, &mut buffer) {

@@ -1,4 +1,4 @@
-//! What a socket or a dial brings: heartbeats for the machine, messages for the application.
+//! Reads a socket or a dial's result: heartbeats for the machine, messages for the application.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,8 +27,8 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         }
     }
 
-    /// How the dial of [`take_dial`](Self::take_dial) has ended, to be told before the next turn, for a dial that has succeeded
-    /// beats its deadline. Of one that is not waited for any more nothing comes.
+    /// Reports the result of the dial of [`take_dial`](Self::take_dial). Call this before the next turn,
+    /// because a successful dial beats its deadline. The result of an abandoned dial is ignored.
     pub fn dialed(
         &mut self,
         conn: ConnId,
@@ -70,7 +70,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
                     self.step(self.clock.now(), Input::PingWritten(conn));
                 }
             }
-            // What the peer said before it went away is still there to be read, and says more.
+            // The peer's data from before the end is still readable, and says more than the error.
             Err(error) => {
                 open.fail(C::cause(&error), error.to_string().into());
             }
@@ -139,7 +139,8 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         Read::Message(conn, message)
     }
 
-    /// Tells the machine of each heartbeat, up to a bound; then the application gets the text, if there are data in it.
+    /// Reports each heartbeat to the machine, up to a bound. Then the application receives the text, if it
+    /// holds data.
     pub(super) fn read_joined(&mut self, cx: &mut Context<'_>) -> Read<C::Message> {
         let dialect = Arc::clone(&self.dialect);
         while let Some((conn, message, mut records)) = self.joined.take() {
@@ -169,7 +170,7 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         Read::Again
     }
 
-    /// Tells the machine at once. Never the application's.
+    /// Reports a heartbeat to the machine at once. The application never receives it.
     pub(super) fn heartbeat(
         &mut self,
         conn: ConnId,
@@ -178,14 +179,14 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
     ) -> Sort {
         self.write_before_judging(cx);
         if let ConnState::Open(open) = &mut self.link {
-            // Its bytes are no data.
+            // Its bytes are not data.
             open.take_progress();
         }
         self.step(self.clock.now(), Input::Received(conn, message));
         Sort::Heartbeat
     }
 
-    /// Nothing more is there, or enough was read: the machine is told, and its timers get their turn.
+    /// Handles a dry socket, or the end of a long read: reports to the machine, and runs due timers.
     pub fn settle(&mut self, cx: &mut Context<'_>) {
         self.write_before_judging(cx);
         let now = self.clock.now();
@@ -195,8 +196,8 @@ impl<S: Socket<C>, C: Codec, K: Clock> Watched<S, C, K> {
         }
     }
 
-    /// Tries bytes that wait once more before a step judges a deadline that has come. After a suspend the peer may
-    /// have made room for them long ago, and bytes that move are a sign of its life.
+    /// Writes waiting bytes before a step judges an expired deadline. After a suspend the peer may have made
+    /// room long ago, and bytes that move are a sign of life.
     fn write_before_judging(&mut self, cx: &mut Context<'_>) {
         if matches!(&self.link, ConnState::Open(open) if open.is_blocked()) && self.is_due() {
             self.write(cx);

@@ -1,4 +1,4 @@
-//! The messages of [`tungstenite`](https://docs.rs/tungstenite).
+//! The codec for [`tungstenite`](https://docs.rs/tungstenite).
 
 use heartbeat_core::Cause;
 use tungstenite::error::{Error, ProtocolError};
@@ -8,7 +8,7 @@ use tungstenite::{Message, Utf8Bytes};
 use super::{Codec, Frame};
 use crate::stream::io_cause;
 
-/// The messages of `tungstenite::WebSocket` and `tokio_tungstenite::WebSocketStream`.
+/// The codec for `tungstenite::WebSocket` and `tokio_tungstenite::WebSocketStream`.
 #[derive(Clone, Copy, Debug)]
 pub struct Tungstenite;
 
@@ -62,8 +62,9 @@ impl Codec for Tungstenite {
     }
 }
 
-/// The code of a Close frame. One that it does not know tungstenite (0.30) replaces by 1002 and words of its own; of those
-/// that a server may send that is 1014: a gateway has lost its server, and retrying may well mend it.
+/// Returns the code of a Close frame. tungstenite (0.30) replaces a code that it does not know by 1002 and its
+/// own reason. Among the codes that a server may send, that concerns 1014: a gateway has lost its upstream
+/// server, and a retry may well succeed.
 fn code(frame: &CloseFrame) -> u16 {
     match u16::from(frame.code) {
         1002 if frame.reason.as_str() == "Protocol violation" => 1014,

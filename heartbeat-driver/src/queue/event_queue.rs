@@ -1,4 +1,4 @@
-//! The way out: events from a client that is driven on its own to the application that takes them.
+//! The event queue: events from a client with its own task or thread to the application.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,54 +14,56 @@ use crate::event::{Event, Seconds};
 use crate::message::Unsent;
 use crate::stats::{SharedStats, WaitEnd};
 
-/// Heartbeat notes that wait at most. They need no room of the messages', and a client that is behind
-/// learns nothing from the 65th.
+/// The most heartbeat events that wait. They take no room of messages. If 64 of them wait, the application is
+/// too far behind to use more.
 const NOTES: usize = 64;
 
-/// Beginnings and ends of connections that wait before whole dials among them are told by one event.
+/// The most beginnings and ends of connections that wait before whole dials among them are folded into one
+/// event.
 const CONTROLS: usize = 256;
 
-/// What arrived before an end may take beyond the queue: 16 MiB, each message counted as its length and
-/// [`OVERHEAD`]. More than a socket's receive buffer holds, unless its messages are tiny.
+/// The most bytes of messages beyond the queue that arrived before an end: 16 MiB, where a message counts as
+/// its length plus [`OVERHEAD`]. This is more than a socket's receive buffer holds, unless its messages are
+/// tiny.
 const BEYOND: usize = 16 << 20;
 
-/// Messages that were handed back, and that nobody has taken yet: 16 MiB, counted likewise.
+/// The most bytes of handed-back messages that the application has not taken: 16 MiB, counted likewise.
 const HANDED_BACK: usize = 16 << 20;
 
-/// Bytes that a message takes beside its payload.
+/// The memory of a message besides its payload, in bytes.
 const OVERHEAD: usize = 128;
 
-/// What happens to messages when as many wait for the application as may ([`Options::queue`]).
+/// The policy for messages when [`Options::queue`] messages wait for the application.
 ///
-/// Beginnings and ends of connections, and the messages that these hand back, are told in any case.
+/// Beginnings and ends of connections, and the messages that they hand back, are delivered under every policy.
 ///
 /// [`Options::queue`]: crate::Options::queue
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Reading pauses until the application takes events. Nothing is lost, and the server's pings wait, too:
-    /// they stand behind messages that nobody takes. The default.
+    /// Reading pauses until the application takes events. Nothing is lost. The server's pings wait too, because
+    /// they stand behind messages that the application has not taken. The default.
     #[default]
     Pause,
-    /// The oldest message goes, and [`Event::Lagged`] stands in its place.
+    /// The oldest message is dropped. [`Event::Lagged`] takes its place.
     DropOldest,
-    /// The message that has just come goes, and [`Event::Lagged`] stands in its place.
+    /// The newest message is dropped. [`Event::Lagged`] takes its place.
     DropNewest,
-    /// No message is handed out at all: for programs that only send. Heartbeats are heard and answered, and
-    /// `on_connect` sees the messages that make its session ready. Holds for clients in place, too.
+    /// No message is delivered, for programs that only send. Heartbeats are read and answered, and `on_connect`
+    /// sees the messages that make its session ready. Applies to clients in place, too.
     Discard,
 }
 
 /// A bounded queue of events.
 ///
-/// When `capacity` messages wait, [`Overflow`] says what happens to the next. Notes on heartbeats (checks,
-/// pings, pongs) do not count; 64 of them wait at most, none behind a full queue. Beginnings and ends of
-/// connections are always told; once 256 wait, whole dials among them become one [`Event::Skipped`].
+/// When `capacity` messages wait, [`Overflow`] decides about the next one. Heartbeat events (checks, pings,
+/// pongs) do not count: at most 64 of them wait, and none is added to a full queue. Beginnings and ends of
+/// connections are always reported. Once 256 wait, whole dials among them become one [`Event::Skipped`].
 pub struct EventQueue {
     state: Mutex<State>,
     /// The driver waits for room.
     starved: AtomicBool,
-    /// For a thread that waits for events.
+    /// Signals a thread that waits for events.
     arrived: Condvar,
     capacity: usize,
     overflow: Overflow,
@@ -77,20 +79,20 @@ struct State {
     /// No further event will come.
     ended: bool,
     lagging: Lagging,
-    /// Threads that wait for events: to tell none of them is a system call.
+    /// Threads that wait for events. Without any, the notification (a system call) is skipped.
     receivers: usize,
 }
 
-/// What is in the queue.
+/// Counts of the queue's contents.
 #[derive(Debug)]
 struct Counts {
     messages: usize,
     notes: usize,
-    /// Taken by messages beyond the capacity.
+    /// Bytes of messages beyond the capacity.
     beyond: usize,
-    /// Taken by messages that are handed back.
+    /// Bytes of handed-back messages.
     handed_back: usize,
-    /// So many beginnings and ends are folded next.
+    /// The number of beginnings and ends at which they are folded next.
     fold_at: usize,
 }
 
@@ -104,13 +106,14 @@ impl Counts {
     };
 }
 
-/// Messages that are dropped because the application takes none, for the log: a warning at the first one of a connection,
-/// and one when the application takes events again.
+/// Dropped messages, for the log: a warning at the first drop of a connection, and one when the application
+/// takes events again.
 #[derive(Debug)]
 struct Lagging {
-    /// A warning of this connection has told of it.
+    /// A warning about this connection was logged.
     is_told: bool,
-    /// Since the application took events last: since when, how many, and whether a warning has told of it.
+    /// Since the application last took events: when dropping began, how many were dropped, and whether a
+    /// warning was logged.
     since: Option<(Instant, u64, bool)>,
 }
 
@@ -151,7 +154,7 @@ impl Lagging {
     }
 }
 
-/// So few events at once are a client's that is quiet.
+/// At or below this many events at once, the client counts as quiet and the spare buffer is freed.
 const QUIET: usize = 4;
 
 impl State {
@@ -165,8 +168,8 @@ impl State {
         }
     }
 
-    /// Gives all that waits away, and with it the memory that it is in. What `batch` was in is kept for
-    /// what comes next, unless the client is quiet: it may stay so.
+    /// Moves all events into `batch`, together with their buffer. The old buffer of `batch` is kept for the
+    /// next events, unless the client is quiet and may stay quiet.
     fn hand_over(&mut self, batch: &mut VecDeque<Event>) {
         if !batch.is_empty() {
             batch.append(&mut self.queue);
@@ -179,17 +182,17 @@ impl State {
     }
 }
 
-/// What there is room for.
+/// The room left in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// Messages that may still be read. With 0 reading pauses; everything else goes on.
+    /// Messages that may still be read. At 0 reading pauses, and everything else goes on.
     pub messages: usize,
-    /// A further dial may begin, and messages that are held may expire: what they hand back finds room.
+    /// A dial may begin, and held messages may expire: there is room for what they hand back.
     pub dials: bool,
 }
 
 impl Room {
-    /// An empty queue's.
+    /// Returns the room of an empty queue.
     #[must_use]
     pub const fn of(capacity: usize) -> Self {
         Self {
@@ -198,14 +201,14 @@ impl Room {
         }
     }
 
-    /// True if there is nothing to be waited for.
+    /// Returns true if the driver need not wait for anything.
     #[must_use]
     pub const fn is_free(self) -> bool {
         self.messages > 0 && self.dials
     }
 
-    /// How many events an adapter may collect before it passes them on, `most` at the most. While
-    /// nothing is read, none of what there is to tell is held back.
+    /// Returns how many events an adapter may collect, up to `most`, before it passes them on. While reading is
+    /// paused the adapter passes every event on at once.
     #[must_use]
     pub fn batch(self, most: usize) -> usize {
         match self.messages {
@@ -216,8 +219,8 @@ impl Room {
 }
 
 impl EventQueue {
-    /// An empty queue. `board` gets its figures. `wake_driver` is called when there is room again, `on_event`
-    /// when something arrived.
+    /// Creates an empty queue. Its figures go to `board`. `wake_driver` is called when there is room again,
+    /// `on_event` when an event arrived.
     #[must_use]
     pub fn new(
         capacity: usize,
@@ -238,7 +241,7 @@ impl EventQueue {
         }
     }
 
-    /// Passes a batch of events on, and says how much room is left.
+    /// Adds a batch of events, and returns the room left.
     pub fn push(&self, batch: &mut VecDeque<Event>) -> Room {
         let (room, waited_for) = {
             let mut state = self.lock();
@@ -268,7 +271,7 @@ impl EventQueue {
                 Event::Message { message, .. } => {
                     let is_full = counts.messages >= self.capacity;
                     match self.overflow {
-                        // The driver reads on only towards an end that it knows of.
+                        // Under `Pause` the driver reads on only towards a known end.
                         Overflow::Pause if is_full && counts.beyond < BEYOND => {
                             counts.beyond += message.len() + OVERHEAD;
                         }
@@ -317,8 +320,8 @@ impl EventQueue {
         self.shared_stats.dropped(dropped, left_out, unsent);
     }
 
-    /// Where the application need not keep up, messages that were handed back and that nobody takes are
-    /// forgotten, the oldest first. Those that came last stay.
+    /// Forgets handed-back messages that nobody took, the oldest first, under policies that let the application
+    /// fall behind. The newest ones stay.
     fn forget_unsent(&self, state: &mut State) -> u64 {
         if self.overflow == Overflow::Pause || state.counts.handed_back < HANDED_BACK {
             return 0;
@@ -335,7 +338,7 @@ impl EventQueue {
         forgotten
     }
 
-    /// How much room is left. If it is none, the driver is woken when that changes.
+    /// Returns the room left. If there is none, the driver is woken when that changes.
     pub fn has_room(&self) -> Room {
         self.room(&self.lock())
     }
@@ -352,7 +355,7 @@ impl EventQueue {
         room
     }
 
-    /// No further event will come.
+    /// Ends the queue. No further event will come.
     pub fn end(&self) {
         let waited_for = {
             let mut state = self.lock();
@@ -371,7 +374,7 @@ impl EventQueue {
         (self.on_event)();
     }
 
-    /// Takes all that waits into `batch`. True if more may come.
+    /// Takes all waiting events into `batch`. Returns true if more may come.
     pub fn take(&self, batch: &mut VecDeque<Event>) -> bool {
         let more = {
             let mut state = self.lock();
@@ -383,7 +386,7 @@ impl EventQueue {
         more
     }
 
-    /// The same, but waits until something is there, at most until `deadline`.
+    /// Like [`take`](Self::take), but waits for an event until `deadline`.
     pub fn take_until(&self, batch: &mut VecDeque<Event>, deadline: Option<Instant>) -> bool {
         let more = {
             let mut state = self.lock();
@@ -426,7 +429,7 @@ impl EventQueue {
     }
 }
 
-/// What an application can do without when it is behind.
+/// Returns true for a heartbeat event, which an application that is behind can do without.
 const fn is_note(event: &Event) -> bool {
     matches!(
         event,
@@ -451,7 +454,7 @@ fn unsent_of(event: &mut Event) -> Option<&mut Unsent> {
     }
 }
 
-/// Bytes that messages take while they wait to be taken back.
+/// Returns the bytes that waiting messages take until they are taken back.
 fn weight(unsent: &Unsent) -> usize {
     unsent
         .iter()
@@ -459,7 +462,7 @@ fn weight(unsent: &Unsent) -> usize {
         .sum()
 }
 
-/// A message is missing at the end of what waits.
+/// Records one dropped message at the end of the queue.
 fn miss(queue: &mut VecDeque<Event>) {
     match queue.back_mut() {
         Some(Event::Lagged { dropped }) => *dropped += 1,
@@ -468,7 +471,8 @@ fn miss(queue: &mut VecDeque<Event>) {
 }
 
 impl State {
-    /// Puts [`Event::Lagged`] in the place of the oldest message. Notes before it go, too: how many.
+    /// Replaces the oldest message with [`Event::Lagged`]. Returns how many heartbeat events before it were
+    /// dropped, too.
     fn drop_oldest(&mut self) -> u64 {
         let (mut at, mut left_out) = (0, 0);
         loop {
@@ -495,8 +499,8 @@ impl State {
         left_out
     }
 
-    /// Tells whole dials and connections that came and went by one event, wherever no message lies between.
-    /// Returns how many notes went with them.
+    /// Folds whole dials and connections that came and went into one event, where no message lies between them.
+    /// Returns how many heartbeat events were dropped with them.
     fn fold(&mut self) -> u64 {
         let notes = self.counts.notes;
         let mut folded = VecDeque::new();
@@ -513,14 +517,14 @@ impl State {
         self.queue = folded;
         self.counts.notes = self.queue.iter().filter(|event| is_note(event)).count();
         let controls = self.queue.len() - self.counts.messages - self.counts.notes;
-        // What is between messages stays, and there are no more runs than messages: bounded.
+        // Events between messages stay. There are no more such runs than messages, so the queue stays bounded.
         self.counts.fold_at = CONTROLS.max(2 * controls);
         (notes - self.counts.notes) as u64
     }
 }
 
-/// Events without a message among them. Of more than two ends the first and the last stay, with what led to
-/// them; what lies between becomes one event.
+/// Folds a run of events without messages. If the run has more than two ends, the first and the last stay, with
+/// the events that led to them. Everything between becomes one event.
 fn fold_run(run: &mut Vec<Event>, folded: &mut VecDeque<Event>) {
     let is_end = |event: &Event| matches!(event, Event::Disconnected { .. });
     let first = run.iter().position(is_end);
@@ -649,7 +653,7 @@ mod tests {
         event_queue.push(&mut events.into_iter().collect())
     }
 
-    /// What waits, in words.
+    /// Describes the waiting events.
     fn taken(event_queue: &EventQueue) -> Vec<String> {
         let mut taken = VecDeque::new();
         event_queue.take(&mut taken);

@@ -1,4 +1,4 @@
-//! One row of ids for the client's own messages and the application's.
+//! Ids that the client's own messages and the application's share.
 
 use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
@@ -7,23 +7,25 @@ use heartbeat_core::{Config, Event, Heartbeat, Instant, Step};
 
 use crate::dialect::SharedDialect;
 
-/// The next id, for whoever comes first: some services (Home Assistant, Mattermost, Phoenix) want one
-/// row of them on a connection, whoever sends.
+/// The next id. Some services (Home Assistant, Mattermost, Phoenix) want one sequence of ids on a connection,
+/// whoever sends the message.
 ///
-/// A lock and not an atomic: the machine takes its ids within a step, which nobody may interrupt. A dialect in Rust that
-/// takes an id within the step gets one behind those of the machine, and the row goes on behind that.
+/// A lock and not an atomic: the machine takes its ids within a step, and the step must not be interrupted. A
+/// dialect in Rust that takes an id within the step gets one after the machine's ids, and the sequence
+/// continues after that id.
 #[derive(Debug)]
 pub(crate) struct Ids(Mutex<u64>);
 
-/// More ids than the machine takes in one step, which is one for each message that the step sends.
+/// At least the number of ids that the machine takes in one step, one for each message that the step sends.
 const IDS_OF_A_STEP: u64 = 16;
 
 thread_local! {
-    /// The address of the ids whose step is under way in this thread, and the next id for the dialect within it.
+    /// The address of the ids whose step is running in this thread, and the next id for the dialect within the
+    /// step.
     static STEPPING: Cell<(usize, u64)> = const { Cell::new((0, 0)) };
 }
 
-/// A step under way. Dropped, also after a panic in the dialect, it leaves the step around it (another client's).
+/// A running step. Dropping it, also after a panic in the dialect, restores the outer step (of another client).
 struct Stepping((usize, u64));
 
 impl Stepping {
@@ -51,7 +53,7 @@ impl Ids {
     pub(crate) fn take(&self) -> u64 {
         let (stepping, id) = STEPPING.get();
         if stepping == self.address() {
-            // The dialect's own code asks, in the middle of a step that holds the lock.
+            // The dialect's own code calls this, within a step that holds the lock.
             STEPPING.set((stepping, id.wrapping_add(1)));
             return id;
         }
@@ -61,7 +63,7 @@ impl Ids {
         id
     }
 
-    /// A step of the machine's, which takes its ids from here.
+    /// Runs a step of the machine with ids from this sequence.
     pub(crate) fn step<'a, C: std::borrow::Borrow<Config>>(
         &self,
         machine: &mut Heartbeat<C, SharedDialect>,
@@ -90,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// A dialect that takes an id of the application's row whenever it reads a text.
+    /// A dialect that takes an id of the application's sequence for each text that it reads.
     #[derive(Debug)]
     struct Takes(Arc<(Ids, Mutex<Vec<u64>>)>);
 

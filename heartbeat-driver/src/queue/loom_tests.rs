@@ -1,11 +1,11 @@
-//! SendQueue and event queue under every interleaving of two or three threads, by loom:
+//! Loom tests of the send queue and the event queue: every interleaving of two or three threads.
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg heartbeat_loom" cargo test --release -p heartbeat-driver --lib --target-dir target/loom loom_tests::
 //! ```
 //!
-//! A wake-up that is lost leaves a thread waiting for ever: loom tells that as a deadlock. Each test says which
-//! mistake it was seen to catch.
+//! A lost wake-up leaves a thread waiting for ever, and loom reports a deadlock. Each test names the mistakes
+//! that it was seen to catch.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -24,7 +24,7 @@ use crate::stats::SharedStats;
 const CONN: ConnId = ConnId::new(1);
 const EVER: Duration = Duration::MAX;
 
-/// Preemptions in one run. Two find every mistake that was tried; three are for good measure.
+/// Preemptions in one run. Two find every mistake that was tried; the third is a margin.
 const PREEMPTIONS: usize = 3;
 
 fn every_interleaving(run: impl Fn() + Send + Sync + 'static) {
@@ -33,7 +33,7 @@ fn every_interleaving(run: impl Fn() + Send + Sync + 'static) {
     model.check(run);
 }
 
-/// What an adapter waits with: a poller's waker, a task's. It remembers that it was rung.
+/// The notification of an adapter: a poller's waker, or a task's. It remembers that it was rung.
 struct Bell {
     rung: Mutex<bool>,
     change: Condvar,
@@ -60,9 +60,9 @@ impl Bell {
     }
 }
 
-// ---- the engine's side of an send queue, in the tests' words ---------------------------------------
+// ---- the engine's side of a send queue ---------------------------------------
 
-/// An send queue with room for `messages`, and what it wakes its engine with.
+/// Returns a closed send queue with room for `messages`, and the bell of its engine.
 fn closed_outbox(messages: usize, hold: Option<(usize, usize)>) -> (Arc<SendQueue>, Arc<Bell>) {
     let limits = Limits {
         messages,
@@ -77,14 +77,14 @@ fn closed_outbox(messages: usize, hold: Option<(usize, usize)>) -> (Arc<SendQueu
     (Arc::new(send_queue), engine)
 }
 
-/// The same, open.
+/// Returns an open send queue with room for `messages`, and the bell of its engine.
 fn send_queue(messages: usize) -> (Arc<SendQueue>, Arc<Bell>) {
     let (send_queue, engine) = closed_outbox(messages, None);
     send_queue.open(CONN, true);
     (send_queue, engine)
 }
 
-/// Takes messages until there are this many bytes, or none is left.
+/// Takes messages until they have this many bytes, or none is left.
 fn take(send_queue: &SendQueue, bytes: usize) -> Vec<String> {
     let taken = send_queue.take_bytes(bytes).into_iter();
     taken.map(|waiting| text(waiting.message)).collect()
@@ -103,7 +103,7 @@ fn close(send_queue: &SendQueue) -> Vec<String> {
     unsent.into_iter().map(|back| text(back.message)).collect()
 }
 
-/// Whether there was a kick and a stop.
+/// Takes the commands, and returns whether there was a kick and a stop.
 fn commands(send_queue: &SendQueue) -> (bool, bool) {
     let commands = send_queue.commands(Instant::ORIGIN);
     (commands.kick, commands.stop)
@@ -115,7 +115,7 @@ fn text(message: Message) -> String {
 
 // ---- send queue --------------------------------------------------------------------------------------
 
-/// Two messages come whenever they like; the engine does `idle` where nothing is pending.
+/// Sends two messages at any time. The engine calls `idle` when nothing is pending.
 fn two_messages_are_taken(idle: impl Fn(&SendQueue, &Bell) + Send + Sync + 'static) {
     every_interleaving(move || {
         let (send_queue, engine) = send_queue(4);
@@ -141,14 +141,14 @@ fn two_messages_are_taken(idle: impl Fn(&SendQueue, &Bell) + Send + Sync + 'stat
     });
 }
 
-/// Caught: `pending` set before the message is queued; `pending` set after the engine is woken; the engine
-/// not woken.
+/// Caught: `pending` set before the message is queued; `pending` set after the engine is woken; the engine not
+/// woken.
 #[test]
 fn no_wake_up_for_a_message_is_lost() {
     two_messages_are_taken(|_, engine| engine.wait());
 }
 
-/// The same where the engine is woken only while it rests.
+/// As above, with an engine that is woken only while it rests.
 ///
 /// Caught: the engine rests without looking once more; it looks before it says that it rests.
 #[test]
@@ -259,7 +259,7 @@ fn a_message_that_is_held_goes_out_whenever_the_connection_opens() {
     });
 }
 
-/// A sender waits for room while `release` happens: what the sender was told, and what is queued after.
+/// Calls `release` while a sender waits for room. Checks the sender's result, and what is queued afterwards.
 fn release(release: impl Fn(&SendQueue) + Send + Sync + 'static) {
     let release = Arc::new(release);
     every_interleaving(move || {
@@ -278,31 +278,32 @@ fn release(release: impl Fn(&SendQueue) + Send + Sync + 'static) {
     });
 }
 
-/// Caught: nobody told of the room.
+/// Caught: the waiting sender not told of the room.
 #[test]
 fn a_waiting_sender_is_released_by_room() {
     release(|send_queue| assert_eq!(take_one(send_queue), ["first"]));
 }
 
-/// Caught: nobody told of the close.
+/// Caught: the waiting sender not told of the close.
 #[test]
 fn a_waiting_sender_is_released_by_the_end_of_the_connection() {
     release(|send_queue| assert_eq!(close(send_queue), ["first"]));
 }
 
-/// Caught: nobody told of the end.
+/// Caught: the waiting sender not told of the end.
 #[test]
 fn a_waiting_sender_is_released_by_the_end_of_the_client() {
     release(SendQueue::end);
 }
 
-/// Caught: nobody told of the stop.
+/// Caught: the waiting sender not told of the stop.
 #[test]
 fn a_waiting_sender_is_released_by_a_stop() {
     release(SendQueue::stop);
 }
 
-/// Caught: the second not called when the first has come; room that is kept for one who has come already.
+/// Caught: the second sender not called after the first has come; room that stays reserved for a sender who has
+/// come.
 #[test]
 fn two_who_wait_for_room_both_have_their_turn() {
     every_interleaving(|| {
@@ -329,7 +330,7 @@ fn two_who_wait_for_room_both_have_their_turn() {
     });
 }
 
-/// A task's turn comes, and it has gone: another one has it.
+/// A called task is dropped before it comes. Another task gets its turn.
 ///
 /// Caught: a place that is not given back.
 #[test]
@@ -371,11 +372,11 @@ fn event(text: &str) -> Event {
     }
 }
 
-/// The driver passes two events on, one at a time, and waits whenever there is no room; the application waits
-/// whenever there is nothing.
+/// The driver adds two events, one at a time, and waits whenever there is no room. The application waits
+/// whenever there is no event.
 ///
-/// Caught: the application not told of an event, nor of the end; the driver not told of room; that the driver
-/// starves noted after the lock is given back; the driver told of room before it is there.
+/// Caught: the application not told of an event, or of the end; the driver not told of room; the driver's wait
+/// noted only after the lock was released; the driver told of room before there is room.
 #[test]
 fn events_arrive_in_order_and_the_end_is_told_whoever_waits() {
     every_interleaving(|| {
@@ -403,7 +404,7 @@ fn events_arrive_in_order_and_the_end_is_told_whoever_waits() {
         };
         let mut all = VecDeque::new();
         while event_queue.take_until(&mut all, None) {}
-        // What came together with the end was taken with it.
+        // Events that came together with the end were taken with it.
         assert_eq!(all, ["a", "b"].map(event));
         pushing.join().expect("pushed");
     });

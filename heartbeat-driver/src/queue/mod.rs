@@ -1,8 +1,8 @@
 //! Queues between the application and the engine: messages to send, events to take.
 //!
-//! In: messages of any thread ([`SendQueue`]); events of the engine ([`EventQueue`]). Out: the same, in order, within
-//! their bounds. Everything here is shared by threads; `loom_tests.rs` runs it under every interleaving. Read
-//! `send_queue.rs` first.
+//! In: messages from any thread ([`SendQueue`]), and events from the engine ([`EventQueue`]). Both come out in
+//! order, within their bounds. Threads share everything here, and `loom_tests.rs` runs it under every
+//! interleaving. Read `send_queue.rs` first.
 
 mod event_queue;
 mod ids;

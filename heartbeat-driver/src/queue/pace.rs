@@ -1,12 +1,12 @@
-//! How fast the application's messages go out, where a service counts them.
+//! The rate of the application's messages, for services that count messages.
 
 use heartbeat_core::{Instant, Limiter};
 
-/// Turns for messages, one after the other. The times are the limiter's.
+/// Turns for messages, one after the other. The limiter sets their times.
 #[derive(Debug)]
 pub(crate) struct Pace {
     limiter: Limiter,
-    /// When it makes sense to ask for the next turn.
+    /// Before this time a request for the next turn is pointless.
     ask_at: Instant,
 }
 
@@ -18,8 +18,8 @@ impl Pace {
         }
     }
 
-    /// True if a message may go now: then it is to go. A turn that has yet to come is given back, so that none is used
-    /// late, together with the next.
+    /// Returns true if a message may go now; the caller must then send it. A turn that is still to come is
+    /// given back, so that it is not used late, together with the next one.
     pub(crate) fn takes_turn(&mut self, now: Instant) -> bool {
         self.ask_at = match self.limiter.reserve(now) {
             Ok(turn) if turn <= now => return true,
@@ -32,13 +32,13 @@ impl Pace {
         false
     }
 
-    /// A message that waits for nothing goes, and the others after it.
+    /// Counts a message that goes without waiting, so that later ones wait for it.
     pub(crate) fn spend(&mut self, now: Instant) {
-        // Where too many wait the next one asks again.
+        // If too many wait, the next message asks again.
         let _ = self.limiter.reserve(now);
     }
 
-    /// When the next message may go, if that is later than now.
+    /// Returns when the next message may go, if that is later than now.
     pub(crate) fn wake(&self, now: Instant) -> Instant {
         if self.ask_at > now {
             self.ask_at

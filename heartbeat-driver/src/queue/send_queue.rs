@@ -1,4 +1,4 @@
-//! The way in: messages and commands from the application's threads or tasks to the engine.
+//! The send queue: messages and commands from the application's threads or tasks to the engine.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,36 +19,36 @@ use crate::dialect::Compute;
 use crate::message::{CloseFrame, InvalidClose, Message, Unsent};
 use crate::panics::{Inside, Panicked, catch, named};
 
-/// How much an application may hand over before it must wait.
+/// The limits of what an application may queue before it must wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
     pub(crate) message_size: usize,
-    /// The messages and bytes that are held while no session is ready. None: fail fast.
+    /// Messages and bytes that may be held while no session is ready. `None` refuses messages instead.
     pub(crate) hold: Option<(usize, usize)>,
 }
 
-/// Called when something changed for the other side. Must not block.
+/// A callback that tells the other side of a change. Must not block.
 pub type Notify = Box<dyn Fn() + Send + Sync>;
 
-/// Messages that were accepted and not yet given to a connection, and commands.
+/// The queue of accepted messages and commands that the engine has not taken yet.
 ///
-/// One lock decides both whether a connection is open and what is queued for it, so that every
-/// message is either written or handed back, whatever the timing of a disconnect.
+/// One lock guards both the state of the connection and the messages queued for it. So every message is either
+/// written or handed back, whatever the timing of a disconnect.
 pub struct SendQueue {
     state: Mutex<State>,
-    /// Something waits for the engine. Spares it the lock when nothing does.
+    /// Something waits for the engine. If nothing does, the engine need not take the lock.
     pending: AtomicBool,
-    /// A message waits that the present connection may take. Spares the engine the lock, too.
+    /// A message waits that the current connection may take. If none does, the engine need not take the lock.
     ready_to_go: AtomicBool,
-    /// The engine is woken only while this is set: where it runs anyway, waking it is a system call in vain.
+    /// The engine is woken only while this is set. Waking a running engine would waste a system call.
     resting: AtomicBool,
     limits: Limits,
     wake_engine: Notify,
-    /// The thread that waits for the client's events, where the client has no thread or task of its own.
+    /// The thread that waits for the client's events, if the client has no thread or task of its own.
     driver: std::sync::Mutex<Option<ThreadId>>,
-    /// What the application has set for the dialect's templates.
+    /// Variables that the application has set for the dialect's templates.
     variables: Mutex<Variables>,
     pub(crate) ids: Ids,
 }
@@ -56,32 +56,33 @@ pub struct SendQueue {
 #[derive(Default)]
 struct State {
     link: SessionState,
-    /// There will be no further connection: nothing is accepted any more.
+    /// There will be no further connection, so nothing is accepted any more.
     ended: bool,
-    /// What makes the session ready, ahead of everything else.
+    /// Messages that make the session ready. They go first.
     opening: Lane,
     queue: Lane,
     commands: Commands,
-    /// Those who wait for room, in the order in which they came, and how many bytes wait with them.
+    /// Waiting senders in order of arrival, and the bytes of their messages.
     line: VecDeque<Arc<Ticket>>,
     line_bytes: usize,
-    /// Messages and bytes of those who have been called and have not come yet.
+    /// Messages and bytes reserved for senders that were called and have not come yet.
     reserved: (usize, usize),
 }
 
-/// So many of those who wait are called at a time: a hundred threads that are woken together keep the engine from the
-/// processor. Each that comes makes room for the next call.
+/// The most senders that are called at a time. A hundred threads that wake together would keep the engine from
+/// the processor. Each sender that comes makes room for the next call.
 const CALLED: usize = 8;
 
-/// The place in line of one who waits for room.
+/// A waiting sender's place in line.
 struct Ticket {
-    /// Length of the message that waits with it.
+    /// Length of the waiting message.
     len: usize,
-    /// There is room, or there will be none: it is to try again. Changed only under the lock of [`State`].
+    /// The sender must try again, because there is room or there never will be. Changed only under the lock of
+    /// [`State`].
     is_called: AtomicBool,
-    /// A thread waits here,
+    /// The waiting thread.
     thread: Condvar,
-    /// or this task.
+    /// The waiting task, if a task waits and not a thread.
     task: std::sync::Mutex<Option<Waker>>,
 }
 
@@ -99,7 +100,7 @@ impl Ticket {
         self.is_called.load(Ordering::Relaxed)
     }
 
-    /// Whom to wake.
+    /// Sets the task to wake.
     fn is_of(&self, waker: &Waker) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if !task.as_ref().is_some_and(|task| task.will_wake(waker)) {
@@ -108,7 +109,7 @@ impl Ticket {
     }
 
     fn wake(&self) {
-        // Free before the call: a waker is code of the application's.
+        // The lock is released before the call, because a waker is the application's code.
         let task = self
             .task
             .lock()
@@ -116,39 +117,39 @@ impl Ticket {
             .take();
         match task {
             Some(task) => task.wake(),
-            // To notify nobody is a system call, too.
+            // Notifying without a waiting thread would still be a system call.
             None => self.thread.notify_all(),
         }
     }
 }
 
-/// Which messages have somewhere to go.
+/// Which messages may go out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum SessionState {
     #[default]
     Down,
-    /// Those that make the session ready.
+    /// Only those that make the session ready.
     Opening(ConnId),
-    /// All.
+    /// All messages.
     Ready(ConnId),
 }
 
-/// What the application wants of the engine.
+/// The application's requests to the engine.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Commands {
     pub(crate) kick: bool,
     pub(crate) stop: bool,
-    /// What a stop says to the peer; none: what the machine says.
+    /// The Close frame of a stop. `None`: the machine's choice.
     pub(crate) goodbye: Option<CloseFrame>,
-    /// What it says of a connection's session.
+    /// The application's report on a connection's session.
     pub(crate) session: Option<(ConnId, Result<(), Failed>)>,
 }
 
-/// A session that is of no use.
+/// A session that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
-    /// What is said to the peer.
+    /// The Close frame for the peer.
     pub(crate) goodbye: CloseFrame,
 }
 
@@ -159,18 +160,18 @@ struct Lane {
     bytes: usize,
 }
 
-/// A message that was accepted.
+/// An accepted message.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) message: Message,
-    /// Since when it is held; [`Instant::NEVER`] until the engine has taken note of it.
+    /// Since when the message is held. [`Instant::NEVER`] until the engine has noted it.
     held: Instant,
-    /// It belongs to its connection, and is not held when that ends.
+    /// The message belongs to its connection, and is not held after the connection ends.
     for_session: bool,
 }
 
 impl Waiting {
-    /// One that has just come, for whichever connection there is.
+    /// Creates an entry for a new message, for any connection.
     pub(crate) const fn now(message: Message) -> Self {
         Self {
             message,
@@ -182,8 +183,8 @@ impl Waiting {
 
 heartbeat_core::debug_as_display!(SendError);
 
-/// A message that was not accepted, handed back with the reason. `Debug` and `Display` leave the message out: it may
-/// hold credentials.
+/// A message that was not accepted, handed back with the reason. `Debug` and `Display` leave the message out,
+/// because it may hold credentials.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the message was not accepted: {reason}")]
 pub struct SendError {
@@ -194,7 +195,7 @@ pub struct SendError {
 }
 
 impl SendError {
-    /// Of a call that would wait for its own return.
+    /// Changes the reason to [`SendErrorKind::Inside`], for a call that would wait for its own return.
     #[must_use]
     #[doc(hidden)]
     pub fn inside(self) -> Self {
@@ -213,10 +214,10 @@ pub enum SendErrorKind {
     /// There is no open connection.
     #[error("there is no open connection")]
     NotConnected,
-    /// There is one, but its session is not ready.
+    /// A connection is open, but its session is not ready.
     #[error("the session is not ready")]
     NotReady,
-    /// As many messages or bytes wait as may wait.
+    /// The queue is full of messages or bytes.
     #[error("too much waits to be sent")]
     Full,
     /// The message is larger than the limit.
@@ -227,9 +228,10 @@ pub enum SendErrorKind {
         /// The limit.
         max: usize,
     },
-    /// There is no room, and the call came from code that the client itself runs (`on_connect`, a factory, a
-    /// decoder, an observer), or from the thread that drives a blocking client in place: it would wait for what only
-    /// its own return makes possible. `try_send` says [`Full`](Self::Full) there, and `Opening::send` needs no room.
+    /// The queue is full, and the call came from code that the client runs (`on_connect`, a factory, a decoder,
+    /// an observer), or from the thread that drives a blocking client in place. Waiting would block the only
+    /// thread that makes room. `try_send` returns [`Full`](Self::Full) in that case, and `Opening::send` needs
+    /// no room.
     #[error("the thread that drives the client cannot wait for room in it")]
     Inside,
     /// The client has ended.
@@ -252,43 +254,42 @@ impl SendQueue {
         }
     }
 
-    /// By what a thread that drives this client's engine is known.
+    /// Returns an id of this client's engine, for the threads that drive it.
     pub(crate) fn id(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Whether this thread runs code that the engine has called (`on_connect`, a factory, an observer), or an
-    /// adapter for it. It must not wait there for what the engine does.
+    /// Returns true if this thread is running code that the engine, or an adapter for it, has called
+    /// (`on_connect`, a factory, an observer). Such code must not wait for the engine.
     #[must_use]
     pub fn is_inside(&self) -> bool {
         Inside::is(self.id())
     }
 
-    /// Notes that this thread drives the client, in calls of its own between which nothing drives it.
+    /// Notes that this thread drives the client by its own calls, and nothing drives the client between them.
     pub fn driven_by_this_thread(&self) {
         let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
         *driver = Some(thread::current().id());
     }
 
-    /// True if this thread would wait for room that only this thread makes.
+    /// Returns true if only this thread makes room, so that waiting for room would never end.
     fn is_driver(&self) -> bool {
         let driver = *self.driver.lock().unwrap_or_else(PoisonError::into_inner);
         driver.is_some_and(|driver| driver == thread::current().id())
     }
 
-    /// Calls code that an adapter's user has brought: a dialer, a reactor, a stream. While it runs, the thread
-    /// [is inside](Self::is_inside).
+    /// Calls code of the adapter's user: a dialer, a reactor, a stream. Meanwhile this thread [is
+    /// inside](Self::is_inside).
     ///
     /// # Errors
-    /// The panic of that code, for [`Engine::panicked`](crate::Engine::panicked).
+    /// The panic of that code. Pass it to [`Engine::panicked`](crate::Engine::panicked).
     pub fn guard<T>(&self, code: &'static str, f: impl FnOnce() -> T) -> Result<T, Panicked> {
         let _inside = Inside::enter(self.id());
         catch(code, f)
     }
 
-    /// Sets a variable of the dialect's templates (Janus' `session`, say), written as it is to be
-    /// sent: a JSON string has its quotes. Until every variable that a template needs is set, what
-    /// it would make is not sent.
+    /// Sets a variable of the dialect's templates (Janus' `session`, say). The value is inserted verbatim, so a
+    /// JSON string needs its quotes. A template's message is not sent until all of its variables are set.
     pub fn set_variable(&self, name: impl Into<String>, value: impl Into<String>) {
         let mut variables = self
             .variables
@@ -297,12 +298,12 @@ impl SendQueue {
         variables.insert(name.into(), value.into());
     }
 
-    /// The next id of the row that the application shares with the dialect's own messages.
+    /// Takes the next id of the sequence that the application shares with the dialect's own messages.
     pub fn take_id(&self) -> u64 {
         self.ids.take()
     }
 
-    /// Hands a message over, or back.
+    /// Queues a message, or hands it back at once.
     ///
     /// # Errors
     /// [`SendError`] holds the message and the reason.
@@ -316,12 +317,12 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Hands over a message that belongs to making this connection's session ready: it goes out ahead
-    /// of all others, and is handed back if the connection ends before.
+    /// Queues a message that makes this connection's session ready. It goes out ahead of all others, and is
+    /// handed back if the connection ends first.
     ///
     /// # Errors
-    /// [`SendError`] holds the message and the reason; [`SendErrorKind::NotConnected`] if this is not the
-    /// connection that is open.
+    /// [`SendError`] holds the message and the reason. [`SendErrorKind::NotConnected`] if another connection is
+    /// open, or none.
     pub fn send_opening(&self, conn: ConnId, message: Message) -> Result<(), SendError> {
         {
             let mut state = self.lock();
@@ -332,8 +333,8 @@ impl SendQueue {
         Ok(())
     }
 
-    /// The session of this connection is ready, or what is to become of it. Said of a connection that
-    /// is not the present one, or where no session is asked for, it changes nothing.
+    /// Reports that the session of this connection is ready, or how it failed. Has no effect if this is not the
+    /// current connection, or if no session is configured.
     pub fn session(&self, conn: ConnId, outcome: Result<(), Failure>) {
         let outcome = outcome.map_err(|failure| Failed {
             failure,
@@ -342,10 +343,10 @@ impl SendQueue {
         self.say_of_session(conn, outcome);
     }
 
-    /// Like [`session`](Self::session) with a failure, but with these words to the peer.
+    /// Like [`session`](Self::session) with a failure, but with this code and reason in the Close frame.
     ///
     /// # Errors
-    /// [`InvalidClose`] names the code or the length, and the rule; nothing happens then.
+    /// [`InvalidClose`] names the code or the length, and the rule. The session is then unchanged.
     pub fn fail_session(
         &self,
         conn: ConnId,
@@ -361,8 +362,8 @@ impl SendQueue {
     fn say_of_session(&self, conn: ConnId, outcome: Result<(), Failed>) {
         {
             let said = &mut self.lock().commands.session;
-            // A word on an older connection must not take the place of one that counts, nor `ready`
-            // that of a failure.
+            // A report on an older connection must not replace one on the current connection, and `ready` must
+            // not replace a failure.
             let counts = said
                 .as_ref()
                 .is_none_or(|(of, said)| *of < conn || (*of == conn && said.is_ok()));
@@ -373,12 +374,12 @@ impl SendQueue {
         self.notify_engine();
     }
 
-    /// Like [`try_send`](Self::try_send), but blocks up to `timeout` for space. Those who wait get it in the order in
-    /// which they came, and nobody overtakes them.
+    /// Like [`try_send`](Self::try_send), but blocks up to `timeout` for space. Waiting senders get space in
+    /// order of arrival, and later senders queue behind them.
     ///
     /// # Errors
-    /// [`SendError`] holds the message and the reason; [`SendErrorKind::Full`] after `timeout`, [`SendErrorKind::Inside`] at once
-    /// where it would wait for its own return.
+    /// [`SendError`] holds the message and the reason. [`SendErrorKind::Full`] after `timeout`;
+    /// [`SendErrorKind::Inside`] at once, if the call would wait for its own return.
     pub fn send_timeout(&self, message: Message, timeout: Duration) -> Result<(), SendError> {
         if self.is_inside() {
             return self.try_send(message).map_err(SendError::inside);
@@ -410,7 +411,7 @@ impl SendQueue {
             if !waiting.is_called()
                 && let Some(message) = message.take()
             {
-                // There may be room for it that nobody was called for yet.
+                // There may be room for which no sender was called yet.
                 let sent = state.accept(message, &self.limits, true);
                 self.note(&state);
                 break sent;
@@ -423,8 +424,8 @@ impl SendQueue {
         sent
     }
 
-    /// Like [`send_timeout`](Self::send_timeout), for tasks. Cancel-safe: the message is accepted when the future is
-    /// ready, or not at all.
+    /// Like [`send_timeout`](Self::send_timeout), for tasks. Cancel-safe: the message is accepted when the
+    /// future completes, or not at all.
     pub fn send(&self, message: Message) -> Sending<'_> {
         Sending {
             send_queue: self,
@@ -433,7 +434,8 @@ impl SendQueue {
         }
     }
 
-    /// One try of one who would wait. `None`: it waits on, with a ticket.
+    /// Tries once to queue the message of a waiting sender. Returns `None` if the sender must wait on, with a
+    /// ticket.
     fn attempt(
         &self,
         state: &mut State,
@@ -461,7 +463,7 @@ impl SendQueue {
                 let new = Arc::new(Ticket::new(len));
                 state.line_bytes += len;
                 if was_called {
-                    // What was kept for it is not enough any more: it is still the first.
+                    // The reserved room is no longer enough, but this sender stays the first.
                     state.line.push_front(Arc::clone(&new));
                 } else {
                     state.line.push_back(Arc::clone(&new));
@@ -476,7 +478,7 @@ impl SendQueue {
         }
     }
 
-    /// One who waited goes, with what it came for or without.
+    /// Removes a sender from the line, whether or not its message was accepted.
     fn leave_line(&self, mut state: MutexGuard<'_, State>, ticket: Option<Arc<Ticket>>) {
         if let Some(ticket) = ticket {
             if ticket.is_called() {
@@ -489,7 +491,7 @@ impl SendQueue {
         self.call_and_unlock(state);
     }
 
-    /// Calls those for whom there is room now, or will be none.
+    /// Calls the senders that have room now, or never will.
     fn call_and_unlock(&self, mut state: MutexGuard<'_, State>) {
         if state.line.is_empty() {
             return;
@@ -501,21 +503,21 @@ impl SendQueue {
         }
     }
 
-    /// The network is back: dial now, or probe now if open.
+    /// Reports that the network is back: the engine dials now, or probes an open connection now.
     pub fn kick(&self) {
         self.lock().commands.kick = true;
         self.notify_engine();
     }
 
-    /// No connection is wanted any more. What was accepted is still written.
+    /// Stops the client. Accepted messages are still written.
     pub fn stop(&self) {
         self.stop_saying(None);
     }
 
-    /// Like [`stop`](Self::stop), but with these words to the peer. The first stop counts.
+    /// Like [`stop`](Self::stop), but with this code and reason in the Close frame. The first stop counts.
     ///
     /// # Errors
-    /// [`InvalidClose`] names the code or the length, and the rule; nothing happens then.
+    /// [`InvalidClose`] names the code or the length, and the rule. The client is then not stopped.
     pub fn stop_with(&self, code: u16, reason: &str) -> Result<(), InvalidClose> {
         self.stop_saying(Some(CloseFrame::new(code, reason)?));
         Ok(())
@@ -535,8 +537,8 @@ impl SendQueue {
     }
 
     pub(crate) fn notify_engine(&self) {
-        // Whoever set it first has woken the engine, which does not rest before it has looked: one wake-up
-        // for a whole burst. The thread that drives the engine itself does not wait now, unless its wait runs this.
+        // The first setter wakes the engine, which looks before it rests: one wake-up for a whole burst. The
+        // thread that drives the engine is not waiting, unless its wait runs this code.
         if !self.pending.swap(true, Ordering::AcqRel)
             && self.resting.load(Ordering::Acquire)
             && (self.is_inside() || !self.is_driver())
@@ -546,14 +548,14 @@ impl SendQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code of the user's runs under the lock, so that a poisoned one is still consistent.
+        // No code of the application runs under the lock, so a poisoned lock still guards a consistent state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // ---- the engine's side --------------------------------------------------------------------
 
-    /// Calls `write` with what a template is filled in with now. A dialect in Rust may set variables meanwhile: they
-    /// count from the next message on.
+    /// Calls `write` with the current values for a template. Variables that a dialect in Rust sets meanwhile
+    /// apply from the next message.
     pub(crate) fn with_values<T>(
         &self,
         tracked: &Variables,
@@ -579,7 +581,8 @@ impl SendQueue {
                 .map(|(name, value)| (name.clone(), value.clone())),
         );
         drop(variables);
-        // Free before the calls, which may set variables. Each sees what was known before all of them.
+        // The lock is released before these calls, which may set variables. Each call sees the variables from
+        // before all of them.
         let known = Values {
             unix_ms,
             variables: &all,
@@ -598,49 +601,50 @@ impl SendQueue {
         })
     }
 
-    /// True if something waits for the engine. An adapter asks once more after it has registered
-    /// its waker.
+    /// Returns true if something waits for the engine. An adapter must check again after registering its waker.
     pub fn is_pending(&self) -> bool {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// Nothing waits here that would go out before a message that comes now, and no command.
+    /// Returns true if no message or command waits that must be handled before a new message.
     pub(crate) fn is_quiet(&self) -> bool {
         !self.is_pending() && !self.ready_to_go.load(Ordering::Acquire)
     }
 
-    /// The engine is about to wait, and must be woken from now on. False if it should not wait: something
-    /// is there already.
+    /// Marks the engine as about to wait, so that it is woken from now on. Returns false if something is
+    /// pending already and the engine must not wait.
     ///
-    /// For an adapter whose waking costs something. It says [`rise`](Self::rise) when it begins to drive the engine
-    /// and after each wait, and [`leave`](Self::leave) when it ends; one that says none of these is always woken.
+    /// For an adapter whose wake-ups are expensive. Call [`rise`](Self::rise) before driving the engine and
+    /// after each wait, and [`leave`](Self::leave) when driving ends. An adapter that calls none of the three
+    /// is always woken.
     pub fn rest(&self) -> bool {
         self.resting.store(true, Ordering::Relaxed);
-        // An exchange: who sets `pending` after it sees `resting`, and what was set before it is seen here.
+        // A read-modify-write: a later setter of `pending` sees `resting`, and an earlier one is seen here.
         !self.pending.fetch_or(false, Ordering::AcqRel)
     }
 
-    /// The engine is not driven for now: whoever will is woken from now on, and at once for what is there already.
+    /// Marks the engine as not driven. It is woken from now on, and at once if something is pending.
     pub fn leave(&self) {
         if !self.rest() {
             (self.wake_engine)();
         }
     }
 
-    /// The engine runs, and looks at the send queue before it [rests](Self::rest).
+    /// Marks the engine as running. It looks at the send queue before it [rests](Self::rest).
     pub fn rise(&self) {
         self.resting.store(false, Ordering::Relaxed);
     }
 
-    /// Makes the engine look again.
+    /// Makes the engine look at the queue again.
     pub(crate) fn poke(&self) {
         self.pending.store(true, Ordering::Release);
     }
 
-    /// What the application wants since the last call. Takes note of what is held from now on.
+    /// Takes the application's commands. If no session is ready, messages that came since the last call are
+    /// held from `now`.
     pub(crate) fn commands(&self, now: Instant) -> Commands {
-        // Before the look, so that what comes during it wakes again. An exchange: it also sees what was
-        // written before it was set.
+        // Cleared before the look, so that an arrival during the look wakes the engine again. The
+        // read-modify-write also makes everything visible that was written before `pending` was set.
         self.pending.swap(false, Ordering::AcqRel);
         let mut state = self.lock();
         if !matches!(state.link, SessionState::Ready(_)) {
@@ -649,12 +653,12 @@ impl SendQueue {
         std::mem::take(&mut state.commands)
     }
 
-    /// A message waits that the present connection may take.
+    /// Returns true if a message waits that the current connection may take.
     pub(crate) fn is_ready_to_go(&self) -> bool {
         self.ready_to_go.load(Ordering::Acquire)
     }
 
-    /// Moves messages that the connection may take to `take`, until `take` says that it has enough.
+    /// Passes messages that the connection may take to `take`, until `take` breaks.
     pub(crate) fn take(&self, mut take: impl FnMut(Waiting) -> ControlFlow<()>) {
         if !self.is_ready_to_go() {
             return;
@@ -669,7 +673,7 @@ impl SendQueue {
         self.call_and_unlock(state);
     }
 
-    /// Takes messages until there are this many bytes, or none is left.
+    /// Takes messages until they have this many bytes, or none is left.
     #[cfg(test)]
     pub(crate) fn take_bytes(&self, mut bytes: usize) -> VecDeque<Waiting> {
         let mut taken = VecDeque::new();
@@ -684,7 +688,7 @@ impl SendQueue {
         taken
     }
 
-    /// A connection is open, and its session ready or not.
+    /// Opens the queue for a connection whose session is ready or not.
     pub(crate) fn open(&self, conn: ConnId, ready: bool) {
         let mut state = self.lock();
         state.link = if ready {
@@ -696,7 +700,8 @@ impl SendQueue {
         self.call_and_unlock(state);
     }
 
-    /// The connection takes nothing more, and is not gone yet: what comes waits for the next one, or is refused.
+    /// Closes the queue while the connection still exists. New messages are held for the next connection, or
+    /// refused.
     pub(crate) fn shut(&self, now: Instant) {
         let mut state = self.lock();
         state.link = SessionState::Down;
@@ -705,8 +710,8 @@ impl SendQueue {
         self.call_and_unlock(state);
     }
 
-    /// The connection is gone. `in_flight` is what it did not write, in order, the first of them `cut`
-    /// perhaps. What is held stays; everything else comes back.
+    /// Notes the end of the connection. `in_flight` are the messages that it did not write, in order; if `cut`,
+    /// the first was partly written. Held messages stay, all others are returned.
     pub(crate) fn close(&self, cut: bool, in_flight: VecDeque<Waiting>, now: Instant) -> Unsent {
         let mut state = self.lock();
         state.link = SessionState::Down;
@@ -718,7 +723,8 @@ impl SendQueue {
         unsent
     }
 
-    /// Hands back what is held and `dead`, and says since when the oldest of the others is held.
+    /// Hands back held messages for which `dead` is true, and returns since when the oldest of the others is
+    /// held.
     pub(crate) fn expire(&self, dead: impl Fn(Instant) -> bool) -> (Unsent, Option<Instant>) {
         let mut expired = Vec::new();
         let mut state = self.lock();
@@ -735,7 +741,7 @@ impl SendQueue {
         (Unsent::new(None, expired), oldest)
     }
 
-    /// How many messages, and how many bytes of messages, wait to be sent.
+    /// Returns how many messages, and how many bytes of messages, wait to be sent.
     pub fn waiting(&self) -> (usize, usize) {
         let state = self.lock();
         (
@@ -744,14 +750,14 @@ impl SendQueue {
         )
     }
 
-    /// There will be no further connection.
+    /// Ends the queue. There will be no further connection.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
         self.call_and_unlock(state);
     }
 
-    /// Keeps the flag in step with the state, under its lock.
+    /// Updates `ready_to_go` from the state, under its lock.
     fn note(&self, state: &State) {
         let ready = match state.link {
             SessionState::Down => false,
@@ -765,7 +771,8 @@ impl SendQueue {
 }
 
 impl State {
-    /// Queues a message. One who was not called comes behind those who wait: where there is room for all of them, too.
+    /// Queues a message. A sender that was not called queues behind the waiting ones, and is accepted only if
+    /// there is room for all of them.
     fn accept(
         &mut self,
         message: Message,
@@ -781,7 +788,7 @@ impl State {
         self.queue.accept(message, room, false)
     }
 
-    /// Whether there is room for one more message of this length beside what is `kept` for others.
+    /// Returns an error unless a message of this length fits beside the reserved room `kept`.
     fn room(&self, len: usize, limits: &Limits, kept: (usize, usize)) -> Result<(), SendErrorKind> {
         let limit = match (self.link, limits.hold) {
             _ if self.ended => return Err(SendErrorKind::Ended),
@@ -793,8 +800,8 @@ impl State {
         self.queue.room(len, limit, limits.message_size, kept)
     }
 
-    /// Whether it is time to call those who wait. Where messages flow, not for each one that was taken: who is called
-    /// then finds room for many.
+    /// Returns true if waiting senders should be called now. While messages flow this is not done for each
+    /// taken message, so that a call finds room for several senders.
     fn is_time_to_call(&self, limits: &Limits) -> bool {
         self.ended
             || !matches!(self.link, SessionState::Ready(_))
@@ -802,7 +809,8 @@ impl State {
                 && self.queue.bytes <= limits.bytes / 4 * 3)
     }
 
-    /// Takes those out of the line who are to try again: there is room, or they are refused for another reason.
+    /// Removes from the line the senders that must try again, because there is room, or because they will be
+    /// refused for another reason.
     fn call(&mut self, limits: &Limits) -> Vec<Arc<Ticket>> {
         let mut called = Vec::new();
         if !self.is_time_to_call(limits) {
@@ -826,7 +834,7 @@ impl State {
         called
     }
 
-    /// What was kept for one who was called.
+    /// Releases the room reserved for a called sender.
     fn give_up_room(&mut self, len: usize) {
         self.reserved.0 -= 1;
         self.reserved.1 -= len;
@@ -853,7 +861,7 @@ impl State {
         self.opening.accept(message, room, true)
     }
 
-    /// The next message for the connection.
+    /// Returns the next message for the connection.
     fn next(&mut self) -> Option<Waiting> {
         match self.link {
             SessionState::Down => None,
@@ -881,7 +889,7 @@ impl State {
             } else if !full && hold.is_some_and(room) {
                 held.push(waiting);
             } else {
-                // In order: after one for which there is no room none is held.
+                // Holding keeps the order: after a message without room, no later one is held.
                 full = true;
                 unsent.push(waiting);
             }
@@ -893,8 +901,8 @@ impl State {
 }
 
 impl Lane {
-    /// Whether there is room for one more, beside what is `reserved`. A message larger than the whole limit may still
-    /// wait alone.
+    /// Returns an error unless one more message fits beside the `reserved` room. A message larger than the
+    /// whole limit may still wait alone.
     fn room(
         &self,
         len: usize,
@@ -942,7 +950,7 @@ impl Lane {
         Some(waiting)
     }
 
-    /// Those that have come last are not noted yet.
+    /// Sets the time for messages that came since the last call.
     fn hold_since(&mut self, now: Instant) {
         let fresh = self.messages.iter_mut().rev();
         for waiting in fresh.take_while(|waiting| waiting.held == Instant::NEVER) {
@@ -951,7 +959,7 @@ impl Lane {
     }
 }
 
-/// A task that hands a message over: see [`SendQueue::send`].
+/// The future of [`SendQueue::send`].
 #[must_use = "a message is handed over when this is polled"]
 pub struct Sending<'a> {
     send_queue: &'a SendQueue,
@@ -971,7 +979,7 @@ impl Future for Sending<'_> {
         let mut state = send_queue.lock();
         match send_queue.attempt(&mut state, message, ticket) {
             Some(sent) => {
-                // It may have been the one in the way of others.
+                // This message may have been the one in the way of others.
                 send_queue.call_and_unlock(state);
                 if sent.is_ok() {
                     send_queue.notify_engine();
@@ -1010,7 +1018,7 @@ impl fmt::Debug for Sending<'_> {
     }
 }
 
-/// Without the messages: they may hold credentials.
+/// Leaves the messages out: they may hold credentials.
 impl fmt::Debug for SendQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (messages, bytes) = self.waiting();
@@ -1048,7 +1056,7 @@ mod tests {
         })
     }
 
-    /// The texts of messages, a cut one with a mark.
+    /// Returns the texts of messages, with a mark on a cut one.
     fn texts(unsent: Unsent) -> Vec<String> {
         let text = |returned: crate::message::Returned| {
             let mark = if returned.cut { "cut " } else { "" };
@@ -1144,7 +1152,7 @@ mod tests {
         });
     }
 
-    /// Polls a task that sends, once.
+    /// Polls a sending task once.
     fn poll(sending: &mut Sending<'_>) -> Option<Result<(), SendErrorKind>> {
         match Pin::new(sending).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(sent) => Some(sent.map_err(|error| error.reason)),
@@ -1190,7 +1198,7 @@ mod tests {
         }
         drop(c);
         assert_eq!(taken(&send_queue), ["a"]);
-        // Called, and gone before it came: the next one is called instead.
+        // Called, but dropped before it came. The next one is called instead.
         drop(b);
         assert_eq!(poll(&mut d), Some(Ok(())));
         assert_eq!(taken(&send_queue), ["d"]);
@@ -1310,7 +1318,7 @@ mod tests {
         let in_flight = send_queue.take_bytes(6);
         assert_eq!(in_flight.len(), 2);
         send_queue.send_opening(CONN, "login".into()).unwrap();
-        // "one" was cut, "two" is sure not to have gone; four bytes are too many to be held.
+        // "one" was cut, "two" was surely not sent. Four bytes are too many to be held.
         let unsent = texts(send_queue.close(true, in_flight, at(0)));
         assert_eq!(unsent, ["cut one", "login"]);
         assert_eq!(refusal(&send_queue, "5"), Some(SendErrorKind::Full));

@@ -1,7 +1,8 @@
-//! What threads share is made of these: the standard library's, or loom's in the tests that try every
-//! interleaving (`loom_tests.rs`).
+//! Primitives that threads share: the standard library's, or loom's in the tests that try every interleaving
+//! (`loom_tests.rs`).
 
-// A figure, never a signal between threads: loom need not try it. Some processors of 32 bits have none.
+// A figure, never a signal between threads, so loom need not try it. Some 32-bit processors lack 64-bit
+// atomics.
 #[cfg(not(target_has_atomic = "64"))]
 pub(crate) use portable_atomic::AtomicU64;
 #[cfg(target_has_atomic = "64")]
@@ -15,8 +16,7 @@ pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::AtomicBool};
 #[cfg(heartbeat_loom)]
 pub(crate) use never_late::Condvar;
 
-/// loom has no time: nothing that waits is ever too late, so that a wake-up that is lost is a deadlock,
-/// which loom tells.
+/// loom has no time. Here no wait ever times out, so a lost wake-up is a deadlock, which loom reports.
 #[cfg(heartbeat_loom)]
 mod never_late {
     use std::sync::LockResult;

@@ -1,4 +1,4 @@
-//! How a client's dials go, for an application that waits for a connection and takes no events meanwhile.
+//! The state of a client's dials, for an application that waits for a connection without taking events.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,40 +12,41 @@ use crate::http::Response;
 
 heartbeat_core::debug_as_display!(NotConnected);
 
-/// Why there is no connection, or none whose session is ready.
+/// Why there is no connection, or no ready session.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotConnected {
-    /// The client's name ([`Options::name`](crate::Options::name)), by default of the host and the port.
+    /// The client's name ([`Options::name`](crate::Options::name)). The default contains the host and the port.
     pub name: Arc<str>,
-    /// Why the application waits no longer.
+    /// Why the wait has ended.
     pub why: WaitEnd,
-    /// A connection is open, and its session is not ready.
+    /// A connection is open, but its session is not ready.
     pub open: bool,
     /// Why the last dial or connection ended. `None` if none has ended yet.
     pub last: Option<Reason>,
-    /// The words of the last dial's error, for people.
+    /// The text of the last dial's error, for people.
     pub detail: Option<Box<str>>,
     /// The answer of the server or a proxy to the last dial, if it refused the dial.
     pub response: Option<Arc<Response>>,
 }
 
-/// Why a wait for a connection has ended without one.
+/// Why a wait for a connection ended without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitEnd {
-    /// The client has given up: there will be no further dial.
+    /// The client has given up and will not dial again.
     GaveUp(GiveUp),
     /// The client was stopped or dropped, or its runtime has ended.
     Stopped,
-    /// The time has passed. The client goes on dialling.
+    /// The timeout has passed. The client goes on dialling.
     Timeout,
-    /// Code that the client itself runs (`on_connect`, a factory, a decoder, an observer) cannot wait for the
-    /// client.
+    /// The call came from code that the client runs (`on_connect`, a factory, a decoder, an observer). That
+    /// code cannot wait for the client.
     Inside,
 }
 
-/// `example.org:8443/feed: gave up: max_attempts reached, the last attempt ended with refused (Connection refused)`.
+/// For example: `example.org:8443/feed: gave up: max_attempts reached, the last attempt ended with refused
+/// (Connection refused)`.
 impl fmt::Display for NotConnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.name)?;
@@ -59,7 +60,7 @@ impl fmt::Display for NotConnected {
             WaitEnd::Inside => f.write_str("the client's own code cannot wait for the client")?,
         }
         match (self.why, self.last) {
-            // These say it.
+            // These variants include the last reason in their own text.
             (WaitEnd::GaveUp(GiveUp::Cause(_) | GiveUp::MaxAttempts(_)), _) | (_, None) => {}
             (_, Some(last)) => write!(f, "; the last attempt ended with {last}")?,
         }
@@ -72,19 +73,19 @@ impl fmt::Display for NotConnected {
 
 impl std::error::Error for NotConnected {}
 
-/// How far a connection must be for an application that waits for it.
+/// The condition that an application waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
     /// The upgrade is done.
     Open,
-    /// Its session is ready, too, and messages are accepted.
+    /// The session is ready too, and messages are accepted.
     Ready,
 }
 
-/// Shared by the engine, which tells, and the client, which asks.
+/// Shared by the engine, which reports, and the client, which waits.
 #[derive(Debug, Default)]
 pub(crate) struct Connected {
-    /// The client's.
+    /// The client's name.
     name: Arc<str>,
     state: Mutex<State>,
     changed: Condvar,
@@ -94,7 +95,7 @@ pub(crate) struct Connected {
 struct State {
     /// The answer to the upgrade of the connection that is open now.
     open: Option<Arc<Response>>,
-    /// That connection accepts messages.
+    /// The open connection accepts messages.
     ready: bool,
     last: Option<Reason>,
     detail: Option<Box<str>>,
@@ -148,17 +149,17 @@ impl Connected {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// A connection is open. Where no session is asked for, it is ready.
+    /// Reports an open connection. Without a configured session it is ready at once.
     pub(crate) fn opened(&self, response: Arc<Response>, ready: bool) {
         self.change(|state| (state.open, state.ready) = (Some(response), ready));
     }
 
-    /// The session of the open connection is ready.
+    /// Reports that the session of the open connection is ready.
     pub(crate) fn ready(&self) {
         self.change(|state| state.ready = true);
     }
 
-    /// The open connection is being closed, and accepts no messages any more.
+    /// Reports that the open connection is being closed, and accepts no more messages.
     pub(crate) fn closing(&self) {
         self.lock().ready = false;
     }
@@ -174,12 +175,12 @@ impl Connected {
         (state.last, state.detail, state.refused) = (Some(reason), detail, refused);
     }
 
-    /// The words of the last error.
+    /// Returns the text of the last error.
     pub(crate) fn last_detail(&self) -> Option<Box<str>> {
         self.lock().detail.clone()
     }
 
-    /// The first call counts.
+    /// Ends all waits. The first call counts.
     pub(crate) fn ended(&self, why: WaitEnd) {
         self.change(|state| {
             (state.open, state.ready) = (None, false);
@@ -206,7 +207,7 @@ impl Connected {
         Poll::Pending
     }
 
-    /// Waits, for `timeout` at most.
+    /// Blocks until the condition holds, up to `timeout`.
     pub(crate) fn wait(
         &self,
         until: Until,

@@ -1,10 +1,10 @@
-//! The last events of a machine, to be replayed when somebody asks why.
+//! The machine's last events, kept to be replayed later.
 
 use heartbeat_core::trace::{Header, RecordedEvent};
 use heartbeat_core::{AnyDialect, Config, Event, Instant, Memory, Variables};
 
-/// Keeps the last `limit` events at the least and twice as many at the most, in two halves, and what
-/// the machine remembered before each.
+/// Keeps between `limit` and twice as many of the last events, in two halves, with the machine's memory before
+/// each half.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     limit: usize,
@@ -31,8 +31,8 @@ impl Recorder {
         }
     }
 
-    /// `memory` is what the machine remembers before this event, `tracked` what the dialect has kept of
-    /// messages that are not recorded.
+    /// Records an event. `memory` is the machine's memory before the event. `tracked` holds the values that the
+    /// dialect has kept from messages that are not recorded.
     pub(crate) fn record(
         &mut self,
         memory: impl FnOnce() -> Memory,
@@ -53,7 +53,7 @@ impl Recorder {
         newer.events.push(recorded);
     }
 
-    /// The trace.
+    /// Returns the trace.
     pub(crate) fn explain(&self) -> String {
         let halves = || self.older.iter().chain(&self.newer);
         let mut header = Header::default();

@@ -1,8 +1,8 @@
-//! A client's figures for the `metrics` facade, whatever exporter stands behind it.
+//! A client's figures for the `metrics` facade, independent of the exporter.
 //!
-//! Handles are made once; what counts messages and bytes is set when the engine comes to rest, so that
-//! a message costs nothing. Without the feature `metrics`, or for a client without
-//! [`Options::metrics`](crate::Options::metrics), nothing of this is there.
+//! Handles are created once. Counters of messages and bytes are set when the engine comes to rest, so a message
+//! costs nothing. Nothing is recorded without the feature `metrics`, or for a client without
+//! [`Options::metrics`](crate::Options::metrics).
 
 #[cfg(feature = "metrics")]
 pub(crate) use on::Meter;
@@ -18,7 +18,7 @@ mod on {
     use crate::clock;
     use crate::event::Reason;
 
-    /// Every state with its word in the label `state`.
+    /// Every state with its value of the label `state`.
     const STATES: [&str; 6] = [
         "waiting",
         "connecting",
@@ -37,11 +37,11 @@ mod on {
         rtt: Histogram,
         verdicts: [(AbortReason, Counter); 8],
         counters: [Counter; 15],
-        /// Bytes received at the last look.
+        /// Bytes received at the last update.
         received: u64,
     }
 
-    /// Names and meanings of the counters, in the order of [`figures`].
+    /// Names and descriptions of the counters, in the order of [`figures`].
     const COUNTERS: [(&str, Unit, &str); 15] = [
         ("heartbeat_dials_total", Unit::Count, "Dials begun"),
         (
@@ -169,7 +169,7 @@ mod on {
             }
         }
 
-        /// Sets everything that changes seldom, and the rest too.
+        /// Sets all figures.
         pub(crate) fn set(&mut self, stats: &ClientStats) {
             let state = match stats.phase {
                 Phase::Waiting => 0,
@@ -196,7 +196,7 @@ mod on {
             }
         }
 
-        /// Sets what changes with every message. `traffic`: messages and bytes, received and sent.
+        /// Sets the figures that change with every message. `traffic`: messages and bytes, received and sent.
         pub(crate) fn traffic(&mut self, traffic: [u64; 4]) {
             let [messages_received, messages_sent, bytes_received, bytes_sent] = traffic;
             if bytes_received != self.received {
@@ -213,7 +213,8 @@ mod on {
             self.rtt.record(rtt.as_secs_f64());
         }
 
-        /// A dial or connection has ended. Without codes: a server could make up thousands of series.
+        /// Counts the end of a dial or connection. The label has no codes, because a server could create
+        /// thousands of series with them.
         pub(crate) fn ended(&self, reason: Reason) {
             let labels = [
                 ("client", self.client.clone()),
@@ -265,7 +266,7 @@ mod on {
     }
 }
 
-/// Nothing, at no cost.
+/// Does nothing, at no cost.
 #[cfg(not(feature = "metrics"))]
 pub(crate) struct Meter;
 

@@ -1,7 +1,7 @@
-//! Figures: what a client counts, and what it remembers for `explain`.
+//! Figures of a client, and its last events for `explain`.
 //!
-//! In: what the engine does and what the connection moved. Out: [`ClientStats`], metrics, the trace of the last
-//! events, and the outcome that `connected()` and `ready()` wait for. Read `shared.rs` first.
+//! In: the engine's reports and the connection's traffic. Out: [`ClientStats`], metrics, the trace of the last
+//! events, and the outcome for `connected()` and `ready()`. Read `shared.rs` first.
 
 mod connected;
 mod explain;

@@ -1,4 +1,4 @@
-//! Where the engine writes its figures, for whoever asks.
+//! The shared stats: figures that the engine publishes for other threads.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::http::Response;
 use crate::log::Log;
 use crate::queue::AtomicU64;
 
-/// A client's figures since it was made. With the feature `serde` it can be serialized.
+/// A client's figures since its creation. Implements `Serialize` with the feature `serde`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -22,37 +22,37 @@ pub struct ClientStats {
     /// The client's name ([`Options::name`](crate::Options::name)).
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_text"))]
     pub name: Arc<str>,
-    /// Where the client stands.
+    /// The client's phase.
     pub phase: Phase,
-    /// Open, and the session ready.
+    /// The connection is open and its session is ready.
     pub ready: bool,
     /// Dials, losses, pings, round trips: the machine's own figures.
     pub machine: Stats,
-    /// Messages received, those included that wait for the application or were dropped.
+    /// Messages received, including those that wait for the application or were dropped.
     pub messages_received: u64,
-    /// The application's messages wholly handed to the operating system.
+    /// Application messages wholly handed to the operating system.
     pub messages_sent: u64,
-    /// Bytes read, TLS and WebSocket framing included, from the upgrade on.
+    /// Bytes read since the upgrade, including TLS and WebSocket framing.
     pub bytes_received: u64,
-    /// Bytes written, likewise.
+    /// Bytes written since the upgrade, likewise.
     pub bytes_sent: u64,
-    /// Messages handed back: unsent or expired.
+    /// Messages handed back, unsent or expired.
     pub unsent: u64,
-    /// Messages that wait to be written, held ones among them.
+    /// Messages that wait to be written, including held ones.
     pub waiting: usize,
-    /// Their bytes.
+    /// The bytes of the waiting messages.
     pub waiting_bytes: usize,
-    /// Reading is paused since then, by the wall clock: as many messages wait for the application as may
-    /// ([`Options::queue`](crate::Options::queue)). `None` while the client reads.
+    /// When reading was paused, by the wall clock, because as many messages wait for the application as
+    /// [`Options::queue`](crate::Options::queue) allows. `None` while the client reads.
     pub reading_paused_since: Option<SystemTime>,
-    /// How often it was paused.
+    /// How often reading was paused.
     pub reading_pauses: u64,
-    /// Messages dropped because the application did not take them: those of all
+    /// Messages dropped because the application did not take them: the sum over all
     /// [`Event::Lagged`](crate::Event::Lagged).
     pub messages_dropped: u64,
-    /// Notes on heartbeats (pings, pongs, checks) that were left out because the application was behind.
+    /// Heartbeat events (pings, pongs, checks) that were left out because the application was behind.
     pub heartbeat_events_dropped: u64,
-    /// Messages that were handed back, and forgotten because nobody took them. Never with
+    /// Messages that were handed back, and dropped because the application did not take them. Always 0 with
     /// [`Overflow::Pause`](crate::Overflow::Pause).
     pub unsent_dropped: u64,
 }
@@ -62,24 +62,24 @@ fn as_text<S: serde::Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok
     serializer.serialize_str(name)
 }
 
-/// The figures as last written. What changes with every message is a handful of plain stores, and
-/// what changes seldom is under a lock that is then taken once.
+/// The last published figures. Figures that change with every message are a few plain stores. The others are
+/// behind a lock, which is taken only when they change.
 #[derive(Debug)]
 pub struct SharedStats {
     seldom: Mutex<(Phase, bool, Stats)>,
-    /// Of connections that have ended.
+    /// Traffic of ended connections.
     before: [AtomicU64; 4],
-    /// Of the present one.
+    /// Traffic of the current connection.
     present: [AtomicU64; 4],
     unsent: AtomicU64,
-    /// Messages, notes and handed-back messages that nobody took.
+    /// Messages, heartbeat events and handed-back messages that the application did not take.
     dropped: [AtomicU64; 3],
     /// Since when reading is paused, and how often it was.
     paused: Mutex<(Option<SystemTime>, u64)>,
     pub(crate) connected: Connected,
-    /// Who the client is.
+    /// The client's identity in the log.
     pub(crate) log: Log,
-    /// Boxed: most clients have none, and it is large.
+    /// Boxed, because it is large and most clients have none.
     recorder: Option<Box<Mutex<Recorder>>>,
 }
 
@@ -114,8 +114,8 @@ impl SharedStats {
         Some(recorder.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The server's answer to the upgrade of the connection that is as far as wanted, or of the next one that is. For a
-    /// caller who is `inside` the client's own code there is none to wait for.
+    /// Waits for a connection in the state `until`, and returns the server's answer to its upgrade. A caller
+    /// that is `inside` the client's own code gets an error at once.
     pub fn poll_connected(
         &self,
         until: Until,
@@ -125,10 +125,10 @@ impl SharedStats {
         self.connected.poll(until, inside, cx)
     }
 
-    /// Like [`poll_connected`](Self::poll_connected), but blocks, for `timeout` at most.
+    /// Like [`poll_connected`](Self::poll_connected), but blocks up to `timeout`.
     ///
     /// # Errors
-    /// [`NotConnected`] says why there is none.
+    /// [`NotConnected`] says why there is no such connection.
     pub fn wait_connected(
         &self,
         until: Until,
@@ -138,12 +138,13 @@ impl SharedStats {
         self.connected.wait(until, inside, timeout)
     }
 
-    /// The last events of the machine as a trace for `replay`, if any are kept.
+    /// Returns the machine's last events as a trace for `replay`, if any are kept.
     pub fn explain(&self) -> Option<String> {
         self.recorder().map(|recorder| recorder.explain())
     }
 
-    /// What stands there now, with the messages and bytes that [wait](crate::SendQueue::waiting) to be sent.
+    /// Returns the published figures, with the messages and bytes that [wait](crate::SendQueue::waiting) to be
+    /// sent.
     pub fn stats(&self, (waiting, waiting_bytes): (usize, usize)) -> ClientStats {
         let (phase, ready, machine) = *self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
         let [messages_received, messages_sent, bytes_received, bytes_sent] = self.totals();
@@ -177,7 +178,7 @@ impl SharedStats {
         self.dropped[1].load(Ordering::Relaxed)
     }
 
-    /// Messages, notes and handed-back messages that nobody took.
+    /// Counts messages, heartbeat events and handed-back messages that the application did not take.
     pub(crate) fn dropped(&self, messages: u64, notes: u64, unsent: u64) {
         for (counter, more) in self.dropped.iter().zip([messages, notes, unsent]) {
             if more > 0 {
@@ -186,14 +187,14 @@ impl SharedStats {
         }
     }
 
-    /// Reading pauses now, or goes on.
+    /// Reports a pause of reading, or its end.
     pub(crate) fn reading(&self, paused_since: Option<SystemTime>) {
         let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
         paused.1 += u64::from(paused_since.is_some());
         paused.0 = paused_since;
     }
 
-    /// Messages received and sent, bytes received and sent.
+    /// Returns messages received and sent, and bytes received and sent.
     pub(crate) fn totals(&self) -> [u64; 4] {
         let total = |index: usize| {
             let of = |counters: &[AtomicU64; 4]| counters[index].load(Ordering::Relaxed);
@@ -206,13 +207,13 @@ impl SharedStats {
         *self.seldom.lock().unwrap_or_else(PoisonError::into_inner) = (phase, ready, machine);
     }
 
-    /// Nobody drives the client any more, whatever the machine has come to.
+    /// Reports that the client is no longer driven, whatever phase the machine was in.
     pub(crate) fn ended(&self) {
         let mut seldom = self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
         (seldom.0, seldom.1) = (Phase::Stopped, false);
     }
 
-    /// The present connection's traffic so far. Only the engine writes.
+    /// Publishes the current connection's traffic so far. Only the engine calls this.
     pub(crate) fn traffic(&self, traffic: Traffic) {
         let figures = [
             traffic.messages_received,

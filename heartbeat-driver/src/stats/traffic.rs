@@ -1,6 +1,6 @@
 //! The traffic of one connection.
 
-/// What went over one connection.
+/// The messages and bytes of one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub(crate) messages_received: u64,

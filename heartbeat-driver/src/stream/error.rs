@@ -1,10 +1,10 @@
-//! The cause that an I/O error stands for.
+//! Causes of I/O errors.
 
 use std::io;
 
 use heartbeat_core::Cause;
 
-/// What an I/O error means to the machine, and what it says to people.
+/// Returns the cause that an I/O error counts as, and its text for people.
 pub fn io_cause(error: &io::Error) -> (Cause, Option<Box<str>>) {
     let cause = match error.kind() {
         io::ErrorKind::ConnectionRefused => Cause::Refused,

@@ -1,7 +1,8 @@
-//! A byte stream in the clear or under TLS: plain bytes in and out.
+//! A plain or TLS byte stream, which reads and writes plain bytes.
 //!
-//! In: an adapter's socket. Out: [`Stream`], which counts what was taken and what the operating system has. `wire.rs` is
-//! the socket below TLS, `tls.rs` makes rustls's sessions, `error.rs` says what an I/O error means. Read this file first.
+//! In: an adapter's socket. Out: [`Stream`], which counts the bytes that it has taken and those that the
+//! operating system has. `wire.rs` is the socket below TLS, `tls.rs` creates rustls sessions, and `error.rs`
+//! maps I/O errors to causes. Read this file first.
 
 mod error;
 #[cfg(feature = "tls")]
@@ -16,19 +17,19 @@ pub(crate) use self::wire::Wire;
 #[cfg(feature = "tls")]
 type Tls<S> = rustls::StreamOwned<rustls::ClientConnection, Wire<S>>;
 
-/// Reads and writes plain bytes; counts the plain bytes that were taken for writing.
+/// Reads and writes plain bytes, and counts the plain bytes taken for writing.
 #[derive(Debug)]
 pub(crate) struct Stream<S: Read + Write> {
     layer: Layer<S>,
     taken: u64,
-    /// Plain bytes of which everything, records included, has gone to the operating system.
+    /// Plain bytes that have wholly gone to the operating system, including their TLS records.
     confirmed: u64,
-    /// A record could not be read; what was decrypted before it is read first.
+    /// A record was invalid. Data decrypted before it is read first.
     #[cfg(feature = "tls")]
     corrupt: Option<io::Error>,
 }
 
-/// The keys of a TLS session to be; nothing for a connection in the clear.
+/// A TLS session before its handshake. `None` for a plain connection.
 #[cfg(feature = "tls")]
 pub(crate) type Security = Option<Box<rustls::ClientConnection>>;
 #[cfg(not(feature = "tls"))]
@@ -50,7 +51,7 @@ impl<S: Read + Write> Stream<S> {
         Self::over(Wire::new(io), security)
     }
 
-    /// The same wire, from here on under TLS, if that is what is wanted.
+    /// Wraps the same wire in TLS, if `security` has a session.
     pub(crate) fn secured(self, security: Security) -> Self {
         match self.layer {
             Layer::Plain(wire) => Self::over(wire, security),
@@ -76,7 +77,7 @@ impl<S: Read + Write> Stream<S> {
         }
     }
 
-    /// True while TLS is still being agreed on.
+    /// Returns true during the TLS handshake.
     pub(crate) fn is_securing(&self) -> bool {
         match &self.layer {
             Layer::Plain(_) => false,
@@ -106,12 +107,12 @@ impl<S: Read + Write> Stream<S> {
         }
     }
 
-    /// Plain bytes taken for writing so far.
+    /// Returns the number of plain bytes taken for writing so far.
     pub(crate) fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// How many of the plain bytes have wholly gone to the operating system.
+    /// Returns how many of the plain bytes have wholly gone to the operating system.
     pub(crate) fn confirmed(&mut self) -> u64 {
         match &self.layer {
             Layer::Plain(_) => self.confirmed = self.taken,
@@ -173,8 +174,8 @@ impl<S: Read + Write> Write for Stream<S> {
     }
 }
 
-/// Reads what was decrypted. rustls tells of a bad record before it hands out the good ones that came with it: the
-/// answer to an upgrade, or a Close.
+/// Reads decrypted data. rustls reports a bad record before it hands out the good ones that came with it, and
+/// those may hold the answer to an upgrade, or a Close.
 #[cfg(feature = "tls")]
 fn read_records<S: Read + Write>(
     tls: &mut Tls<S>,
@@ -193,16 +194,16 @@ fn read_records<S: Read + Write>(
     }
 }
 
-/// Plain bytes in a record (RFC 8446 §5.1).
+/// The most plain bytes of a record (RFC 8446 §5.1).
 #[cfg(feature = "tls")]
 const RECORD: usize = 1 << 14;
 
-/// Writes as many records as the wire takes, each only when the one before is gone. Returns how many
-/// plain bytes were taken, and how many of them have wholly gone, if any.
+/// Writes as many records as the wire takes, each after the previous one has gone. Returns how many plain bytes
+/// were taken, and how many of them have wholly gone, if any.
 ///
-/// A peer can make nothing of half a record. So what has not wholly gone has not been received
-/// either, and nothing that can be handed back as unsent has arrived: rustls' own 64 KiB of
-/// unwritten records would leave that open.
+/// A peer cannot use half a record. So the peer has not received bytes that have not wholly gone, and a message
+/// that is handed back as unsent has not arrived. The 64 KiB of unwritten records that rustls can buffer would
+/// leave that open.
 #[cfg(feature = "tls")]
 fn write_records<S: Read + Write>(
     tls: &mut Tls<S>,

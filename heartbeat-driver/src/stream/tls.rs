@@ -9,8 +9,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::request::RequestError;
 
-/// RequestResult once, not at every dial, and shared by all clients that use it at the same time: reading
-/// the roots takes milliseconds and some hundred kilobytes.
+/// The configuration is created once, not at every dial, and shared by all clients that use it at the same
+/// time. Reading the roots takes milliseconds and some hundred kilobytes.
 pub(crate) fn default_config() -> Result<Arc<ClientConfig>, RequestError> {
     static SHARED: Mutex<Weak<ClientConfig>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,11 +28,10 @@ pub(crate) fn default_config() -> Result<Arc<ClientConfig>, RequestError> {
     Ok(config)
 }
 
-/// The configuration with `http/1.1` as the only protocol that it offers (RFC 7301).
+/// Returns the configuration with `http/1.1` as its only protocol (RFC 7301).
 ///
-/// A configuration that is shared with an HTTP client offers `h2`, too. A server then chooses that, and
-/// there is no upgrade in HTTP/2. What else the configuration holds, sessions to resume among it, stays
-/// shared.
+/// A configuration shared with an HTTP client also offers `h2`. A server might choose `h2`, which has no
+/// upgrade. The rest of the configuration, such as sessions to resume, stays shared.
 pub(crate) fn offering_http_1_1(config: Arc<ClientConfig>) -> Arc<ClientConfig> {
     if config.alpn_protocols == [HTTP_1_1] {
         return config;
@@ -44,7 +43,7 @@ pub(crate) fn offering_http_1_1(config: Arc<ClientConfig>) -> Arc<ClientConfig> 
 
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// The platform's roots; where it has none, those that are compiled in, if they are.
+/// Loads the platform's roots. If there are none, uses the compiled-in roots, if the feature is on.
 fn roots() -> Result<RootCertStore, RequestError> {
     let found = rustls_native_certs::load_native_certs();
     let is_empty = found.certs.is_empty();
@@ -57,7 +56,7 @@ fn roots() -> Result<RootCertStore, RequestError> {
         }
     }
     let mut roots = RootCertStore::empty();
-    // Some platforms hold certificates that nobody can parse.
+    // Some platforms hold certificates that no parser accepts.
     roots.add_parsable_certificates(found.certs);
     #[cfg(feature = "webpki-roots")]
     if roots.is_empty() {
@@ -70,10 +69,10 @@ fn roots() -> Result<RootCertStore, RequestError> {
     Ok(roots)
 }
 
-/// The process or the system has no room for another open file. Of many files some may have been read, and
-/// what they lack would be missing for as long as the configuration lives.
+/// Returns true if the process or the system has no room for another open file. Some of several files may have
+/// been read, and the roots in the others would be missing for as long as the configuration lives.
 fn is_exhausted(error: &io::Error) -> bool {
-    // ENFILE and EMFILE, the same on Linux, macOS and the BSDs; ERROR_TOO_MANY_OPEN_FILES.
+    // ENFILE and EMFILE, equal on Linux, macOS and the BSDs; ERROR_TOO_MANY_OPEN_FILES.
     let codes: &[i32] = if cfg!(windows) { &[4] } else { &[23, 24] };
     error.kind() == io::ErrorKind::OutOfMemory
         || error
@@ -81,7 +80,7 @@ fn is_exhausted(error: &io::Error) -> bool {
             .is_some_and(|code| codes.contains(&code))
 }
 
-/// The error is not about the file itself: it may be read the next time.
+/// Returns true if the error does not concern the file itself, so the next attempt may succeed.
 fn is_passing(error: &io::Error) -> bool {
     !matches!(
         error.kind(),
@@ -95,7 +94,7 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-/// A session that will only accept a certificate for this host.
+/// Creates a session that accepts only a certificate for this host.
 pub(crate) fn session(
     config: &Arc<ClientConfig>,
     host: &str,
@@ -140,7 +139,7 @@ mod tests {
         assert!(Arc::ptr_eq(&one, &two));
     }
 
-    /// In a process of its own, for the table of open files belongs to all threads.
+    /// Runs in its own process, because all threads share the table of open files.
     #[cfg(unix)]
     #[test]
     fn roots_that_cannot_be_read_just_now_are_a_failed_dial_and_read_the_next_time() {
@@ -176,7 +175,7 @@ mod tests {
         assert!(output.status.success(), "{said}");
     }
 
-    /// In a process of its own, for the environment belongs to all threads.
+    /// Runs in its own process, because all threads share the environment.
     #[test]
     fn a_machine_without_roots_is_told_before_the_first_dial_unless_they_are_compiled_in() {
         const ALONE: &str = "HEARTBEAT_ALONE";

@@ -1,13 +1,13 @@
-//! A byte stream that is counted, so that half a message counts as life and half a write as progress.
+//! A counted byte stream, so that half a message counts as life and half a write as progress.
 
 use std::io::{self, Read, Write};
 
 use crate::panics::{Panicked, catch};
 
-/// A non-blocking byte stream whose traffic is counted and whose write errors wait.
+/// A non-blocking byte stream that counts its traffic and defers write errors.
 ///
-/// A write error is kept instead of returned: what the peer said before it went away (its Close
-/// frame above all) is still in the receive buffer, and is worth more than "broken pipe".
+/// A write error is kept and not returned. The peer's last data (its Close frame above all) is still in the
+/// receive buffer, and says more than "broken pipe".
 #[derive(Debug)]
 pub(crate) struct Wire<S> {
     io: S,
@@ -15,38 +15,38 @@ pub(crate) struct Wire<S> {
     pub(crate) read: u64,
     /// Bytes that the operating system took so far.
     pub(crate) written: u64,
-    /// The stream took nothing at the last write: it is worth waiting until it is writable.
+    /// The last write took nothing, so it is worth waiting until the stream is writable.
     pub(crate) write_blocked: bool,
     write_error: Option<io::Error>,
     panicked: Option<Box<Panicked>>,
     ahead: Ahead,
-    /// Bytes that TLS may still read before others get their turn.
+    /// Bytes that TLS may still read before other tasks get a turn.
     allowed: usize,
-    /// TLS wanted more than that.
+    /// TLS tried to read more than that.
     cut_short: bool,
 }
 
-/// What TLS may read for one look of ours. A record that brings something to read is shorter (RFC 8446 §5.2: 16 KiB and
-/// 256 bytes), and a peer may send others without end: rustls reads on until there is something, or the stream is dry.
+/// The most bytes that TLS reads in one look. A record with data is shorter (RFC 8446 §5.2: 16 KiB and 256 bytes). A
+/// peer may send records without data endlessly, and rustls reads on until it has data or the stream is dry.
 const ALLOWANCE: usize = 32 * 1024;
 
-/// What is read at once from a stream that has much to say.
+/// The size of one read from a busy stream.
 const AHEAD: usize = 64 * 1024;
 
-/// Reads of at least this many bytes may be worth a larger one: not those of a TLS header.
+/// A read of at least this many bytes may be made larger. Reads of TLS headers are smaller.
 const LARGE: usize = 512;
 
-/// Bytes read beyond what was asked for, while the stream has more than fits into a read.
+/// Bytes read beyond the request, while the stream has more than one read returns.
 ///
-/// A system call costs as much as ten messages. A small buffer makes many of them, a large one for each
-/// connection makes idle connections dear: so there is a large one, only while it is used.
+/// A system call costs as much as ten messages, so a small buffer is slow. A large buffer for each connection
+/// wastes memory while idle, so the large buffer exists only while it is used.
 #[derive(Debug, Default)]
 struct Ahead {
     /// Empty, or [`AHEAD`] bytes.
     buffer: Vec<u8>,
     at: usize,
     end: usize,
-    /// The last read has filled its buffer.
+    /// The last read filled its buffer.
     full: bool,
     /// Used since the last [`Wire::relax`].
     used: bool,
@@ -76,7 +76,7 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Gives back the memory for reading ahead, unless it was used since the last call.
+    /// Frees the read-ahead buffer, unless it was used since the last call.
     pub(crate) fn relax(&mut self) {
         if !std::mem::take(&mut self.ahead.used) && self.ahead.at == self.ahead.end {
             self.ahead = Ahead::default();
@@ -91,12 +91,12 @@ impl<S> Wire<S> {
         &mut self.io
     }
 
-    /// From here on TLS may read [`ALLOWANCE`] bytes; then the stream seems dry.
+    /// Allows TLS to read [`ALLOWANCE`] bytes. After them the stream reports that it is dry.
     pub(crate) fn allow(&mut self) {
         (self.allowed, self.cut_short) = (ALLOWANCE, false);
     }
 
-    /// It seemed dry, and more is there.
+    /// Returns true if the stream reported that it is dry although more data is available.
     pub(crate) fn was_cut_short(&self) -> bool {
         self.cut_short
     }
@@ -109,13 +109,13 @@ impl<S> Wire<S> {
         self.write_error.take()
     }
 
-    /// A panic of the stream's, once.
+    /// Takes the panic of the stream, if it has panicked.
     pub(crate) fn panicked(&mut self) -> Option<Panicked> {
         self.panicked.take().map(|panicked| *panicked)
     }
 
-    /// Asks the stream. A signal is no reason to stop. One that has panicked has nothing to say and takes nothing,
-    /// until somebody asks for the panic.
+    /// Calls the stream, and retries after a signal. A stream that has panicked reads and writes nothing until
+    /// the panic is taken.
     fn attempt<T>(&mut self, mut attempt: impl FnMut(&mut S) -> io::Result<T>) -> io::Result<T> {
         let io = &mut self.io;
         let attempted = catch("the byte stream", || {
@@ -132,7 +132,7 @@ impl<S> Wire<S> {
         })
     }
 
-    /// Keeps what is an error, so that to the caller it is a stream that takes nothing.
+    /// Keeps an error. The caller sees a stream that takes nothing.
     fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         match result {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
@@ -146,7 +146,7 @@ impl<S> Wire<S> {
 }
 
 impl<S: Read> Wire<S> {
-    /// Reads no more than this: for who has a large buffer of its own.
+    /// Reads without reading ahead, for a caller with a large buffer of its own.
     pub(crate) fn read_directly(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.attempt(|io| io.read(buffer))?;
         self.read += count as u64;
@@ -154,7 +154,7 @@ impl<S: Read> Wire<S> {
     }
 }
 
-/// As TLS reads, a little at a time, and no more than it is allowed.
+/// Reads ahead, because TLS reads small amounts, and stops at the allowance.
 impl<S: Read> Read for Wire<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.allowed == 0 {
@@ -186,7 +186,7 @@ impl<S: Read> Wire<S> {
         let count = read?;
         self.read += count as u64;
         (ahead.at, ahead.end) = (0, count);
-        // Much has come: more may have come meanwhile.
+        // After a large read, more may have arrived meanwhile.
         ahead.full = count >= AHEAD / 4;
         Ok(ahead.take(buffer))
     }
@@ -220,7 +220,7 @@ impl<S: Write> Write for Wire<S> {
 mod tests {
     use super::*;
 
-    /// A stream with `left` bytes, numbered, that counts how often it is asked.
+    /// A stream of `left` numbered bytes that counts its reads.
     struct Numbered {
         left: usize,
         next: u8,
@@ -251,7 +251,7 @@ mod tests {
         })
     }
 
-    /// Reads until nothing is left, in pieces; every byte must come once and in its place.
+    /// Reads everything in pieces. Every byte must come once and in its place.
     fn drain(wire: &mut Wire<Numbered>, piece: usize, first: u8) -> usize {
         let (mut buffer, mut total) = (vec![0; piece], 0);
         while let Ok(count) = wire.read_ahead(&mut buffer) {

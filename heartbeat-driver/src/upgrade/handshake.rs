@@ -1,14 +1,14 @@
-//! The two values by which client and server of an upgrade know each other (RFC 6455 §4.1, §4.2.2).
+//! The key and the accept value of the upgrade (RFC 6455 §4.1, §4.2.2).
 
 use data_encoding::BASE64;
 use sha1::{Digest as _, Sha1};
 
 use crate::websocket::frames::mask;
 
-/// RFC 6455 §1.3.
+/// The fixed GUID of RFC 6455 §1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// A `Sec-WebSocket-Key`: 16 random bytes in Base64.
+/// Creates a `Sec-WebSocket-Key`: 16 random bytes in Base64.
 pub(crate) fn key() -> String {
     let mut key = [0; 16];
     for part in key.chunks_exact_mut(4) {
@@ -17,7 +17,7 @@ pub(crate) fn key() -> String {
     BASE64.encode(&key)
 }
 
-/// The `Sec-WebSocket-Accept` that answers this key.
+/// Returns the `Sec-WebSocket-Accept` for this key.
 pub(crate) fn accept(key: &str) -> String {
     let mut sha1 = Sha1::new();
     sha1.update(key.as_bytes());

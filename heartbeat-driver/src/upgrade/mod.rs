@@ -1,7 +1,8 @@
-//! From a byte stream to an open WebSocket: the proxy, TLS and the HTTP upgrade, driven without waiting.
+//! From a byte stream to an open WebSocket: proxy, TLS and HTTP upgrade, without blocking.
 //!
-//! In: a [`Stream`] and a request. Out: [`Opened`], or the [`DialError`]. The upgrade's few lines are our own: a library would
-//! write the whole request, credentials included, into a log. Read this file first.
+//! In: a [`Stream`] and a request. Out: [`Opened`], or the [`DialError`]. The upgrade is implemented here and
+//! not taken from a library, because a library would log the whole request, including credentials. Read this
+//! file first.
 
 mod handshake;
 mod tunnel;
@@ -25,25 +26,25 @@ use crate::websocket::frames::{Agreed, Deflate};
 
 pub(crate) struct Upgrade<S: Read + Write> {
     request: Request,
-    /// `None` only after its end.
+    /// `None` only after the end.
     stream: Option<Stream<S>>,
     tunnel: Option<(Tunnel, Security)>,
     exchange: Exchange,
-    /// What the server's `Sec-WebSocket-Accept` must be.
+    /// The expected value of the server's `Sec-WebSocket-Accept`.
     accept: String,
     is_deflate_offered: bool,
     /// When the dial began.
     since: Instant,
-    /// Redirects may be followed.
+    /// Redirects are followed.
     follows: bool,
     refused: Option<Box<Refused>>,
 }
 
-/// An answer that refuses, while its body comes in.
+/// A refusal whose body is being read.
 struct Refused {
     response: Response,
     body: Body,
-    /// When the rest of the body is no longer waited for.
+    /// The deadline for the rest of the body.
     until: Instant,
     detail: Option<Box<str>>,
 }
@@ -51,10 +52,10 @@ struct Refused {
 pub(crate) enum Progress<S: Read + Write> {
     Waits,
     Done(Box<Opened<S>>, Arc<Response>),
-    /// The server leads elsewhere.
+    /// The server redirects elsewhere.
     Redirect(Box<str>, DialError),
     Failed(DialError),
-    /// The answer to a challenge was right, but to one that is over: this one has the next.
+    /// The answer to a challenge was correct, but its nonce has expired. This answer has the next one.
     Stale(DialError),
 }
 
@@ -92,7 +93,7 @@ impl<S: Read + Write> Upgrade<S> {
         })
     }
 
-    /// The peer is gone: whether it has said something before is to be asked of the socket itself.
+    /// Returns true if the peer is gone, and the socket itself must be asked whether earlier data is left.
     pub(crate) fn is_doubtful(&self) -> bool {
         if self.refused.is_some() {
             return false;
@@ -103,7 +104,7 @@ impl<S: Read + Write> Upgrade<S> {
         }
     }
 
-    /// When to go on, whether something was read or not.
+    /// Returns when to continue, even if nothing was read.
     pub(crate) fn wake(&self) -> Instant {
         let refused = self.refused.as_ref();
         refused.map_or(Instant::NEVER, |refused| refused.until)
@@ -129,7 +130,7 @@ impl<S: Read + Write> Upgrade<S> {
             .map(|stream| stream.wire_mut().get_mut())
     }
 
-    /// A panic of the byte stream's, once.
+    /// Takes the panic of the byte stream, if it has panicked.
     pub(crate) fn panicked(&mut self) -> Option<Panicked> {
         self.stream.as_mut()?.wire_mut().panicked()
     }
@@ -192,7 +193,7 @@ impl<S: Read + Write> Upgrade<S> {
             };
             self.refuse(response, &rest, detail, options, now);
             return match (location, self.refused.take()) {
-                // Where it leads says more than its body.
+                // The redirect's target says more than its body.
                 (Some(location), Some(refused)) => {
                     Ok(Progress::Redirect(location, refused.into_refusal()))
                 }
@@ -228,7 +229,7 @@ impl<S: Read + Write> Upgrade<S> {
         Ok(Progress::Done(Box::new(opened), response.for_users()))
     }
 
-    /// What the server has agreed to of the compression that was offered.
+    /// Returns the compression that the server has agreed to.
     #[cfg(feature = "deflate")]
     fn agreed(&self, response: &Response, options: &Options) -> Result<Option<Agreed>, DialError> {
         let Some(offered) = &options.deflate else {
@@ -247,7 +248,7 @@ impl<S: Read + Write> Upgrade<S> {
         }
     }
 
-    /// This answer ends the dial once its body has been heard.
+    /// Ends the dial with this answer, once its body has been read.
     fn refuse(
         &mut self,
         response: Response,
@@ -266,7 +267,7 @@ impl<S: Read + Write> Upgrade<S> {
         }));
     }
 
-    /// Reads the body of an answer that refuses, until it is whole or its time is over.
+    /// Reads the body of a refusal, until it is complete or its deadline has passed.
     fn hear_out(&mut self, now: Instant) -> Result<Progress<S>, DialError> {
         let (Some(refused), Some(stream)) = (&mut self.refused, &mut self.stream) else {
             return Ok(Progress::Waits);
@@ -278,7 +279,7 @@ impl<S: Read + Write> Upgrade<S> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && now < refused.until => {
                     return Ok(Progress::Waits);
                 }
-                // The status outranks how the rest ended.
+                // The status is more important than an error in the body.
                 Ok(0) | Err(_) => break,
             }
         }
@@ -293,7 +294,7 @@ impl<S: Read + Write> Upgrade<S> {
         }
     }
 
-    /// RFC 6455 §4.1, what the client must validate.
+    /// Validates the answer as a client must (RFC 6455 §4.1).
     fn verify(&self, response: &Response) -> Result<(), DialError> {
         let mut chosen = response.list("sec-websocket-protocol");
         let (chosen, another) = (chosen.next(), chosen.next());
@@ -323,8 +324,8 @@ impl<S: Read + Write> Upgrade<S> {
 }
 
 impl Refused {
-    /// RFC 7616 §3.3: the nonce was too old, and a client answers the new one without asking anybody for
-    /// another password.
+    /// Returns true if the nonce was too old (RFC 7616 §3.3). A client then answers the new nonce without
+    /// asking for another password.
     fn is_stale(&self) -> bool {
         let name = match self.response.status() {
             401 => "www-authenticate",
@@ -332,7 +333,7 @@ impl Refused {
             _ => return false,
         };
         self.response.list(name).any(|element| {
-            // Behind the scheme's name, or as an element of its own.
+            // `stale` follows the scheme's name, or is a list element of its own.
             let mut words = element.split(|byte| byte.is_ascii_whitespace());
             let last = words.next_back().unwrap_or_default();
             let (name, value) = match last.iter().position(|byte| *byte == b'=') {

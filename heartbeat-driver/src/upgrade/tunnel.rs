@@ -1,4 +1,4 @@
-//! How a proxy is asked for a way to the server (RFC 9110 §9.3.6, RFC 1928, RFC 1929).
+//! Opens a tunnel through a proxy (RFC 9110 §9.3.6, RFC 1928, RFC 1929).
 
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
@@ -10,9 +10,9 @@ use crate::http::{DialError, Exchange, Lost, Response};
 use crate::request::{Proxy, ProxyKind, Request};
 use crate::stream::Stream;
 
-/// The talk with a proxy, up to the byte from which on the server is spoken to.
+/// The exchange with a proxy, up to the first byte of the server's own traffic.
 pub(crate) struct Tunnel {
-    /// How the proxy may be called in front of people.
+    /// The proxy's name for error texts, without credentials.
     proxy: String,
     talk: Talk,
 }
@@ -22,11 +22,11 @@ enum Talk {
     Socks5(Socks5),
 }
 
-/// How far the talk has got.
+/// The state of the tunnel.
 pub(crate) enum Way {
     Waits,
     Open,
-    /// Answered with another status than 2xx, and these first bytes of its body.
+    /// The proxy answered with a status other than 2xx. The bytes begin its body.
     Refused(Box<Response>, Vec<u8>),
 }
 
@@ -50,12 +50,12 @@ impl Tunnel {
         }
     }
 
-    /// How the proxy may be called in front of people.
+    /// Returns the proxy's name for error texts, without credentials.
     pub(crate) fn proxy(&self) -> &str {
         &self.proxy
     }
 
-    /// Goes on as far as the stream lets it.
+    /// Continues as far as the stream allows.
     pub(crate) fn proceed<S: Read + Write>(
         &mut self,
         stream: &mut Stream<S>,
@@ -63,9 +63,10 @@ impl Tunnel {
         let result = match &mut self.talk {
             Talk::Connect(exchange) => match exchange.proceed(stream) {
                 Ok(None) => Ok(Way::Waits),
-                // Any 2xx opens the way (RFC 9110 §9.3.6).
+                // Any 2xx opens the tunnel (RFC 9110 §9.3.6).
                 Ok(Some((head, rest))) if (200..300).contains(&head.status()) => {
-                    // Nor has one an answer that has not read the question.
+                    // A proxy that sends extra bytes, or answers before the request is fully sent, does not
+                    // open it.
                     if rest.is_empty() && exchange.is_sent() {
                         Ok(Way::Open)
                     } else {
@@ -84,7 +85,7 @@ impl Tunnel {
     }
 }
 
-/// The head of a CONNECT request.
+/// Returns the head of a CONNECT request.
 fn connect(proxy: &Proxy, request: &Request) -> Vec<u8> {
     let target = request.authority();
     let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
@@ -104,7 +105,7 @@ const VERSION: u8 = 5;
 const NO_LOGIN: u8 = 0;
 const LOGIN: u8 = 2;
 
-/// A SOCKS5 client's side. Answers are read to their last byte and not beyond.
+/// The client's side of SOCKS5. It reads each answer to its last byte and no further.
 struct Socks5 {
     login: Option<(String, String)>,
     target: Vec<u8>,
@@ -126,7 +127,7 @@ impl Socks5 {
         let mut target = match request.name().parse() {
             Ok(IpAddr::V4(address)) => [&[1][..], &address.octets()].concat(),
             Ok(IpAddr::V6(address)) => [&[4][..], &address.octets()].concat(),
-            // `Proxy::check` has seen to its length.
+            // `Proxy::check` has checked the length.
             Err(_) => {
                 let len = u8::try_from(request.name().len()).unwrap_or(u8::MAX);
                 [&[3, len][..], request.name().as_bytes()].concat()
@@ -135,7 +136,7 @@ impl Socks5 {
         target.extend(request.port().to_be_bytes());
         let login = proxy.login.clone();
         let out = match login {
-            // A proxy that wants no login is to be found out, too.
+            // Offers both methods, because a proxy may want no login.
             Some(_) => vec![VERSION, 2, NO_LOGIN, LOGIN],
             None => vec![VERSION, 1, NO_LOGIN],
         };
@@ -182,14 +183,14 @@ impl Socks5 {
         }
     }
 
-    /// How many bytes of the answer are still to come, as far as can be told.
+    /// Returns how many bytes of the answer are still missing, as far as is known.
     fn missing(&self) -> Result<usize, DialError> {
         let len = match (self.awaits, self.answer.as_slice()) {
             (Awaits::Method | Awaits::Way, [version, ..]) if *version != VERSION => {
                 return Err(DialError::broken("it does not speak SOCKS5"));
             }
             (Awaits::Method | Awaits::Login, _) => 2,
-            // Nothing of use follows a refusal, and some proxies leave it out.
+            // Nothing useful follows a refusal, and some proxies leave the rest out.
             (Awaits::Way, [_, 1..=255, ..]) => 2,
             (Awaits::Way, [_, _, _, kind, first, ..]) => match kind {
                 1 => 10,
@@ -202,7 +203,7 @@ impl Socks5 {
         Ok(len.saturating_sub(self.answer.len()))
     }
 
-    /// A whole answer; true if the way is open.
+    /// Handles a complete answer. Returns true if the tunnel is open.
     fn answered(&mut self) -> Result<bool, DialError> {
         let code = self.answer.get(1).copied().unwrap_or_default();
         self.answer.clear();
@@ -256,7 +257,7 @@ impl Socks5 {
     }
 }
 
-/// SOCKS5's refusals as the HTTP statuses that say the same, so that one table of causes serves both.
+/// Maps SOCKS5's refusals to the equivalent HTTP statuses, so that one table of causes serves both.
 fn refused(status: u16, words: &str) -> DialError {
     let cause = Cause::Http {
         status,

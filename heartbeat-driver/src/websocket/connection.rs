@@ -1,5 +1,5 @@
-//! One open WebSocket connection of the engine's: what of its traffic the machine knows, and what the application
-//! gets back.
+//! `Connection`: one open WebSocket connection of the engine, with its accounts. They record what the machine
+//! knows of the traffic, and which messages the application gets back.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -16,40 +16,40 @@ use crate::queue::{Pace, SendQueue, Waiting};
 use crate::stats::Traffic;
 use crate::stream::io_cause;
 
-/// Bytes of the application's that are written before reading gets its turn: one that never stops sending must not
-/// keep us from hearing. A message counts as its length and [`OVERHEAD`].
+/// Bytes of the application that are written before reading gets a turn, so that an application that sends
+/// without pause cannot block reading. A message counts as its length plus [`OVERHEAD`].
 const FLUSH: u64 = 128 * 1024;
 
-/// What a message costs beside its bytes.
+/// The cost of a message besides its bytes, in bytes.
 const OVERHEAD: u64 = 128;
 
-/// What a flush came to.
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Flushed {
-    /// Application bytes, or bytes after a stall, went to the operating system.
+    /// Bytes of the application, or bytes after a stall, went to the operating system.
     pub(crate) moved: bool,
-    /// Bytes wait since before, or since now.
+    /// Bytes are waiting, since this flush or an earlier one.
     pub(crate) blocked: bool,
-    /// There may be more to write, after reading had its turn.
+    /// There may be more to write, after reading has had a turn.
     pub(crate) more: bool,
-    /// Bytes of the application's that were looked at.
+    /// Bytes of the application that were processed.
     pub(crate) work: u64,
 }
 
-/// What a read came to.
+/// The result of a read.
 pub(crate) enum Heard {
     Frame(Incoming),
-    /// There is more to read, and others get their turn first.
+    /// There is more to read, but other tasks get a turn first.
     Busy,
-    /// Nothing more is there.
+    /// There is nothing more to read.
     Dry,
     Ended(Cause, Option<Box<str>>),
 }
 
-/// A message that is to be sent.
+/// A message to send.
 struct Sent {
     waiting: Waiting,
-    /// It is the session's own: it belongs to this connection, and is not handed back.
+    /// The message belongs to this connection, and is not handed back.
     is_own: bool,
 }
 
@@ -62,35 +62,35 @@ impl Carries for Sent {
 pub(crate) struct Connection<S: Read + Write> {
     pub(crate) conn: ConnId,
     ws: Framed<S, Sent>,
-    /// Messages handed out since the machine was last told.
+    /// Messages delivered since the last report to the machine.
     pub(crate) unreported: u32,
-    /// There was nothing more to read just now, and nobody has acted on that yet.
+    /// The last read found nothing, and the engine has not acted on that yet.
     pub(crate) ran_dry: bool,
-    /// Bytes of which the machine knows.
+    /// Bytes read that were reported to the machine.
     reported: u64,
-    /// Something was given and not flushed yet.
+    /// Something was queued and not flushed yet.
     unflushed: bool,
-    /// The stream would have taken more when the last write ended.
+    /// The last write ended although the stream would have taken more.
     can_go_on: bool,
-    /// A flush did not go through, and the machine knows.
+    /// A flush did not complete, and the machine knows.
     blocked: bool,
-    /// An application message was given since the machine was last told of writing.
+    /// An application message was queued since writing was last reported to the machine.
     wrote: bool,
-    /// The last ping waits to be written, and the machine knows.
+    /// The last ping is not written yet, and the machine knows.
     ping_waits: bool,
     /// `Wire::written` at the last look.
     written: u64,
     /// Application messages received, and wholly written.
     messages: (u64, u64),
-    /// Of those written, the ones since the last read, and `Wire::read` then.
+    /// Messages written since the last read, and `Wire::read` at that time.
     doubtful: (u64, u64),
     decoder: Option<Box<dyn Decode>>,
-    /// What a decoded message may be.
+    /// The largest decoded message, in bytes.
     limit: usize,
 }
 
 impl<S: Read + Write> Connection<S> {
-    /// A session over a stream whose upgrade is done.
+    /// Creates a connection over a stream whose upgrade is done.
     pub(crate) fn new(conn: ConnId, opened: Opened<S>, decoder: Option<Box<dyn Decode>>) -> Self {
         let Opened {
             stream,
@@ -135,22 +135,22 @@ impl<S: Read + Write> Connection<S> {
         self.ws.stream_mut().wire_mut().get_mut()
     }
 
-    /// Gives back memory that only a busy connection needs.
+    /// Frees memory that only a busy connection needs.
     pub(crate) fn relax(&mut self) {
         self.ws.relax();
     }
 
-    /// A panic of the byte stream's, once.
+    /// Takes the panic of the byte stream, if it has panicked.
     pub(crate) fn panicked(&mut self) -> Option<Panicked> {
         self.ws.stream_mut().wire_mut().panicked()
     }
 
-    /// Reading waits until the pongs are written.
+    /// Returns true while reading waits for the pongs to be written.
     pub(crate) fn holds_reading(&self) -> bool {
         self.ws.writer.answers() > ANSWERS
     }
 
-    /// Bytes wait, as the machine knows.
+    /// Returns true if bytes wait, as reported to the machine.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked
     }
@@ -159,7 +159,8 @@ impl<S: Read + Write> Connection<S> {
         self.unflushed && self.ws.stream().wire().write_blocked
     }
 
-    /// There is more to write, and the stream would take it: the last write ended to let others have their turn.
+    /// Returns true if there is more to write and the stream would take it. The last write ended to give other
+    /// tasks a turn.
     pub(crate) fn can_go_on(&self) -> bool {
         self.can_go_on
     }
@@ -172,7 +173,7 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// As [`read`](Self::read), without a copy of a message that nobody decodes.
+    /// Like [`read`](Self::read), but does not copy a message if there is no decoder.
     #[inline(always)]
     pub(crate) fn next_place(&mut self) -> Place<Heard> {
         if self.decoder.is_some() {
@@ -185,13 +186,13 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// What lies there, until the next call.
+    /// Returns the bytes at a place, valid until the next call.
     #[inline(always)]
     pub(crate) fn bytes(&self, at: Range<usize>) -> &[u8] {
         self.ws.bytes(at)
     }
 
-    /// A text turned out to be none.
+    /// Handles a text message that is not UTF-8.
     #[cold]
     pub(crate) fn not_utf8(&mut self) -> Heard {
         self.heard(framed::Heard::Broken(Violation::NotUtf8))
@@ -203,14 +204,14 @@ impl<S: Read + Write> Connection<S> {
             framed::Heard::Frame(frame) => self.decode(frame),
             framed::Heard::Busy => Heard::Busy,
             framed::Heard::Dry => match self.ws.stream_mut().wire_mut().write_error() {
-                // All that the peer said before it went away has been read.
+                // Everything that the peer sent before its end has been read.
                 Some(error) => failed(&error),
                 None => Heard::Dry,
             },
             framed::Heard::Eof => Heard::Ended(Cause::Eof, None),
             framed::Heard::Failed(error) => failed(&error),
             framed::Heard::Broken(violation) => {
-                // RFC 6455 §7.1.7: say why, if it can be said without waiting.
+                // RFC 6455 §7.1.7: say why, if that needs no waiting.
                 self.say_close(violation.code().into());
                 let detail = violation.to_string();
                 Heard::Ended(Cause::Protocol(violation.code()), Some(detail.into()))
@@ -218,19 +219,19 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// A write has failed, and nobody has been told.
+    /// Returns true if a write has failed and the error has not been reported.
     pub(crate) fn has_failed(&self) -> bool {
         self.ws.stream().wire().has_failed()
     }
 
-    /// What the last write failed with, if what the peer said before has not been read since: the
-    /// application takes no messages.
+    /// Takes the deferred write error, if it has not been reported yet. That happens if the peer's last data
+    /// was not read, because the application takes no messages.
     pub(crate) fn write_error(&mut self) -> Option<Box<str>> {
         let error = self.ws.stream_mut().wire_mut().write_error()?;
         Some(error.to_string().into())
     }
 
-    /// What a message means.
+    /// Decodes a message.
     fn decode(&mut self, frame: Incoming) -> Heard {
         let message = match frame {
             Incoming::Text(text) => Message::Text(text),
@@ -256,7 +257,8 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// True once for bytes of which the machine has not been told.
+    /// Returns `None` if the machine knows of all bytes read. Otherwise notes them as reported, and returns
+    /// true if there are application messages among them.
     pub(crate) fn take_unreported(&mut self) -> Option<bool> {
         let read = self.ws.stream().wire().read;
         let messages = std::mem::take(&mut self.unreported);
@@ -266,7 +268,7 @@ impl<S: Read + Write> Connection<S> {
         (data || progress).then_some(data)
     }
 
-    /// Everything read so far is known to the machine, whole messages excepted.
+    /// Notes that all bytes read so far are reported to the machine, except those of whole messages.
     pub(crate) fn mark_reported(&mut self) {
         self.reported = self.ws.stream().wire().read;
     }
@@ -289,16 +291,16 @@ impl<S: Read + Write> Connection<S> {
         self.push();
     }
 
-    /// A ping, of either kind, was given just now. True if it waits behind other bytes.
+    /// Returns true if a ping of either kind, queued just now, waits behind other bytes.
     pub(crate) fn ping_waits(&mut self) -> bool {
         let written = self.ws.written();
         let waits = self.ws.writer.ping_has_left(written) == Some(false);
-        // One before it may have left just now, and the machine does not know yet.
+        // An earlier ping may have left just now, unknown to the machine.
         self.ping_waits |= waits;
         waits
     }
 
-    /// True once when the last ping that waited has gone to the operating system.
+    /// Returns true once when the last waiting ping has gone to the operating system.
     pub(crate) fn ping_has_left(&mut self) -> bool {
         if !self.ping_waits {
             return false;
@@ -309,7 +311,7 @@ impl<S: Read + Write> Connection<S> {
         left
     }
 
-    /// The same in the dialect's own words.
+    /// Like `ping`, but sends a ping message of the dialect.
     pub(crate) fn ask(&mut self, message: Outgoing<'_>) {
         match message {
             Outgoing::Text(text) => self.ws.writer.ping_message(true, text.as_bytes()),
@@ -318,14 +320,14 @@ impl<S: Read + Write> Connection<S> {
         self.push();
     }
 
-    /// Answers a Close frame: this is the answer's one chance to leave.
+    /// Answers a Close frame. The answer is written at once or never.
     pub(crate) fn answer_close(&mut self, close: &Close) {
         self.say_close(close.goodbye());
     }
 
-    /// Queues everything that was accepted, then the Close frame.
+    /// Queues all accepted messages, then the Close frame.
     ///
-    /// At a pace: everything whose turn has come. Nobody waits for the rest.
+    /// With a pace, only the messages whose turn has come are queued. The rest is not waited for.
     pub(crate) fn close(
         &mut self,
         frame: CloseFrame,
@@ -343,7 +345,7 @@ impl<S: Read + Write> Connection<S> {
         self.push();
     }
 
-    /// Writes what waits, as far as the operating system takes it.
+    /// Writes waiting bytes, as far as the operating system takes them.
     pub(crate) fn flush(
         &mut self,
         send_queue: &SendQueue,
@@ -373,7 +375,7 @@ impl<S: Read + Write> Connection<S> {
         if moved {
             self.wrote = self.unflushed;
         }
-        // A stream that would take more has made nothing wait.
+        // Nothing waits on a stream that would take more.
         let waits = self.unflushed && !self.can_go_on;
         let newly_blocked = waits && (!self.blocked || moved);
         self.blocked = waits;
@@ -385,7 +387,7 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// Messages that have not wholly been handed over, in order, and whether of the first a part has.
+    /// Returns the messages that are not wholly written, in order, and whether a part of the first is.
     pub(crate) fn into_unsent(mut self) -> (bool, VecDeque<Waiting>) {
         self.settle();
         let written = self.ws.written();
@@ -396,8 +398,8 @@ impl<S: Read + Write> Connection<S> {
         (cut, unsent.map(|sent| sent.waiting).collect())
     }
 
-    /// Queues what waits, until it comes to `work`, [`OVERHEAD`] included, or fills `room`. Returns the work: 0 if nothing
-    /// waits.
+    /// Queues waiting messages until their work, including [`OVERHEAD`], reaches `work`, or they fill `room`.
+    /// Returns the work: 0 if no message waits.
     fn take_from(&mut self, send_queue: &SendQueue, work: u64, room: u64) -> u64 {
         let writer = &mut self.ws.writer;
         let (mut taken, mut framed) = (0_u64, 0_u64);
@@ -419,7 +421,8 @@ impl<S: Read + Write> Connection<S> {
         taken
     }
 
-    /// The same of one message, if its turn has come. After our Close nothing is taken any more.
+    /// Like [`take_from`](Self::take_from), but takes one message, if its turn has come. Takes nothing after
+    /// our Close.
     fn take_at_pace(&mut self, send_queue: &SendQueue, pace: &mut Pace, now: Instant) -> u64 {
         if !self.ws.writer.takes_more() || !send_queue.is_ready_to_go() || !pace.takes_turn(now) {
             return 0;
@@ -427,13 +430,13 @@ impl<S: Read + Write> Connection<S> {
         self.take_from(send_queue, 1, 1)
     }
 
-    /// Fewer bytes wait than may.
+    /// Returns true if fewer bytes wait than the limit.
     pub(crate) fn has_room(&self) -> bool {
         self.ws.writer.room() > 0
     }
 
-    /// Writes a message of the application's, as far as that goes now: true if all of it is written. The machine is
-    /// told when the session is flushed next.
+    /// Writes a message of the application, as far as the stream takes it now. Returns true if all of it is
+    /// written. The next flush reports to the machine.
     pub(crate) fn send(&mut self, message: Message) -> bool {
         self.ws.writer.queue(Sent {
             waiting: Waiting::now(message),
@@ -443,7 +446,7 @@ impl<S: Read + Write> Connection<S> {
         self.push()
     }
 
-    /// A message of the session's own: it belongs to this connection, and is not handed back.
+    /// Queues a message that belongs to this connection and is not handed back.
     pub(crate) fn give_own(&mut self, message: Message) {
         self.ws.writer.queue(Sent {
             waiting: Waiting::now(message),
@@ -453,7 +456,7 @@ impl<S: Read + Write> Connection<S> {
         self.unflushed = true;
     }
 
-    /// Says goodbye to a peer that is well, if it can be said without waiting.
+    /// Sends Close to a healthy peer, if that needs no waiting.
     pub(crate) fn send_close(&mut self, frame: &CloseFrame) {
         self.say_close(frame.goodbye());
     }
@@ -463,7 +466,7 @@ impl<S: Read + Write> Connection<S> {
         self.push();
     }
 
-    /// One attempt to write everything out. True if it went through.
+    /// Tries once to write everything out. Returns true if all bytes went out.
     fn push(&mut self) -> bool {
         let pushed = self.ws.push();
         self.unflushed = pushed != Pushed::All;
@@ -472,7 +475,7 @@ impl<S: Read + Write> Connection<S> {
         !self.unflushed
     }
 
-    /// Counts what has wholly been handed over.
+    /// Counts the messages that are wholly written.
     #[inline]
     pub(crate) fn settle(&mut self) {
         if !self.ws.writer.has_settled() {
@@ -488,7 +491,7 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// Messages that were written after the last byte was read.
+    /// Returns the number of messages that were written after the last byte was read.
     pub(crate) fn in_doubt(&self) -> u64 {
         let (messages, read) = self.doubtful;
         if read == self.ws.stream().wire().read {

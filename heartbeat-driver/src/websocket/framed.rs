@@ -1,4 +1,4 @@
-//! One open connection: a reader and a writer over one stream.
+//! A frame reader and a frame writer over one stream.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -8,34 +8,35 @@ use super::frames::Agreed;
 use super::frames::{Carries, Incoming, Next, Place, Reader, Violation, Writer};
 use crate::stream::Stream;
 
-/// Writes in a row, before others get their turn: a peer that takes everything at once must not keep us from hearing it.
+/// Writes in a row before other tasks get a turn, so that a peer that takes everything at once cannot block
+/// reading.
 const WRITES: u32 = 16;
 
-/// What a read came to.
+/// The result of a read.
 pub(crate) enum Heard {
     Frame(Incoming),
-    /// Much has come, and no whole message yet.
+    /// Much data has come, but no whole message yet.
     Busy,
-    /// Nothing more is there.
+    /// There is nothing more to read.
     Dry,
-    /// The end of the stream.
+    /// The stream has ended.
     Eof,
     Failed(io::Error),
     Broken(Violation),
 }
 
-/// What a write came to.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
-    /// Everything has gone.
+    /// Everything is written.
     All,
     /// The stream takes no more for now.
     Blocked,
-    /// The stream would take more: others get their turn first.
+    /// The stream would take more, but other tasks get a turn first.
     Busy,
 }
 
-/// `T` is a message to be sent, with whatever its owner keeps beside it.
+/// `T` is a message to send, together with data of its owner.
 pub(crate) struct Framed<S: Read + Write, T> {
     stream: Stream<S>,
     reader: Reader,
@@ -45,28 +46,28 @@ pub(crate) struct Framed<S: Read + Write, T> {
 /// A stream whose upgrade is done.
 pub(crate) struct Opened<S: Read + Write> {
     pub(crate) stream: Stream<S>,
-    /// What has come after the answer.
+    /// Bytes that came after the server's answer.
     pub(crate) rest: Vec<u8>,
-    /// As the options and the server want it.
+    /// As agreed by the options and the server.
     pub(crate) sizes: Sizes,
 }
 
-/// How a connection reads and writes.
+/// The sizes that govern how a connection reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
-    /// The block for reading, at rest.
+    /// The size of the idle read buffer.
     pub(crate) read_buffer: usize,
-    /// The largest message that may come.
+    /// The largest message to receive.
     pub(crate) max_message: usize,
-    /// Larger messages go out in fragments of this size.
+    /// Larger messages are sent in fragments of this size.
     pub(crate) fragment: Option<usize>,
-    /// Messages may be compressed.
+    /// The agreed compression.
     #[cfg(feature = "deflate")]
     pub(crate) deflate: Option<Agreed>,
 }
 
 impl<S: Read + Write, T: Carries> Framed<S, T> {
-    /// A connection over a stream whose upgrade is done. `bytes` have come after it already.
+    /// Creates a connection over a stream whose upgrade is done. `bytes` were read after the server's answer.
     pub(crate) fn new(stream: Stream<S>, bytes: &[u8], sizes: Sizes) -> Self {
         let reader = Reader::new(sizes.read_buffer, sizes.max_message, bytes);
         let writer = Writer::new(stream.taken(), sizes.fragment);
@@ -112,8 +113,8 @@ impl<S: Read + Write, T: Carries> Framed<S, T> {
         self.reader.bytes(at)
     }
 
-    /// Reads once from the stream, if nothing else is to be had: a large message comes in hundreds of reads, and others
-    /// get their turn between them.
+    /// Reads once from the stream, if nothing else is available. A large message takes hundreds of reads, and
+    /// other tasks get a turn between them.
     #[inline(never)]
     fn read_on(&mut self, next: Result<Next, Violation>) -> Heard {
         let next = match next {
@@ -137,11 +138,12 @@ impl<S: Read + Write, T: Carries> Framed<S, T> {
         }
     }
 
-    /// Writes what waits, as far as the stream takes it.
+    /// Writes waiting bytes, as far as the stream takes them.
     pub(crate) fn push(&mut self) -> Pushed {
         for _ in 0..WRITES {
             let bytes = self.writer.bytes();
-            // An error here is a full stream; any other one is kept until everything has been read (`Wire`).
+            // An error here means a full stream. Any other error is kept until everything has been read
+            // (`Wire`).
             if bytes.is_empty() {
                 return match self.stream.flush() {
                     Ok(()) => Pushed::All,
@@ -156,7 +158,7 @@ impl<S: Read + Write, T: Carries> Framed<S, T> {
         Pushed::Busy
     }
 
-    /// The offset up to which everything has gone to the operating system.
+    /// Returns the offset up to which everything has gone to the operating system.
     #[inline]
     pub(crate) fn written(&mut self) -> u64 {
         self.stream.confirmed()
@@ -166,7 +168,7 @@ impl<S: Read + Write, T: Carries> Framed<S, T> {
         self.writer
     }
 
-    /// Gives back memory that only a busy connection needs.
+    /// Frees memory that only a busy connection needs.
     pub(crate) fn relax(&mut self) {
         self.reader.relax();
         self.writer.relax();

@@ -1,11 +1,11 @@
-//! An open WebSocket connection (RFC 6455) over a byte stream that does not wait.
+//! An open WebSocket connection (RFC 6455) over a non-blocking byte stream.
 //!
-//! In: messages of the send queue, bytes of the stream. Out: messages and control frames received; for each message
-//! sent, written or handed back.
+//! In: messages of the send queue, and bytes of the stream. Out: received messages and control frames, and for
+//! each message sent whether it was written or is handed back.
 //!
-//! - `frames` turns bytes into messages and messages into bytes.
+//! - `frames` converts bytes to messages and messages to bytes.
 //! - `Framed` is a reader and a writer over one stream.
-//! - [`Connection`] adds the accounts: what the machine is told, and what the application gets back. Read it first.
+//! - [`Connection`] adds the accounts for the machine and for messages that are handed back. Read it first.
 
 mod connection;
 mod framed;

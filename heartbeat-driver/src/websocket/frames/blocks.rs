@@ -1,35 +1,35 @@
-//! Memory for small messages: a few that lie next to each other are copied at once, and share an allocation.
+//! Memory for small received messages: neighbouring messages are copied together and share an allocation.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
-/// A message that is kept pins at most so many times its own size. Eight messages to an allocation cost nearly
-/// as little as eighty would.
+/// A message that the application keeps pins at most this many times its own size. Eight messages per
+/// allocation cost nearly as little as eighty.
 const SHARED: usize = 8;
 
-/// What a header takes beside a small message; and messages with it below this count as that: what an allocation costs
-/// beside its bytes is about as much.
+/// The header of a small message, in bytes. Smaller messages count as this size, because an allocation costs
+/// about as much.
 const HEADER: usize = 4;
 const SMALLEST: usize = 32;
 
-/// Larger messages have an allocation of their own: next to them its price is small.
+/// Larger messages have their own allocation, because its cost is small next to their copy.
 const LARGEST: usize = 512;
 
-/// Long ones are copied in pieces of this size.
+/// Long messages are copied in pieces of this size.
 pub(super) const PIECE: usize = 2048;
 
-/// The piece of the reader's block that was copied last.
+/// The last copied part of the reader's block.
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
     copy: Bytes,
-    /// Where it lies in the block; empty if the block has changed since.
+    /// The position of the copy in the block. Empty if the block has changed since.
     from: usize,
     to: usize,
 }
 
 impl Blocks {
-    /// The message that lies at `at` in the block, as bytes that can be kept.
+    /// Returns the message at `at` in the block as owned bytes.
     #[inline]
     pub(super) fn cut(&mut self, block: &[u8], at: Range<usize>) -> Bytes {
         if at.end <= self.to && self.copy.len() <= most(at.len()) {
@@ -42,7 +42,8 @@ impl Blocks {
     fn cut_elsewhere(&mut self, block: &[u8], at: Range<usize>) -> Bytes {
         let len = at.len();
         let copied = block.len().min(at.start + most(len)) - at.start;
-        // On its own: where it is large, where nothing follows, and where it is a small one among larger ones.
+        // A message is copied alone if it is large, if nothing follows it, or if it is a small one among larger
+        // ones.
         if len > LARGEST || copied < 2 * len || at.end <= self.to {
             let mut own = Vec::with_capacity(len);
             append(&mut own, &block[at]);
@@ -61,27 +62,27 @@ impl Blocks {
         self.copy.slice(..len)
     }
 
-    /// Other bytes come into the block.
+    /// Forgets the copy, because the block is about to change.
     #[inline]
     pub(super) fn forget(&mut self) {
         (self.from, self.to) = (0, 0);
     }
 
-    /// Gives the copy back.
+    /// Frees the copy.
     pub(super) fn relax(&mut self) {
         *self = Self::default();
     }
 }
 
-/// Copies in pieces: one copy of much more is slower on common processors, which have an instruction of its own for long
-/// ones.
+/// Copies in pieces. Common processors have a special instruction for long copies, and it is slower than
+/// copying in pieces.
 pub(super) fn append(all: &mut Vec<u8>, bytes: &[u8]) {
     for piece in bytes.chunks(PIECE) {
         all.extend_from_slice(piece);
     }
 }
 
-/// The most bytes that a message of this length may share.
+/// Returns the most bytes that a message of this length may share.
 #[inline]
 fn most(len: usize) -> usize {
     (len + HEADER).max(SMALLEST) * SHARED
@@ -91,7 +92,7 @@ fn most(len: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Blocks of messages of these lengths, by turns.
+    /// Feeds blocks of messages with these lengths in turn.
     fn messages(lengths: &[usize], count: usize, mut each: impl FnMut(usize, Bytes, &[u8])) {
         let mut blocks = Blocks::default();
         let mut lengths = lengths.iter().cycle();
@@ -156,7 +157,7 @@ mod tests {
         let dropped_ones = allocation_counter::measure(|| {
             messages(&[150], 4000, |_, _, _| count += 1);
         });
-        // Two to eight messages; and one where the copy is used again.
+        // Two to eight messages share a copy, or one if the copy is reused.
         assert!(kept_ones.count_total < 2 * 4000 / 7 + 300, "{kept_ones:?}");
         assert!(
             dropped_ones.count_total < 4000 / 7 + 300,

@@ -1,4 +1,4 @@
-//! permessage-deflate (RFC 7692): what is offered, what was agreed on, and the two halves of a connection that agreed.
+//! permessage-deflate (RFC 7692): the offer, the agreement, and compression in both directions.
 
 use std::fmt::Write as _;
 
@@ -6,13 +6,13 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::Violation;
 
-/// Compression of messages, as it is offered to the server (RFC 7692). A server may decline, and then messages go as they
-/// are; it may also ask for less.
+/// Message compression to offer to the server (RFC 7692). If the server declines, messages are sent
+/// uncompressed. The server may also ask for smaller windows.
 ///
-/// Compression costs a connection memory: about 270 KB to compress and 45 KB to inflate with windows of 15 bits, made when a
-/// message first needs it. Without context takeover it is given back while the connection rests. Whoever can put
-/// text of their own beside a secret in one message can guess the secret from its compressed length (CRIME): leave it off
-/// for those.
+/// Compression costs memory: about 270 KB to compress and 45 KB to inflate with windows of 15 bits, allocated
+/// when a message first needs it. Without context takeover the memory is freed while the connection is idle.
+/// Leave compression off if others can place text of their own beside a secret in one message: the compressed
+/// length reveals the secret (CRIME).
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;
@@ -53,53 +53,56 @@ impl Deflate {
         }
     }
 
-    /// The window for what we send, as a power of two: 9 to 15 (512 bytes to 32 KiB), default 15. Other values count as
-    /// the nearest of these. The server may ask for less.
+    /// Sets the window for sent messages, as a power of two: 9 to 15 (512 bytes to 32 KiB), default 15. Other
+    /// values are clamped. The server may ask for a smaller window.
     #[must_use]
     pub fn client_max_window_bits(mut self, bits: u8) -> Self {
         self.client_max_window_bits = bits.clamp(*BITS.start(), *BITS.end());
         self
     }
 
-    /// The window for what the server sends, likewise. Below 15 a server that does not heed it is refused.
+    /// Sets the window for received messages, likewise. Below 15, a server that does not accept the value is
+    /// refused.
     #[must_use]
     pub fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.server_max_window_bits = bits.clamp(*BITS.start(), *BITS.end());
         self
     }
 
-    /// Each message that we send is compressed by itself: worse, and with less memory. Default: no.
+    /// Compresses each sent message on its own, which needs less memory and compresses less. Default: off.
     #[must_use]
     pub fn client_no_context_takeover(mut self) -> Self {
         self.client_no_context_takeover = true;
         self
     }
 
-    /// The same for what the server sends. A server that does not heed it is refused. Default: no.
+    /// Asks the server to compress each message on its own. A server that does not accept this is refused.
+    /// Default: off.
     #[must_use]
     pub fn server_no_context_takeover(mut self) -> Self {
         self.server_no_context_takeover = true;
         self
     }
 
-    /// zlib's level of compression: 0 (none) to 9 (best), default 6. Larger values count as 9.
+    /// Sets zlib's compression level: 0 (none) to 9 (best), default 6. Larger values count as 9.
     #[must_use]
     pub fn level(mut self, level: u32) -> Self {
         self.level = level.min(9);
         self
     }
 
-    /// Shorter messages, in bytes, go as they are. Default 64: below that little is gained.
+    /// Sends messages shorter than this, in bytes, uncompressed. Default 64, because shorter messages gain
+    /// little.
     #[must_use]
     pub fn min_size(mut self, bytes: usize) -> Self {
         self.min_size = bytes;
         self
     }
 
-    /// The value of `Sec-WebSocket-Extensions` that offers this.
+    /// Returns the value of `Sec-WebSocket-Extensions` for this offer.
     pub(crate) fn offer(&self) -> String {
-        // Without a number: some servers refuse a client that names fewer bits than they do, and ours can be fewer than
-        // what was agreed on in any case.
+        // The parameter has no number, because some servers refuse a client that names fewer bits than they do.
+        // Our window may be smaller than agreed in any case.
         let mut offer = String::from("permessage-deflate; client_max_window_bits");
         if self.server_max_window_bits < 15 {
             let bits = self.server_max_window_bits;
@@ -114,10 +117,10 @@ impl Deflate {
         offer
     }
 
-    /// What the server has agreed to, from its `Sec-WebSocket-Extensions` (RFC 7692 §7.1).
+    /// Returns what the server agreed to in its `Sec-WebSocket-Extensions` (RFC 7692 §7.1).
     ///
     /// # Errors
-    /// The rule that the answer breaks.
+    /// Returns the rule that the answer breaks.
     pub(crate) fn agree(&self, answer: &str) -> Result<Agreed, &'static str> {
         let mut parts = answer.split(';').map(str::trim);
         if answer.contains(',')
@@ -170,12 +173,12 @@ impl Deflate {
         let client_bits = client_bits.unwrap_or(15).min(self.client_max_window_bits);
         Ok(Agreed {
             client_bits,
-            // One that is larger than the server's reads what it says as well.
+            // A larger window than the server's reads its data as well.
             server_bits: server_bits.max(*BITS.start()),
             client_alone: self.client_no_context_takeover || client_alone.is_some(),
             server_alone: server_alone.is_some(),
             level: self.level,
-            // With a window of 8 bits we cannot compress, and need not.
+            // zlib cannot compress with a window of 8 bits, so messages then go uncompressed.
             min_size: if client_bits < *BITS.start() {
                 usize::MAX
             } else {
@@ -185,19 +188,19 @@ impl Deflate {
     }
 }
 
-/// What client and server have agreed on.
+/// The parameters that client and server have agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreed {
     client_bits: u8,
     server_bits: u8,
-    /// Each message is compressed by itself.
+    /// Our messages are each compressed on their own.
     client_alone: bool,
     server_alone: bool,
     level: u32,
     min_size: usize,
 }
 
-/// A server that agreed to the offer of [`Deflate::new`] and asked for nothing else.
+/// The answer of a server that accepts [`Deflate::new`] and asks for nothing else.
 impl Default for Agreed {
     fn default() -> Self {
         let Deflate {
@@ -214,14 +217,14 @@ impl Default for Agreed {
     }
 }
 
-/// What is taken from the end of each message, and put back there (RFC 7692 §7.2.1).
+/// Bytes that the sender removes from the end of each message and the receiver restores (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// The receiving half.
+/// Decompression of received messages.
 #[derive(Debug)]
 pub(super) struct Inflater {
     agreed: Agreed,
-    /// RequestResult when first needed.
+    /// Created when first needed.
     state: Option<Decompress>,
 }
 
@@ -233,16 +236,17 @@ impl Inflater {
         }
     }
 
-    /// The most compressed bytes of a message of `max` bytes: those that cannot be compressed grow a little, most with
-    /// small windows.
+    /// Returns the most compressed bytes of a message of `max` bytes. Incompressible data grows a little, most
+    /// with small windows.
     pub(super) fn max_deflated(max: usize) -> usize {
         max.saturating_add(max / 8 + 64)
     }
 
-    /// A message of at most `max` bytes.
+    /// Inflates a message of at most `max` bytes.
     ///
     /// # Errors
-    /// [`Violation::TooLarge`] as soon as one more came out, [`Violation::NotDeflated`].
+    /// [`Violation::TooLarge`] once the output exceeds `max` by a byte. [`Violation::NotDeflated`] if the data
+    /// is corrupt.
     pub(super) fn inflate(&mut self, deflated: &[u8], max: usize) -> Result<Vec<u8>, Violation> {
         let bits = self.agreed.server_bits;
         let state = self
@@ -273,7 +277,7 @@ fn inflate_part(
 ) -> Result<(), Violation> {
     loop {
         if out.len() == out.capacity() {
-            // As much as there is already, and never more than one byte over the limit.
+            // The buffer doubles, and never exceeds the limit by more than one byte.
             let more = out.len().max(part.len().saturating_mul(4)).max(256);
             out.reserve_exact(more.min(max.saturating_sub(out.len()).saturating_add(1)));
         }
@@ -287,9 +291,9 @@ fn inflate_part(
             return Err(Violation::TooLarge { len, max });
         }
         match status {
-            // A last block in the midst (RFC 7692 §7.2.3.4): what follows begins anew.
+            // A final block within the message (RFC 7692 §7.2.3.4): the rest begins a new stream.
             Status::StreamEnd => state.reset(false),
-            // All that there was has come out: there is room left.
+            // Free room in the output means that all of it has come out.
             Status::Ok | Status::BufError if part.is_empty() && out.len() < out.capacity() => {
                 return Ok(());
             }
@@ -306,11 +310,11 @@ fn inflate_part(
     }
 }
 
-/// The sending half.
+/// Compression of sent messages.
 #[derive(Debug)]
 pub(super) struct Deflater {
     agreed: Agreed,
-    /// RequestResult when first needed.
+    /// Created when first needed.
     state: Option<Compress>,
 }
 
@@ -322,13 +326,13 @@ impl Deflater {
         }
     }
 
-    /// A message of this length is to be compressed.
+    /// Returns true if a message of this length is compressed.
     pub(super) fn wants(&self, len: usize) -> bool {
-        // What is empty would have to be a block of its own each time.
+        // An empty message would need an empty block of its own.
         len >= self.agreed.min_size.max(1)
     }
 
-    /// Appends the next piece of a message to `out`; of the last one everything that is left.
+    /// Appends the next piece of a message to `out`. The last piece flushes all output.
     pub(super) fn deflate(&mut self, piece: &[u8], is_last: bool, out: &mut Vec<u8>) {
         let (level, bits) = (self.agreed.level, self.agreed.client_bits);
         let state = self.state.get_or_insert_with(|| {
@@ -343,10 +347,10 @@ impl Deflater {
         loop {
             out.reserve(rest.len() / 2 + 64);
             let before = state.total_in();
-            // The only error is a stream that is out of step, which it cannot be from here.
+            // The only error is an inconsistent stream, which cannot happen here.
             let _ = state.compress_vec(rest, out, flush);
             rest = &rest[(state.total_in() - before) as usize..];
-            // Room is left only when all has come out.
+            // Free room in the output means that all of it has come out.
             if rest.is_empty() && out.len() < out.capacity() {
                 break;
             }
@@ -419,7 +423,7 @@ mod tests {
         for answer in answers {
             for level in [0, 1, 6, 9] {
                 let ours = agreed(Deflate::new().level(level), answer);
-                // The peer inflates with what it has agreed to for us.
+                // The peer inflates with the parameters that it has agreed to for us.
                 let theirs = Agreed {
                     server_bits: ours.client_bits,
                     server_alone: ours.client_alone,
@@ -512,7 +516,7 @@ mod tests {
             let inflating = allocation_counter::measure(|| {
                 kept = inflater.inflate(&kept, 100).unwrap();
             });
-            // `Deflate` and `docs/speed.md` say as much.
+            // `Deflate` and `docs/speed.md` give these figures.
             assert!(compressing.bytes_max < 400_000, "{compressing:?}");
             assert!(inflating.bytes_max < 60_000, "{inflating:?}");
             let given_back = allocation_counter::measure(|| {
@@ -600,7 +604,8 @@ mod tests {
         for (offer, answer) in unfit {
             assert!(offer.agree(answer).is_err(), "{answer}");
         }
-        // Windows of 8 bits are theirs to make: ours goes uncompressed then, for zlib cannot.
+        // The server may compress with a window of 8 bits. We send uncompressed then, because zlib has no such
+        // window.
         let narrow = agreed(plain, "permessage-deflate; client_max_window_bits=8");
         assert!(!Deflater::new(narrow).wants(1 << 20));
         assert!(!Deflater::new(agreed(plain.min_size(0), "permessage-deflate")).wants(0));

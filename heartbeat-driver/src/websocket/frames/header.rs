@@ -2,7 +2,7 @@
 
 use super::Violation;
 
-/// What a frame is.
+/// The opcode of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opcode {
     Continuation = 0,
@@ -32,11 +32,11 @@ pub(super) const MAX_CONTROL: usize = 125;
 /// The longest header of a frame that is not masked.
 pub(super) const MAX_HEADER: usize = 10;
 
-/// The header of a frame that was received; of one that is masked, without the key.
+/// The header of a received frame. For a masked frame it excludes the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) fin: bool,
-    /// RSV1 to RSV3 where they stand in the first byte.
+    /// RSV1 to RSV3, at their positions in the first byte.
     pub(super) reserved: u8,
     pub(super) opcode: Opcode,
     pub(super) is_masked: bool,
@@ -46,7 +46,7 @@ pub(super) struct Header {
     pub(super) size: usize,
 }
 
-/// The header that stands at the beginning of `bytes`; `None` if it is not all there.
+/// Parses the header at the start of `bytes`. Returns `None` if the header is incomplete.
 #[inline(always)]
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<Header>, Violation> {
     let &[first, second, ref rest @ ..] = bytes else {

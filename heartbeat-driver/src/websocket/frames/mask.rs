@@ -1,13 +1,13 @@
-//! Masks (RFC 6455 §5.3): keys that nobody can foresee, and their application.
+//! Masking (RFC 6455 §5.3): unpredictable keys, and their application.
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 
-/// Bytes of keys that a thread draws from the operating system at once: a system call costs as much as masking
-/// a few hundred bytes.
+/// Bytes of keys that a thread draws from the operating system at once. One system call costs as much as
+/// masking a few hundred bytes.
 const DRAWN: usize = 1024;
 
-/// Bytes that are masked at once.
+/// Bytes that are masked in one step.
 const BLOCK: usize = 32;
 
 struct Keys {
@@ -21,7 +21,7 @@ thread_local! {
     };
 }
 
-/// Four random bytes, from the operating system (RFC 6455 §10.3).
+/// Returns four random bytes from the operating system (RFC 6455 §10.3).
 pub(crate) fn key() -> [u8; 4] {
     KEYS.with_borrow_mut(|keys| {
         if keys.at == DRAWN {
@@ -38,7 +38,7 @@ impl Keys {
     #[cold]
     fn draw(&mut self) {
         if getrandom::fill(&mut self.bytes).is_err() {
-            // No such system is known on which this fails and the standard library's keys are drawn.
+            // On no known system does this call fail while the standard library still gets its random keys.
             let random = RandomState::new();
             for (number, part) in self.bytes.chunks_exact_mut(8).enumerate() {
                 part.copy_from_slice(&random.hash_one(number).to_ne_bytes());
@@ -48,7 +48,7 @@ impl Keys {
     }
 }
 
-/// Appends the bytes, masked; the key applies from its first byte on.
+/// Appends the masked bytes. The key starts at the first of them.
 #[inline]
 pub(super) fn append(to: &mut Vec<u8>, bytes: &[u8], key: [u8; 4]) {
     let start = to.len();
@@ -56,10 +56,10 @@ pub(super) fn append(to: &mut Vec<u8>, bytes: &[u8], key: [u8; 4]) {
     apply(&mut to[start..], key);
 }
 
-/// Masks, or takes the mask away.
+/// Masks or unmasks the bytes.
 #[inline]
 pub(super) fn apply(bytes: &mut [u8], key: [u8; 4]) {
-    // The compiler makes vector instructions of the blocks.
+    // The compiler vectorises the loop over blocks.
     let wide: [u8; BLOCK] = std::array::from_fn(|at| key[at % 4]);
     let (blocks, rest) = bytes.as_chunks_mut::<BLOCK>();
     for block in blocks {
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn keys_do_not_repeat() {
         let keys: HashSet<_> = (0..2000).map(|_| key()).collect();
-        // Two equal ones among 2000 are seen once in 2147 times; three pairs never.
+        // One collision among 2000 keys has a chance of 1 in 2147. Three collisions are practically impossible.
         assert!(keys.len() > 1997, "{}", keys.len());
     }
 

@@ -1,14 +1,15 @@
-//! WebSocket frames (RFC 6455 §5), without waiting: bytes in, messages out; messages in, bytes out.
+//! WebSocket frames (RFC 6455 §5), without I/O.
 //!
-//! - In: [`Reader`] is lent to the stream for its bytes, and yields messages, control frames, and the one
-//!   [`Violation`] that ends a connection.
-//! - Out: [`Writer`] takes messages and control frames, and yields bytes for the stream. The offset at which a
-//!   message ends among them is its account: it is written once the stream has taken that many.
+//! - In: [`Reader`] takes the stream's bytes, and yields messages, control frames, and the one [`Violation`]
+//!   that ends a connection.
+//! - Out: [`Writer`] takes messages and control frames, and yields bytes for the stream. It knows the offset at
+//!   which each message ends. A message is written once the stream has taken bytes up to that offset.
 //!
-//! Read `reader.rs` first, then `writer.rs`. With the feature `deflate`, `deflate.rs` is permessage-deflate
-//! (RFC 7692): its offer, its answer, and what stands between a frame's payload and the message on each side.
+//! Read `reader.rs` first, then `writer.rs`. With the feature `deflate`, `deflate.rs` implements
+//! permessage-deflate (RFC 7692): its offer, its answer, and the conversion between a frame's payload and the
+//! message.
 //!
-//! Nothing in here knows the time, a heartbeat, a queue or a log.
+//! This module knows no time, heartbeat, queue or log.
 
 mod blocks;
 #[cfg(feature = "deflate")]
@@ -29,7 +30,7 @@ use bytes::Bytes;
 
 use crate::message::{Close, Text};
 
-/// A message or a control frame that was received.
+/// A received message or control frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// A text message.
@@ -44,7 +45,7 @@ pub enum Incoming {
     Close(Close),
 }
 
-/// A frame that no server may send, or a message that is too large. It ends the connection.
+/// A frame that no server may send, or a message that is too large. Ends the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// RFC 6455 §5.2: opcodes 3 to 7 and 11 to 15 are reserved.
@@ -77,7 +78,7 @@ pub enum Violation {
     /// The message is larger than the limit.
     #[error("a message has at least {len} bytes, at most {max} are allowed")]
     TooLarge {
-        /// The bytes that were announced so far.
+        /// The length announced so far.
         len: u64,
         /// The limit.
         max: usize,
@@ -85,7 +86,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The close code that says so (RFC 6455 §7.4.1).
+    /// Returns the close code for this violation (RFC 6455 §7.4.1).
     #[must_use]
     pub fn code(&self) -> u16 {
         match self {

@@ -1,7 +1,7 @@
-//! Bytes in, messages out.
+//! The frame reader: bytes in, messages out.
 //!
-//! The bytes of the stream come into one block, and frames are looked at where they lie there. A message that is
-//! all there in one frame is cut out of it; any other is joined in a buffer of its own, as its bytes come.
+//! The stream's bytes go into one block, and frames are parsed in place. A message that lies in the block as
+//! one frame is copied out of it. Any other message is joined in its own buffer as its bytes arrive.
 
 use std::io;
 use std::ops::Range;
@@ -16,36 +16,35 @@ use super::utf8::TextPieces;
 use super::{Incoming, Violation};
 use crate::message::{Close, Text};
 
-/// What is read at once from a stream that has much to say. A system call costs as much as ten messages: a small
-/// block makes many of them, and a large one for each connection makes idle connections dear. So there is a large
-/// one, only while it is used.
+/// The size of one read from a busy stream. A system call costs as much as ten messages, so a small block is
+/// slow. A large block for each connection wastes memory while idle, so the large block exists only while it is
+/// used.
 const BUSY: usize = 64 * 1024;
 
-/// The least size of the block: what is left in it between two reads is at most half a frame of control, or half a
-/// header.
+/// The least size of the block. Between two reads at most half a control frame or half a header is left in it.
 const LEAST: usize = 2 * (MAX_HEADER + MAX_CONTROL);
 
-/// Frames looked at in one call: a peer may send fragments of nothing without end.
+/// Frames parsed in one call. Without the limit a peer could send empty fragments without end.
 const FRAMES_AT_ONCE: u32 = 64;
 
-/// A message gets room for this many bytes when its length is announced; more as they come.
+/// The most bytes reserved when a message's length is announced. More is reserved as bytes arrive.
 const EAGER: usize = 256 * 1024;
 
-/// What the bytes so far came to.
+/// The result of a look at the bytes so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// A message or a control frame.
     Frame(Incoming),
-    /// There is more to look at, and others may have their turn before.
+    /// There is more to parse, but other tasks may get a turn first.
     Busy,
-    /// Further bytes are needed.
+    /// More bytes are needed.
     Hungry,
 }
 
-/// Where a message lies that is all there in one frame; or what else came.
+/// The position of a message that lies in one frame, or another result.
 #[derive(Debug)]
 pub(crate) enum Place<T> {
-    /// A text: whether it is UTF-8 is still to be seen.
+    /// A text that has not been checked for UTF-8 yet.
     Text(Range<usize>),
     Binary(Range<usize>),
     Other(T),
@@ -54,30 +53,30 @@ pub(crate) enum Place<T> {
 /// The receiving half of a connection.
 #[derive(Debug)]
 pub struct Reader {
-    /// Initialised throughout; empty if nothing has ever been read.
+    /// Initialised throughout. Empty until the first read.
     block: Vec<u8>,
-    /// The bytes in it that nobody has looked at.
+    /// The start of the unparsed bytes.
     start: usize,
     end: usize,
-    /// The size of the block at rest.
+    /// The size of the block while idle.
     at_rest: usize,
-    /// The last read has filled the block: there may be more.
+    /// The last read filled the block, so there may be more.
     is_full: bool,
     /// A large block was needed since the last [`relax`](Self::relax).
     was_busy: bool,
-    /// The data frame of which payload is still to come.
+    /// The data frame whose payload is incomplete.
     frame: Option<Rest>,
     /// The message that is being joined.
     joined: Option<Joined>,
     blocks: Blocks,
-    /// The largest message.
+    /// The largest message, in bytes.
     max: usize,
-    /// Messages may come compressed.
+    /// The decompressor, if compression was agreed on.
     #[cfg(feature = "deflate")]
     inflater: Option<Box<Inflater>>,
 }
 
-/// What is to come of a frame.
+/// The rest of an incomplete frame.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     bytes: usize,
@@ -95,22 +94,22 @@ enum Joined {
     },
 }
 
-/// What a look at the block came to.
+/// The result of parsing the block.
 enum Found {
-    /// A message in one frame, which lies there.
+    /// A message in one frame, at this position.
     Whole(Opcode, Range<usize>),
-    /// A compressed one.
+    /// A compressed message in one frame, at this position.
     #[cfg(feature = "deflate")]
     Deflated(Opcode, Range<usize>),
-    /// The message that was joined is complete.
+    /// The joined message is complete.
     Joined,
     Busy,
     Hungry,
 }
 
 impl Reader {
-    /// A reader of a client whose messages have at most `max` bytes. At rest it holds a block of `at_rest` bytes.
-    /// `bytes` have come already.
+    /// Creates a client's reader for messages of at most `max` bytes. Its idle block has `at_rest` bytes.
+    /// `bytes` were read earlier.
     #[must_use]
     pub fn new(at_rest: usize, max: usize, bytes: &[u8]) -> Self {
         let mut block = bytes.to_vec();
@@ -134,7 +133,7 @@ impl Reader {
         }
     }
 
-    /// From here on messages may come compressed.
+    /// Accepts compressed messages from now on.
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn inflating(mut self, agreed: Agreed) -> Self {
@@ -142,15 +141,15 @@ impl Reader {
         self
     }
 
-    /// Lends free memory to `read`, which says how many bytes it has put there. To be called when [`next_frame`](Self::next_frame)
-    /// is hungry.
+    /// Lends free memory to `read`, which returns how many bytes it has stored. Call this when
+    /// [`next_frame`](Self::next_frame) is hungry.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// Returns the error of `read`.
     pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         self.blocks.forget();
         if self.start > 0 {
-            // Nearly always nothing: see `LEAST`.
+            // Usually nothing is moved: see `LEAST`.
             self.block.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -163,7 +162,7 @@ impl Reader {
         let room = free.len();
         let count = read(free)?.min(room);
         self.end += count;
-        // Much has come, and more may have come meanwhile.
+        // After a large read, more may have arrived meanwhile.
         self.is_full = count == room || count >= BUSY / 4;
         self.was_busy |= count > self.at_rest;
         Ok(count)
@@ -171,13 +170,13 @@ impl Reader {
 
     #[cold]
     fn grow(&mut self, size: usize) {
-        // A new one: the old one's bytes would be copied along, and all but a few mean nothing any more.
+        // Allocate anew: growing the old block would copy its bytes, and almost none of them are needed.
         let mut block = vec![0; size];
         block[..self.end].copy_from_slice(&self.block[..self.end]);
         self.block = block;
     }
 
-    /// Gives back memory that only a busy connection needs, unless it was needed since the last call.
+    /// Frees memory that only a busy connection needs, unless it was needed since the last call.
     pub fn relax(&mut self) {
         self.blocks.relax();
         #[cfg(feature = "deflate")]
@@ -197,10 +196,10 @@ impl Reader {
         }
     }
 
-    /// The next message or control frame.
+    /// Returns the next message or control frame.
     ///
     /// # Errors
-    /// A [`Violation`] is the end: nothing may be asked for after it.
+    /// A [`Violation`] is final: do not call this again.
     #[inline(always)]
     pub fn next_frame(&mut self) -> Result<Next, Violation> {
         match self.find()? {
@@ -215,7 +214,7 @@ impl Reader {
         }
     }
 
-    /// As [`next_frame`](Self::next_frame), without a copy of the message.
+    /// Like [`next_frame`](Self::next_frame), but does not copy the message.
     #[inline(always)]
     pub(crate) fn next_place(&mut self) -> Place<Result<Next, Violation>> {
         match self.find() {
@@ -226,7 +225,7 @@ impl Reader {
         }
     }
 
-    /// What lies there, until the next call.
+    /// Returns the bytes at a place, valid until the next call.
     #[inline(always)]
     pub(crate) fn bytes(&self, at: Range<usize>) -> &[u8] {
         &self.block[at]
@@ -241,7 +240,7 @@ impl Reader {
                     Opcode::Close => Incoming::Close(Close::parse(payload)),
                     Opcode::Ping => Incoming::Ping(Bytes::copy_from_slice(payload)),
                     Opcode::Pong => Incoming::Pong(Bytes::copy_from_slice(payload)),
-                    // A text was seen to before.
+                    // Text was handled above.
                     Opcode::Binary | Opcode::Continuation | Opcode::Text => {
                         Incoming::Binary(self.blocks.cut(&self.block[..self.end], at))
                     }
@@ -282,7 +281,7 @@ impl Reader {
     fn find(&mut self) -> Result<Found, Violation> {
         if self.frame.is_none() && self.joined.is_none() {
             let bytes = &self.block[self.start..self.end];
-            // The short way of what nearly every frame is. Nothing in here is not in the long one.
+            // Fast path for nearly every frame. The slow path must be equivalent.
             if let Some(&0x81) = bytes.first()
                 && let Some(header) = header::parse(bytes)?
                 && !header.is_masked
@@ -338,7 +337,7 @@ impl Reader {
         Ok(Found::Busy)
     }
 
-    /// RFC 6455 §5.1 to §5.5. Returns the length of the payload.
+    /// Checks the header (RFC 6455 §5.1 to §5.5). Returns the length of the payload.
     fn check(&self, header: &Header) -> Result<usize, Violation> {
         let joined = self.joined.as_ref().map(Joined::len);
         let max = self.max_on_the_wire(header);
@@ -374,7 +373,7 @@ impl Reader {
         }
     }
 
-    /// RSV1, where it was agreed on, on the first frame of a message (RFC 7692 §6).
+    /// Returns true for RSV1 on the first frame of a message, if compression was agreed on (RFC 7692 §6).
     #[cfg(feature = "deflate")]
     fn is_deflated(&self, header: &Header) -> bool {
         self.inflater.is_some()
@@ -387,7 +386,7 @@ impl Reader {
         false
     }
 
-    /// The most bytes of payload that a message may have as it comes.
+    /// Returns the most bytes of payload that a message may have before inflating.
     #[cfg(feature = "deflate")]
     fn max_on_the_wire(&self, header: &Header) -> usize {
         if self.is_deflated(header) || matches!(self.joined, Some(Joined::Deflated { .. })) {
@@ -401,7 +400,7 @@ impl Reader {
         self.max
     }
 
-    /// A data frame that has not come whole, or is a fragment.
+    /// Begins a data frame that is incomplete or a fragment.
     fn begin(&mut self, header: &Header, len: usize) {
         #[cfg(feature = "deflate")]
         if header.reserved != 0 {
@@ -421,7 +420,7 @@ impl Reader {
         });
     }
 
-    /// Takes what has come of this frame. True if that was the rest of it.
+    /// Takes the available bytes of this frame. Returns true if the frame is complete.
     fn join(&mut self, rest: Rest) -> Result<bool, Violation> {
         let count = rest.bytes.min(self.end - self.start);
         let Some(joined) = &mut self.joined else {
@@ -465,7 +464,7 @@ fn message(is_text: bool, mut bytes: Vec<u8>) -> Result<Incoming, Violation> {
     }
 }
 
-/// More is reserved than a message that is kept should hold.
+/// Returns true if a kept message would waste too much reserved memory.
 fn is_loose(capacity: usize, len: usize) -> bool {
     capacity - len > len / 4
 }
@@ -489,8 +488,8 @@ impl Joined {
         }
     }
 
-    /// Makes room for `len` bytes that are announced: as many as are there already, or [`EAGER`]; and no more than
-    /// are announced, if nothing comes after them.
+    /// Reserves room for `len` announced bytes: as many as have arrived, or [`EAGER`]. If this is the last
+    /// frame, at most the announced bytes.
     fn reserve(&mut self, len: usize, is_last: bool) {
         let len = len.min(self.len().max(EAGER));
         match self {
@@ -533,7 +532,7 @@ mod tests {
         [head, payload.to_vec()].concat()
     }
 
-    /// Feeds the bytes in pieces of these sizes, by turns; everything that came of them.
+    /// Feeds the bytes in pieces of these sizes, in turn, and returns everything that came out.
     fn read(
         reader: &mut Reader,
         mut bytes: &[u8],
@@ -667,7 +666,8 @@ mod tests {
     #[cfg(feature = "deflate")]
     #[test]
     fn compressed_messages_come_whole_in_any_pieces_and_only_where_that_was_agreed_on() {
-        // RFC 7692 §7.2.3.1: `Hello`, twice; in one frame and in two with a ping between them; then one that is plain.
+        // RFC 7692 §7.2.3.1: `Hello` twice, first in one frame, then in two with a ping between them; then a
+        // plain message.
         let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
         let bytes = [
             frame(0xc1, &hello),
@@ -729,7 +729,7 @@ mod tests {
 
     #[test]
     fn bad_utf8_is_noticed_at_the_byte_that_shows_it() {
-        // Of a frame that is announced with 1000 bytes, of which 4 have come.
+        // A frame announces 1000 bytes, of which 4 have arrived.
         for bytes in [
             &b"\x81\x7e\x03\xe8ab\xed\xa0"[..],
             b"\x01\x01\xf4\x00\x7e\x03\xe8\x90",
@@ -768,7 +768,7 @@ mod tests {
         let mut reader = Reader::new(1024, 1 << 20, &[]);
         let (all, _) = read(&mut reader, &bytes, &[1]);
         assert_eq!(all, [text(&payload)]);
-        // Were each of them to look at all before it, it would be 5 · 10^11 bytes.
+        // If each fragment were compared with all before it, this would process 5 · 10^11 bytes.
         let took = heartbeat_core::Clock::now(&started).as_nanos();
         assert!(took < 60_000_000_000, "{took} ns");
     }
@@ -779,7 +779,7 @@ mod tests {
         assert_eq!(reader.block.capacity(), 0);
         read(&mut reader, &frame(0x81, b"quiet").repeat(3), &[21]);
         assert_eq!(reader.block.capacity(), 1024);
-        // One large message, and many small ones at once.
+        // One large message, and many small ones together.
         let bytes = [
             frame(0x82, &vec![0; 5 << 20]),
             frame(0x81, b"small").repeat(20_000),
@@ -793,7 +793,7 @@ mod tests {
         assert_eq!(reader.block.capacity(), BUSY, "it was needed just now");
         reader.relax();
         assert_eq!(reader.block.capacity(), 1024);
-        // And with a piece of a frame in it.
+        // The block also holds a part of a frame.
         let (first, rest) = bytes.split_at((5 << 20) + 20 + 13);
         let (all, _) = read(&mut reader, first, &[1 << 20]);
         reader.relax();

@@ -1,25 +1,25 @@
-//! UTF-8 that arrives in pieces.
+//! UTF-8 validation of text that arrives in pieces.
 
 use super::Violation;
 use super::blocks::PIECE;
 
-/// Text of which more is to come. The pieces may end within a character.
+/// An incomplete text. The pieces may end within a character.
 #[derive(Debug, Default)]
 pub(super) struct TextPieces {
     pub(super) text: String,
-    /// The beginning of a character whose end has not come.
+    /// The beginning of a character whose rest has not arrived.
     cut: [u8; 4],
     cut_len: usize,
 }
 
 impl TextPieces {
-    /// Bytes so far.
+    /// Returns the number of bytes so far.
     pub(super) fn len(&self) -> usize {
         self.text.len() + self.cut_len
     }
 
     /// # Errors
-    /// [`Violation::NotUtf8`] as soon as no further bytes could make it UTF-8.
+    /// [`Violation::NotUtf8`] as soon as no further bytes can make the text valid.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
         while self.cut_len > 0 {
             let Some((&first, rest)) = bytes.split_first() else {
@@ -63,7 +63,7 @@ impl TextPieces {
     }
 
     /// # Errors
-    /// [`Violation::NotUtf8`] if it ends within a character.
+    /// [`Violation::NotUtf8`] if the text ends within a character.
     pub(super) fn finish(self) -> Result<String, Violation> {
         if self.cut_len > 0 {
             return Err(Violation::NotUtf8);

@@ -1,11 +1,11 @@
-//! Messages in, bytes out.
+//! The frame writer: messages in, bytes out.
 //!
-//! Every byte that goes out has an offset: its place among all plain bytes that were ever written to the stream.
-//! A message is written once the stream has taken everything up to its end; one of which the first byte has gone,
-//! and the last one has not, was cut. Nothing else has to be kept in step.
+//! Every byte has an offset: its position among all plain bytes ever written to the stream. A message is
+//! written once the stream has taken everything up to the message's end. A message of which the first byte has
+//! gone and the last one has not was cut. No other account is needed.
 //!
-//! A large message goes out in fragments, and is framed piece by piece, as the bytes before it leave: pings, pongs
-//! and Close go between its fragments. Messages of other kinds may not (RFC 6455 §5.4); they wait for its end.
+//! A large message is sent in fragments and framed piece by piece, as earlier bytes leave. Pings, pongs and
+//! Close go between its fragments. Other messages must not (RFC 6455 §5.4), so they wait for its end.
 
 use std::collections::VecDeque;
 
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::message::{CloseFrame, Goodbye, Message};
 
-/// A message of any size, or its next fragment, is framed only while fewer bytes than this wait, so that pongs find a
-/// short queue.
+/// A message, or its next fragment, is framed only while fewer bytes than this wait, so that pongs find a short
+/// queue.
 const LOW_WATER: u64 = 16 * 1024;
 
-/// Messages that fit below this mark are framed as well: a write costs as much as some ten small messages, and they
-/// share it.
+/// Messages that fit below this mark are framed as well. One write costs as much as about ten small messages,
+/// so they share it.
 const HIGH_WATER: u64 = PIECE as u64;
 
 /// A frame is masked in pieces of this size, so that a large message is never in memory twice.
@@ -32,71 +32,71 @@ const PIECE: usize = 64 * 1024;
 /// The longest header of a masked frame.
 pub(crate) const MAX_HEADER: u64 = header::MAX_HEADER as u64 + 4;
 
-/// An empty buffer larger than this is given back at once, a smaller one when the connection rests.
+/// An empty buffer larger than this is freed at once, a smaller one when the connection is idle.
 const SPARE: usize = 256 * 1024;
 
-/// Something that carries a message.
+/// A type that contains a message.
 pub(crate) trait Carries {
     fn message(&self) -> &Message;
 }
 
-/// A message of which not all is written.
+/// A message that is not wholly written.
 #[derive(Debug)]
 struct InFlight<T> {
     item: T,
-    /// The offset of its first byte; [`UNKNOWN`] until it is framed.
+    /// The offset of the first byte. [`UNKNOWN`] until the message is framed.
     start: u64,
-    /// The offset after its last byte; [`UNKNOWN`] until all of it is framed.
+    /// The offset after the last byte. [`UNKNOWN`] until all of the message is framed.
     end: u64,
 }
 
 const UNKNOWN: u64 = u64::MAX;
 
-/// The offset after the last byte of something that was queued.
+/// The offset after the last byte of a queued item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// It is known.
+    /// The offset is known.
     At(u64),
-    /// So many bytes after the end of the message that goes out in fragments now.
+    /// This many bytes after the end of the fragmented message that is being sent.
     AfterMessage(u64),
 }
 
-/// What may still be said.
+/// The state of closing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Closing {
     No,
-    /// Everything that is queued, and then this Close.
+    /// Close goes after everything that is queued.
     AfterAll(CloseFrame),
-    /// Nothing: Close is in the buffer.
+    /// Close is in the buffer, so nothing more is sent.
     Said,
 }
 
-/// The sending half of a connection. `T` is a message with whatever its owner keeps beside it.
+/// The sending half of a connection. `T` is a message, together with data of its owner.
 #[derive(Debug)]
 pub(crate) struct Writer<T> {
-    /// Framed bytes; those before `at` are taken.
+    /// Framed bytes. The stream has taken those before `at`.
     buffer: Vec<u8>,
     at: usize,
     /// Plain bytes that the stream has taken so far.
     taken: u64,
     /// Messages that are not wholly written, in order.
     messages: VecDeque<InFlight<T>>,
-    /// So many of them are framed.
+    /// The number of these messages that are framed.
     framed: usize,
-    /// So many bytes of the one after these are.
+    /// The number of framed bytes of the next message.
     position: usize,
-    /// Bytes that are still to be framed of the frame that the buffer ends in.
+    /// Bytes still to be framed of the last frame in the buffer.
     frame_rest: usize,
     key: [u8; 4],
-    /// Control frames that go after that frame.
+    /// Control frames that go after the current frame.
     after_frame: Vec<u8>,
-    /// Frames of our own that go after the message that is being framed.
+    /// Frames of the dialect that go after the message that is being framed.
     after_message: Vec<u8>,
     closing: Closing,
-    /// Larger messages go out in fragments of this size.
+    /// Larger messages are sent in fragments of this size.
     fragment: usize,
     answers: Backlog,
-    /// The last ping of ours.
+    /// The last ping.
     ping: Option<End>,
     #[cfg(feature = "deflate")]
     deflater: Option<Box<Deflating>>,
@@ -106,14 +106,14 @@ pub(crate) struct Writer<T> {
 #[derive(Debug)]
 struct Deflating {
     deflater: Deflater,
-    /// What came out of a piece.
+    /// The compressed output of a piece.
     piece: Vec<u8>,
-    /// A frame of the message that is being framed has been written.
+    /// A frame of the current message has been written.
     has_begun: bool,
 }
 
 impl<T: Carries> Writer<T> {
-    /// The stream has taken so many bytes already.
+    /// Creates a writer for a stream that has taken this many bytes already.
     pub(crate) fn new(taken: u64, fragment: Option<usize>) -> Self {
         Self {
             buffer: Vec::new(),
@@ -135,7 +135,7 @@ impl<T: Carries> Writer<T> {
         }
     }
 
-    /// From here on messages go compressed.
+    /// Compresses messages from now on.
     #[cfg(feature = "deflate")]
     pub(crate) fn deflating(mut self, agreed: Agreed) -> Self {
         self.deflater = Some(Box::new(Deflating {
@@ -148,7 +148,7 @@ impl<T: Carries> Writer<T> {
 
     // ---- in ------------------------------------------------------------------------------------
 
-    /// Queues a message. After Close it is never framed.
+    /// Queues a message. After Close the message is never framed.
     #[inline]
     pub(crate) fn queue(&mut self, item: T) {
         self.messages.push_back(InFlight {
@@ -163,7 +163,7 @@ impl<T: Carries> Writer<T> {
         self.ping = self.control(Opcode::Ping, payload).map(End::At);
     }
 
-    /// Queues a ping in the dialect's own words. It goes before messages that the buffer has no room for.
+    /// Queues a ping message of the dialect. It goes ahead of messages for which the buffer has no room.
     pub(crate) fn ping_message(&mut self, is_text: bool, payload: &[u8]) {
         self.ping = self.own(is_text, payload);
     }
@@ -176,7 +176,7 @@ impl<T: Carries> Writer<T> {
         }
     }
 
-    /// Queues an answer in the dialect's own words, as [`ping_message`](Self::ping_message) does.
+    /// Queues an answer of the dialect, as [`ping_message`](Self::ping_message) does.
     pub(crate) fn pong_message(&mut self, is_text: bool, payload: &[u8]) {
         let before = self.backlog();
         if let Some(End::At(end)) = self.own(is_text, payload) {
@@ -184,19 +184,19 @@ impl<T: Carries> Writer<T> {
         }
     }
 
-    /// False from the moment on at which Close is to go out.
+    /// Returns false once Close is about to go out.
     pub(crate) fn takes_more(&self) -> bool {
         self.closing == Closing::No
     }
 
-    /// Close goes after everything that is queued.
+    /// Queues Close after everything else.
     pub(crate) fn close_after_all(&mut self, frame: CloseFrame) {
         if self.closing == Closing::No {
             self.closing = Closing::AfterAll(frame);
         }
     }
 
-    /// Close goes at once, or after the frame that has begun to go out. What is not framed by then never is.
+    /// Sends Close at once, or after the frame that has begun to go out. Unframed messages are never framed.
     pub(crate) fn close_now(&mut self, goodbye: Goodbye<'_>) {
         if self.closing != Closing::Said {
             self.control(Opcode::Close, &goodbye.payload());
@@ -205,7 +205,7 @@ impl<T: Carries> Writer<T> {
         }
     }
 
-    /// A control frame; the offset after it.
+    /// Queues a control frame, and returns the offset after it.
     fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Option<u64> {
         if self.closing == Closing::Said {
             return None;
@@ -220,7 +220,7 @@ impl<T: Carries> Writer<T> {
     }
 
     fn own(&mut self, is_text: bool, payload: &[u8]) -> Option<End> {
-        // What was queued before goes before it, if there is little of it: a login, say.
+        // A few messages that were queued earlier, such as a login, still go first.
         self.frame_messages();
         if self.closing == Closing::Said {
             return None;
@@ -240,14 +240,14 @@ impl<T: Carries> Writer<T> {
 
     // ---- out -----------------------------------------------------------------------------------
 
-    /// The bytes that are to go out next; empty if nothing waits.
+    /// Returns the bytes to send next. Empty if nothing waits.
     #[inline]
     pub(crate) fn bytes(&mut self) -> &[u8] {
         self.frame_messages();
         &self.buffer[self.at..]
     }
 
-    /// The stream has taken so many of them.
+    /// Notes that the stream has taken this many bytes.
     #[inline]
     pub(crate) fn took(&mut self, count: usize) {
         self.at += count;
@@ -265,14 +265,14 @@ impl<T: Carries> Writer<T> {
         self.answers.taken(self.taken);
     }
 
-    /// True if there is nothing that could go out.
+    /// Returns true if nothing can be sent.
     #[cfg(test)]
     fn is_empty(&self) -> bool {
         let has_messages = self.closing != Closing::Said && self.framed < self.messages.len();
         self.backlog() == 0 && !has_messages && !matches!(self.closing, Closing::AfterAll(_))
     }
 
-    /// About so many bytes of messages may be queued, so that few wait here.
+    /// Returns about how many bytes of messages may be queued, so that few wait here.
     #[inline]
     pub(crate) fn room(&self) -> u64 {
         match self.framed == self.messages.len() {
@@ -281,25 +281,25 @@ impl<T: Carries> Writer<T> {
         }
     }
 
-    /// Framed bytes that wait.
+    /// Returns the number of framed bytes that wait.
     pub(crate) fn buffered(&self) -> u64 {
         (self.buffer.len() - self.at) as u64
     }
 
-    /// Bytes up to the end of the last frame that has begun, and of what goes right behind it.
+    /// Returns the bytes up to the end of the last frame that has begun, and of the frames right after it.
     fn backlog(&self) -> u64 {
         self.buffered() + (self.frame_rest + self.after_frame.len()) as u64
     }
 
-    /// The bytes of answers that wait.
+    /// Returns the bytes of waiting answers.
     pub(crate) fn answers(&self) -> u64 {
-        // A ping or two of ours may be among those that wait for the message's end.
+        // This may include a ping or two of ours that wait for the message's end.
         self.answers.bytes() + self.after_message.len() as u64
     }
 
     // ---- accounts ------------------------------------------------------------------------------
 
-    /// Everything before this offset is written: yields the messages that are.
+    /// Removes and returns the next message that is wholly written, when the stream has taken `written` bytes.
     #[inline]
     pub(crate) fn settle(&mut self, written: u64) -> Option<T> {
         if self.messages.front()?.end > written {
@@ -309,13 +309,13 @@ impl<T: Carries> Writer<T> {
         self.messages.pop_front().map(|message| message.item)
     }
 
-    /// True if no message waits to be written.
+    /// Returns true if no message waits to be written.
     #[inline]
     pub(crate) fn has_settled(&self) -> bool {
         self.messages.is_empty()
     }
 
-    /// The last ping of ours has been written. `None` if there was none.
+    /// Returns true if the last ping has been written. `None` if there was none.
     pub(crate) fn ping_has_left(&self, written: u64) -> Option<bool> {
         self.ping.map(|end| match end {
             End::At(end) => end <= written,
@@ -323,7 +323,7 @@ impl<T: Carries> Writer<T> {
         })
     }
 
-    /// The messages that are not wholly written, in order, and whether of the first a part is.
+    /// Returns the messages that are not wholly written, in order, and whether a part of the first is.
     pub(crate) fn into_unsent(self, written: u64) -> (bool, impl Iterator<Item = T>) {
         let cut = self
             .messages
@@ -332,7 +332,7 @@ impl<T: Carries> Writer<T> {
         (cut, self.messages.into_iter().map(|message| message.item))
     }
 
-    /// Gives back memory that only a busy connection needs.
+    /// Frees memory that only a busy connection needs.
     pub(crate) fn relax(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = Vec::new();
@@ -351,7 +351,7 @@ impl<T: Carries> Writer<T> {
 
     // ---- framing -------------------------------------------------------------------------------
 
-    /// Frames what is queued, as far as the buffer may hold it.
+    /// Frames queued messages, as far as the buffer may hold them.
     fn frame_messages(&mut self) {
         loop {
             if self.frame_rest > 0 {
@@ -371,7 +371,7 @@ impl<T: Carries> Writer<T> {
         }
     }
 
-    /// Begins the next frame; false if there is no message for it, or no room.
+    /// Begins the next frame. Returns false if there is no message, or no room.
     fn begin_frame(&mut self) -> bool {
         let buffered = self.buffered();
         let Some(next) = self.messages.get_mut(self.framed) else {
@@ -406,8 +406,8 @@ impl<T: Carries> Writer<T> {
         true
     }
 
-    /// Frames the next piece of the frame that has begun, and what goes behind the frame and the message, if that was
-    /// the end of it.
+    /// Frames the next piece of the current frame. At the end of the frame it also adds the items that wait for
+    /// the end of the frame or of the message.
     fn frame_piece(&mut self) {
         let Some(next) = self.messages.get_mut(self.framed) else {
             return;
@@ -424,7 +424,7 @@ impl<T: Carries> Writer<T> {
         }
     }
 
-    /// Frames the next piece of a message, compressed: a fragment for each piece that something comes out of.
+    /// Compresses and frames the next piece of a message. Each piece with output becomes a fragment.
     #[cfg(feature = "deflate")]
     fn frame_deflated(&mut self) -> bool {
         let (Some(deflating), Some(next)) =
@@ -464,7 +464,8 @@ impl<T: Carries> Writer<T> {
         true
     }
 
-    /// What goes behind the frame that has ended, and behind the message, if that has.
+    /// Adds the items that wait for the end of the frame and, if the message has ended too, for the end of the
+    /// message.
     fn frame_ends(&mut self, message_ends: bool) {
         if message_ends && let Some(next) = self.messages.get_mut(self.framed) {
             next.end = self.taken + (self.buffer.len() - self.at) as u64;
@@ -502,8 +503,8 @@ fn write_frame(to: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     mask::append(to, payload, key);
 }
 
-/// Answers that wait to be taken, in two parts, each gone once its end has been taken. So they are counted down also
-/// while the application's messages keep the way from ever being free.
+/// Answers that wait to be taken, in two parts. Each part is gone once its end has been taken, so the count
+/// also falls while the application's messages keep the buffer from becoming empty.
 #[derive(Debug, Default)]
 struct Backlog {
     older: Part,
@@ -513,7 +514,7 @@ struct Backlog {
 #[derive(Debug, Default)]
 struct Part {
     bytes: u64,
-    /// The offset after its last answer.
+    /// The offset after the last answer.
     end: u64,
 }
 
@@ -548,7 +549,7 @@ mod tests {
         }
     }
 
-    /// First byte and unmasked payload of each whole frame, and the bytes of the last that is not.
+    /// Returns first byte and unmasked payload of each whole frame, and the length of the incomplete rest.
     fn frames(mut bytes: &[u8]) -> (Vec<(u8, Vec<u8>)>, usize) {
         let mut all = Vec::new();
         while let Ok(Some(header)) = parse(bytes) {
@@ -566,7 +567,7 @@ mod tests {
         (all, bytes.len())
     }
 
-    /// Takes everything, so many bytes at a time.
+    /// Takes everything, this many bytes at a time.
     fn drain(writer: &mut Writer<Message>, piece: usize) -> Vec<u8> {
         let mut out = Vec::new();
         loop {
@@ -672,7 +673,7 @@ mod tests {
         };
         let mut whole = queued();
         let total = drain(&mut whole, 1 << 20).len();
-        // As the headers have it.
+        // Computes the ends from the headers.
         let mut ends = Vec::new();
         let mut at = 100;
         for message in messages() {
@@ -797,7 +798,7 @@ mod tests {
             writer.pong(&[0; 125]);
         }
         assert_eq!(writer.answers(), 10 * 131);
-        // The second half is given while the first is on its way.
+        // The second half is queued while the first is being sent.
         let _ = writer.bytes();
         writer.took(5 * 131);
         for _ in 0..10 {
