@@ -14,9 +14,9 @@ pub struct Course {
     pub url: String,
     /// Which of several clients in this program.
     pub client: String,
-    /// PingMessage the peer after so much silence, or this often.
+    /// Ask the peer after so much silence, or this often.
     pub ping: Duration,
-    /// PingMessage at that interval, whatever is heard, where there is a choice.
+    /// Ask at that interval, whatever is heard, where there is a choice.
     pub every: bool,
     /// The connection is dead after so much silence.
     pub death: Duration,
