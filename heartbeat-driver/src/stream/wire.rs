@@ -28,6 +28,7 @@ pub(crate) struct Wire<S> {
 
 /// The most bytes that TLS reads in one look. A record with data is shorter (RFC 8446 §5.2: 16 KiB and 256 bytes). A
 /// peer may send records without data endlessly, and rustls reads on until it has data or the stream is dry.
+#[cfg(feature = "tls")]
 const ALLOWANCE: usize = 32 * 1024;
 
 /// The size of one read from a busy stream.
@@ -92,6 +93,7 @@ impl<S> Wire<S> {
     }
 
     /// Allows TLS to read [`ALLOWANCE`] bytes. After them the stream reports that it is dry.
+    #[cfg(feature = "tls")]
     pub(crate) fn allow(&mut self) {
         (self.allowed, self.cut_short) = (ALLOWANCE, false);
     }
