@@ -130,16 +130,24 @@ extern "C" fn wake() -> f64 {
 
 fn step(now: f64, event: Event<'_>) {
     // SAFETY: one thread, and no callback calls this module.
-    let Some(machine) = (unsafe { &mut *MACHINE.0.get() }) else { return };
+    let Some(machine) = (unsafe { &mut *MACHINE.0.get() }) else {
+        return;
+    };
     for action in machine.step(instant(now), event).actions {
         // SAFETY: the page's functions; it reads the texts before it returns.
         unsafe {
             match action {
                 Action::Connect { conn, .. } => connect(number(conn)),
-                Action::SendPong { conn, reply: Reply::Text(text) } => {
+                Action::SendPong {
+                    conn,
+                    reply: Reply::Text(text),
+                } => {
                     send(number(conn), text.as_ptr(), text.len());
                 }
-                Action::SendPing { conn, ping: PingMessage::Frame(_) } => {
+                Action::SendPing {
+                    conn,
+                    ping: PingMessage::Frame(_),
+                } => {
                     send(number(conn), QUESTION.as_ptr(), QUESTION.len());
                 }
                 Action::Close { conn, code } | Action::Renew { conn, code, .. } => {
