@@ -148,6 +148,7 @@
 //! | `graphql_transport_ws` | GraphQL subscriptions that outlive their connections; which close codes end it |
 //! | `gateway` | a gateway like Discord's: hello, heartbeats with a sequence number, zombies, resumed sessions |
 //! | `many_connections` | hundreds of clients in one runtime, with one budget of dials |
+//! | `tokio_tungstenite` | the machine over a socket of tokio-tungstenite's (feature `tungstenite`) |
 //! | `axum_server` | a server that finds its dead clients and drops them |
 //! | `metrics` | figures for Prometheus (feature `metrics`) |
 //!

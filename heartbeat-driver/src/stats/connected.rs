@@ -16,7 +16,8 @@ heartbeat_core::debug_as_display!(NotConnected);
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotConnected {
-    /// The client's name ([`Options::name`](crate::Options::name)). The default contains the host and the port.
+    /// The client's name ([`Options::name`](crate::Options::name)). The default contains the host, the port
+    /// and the first part of the path.
     pub name: Arc<str>,
     /// Why the wait has ended.
     pub why: WaitEnd,
