@@ -123,7 +123,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the interval at which an open connection reports its silence (`Check`). `None`: never.
+    /// Sets the interval at which an open connection reports its silence (`Check`). `None`: never. Default
+    /// 30 s.
     #[must_use]
     pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.config.check_interval = self.optional("check_interval", interval.into());
@@ -147,7 +148,7 @@ impl ConfigBuilder {
     }
 
     /// Sends a ping after this much *outbound* silence, for servers and proxies that expect traffic from the
-    /// client. A missing answer to such a ping causes no verdict. `None`: never.
+    /// client. A missing answer to such a ping causes no verdict. `None`: never. Default `None`.
     #[must_use]
     pub fn keepalive(mut self, silence: impl Into<Option<Duration>>) -> Self {
         self.config.keepalive = self.optional("keepalive", silence.into());
@@ -165,6 +166,7 @@ impl ConfigBuilder {
     }
 
     /// Adapts `pong_timeout` to the connection's measured round-trip times. `None`: `pong_timeout` is fixed.
+    /// Default `None`.
     ///
     /// The timeout is the smoothed round trip + 4 · variation (RFC 6298 §2), but no less than this floor and no
     /// more than `pong_timeout`. Until the connection's first pong, and for a late tick's probe, the timeout is
@@ -179,13 +181,14 @@ impl ConfigBuilder {
     }
 
     /// Sets the time without data after which the feed is dead, even if heartbeats arrive. `None`: not watched.
+    /// Default `None`.
     #[must_use]
     pub fn data_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.data_timeout = self.optional("data_timeout", timeout.into());
         self
     }
 
-    /// Sets the time that a dial (DNS, TCP, TLS and upgrade together) may take.
+    /// Sets the time that a dial (DNS, TCP, TLS and upgrade together) may take. Default 10 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = self.time("connect_timeout", timeout);
@@ -193,14 +196,14 @@ impl ConfigBuilder {
     }
 
     /// Sets the time for which bytes may wait to be written without any progress, before the connection is dead.
-    /// `None`: not watched.
+    /// `None`: not watched. Default 60 s.
     #[must_use]
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.write_timeout = self.optional("write_timeout", timeout.into());
         self
     }
 
-    /// Sets the time that a graceful close may take before the transport is dropped.
+    /// Sets the time that a graceful close may take before the transport is dropped. Default 5 s.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.config.close_timeout = self.time("close_timeout", timeout);
@@ -208,7 +211,7 @@ impl ConfigBuilder {
     }
 
     /// Sets how late a tick may be and still judge silence. A later tick means that the process was stopped, not
-    /// that the peer is dead.
+    /// that the peer is dead. Default 1 s.
     #[must_use]
     pub fn late_grace(mut self, grace: Duration) -> Self {
         self.config.late_grace = self.time("late_grace", grace);
@@ -217,6 +220,8 @@ impl ConfigBuilder {
 
     /// Sets the delay before dial n + 1 after n failures in a row: `min(cap, base · 2ⁿ)`, shortened by a random
     /// amount of up to `jitter_percent` (0 to 100) percent.
+    ///
+    /// Default: 2 s, 60 s and 50 percent.
     ///
     /// `base` is at least [`MIN_BACKOFF_BASE`] and at most `cap`. No delay is shorter than
     /// [`DIAL_FLOOR`](crate::DIAL_FLOOR).
@@ -233,7 +238,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets how long a connection must be ready before the count of failures restarts.
+    /// Sets how long a connection must be ready before the count of failures restarts. Default 30 s.
     #[must_use]
     pub fn stable_after(mut self, time: Duration) -> Self {
         self.config.stable_after = self.time("stable_after", time);
@@ -241,7 +246,8 @@ impl ConfigBuilder {
     }
 
     /// Sets the number of dials in a row without a stable connection after which the client gives up. 1: one dial
-    /// and no retry. `None`: the client never gives up for this reason.
+    /// and no retry. `None`: the client never gives up for this reason. Default
+    /// `None`; at least 1.
     ///
     /// A stable connection (`stable_after`) restarts the count: after its loss the client makes as many dials
     /// again. A connection that ends before it is stable counts as a failed dial, and with 1 the client then gives
@@ -259,7 +265,7 @@ impl ConfigBuilder {
     }
 
     /// Sets the time within which an open connection must be [`Ready`](crate::Event::Ready). Otherwise the machine
-    /// drops it. `None`: a connection is ready as soon as it is open.
+    /// drops it. `None`: a connection is ready as soon as it is open. Default `None`.
     ///
     /// Before an application reports a connection as ready, it authenticates and subscribes. The count of failures
     /// restarts only after the connection has been ready for `stable_after`. If an application asks for a session
@@ -270,7 +276,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets how long the service lets a connection live. `None`: without limit.
+    /// Sets how long the service lets a connection live. `None`: without limit. Default `None`.
     ///
     /// The client renews a connection before this time is over. At a random moment between 80 and 90 % of the time,
     /// the machine announces that the connection is about to end ([`Action::Ending`](crate::Action::Ending)). A
@@ -293,6 +299,7 @@ impl ConfigBuilder {
 
     /// Sets how long a driver may hold a message while no connection can take it. Afterwards the driver hands the
     /// message back. Has an effect only if the driver is told to hold messages.
+    /// Default 60 s.
     #[must_use]
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.config.time_to_live = self.time("time_to_live", time);
@@ -317,7 +324,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Replaces a row of the table of causes (see [`Cause::default_verdict`](crate::Cause::default_verdict)).
+    /// Replaces a row of the table of causes. Default: the table of
+    /// [`Cause::default_verdict`](crate::Cause::default_verdict).
     #[must_use]
     pub fn on(mut self, signal: CauseKind, verdict: RetryPolicy) -> Self {
         if !self.config.overrides.set(signal, verdict) {
