@@ -188,24 +188,12 @@ async function main() {
 
     // The server talks on, and what it said waits in the browser.
     async 'a page that was frozen reads before it judges'() {
-      const tab = await page(of_library('/chat'));
-      await frozen(tab);
-      const [before, after] = await around(tab);
-      await sleep(IDLE);
-      await unharmed(tab, 'a live server');
-      await tab.close();
-      return `frozen for ${(after - before).toFixed(0)} ms`;
+      return frozen('/chat');
     },
 
     // The server says nothing unless it is asked, and nobody could ask.
     async 'a page that was frozen asks before it judges'() {
-      const tab = await page(of_library('/echo'));
-      await frozen(tab);
-      const [before, after] = await around(tab);
-      await sleep(IDLE);
-      await unharmed(tab, 'a live server');
-      await tab.close();
-      return `frozen for ${(after - before).toFixed(0)} ms`;
+      return frozen('/echo');
     },
 
     // Chromium itself ends the connections of a page that it freezes: the page is told when it is back.
@@ -216,7 +204,7 @@ async function main() {
       await sleep(FROZEN);
       await tab.do('Page.setWebLifecycleState', { state: 'active' });
       await tab.until('a second connection', (story) => count(story, 'open') === 2);
-      await around(tab);
+      await stoodStill(tab);
       const story = await tab.story('connect', 'open', 'abort', 'close');
       assert.deepStrictEqual(story.map(({ what }) => what), ['connect', 'open', 'close', 'connect', 'open']);
       await tab.close();
@@ -224,11 +212,11 @@ async function main() {
     },
 
     async 'timers once a second kill nothing'() {
-      return throttled(ONCE_A_SECOND, '/echo');
+      return throttled(ONCE_A_SECOND);
     },
 
     async 'timers later than the idle timeout kill nothing'() {
-      return throttled(RARELY, '/echo');
+      return throttled(RARELY);
     },
 
     // The browser's own throttling: another tab is in front.
@@ -256,7 +244,8 @@ async function main() {
   };
 
   // Stops the process of a page that is open, for longer than its idle timeout.
-  async function frozen(tab) {
+  async function frozen(path) {
+    const tab = await page(of_library(path));
     await tab.until('it is open', (story) => count(story, 'open') === 1);
     await sleep(300);
     const { processInfo } = await call('SystemInfo.getProcessInfo');
@@ -269,19 +258,23 @@ async function main() {
       for (const pid of pages) process.kill(pid, 'SIGCONT');
     }
     await sleep(500);
+    const stopped = await stoodStill(tab);
+    await sleep(IDLE);
+    await unharmed(tab, 'a live server');
+    await tab.close();
+    return `frozen for ${stopped.toFixed(0)} ms`;
   }
 
-  // The longest time in which nothing at all happened in the page: it must really have stood still.
-  async function around(tab) {
+  // The longest time in ms in which nothing happened in the page. A page that was frozen must really have stood still.
+  async function stoodStill(tab) {
     const times = (await tab.story()).map(({ at }) => at);
-    const gaps = times.slice(1).map((at, n) => [times[n], at]);
-    const longest = gaps.reduce((a, b) => (b[1] - b[0] > a[1] - a[0] ? b : a));
-    assert(longest[1] - longest[0] > 2 * IDLE, `the page stood still for ${longest[1] - longest[0]} ms only`);
+    const longest = Math.max(...times.slice(1).map((at, n) => at - times[n]));
+    assert(longest > 2 * IDLE, `the page stood still for ${longest} ms only`);
     return longest;
   }
 
-  async function throttled(every, path) {
-    const tab = await page(of_library(path), { throttle: every });
+  async function throttled(every) {
+    const tab = await page(of_library('/echo'), { throttle: every });
     await tab.until('it is open', (story) => count(story, 'open') === 1, 2 * every + 5000);
     await sleep(3 * every + IDLE);
     await unharmed(tab, `timers at multiples of ${every} ms`);

@@ -112,11 +112,6 @@ extern "C" fn kick(now: f64) {
     step(now, Event::Kick);
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn stop(now: f64) {
-    step(now, Event::Stop);
-}
-
 /// When to tick, in milliseconds of `performance.now()`; infinity for never.
 #[unsafe(no_mangle)]
 extern "C" fn wake() -> f64 {
