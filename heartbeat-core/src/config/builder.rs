@@ -246,8 +246,7 @@ impl ConfigBuilder {
     }
 
     /// Sets the number of dials in a row without a stable connection after which the client gives up. 1: one dial
-    /// and no retry. `None`: the client never gives up for this reason. Default
-    /// `None`; at least 1.
+    /// and no retry. `None`: the client never gives up for this reason. At least 1. Default `None`.
     ///
     /// A stable connection (`stable_after`) restarts the count: after its loss the client makes as many dials
     /// again. A connection that ends before it is stable counts as a failed dial, and with 1 the client then gives
@@ -298,8 +297,7 @@ impl ConfigBuilder {
     }
 
     /// Sets how long a driver may hold a message while no connection can take it. Afterwards the driver hands the
-    /// message back. Has an effect only if the driver is told to hold messages.
-    /// Default 60 s.
+    /// message back. Has an effect only if the driver is told to hold messages. Default 60 s.
     #[must_use]
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.config.time_to_live = self.time("time_to_live", time);
