@@ -1,6 +1,7 @@
 //! Dialects as data: the loader, the catalogue with its vectors, and a plain second way to evaluate a description.
 #![allow(missing_docs)]
 
+mod announced;
 mod beyond;
 mod catalogue;
 mod custom_dialect;
