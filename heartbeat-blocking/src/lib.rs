@@ -51,8 +51,11 @@
 //!
 //! # Features
 //!
-//! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots. Without
+//! - `ring` (default), `aws-lc-rs`: `tls` with this provider of cryptography, unless the process has a default one.
+//! - `tls`: `wss://` through rustls, certificates verified against the platform's roots. Brings no provider. Without
 //!   it, a `wss://` URL is refused when it is parsed.
+//! - `platform-verifier`: on Windows, Android and Apple's systems, the system verifies certificates. Has `tls`. It may ask
+//!   the network, and the client's thread waits. On Android initialise `rustls_platform_verifier` first.
 //! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
 //! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
 //! - `tungstenite`: `messages`, the machine over a `tungstenite::WebSocket`; messages into tungstenite's and back.
@@ -100,6 +103,8 @@ pub use heartbeat_driver::core::{
 };
 #[cfg(feature = "tls")]
 pub use heartbeat_driver::rustls;
+#[cfg(feature = "platform-verifier")]
+pub use heartbeat_driver::rustls_platform_verifier;
 pub use heartbeat_driver::{
     Attempt, Bytes, ClientStats, Decode, Dial, DialBudget, DialLimiter, Event, Grant, InvalidClose,
     Message, MessageRef, NotConnected, Observer, OnConnect, Opening, Options, Overflow, Progress,

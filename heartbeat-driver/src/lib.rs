@@ -60,8 +60,10 @@
 //!
 //! # Features
 //!
-//! - `tls` (default): `wss://` through rustls, certificates verified against the platform's roots. Without
+//! - `ring` (default), `aws-lc-rs`: `tls` with this provider of cryptography, unless the process has a default one.
+//! - `tls`: `wss://` through rustls, certificates verified against the platform's roots. Brings no provider. Without
 //!   it, a `wss://` URL is refused when it is parsed.
+//! - `platform-verifier`: on Windows, Android and Apple's systems, the system verifies certificates. Implies `tls`.
 //! - `webpki-roots`: Mozilla's roots, compiled in, for machines without trusted roots. Implies `tls`.
 //! - `inflate`: `Inflate`, for services that compress their messages.
 //! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
@@ -132,3 +134,5 @@ pub use bytes::Bytes;
 pub use heartbeat_core as core;
 #[cfg(feature = "tls")]
 pub use rustls;
+#[cfg(feature = "platform-verifier")]
+pub use rustls_platform_verifier;

@@ -777,11 +777,12 @@ impl Options {
         self
     }
 
-    /// Sets the TLS configuration, for custom roots or client certificates. Default: the platform's roots, or
-    /// those that `SSL_CERT_FILE` names, with verification on.
+    /// Sets the TLS configuration, for a provider of cryptography, roots or client certificates of your own.
+    /// Default: the process's default provider (`CryptoProvider::install_default`) or that of the feature
+    /// `aws-lc-rs` or `ring`; the platform's roots, or those that `SSL_CERT_FILE` names, with verification on.
     ///
-    /// The default roots are read once, before the first dial, and shared by all clients that are alive at the
-    /// same time.
+    /// The default configuration is made once, before the first dial, and shared by all clients that are alive at
+    /// the same time. A provider that is installed later does not change it.
     ///
     /// A client always offers `http/1.1` alone by ALPN, whatever `config` offers, because the WebSocket upgrade
     /// needs HTTP/1.1.

@@ -93,9 +93,18 @@ pub enum RequestError {
     /// The configuration contradicts the service.
     #[error(transparent)]
     Contradiction(Box<Contradiction>),
-    /// No trusted root certificates were found on this machine.
-    #[error("no trusted root certificates: {0}")]
+    /// No trusted root certificates were found on this machine. On Android and iOS that is so unless the feature
+    /// `platform-verifier` or `webpki-roots` is on.
+    #[error(
+        "no trusted root certificates: {0}; the feature `webpki-roots` compiles some in, `platform-verifier` asks the system, or give a configuration by `Options::tls`"
+    )]
     Roots(String),
+    /// TLS has no cryptography: the features `ring` and `aws-lc-rs` are off, and the process has no default
+    /// provider. Or the default provider has no cipher suite for a version of TLS that rustls speaks.
+    #[error(
+        "TLS has no usable provider: {0}; turn on the feature `ring` or `aws-lc-rs`, call `CryptoProvider::install_default` before the client starts, or give a configuration by `Options::tls`"
+    )]
+    Provider(String),
     /// The dial factory could not make a request. The [table of causes](Cause::default_verdict) decides from
     /// `cause` how the client goes on.
     #[error("{detail}")]
@@ -128,7 +137,7 @@ impl RequestError {
     pub(crate) fn cause(&self) -> Cause {
         match self {
             Self::Failed { cause, .. } => *cause,
-            Self::Roots(_) => Cause::Tls,
+            Self::Roots(_) | Self::Provider(_) => Cause::Tls,
             _ => Cause::Io,
         }
     }
