@@ -29,7 +29,7 @@ for text in [
     '"ping":{"bytes":"08${now_ms:u64le}${s:text}","every":"9s","jitter_percent":9},"computed":["s"],"separator":{"bytes":"0a"}}',
     '{"batch":true,"rules":[{"json":{"/e":"ping"},"reply":"${/id} ${now_iso} ${uuid}"},{"json":{"/e":"end"},"ending":true}]}',
     '{"close_codes":{"1008 no pong":"backoff","4000-4009":{"spread":["1s","2s"]}},"http_statuses":{"418":{"after":"2m"}},'
-    '"lifetime":"24h","limits":{"messages":"5/1s","dials":"300/5m","connections":9},"variables":["v"],"on_open":["${v}"]}',
+    '"lifetime":"24h","limits":{"messages":"5/1s","dials":["300/5m","20/1s"],"connections":9},"variables":["v"],"on_open":["${v}"]}',
 ]:
     seed("load", text)
     for message in ['[{"e":"ping","id":1},{"e":"trade"}]', '{"e":"end"}', "\x08\x01\x10\x05\n\t\x01"]:

@@ -137,7 +137,7 @@ pub use dialect::JsonType;
 #[cfg(feature = "dialects")]
 pub use dialect::{
     AnyDialect, Buffer, CatalogueEntry, Contradiction, Description, DescriptionBuilder,
-    DescriptionError, Limits, Lint, Outgoing, Rate, Rule, UnknownService, Values, Variables,
+    DescriptionError, Limits, Lint, Outgoing, Rate, Rates, Rule, UnknownService, Values, Variables,
     catalogue, lint_limit,
 };
 pub use dialect::{

@@ -840,12 +840,14 @@ impl Options {
         let limits = self.trace_dialect.described().map(Description::limits);
         let limits = limits.unwrap_or_default();
         match (&self.send_rate, limits.messages) {
-            (Some((_, rate)), Some(limit)) if rate.exceeds(&limit) => {
-                return Err(refuse(Contradiction::SendRate {
-                    service: service.to_owned(),
-                    rate: *rate,
-                    limit,
-                }));
+            (Some((_, rate)), Some(limits)) => {
+                if let Some(limit) = limits.exceeded_by(rate) {
+                    return Err(refuse(Contradiction::SendRate {
+                        service: service.to_owned(),
+                        rate: *rate,
+                        limit,
+                    }));
+                }
             }
             (None, Some(_)) => {
                 self.send_rate = limits.messages_beside(&config).and_then(|rate| {
@@ -854,12 +856,12 @@ impl Options {
                     Some((limiter, rate))
                 });
             }
-            (Some(_) | None, _) => {}
+            (_, None) => {}
         }
-        if let (None, Some(rate)) = (&self.dial_budget, limits.dials) {
+        if let (None, Some(rates)) = (&self.dial_budget, limits.dials) {
             let budget = match &self.trace_dialect {
-                AnyDialect::Named(entry) => DialLimiter::of_service(&entry.name, rate),
-                _ => DialLimiter::within(rate).map(Arc::new),
+                AnyDialect::Named(entry) => DialLimiter::of_service(&entry.name, rates),
+                _ => DialLimiter::within(rates).map(Arc::new),
             };
             if let Ok(budget) = budget {
                 self.dial_budget = Some(budget);

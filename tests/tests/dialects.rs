@@ -353,6 +353,17 @@ fn a_contradiction_with_a_service_is_told_before_anything_is_dialled() {
             .expect("a rate"),
     );
     assert_eq!(told, "`send_rate` is 6/1s, and binance allows 5/1s");
+    // Of several rates, the one that is exceeded.
+    let several = r#"{"limits": {"messages": ["10/1s", "300/1m"]}}"#;
+    let several = Description::from_json(several).expect("valid");
+    let told = refused(
+        Options::new(url)
+            .expect("a URL")
+            .of_service(several)
+            .send_rate(6, Duration::from_secs(1))
+            .expect("a rate"),
+    );
+    assert_eq!(told, "`send_rate` is 6/1s, and the service allows 300/60s");
     // Another dialect takes the place of the service, and with it of its times.
     let other = kucoin().dialect(named("okx")).config(Config::brisk());
     assert!(engine(other).is_ok());

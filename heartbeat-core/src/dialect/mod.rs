@@ -42,7 +42,7 @@ pub use error::{DescriptionError, UnknownService};
 #[cfg(feature = "json")]
 pub use json_type::JsonType;
 #[cfg(feature = "dialects")]
-pub use limits::{Limits, Rate};
+pub use limits::{Limits, Rate, Rates};
 pub use ping::{First, PingSpec};
 #[cfg(feature = "dialects")]
 pub use services::{CatalogueEntry, Contradiction, Lint, catalogue, lint_limit};

@@ -113,17 +113,24 @@ fn a_lifetime_and_limits_are_what_the_description_says_or_nothing() {
     let dialect = load(
         r#"{"lifetime": "24h", "limits": {"messages": "5/1s", "dials": "300/5m", "connections": 10}}"#,
     );
-    let rate = |most, secs| {
-        Some(Rate {
-            most,
-            per: Duration::from_secs(secs),
-        })
+    let rate = |most, secs| Rate {
+        most,
+        per: Duration::from_secs(secs),
     };
     let limits = dialect.limits();
     assert_eq!(
         (limits.messages, limits.dials, limits.connections),
-        (rate(5, 1), rate(300, 300), Some(10))
+        (
+            Some(rate(5, 1).into()),
+            Some(rate(300, 300).into()),
+            Some(10)
+        )
     );
+    let several =
+        load(r#"{"limits": {"messages": ["5/1s"], "dials": ["20/1s", "600/1m", "9000/24h"]}}"#);
+    let day = [rate(20, 1), rate(600, 60), rate(9_000, 86_400)];
+    assert_eq!(several.limits().messages, limits.messages);
+    assert_eq!(several.limits().dials, Some(day.into()));
     assert_eq!(dialect.lifetime(), Some(Duration::from_secs(86_400)));
     let nothing = load("{}");
     assert_eq!(nothing.lifetime(), None);

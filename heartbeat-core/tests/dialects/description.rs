@@ -161,6 +161,18 @@ const REFUSALS: &[(&str, &str)] = &[
         "`limits.dials` is \"second\": expected a duration",
     ),
     (
+        r#"{"limits": {"dials": []}}"#,
+        "`limits.dials` is []: expected one to three rates, such as [\"10/1s\", \"300/1m\"]",
+    ),
+    (
+        r#"{"limits": {"dials": ["1/1s", "2/1s", "3/1s", "4/1s"]}}"#,
+        "expected one to three rates",
+    ),
+    (
+        r#"{"limits": {"messages": ["5/1s", 300]}}"#,
+        "`limits.messages[1]` is 300: expected a number and a time",
+    ),
+    (
         r#"{"limits": {"connections": 0}}"#,
         "`limits.connections` is 0: expected a whole number from 1 on",
     ),
@@ -695,16 +707,18 @@ fn what_is_built_in_rust_is_what_the_same_json_says() {
                 .lifetime(secs(86_400))
                 .limits({
                     let mut limits = Limits::default();
-                    limits.messages = Some(Rate {
-                        most: 5,
-                        per: secs(1),
-                    });
+                    let rate = |most, per| Rate {
+                        most,
+                        per: secs(per),
+                    };
+                    limits.messages = Some(rate(5, 1).into());
+                    limits.dials = Some([rate(20, 1), rate(600, 60)].into());
                     limits.connections = Some(10);
                     limits
                 }),
             r#"{"close_codes": {"4000": {"spread": ["1s", "2s"]}, "1008": {"after": "9s"}, "1008 no pong": "backoff"},
                 "http_statuses": {"418": {"after": "120s"}}, "lifetime": "86400s",
-                "limits": {"messages": "5/1s", "connections": 10}}"#,
+                "limits": {"messages": "5/1s", "dials": ["20/1s", "600/60s"], "connections": 10}}"#,
         ),
         (
             Description::builder()

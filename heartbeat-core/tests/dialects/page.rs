@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use heartbeat_core::{CatalogueEntry, DurationText, Rate, catalogue};
+use heartbeat_core::{CatalogueEntry, DurationText, Rates, catalogue};
 use serde_json::Value;
 
 const HEAD: &str = "\
@@ -133,12 +133,11 @@ fn what_ends_it(source: &Value, entry: &CatalogueEntry) -> String {
     if let Some(lifetime) = source["lifetime"].as_str() {
         ends.push(format!("age of {lifetime}"));
     }
-    let rate = |what: &str, rate: Rate| {
-        format!(
-            "more than {} {what} in {}",
-            rate.most,
-            DurationText(rate.per)
-        )
+    let rate = |what: &str, rates: Rates| {
+        let rates = rates
+            .iter()
+            .map(|rate| format!("{} {what} in {}", rate.most, DurationText(rate.per)));
+        format!("more than {}", rates.collect::<Vec<_>>().join(", or "))
     };
     let limits = entry.dialect.limits();
     ends.extend(limits.messages.map(|limit| rate("messages", limit)));

@@ -1,11 +1,10 @@
 //! A service as a whole: what its own times and a configuration come to together, and what contradicts.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use heartbeat_core::{
     AnyDialect, CatalogueEntry, Config, Contradiction, Description, Instant, Lint, Ping, Rate,
-    catalogue,
+    Rates, catalogue,
 };
 
 const fn secs(seconds: u64) -> Duration {
@@ -160,33 +159,43 @@ fn an_unknown_name_says_which_were_near() {
     );
 }
 
-/// However turns are asked for, no span of the rate's time holds more than it allows.
+/// However turns are asked for, no span of a rate's time holds more than it allows.
 #[test]
-fn a_limiter_of_a_rate_keeps_to_it_in_every_span() {
-    for (most, per) in [(1, 10), (2, 10), (3, 1), (10, 7), (300, 300), (500, 300)] {
-        let rate = Rate {
-            most,
-            per: secs(per),
-        };
-        let mut limiter = rate.limiter().expect("a rate");
-        let mut turns = VecDeque::new();
+fn a_limiter_of_rates_keeps_to_each_of_them_in_every_span() {
+    let rate = |(most, per)| Rate {
+        most,
+        per: secs(per),
+    };
+    let single = [(1, 10), (2, 10), (3, 1), (10, 7), (300, 300), (500, 300)];
+    let mut all: Vec<Rates> = single.map(|single| rate(single).into()).into();
+    for pair in [
+        [(20, 1), (600, 60)],
+        [(600, 60), (20, 1)],
+        [(1, 1), (500, 3600)],
+        [(2, 1), (3, 60)],
+    ] {
+        all.push(pair.map(rate).into());
+    }
+    all.push([(10, 1), (100, 60), (500, 3600)].map(rate).into());
+    for rates in all {
+        let mut limiter = rates.limiter().expect("rates");
+        let mut turns: Vec<u64> = Vec::new();
         let mut now = 0;
-        for _ in 0..4 * most {
+        let highest = rates.iter().map(|rate| rate.most).max().unwrap_or_default();
+        for _ in 0..4 * highest {
             let asked = limiter.reserve(Instant::from_nanos(now));
             // A place that is too far away is asked for again.
             let Ok(turn) = asked else {
                 now += 60_000_000_000;
                 continue;
             };
-            turns.push_back(turn.as_nanos());
-            let span = u64::try_from(rate.per.as_nanos()).expect("short");
-            while turns
-                .front()
-                .is_some_and(|first| turn.as_nanos() - first >= span)
-            {
-                turns.pop_front();
+            turns.push(turn.as_nanos());
+            for rate in rates.iter() {
+                let span = u64::try_from(rate.per.as_nanos()).expect("short");
+                let within = turns.iter().rev();
+                let within = within.take_while(|before| turn.as_nanos() - **before < span);
+                assert!(within.count() <= rate.most as usize, "{rates}: {turns:?}");
             }
-            assert!(turns.len() <= most as usize, "{rate}: {turns:?}");
         }
     }
     for (most, per) in [(0, 1), (1, 86_401)] {
@@ -194,7 +203,7 @@ fn a_limiter_of_a_rate_keeps_to_it_in_every_span() {
             most,
             per: secs(per),
         };
-        assert!(rate.limiter().is_err(), "{rate}");
+        assert!(Rates::from(rate).limiter().is_err(), "{rate}");
     }
 }
 
@@ -227,6 +236,17 @@ fn what_is_left_for_messages_leaves_room_for_the_heartbeats() {
         left(few, "{}").as_deref(),
         Some("1/3600s"),
         "one at the least"
+    );
+    let several = r#"{"limits": {"messages": ["10/1s", "300/1m"]}}"#;
+    assert_eq!(
+        left(several, r#"{"ping": {"every": "20s"}}"#).as_deref(),
+        Some("296/60s"),
+        "the lowest in the long run"
+    );
+    assert_eq!(
+        left(several, r#"{"ping": "never", "keepalive": "200ms"}"#).as_deref(),
+        Some("1/60s"),
+        "and each loses what heartbeats take of it"
     );
     let rate = |most, per| Rate {
         most,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use heartbeat_core::{Clock, Instant, Limiter, LimiterError, Rate};
+use heartbeat_core::{Clock, Instant, Limiter, LimiterError, Rates};
 use tracing::{Span, debug};
 
 /// Decides when a dial may begin. Shared by many clients through
@@ -96,27 +96,27 @@ pub(crate) fn client_of(service: &str) -> (Arc<()>, usize) {
 }
 
 impl DialLimiter {
-    /// Creates a budget that never allows more dials than this rate: half of them at once after a quiet time,
-    /// the others evenly spread ([`Rate::limiter`]). Uses the real clock.
+    /// Creates a budget that never allows more dials than this rate, or than any of several: half of them at once
+    /// after a quiet time, the others evenly spread ([`Rates::limiter`]). Uses the real clock.
     ///
     /// # Errors
     /// [`LimiterError`] names the argument and the rule.
-    pub fn within(rate: Rate) -> Result<Self, LimiterError> {
+    pub fn within(rates: impl Into<Rates>) -> Result<Self, LimiterError> {
         Ok(Self {
             clock: Box::new(crate::clock::HostClock::start()),
-            limiter: Mutex::new(rate.limiter()?),
+            limiter: Mutex::new(rates.into().limiter()?),
         })
     }
 
     /// Returns the budget that all clients of a service in this process share. Services count dials by address
     /// or account.
-    pub(crate) fn of_service(name: &str, rate: Rate) -> Result<Arc<Self>, LimiterError> {
+    pub(crate) fn of_service(name: &str, rates: Rates) -> Result<Arc<Self>, LimiterError> {
         let mut services = SERVICES.lock().unwrap_or_else(PoisonError::into_inner);
         services.retain(|_, budget| budget.strong_count() > 0);
         if let Some(budget) = services.get(name).and_then(Weak::upgrade) {
             return Ok(budget);
         }
-        let budget = Arc::new(Self::within(rate)?);
+        let budget = Arc::new(Self::within(rates)?);
         services.insert(name.to_owned(), Arc::downgrade(&budget));
         Ok(budget)
     }

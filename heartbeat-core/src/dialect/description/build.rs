@@ -10,7 +10,7 @@ use super::Description;
 use crate::cause::RetryPolicy;
 use crate::config::text::verdict_value;
 use crate::dialect::error::DescriptionError;
-use crate::dialect::limits::{Limits, Rate};
+use crate::dialect::limits::{Limits, Rates};
 use crate::dialect::ping::First;
 use crate::duration_text::DurationText;
 
@@ -178,10 +178,16 @@ impl DescriptionBuilder {
     /// Sets the service's limits for a client.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        let rate = |rate: Rate| rate.to_string().into();
+        let rates = |rates: Rates| {
+            let mut rates: Vec<Value> = rates.iter().map(|rate| rate.to_string().into()).collect();
+            match rates.len() {
+                1 => rates.remove(0),
+                _ => rates.into(),
+            }
+        };
         let all = [
-            ("messages", limits.messages.map(rate)),
-            ("dials", limits.dials.map(rate)),
+            ("messages", limits.messages.map(rates)),
+            ("dials", limits.dials.map(rates)),
             ("connections", limits.connections.map(Value::from)),
         ];
         for (key, value) in all {

@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::{Map, Value};
 
-use super::load_times::{close_codes, http_statuses, lifetime, limits, separators};
+use super::load_limits::limits;
+use super::load_times::{close_codes, http_statuses, lifetime, separators};
 use super::loader::{Loader, MAX_RULES};
 use super::{Description, Question};
 use crate::dialect::at::{At, Result};

@@ -16,7 +16,6 @@ use crate::config::MIN_LIFETIME;
 use crate::config::text::{VERDICT, verdict};
 use crate::dialect::at::{At, Result};
 use crate::dialect::json::Paths;
-use crate::dialect::limits::{Limits, Rate};
 use crate::dialect::ping::First;
 use crate::dialect::rules::{EndingRule, HelloRule, Matcher, TimeRule};
 use crate::dialect::template::{BytesTemplate, Pattern};
@@ -342,45 +341,6 @@ pub(crate) fn lifetime(value: &Value) -> Result<Duration> {
         return Err(at.wrong(Some(value), "a duration of at least 1s"));
     }
     Ok(time)
-}
-
-pub(crate) fn limits(at: &At, value: &Value) -> Result<Limits> {
-    let fields = at.object(value, "messages, dials, connections")?;
-    let rate = |key| {
-        fields
-            .get(key)
-            .map(|value| rate(&at.key(key), value))
-            .transpose()
-    };
-    let connections = fields.get("connections").map(|value| {
-        let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
-        let expected = "a whole number from 1 on";
-        count
-            .filter(|count| *count > 0)
-            .ok_or_else(|| at.key("connections").wrong(Some(value), expected))
-    });
-    Ok(Limits {
-        messages: rate("messages")?,
-        dials: rate("dials")?,
-        connections: connections.transpose()?,
-    })
-}
-
-/// The longest time of a rate: a [`Limiter`](crate::Limiter) spreads turns over at most a day.
-const LONGEST_RATE: Duration = Duration::from_secs(86_400);
-
-fn rate(at: &At, value: &Value) -> Result<Rate> {
-    let expected = "a number and a time of at most 24h, such as \"5/1s\"";
-    let wrong = || at.wrong(Some(value), expected);
-    let text = at.string(Some(value), expected)?;
-    let (most, per) = text.split_once('/').ok_or_else(wrong)?;
-    let most = most.parse().ok().filter(|most| *most > 0);
-    let most = most.ok_or_else(wrong)?;
-    let per = at.duration(&per.into())?;
-    if per > LONGEST_RATE {
-        return Err(wrong());
-    }
-    Ok(Rate { most, per })
 }
 
 type Separators = (Option<Box<str>>, Option<Box<[u8]>>);

@@ -1,11 +1,12 @@
 //! Descriptions: dialects as data, with rules that are read from JSON, checked, and applied to messages.
 //!
-//! JSON goes in. A [`Description`], which is a dialect, comes out. `load.rs` and `load_times.rs` read it,
-//! `classify.rs` applies it, `build.rs` builds one in Rust. Read this file first.
+//! JSON goes in. A [`Description`], which is a dialect, comes out. `load.rs`, `load_times.rs` and `load_limits.rs`
+//! read it, `classify.rs` applies it, `build.rs` builds one in Rust. Read this file first.
 
 mod build;
 mod classify;
 mod load;
+mod load_limits;
 mod load_times;
 mod loader;
 
@@ -120,8 +121,8 @@ use crate::dialect::template::{Template, Track};
 /// - `http_statuses`: policies for HTTP statuses in place of the upgrade, `{"418": {"after": "2m"}, "500-599":
 ///   "backoff"}`.
 /// - `lifetime`: the longest life of a connection, `"24h"`, at least 1 s: [`Description::lifetime`].
-/// - `limits`: a client's limits, `{"messages": "5/1s", "dials": "300/5m", "connections": 10}`, per time of at most
-///   24 h: [`Description::limits`].
+/// - `limits`: a client's limits, `{"messages": "5/1s", "dials": ["20/1s", "600/1m"], "connections": 10}`. A rate
+///   counts per time of at most 24 h; up to three rates may hold at once: [`Description::limits`].
 /// - `separator`: messages are records with this text between or after them; `{"bytes": "0a"}` for binary ones.
 /// - `batch`: `true` if a JSON array may hold several messages. The rules apply to each object or array in it, and
 ///   the application gets the whole array if any of its messages is data.
@@ -208,7 +209,7 @@ use crate::dialect::template::{Template, Track};
 /// assert!(matches!(dialect.classify_text(r#"{"e":"bye"}"#), Class::Composite(carried) if carried.ending.is_some()));
 /// assert_eq!(dialect.close_policy_with(1008, "no pong for 60 s"), Some(RetryPolicy::Backoff));
 /// assert_eq!(dialect.http_policy(418), Some(RetryPolicy::After(Duration::from_secs(120))));
-/// assert_eq!((dialect.lifetime().unwrap().as_secs(), dialect.limits().messages.unwrap().most), (86_400, 5));
+/// assert_eq!((dialect.lifetime().unwrap().as_secs(), dialect.limits().messages.unwrap().lowest().most), (86_400, 5));
 ///
 /// // On open; close codes; records; tracked values; the longest text that rules apply to.
 /// let dialect = read(r#"{
