@@ -44,8 +44,7 @@ impl std::error::Error for Broken {}
 /// # Ok::<(), heartbeat_kit::Broken>(())
 /// ```
 ///
-/// With `heartbeat-tokio` or `heartbeat-blocking`:
-/// `options.observer(move |now, event, step, phase| auditor.step(now, event, step, phase).expect("a bug"))`.
+/// With `heartbeat-tokio` or `heartbeat-blocking` it stands in `Options::observer`; the crate's front page shows how.
 #[derive(Clone, Debug, Default)]
 pub struct Auditor {
     /// The latest time seen.

@@ -28,6 +28,7 @@ impl Script {
     }
 }
 
+/// Takes all bytes that are left, so it stands last among several values.
 #[cfg(feature = "arbitrary")]
 impl<'a> arbitrary::Arbitrary<'a> for Script {
     fn arbitrary(bytes: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
@@ -36,6 +37,21 @@ impl<'a> arbitrary::Arbitrary<'a> for Script {
 
     fn size_hint(_: usize) -> (usize, Option<usize>) {
         (HEAD, Some(HEAD + MOST * EACH))
+    }
+}
+
+#[cfg(all(feature = "arbitrary", feature = "peer"))]
+impl<'a> arbitrary::Arbitrary<'a> for crate::peer::Visit {
+    fn arbitrary(bytes: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
+        let reception = bytes.int_in_range(0..=Self::RECEPTIONS - 1)?;
+        let acts = (0..bytes.int_in_range(0..=Self::MOST_ACTS)?).map(|_| {
+            Ok((
+                bytes.int_in_range(1..=599)?,
+                bytes.int_in_range(0..=Self::ACTS - 1)?,
+            ))
+        });
+        let acts = acts.collect::<arbitrary::Result<_>>()?;
+        Ok(Self::of(reception, acts))
     }
 }
 

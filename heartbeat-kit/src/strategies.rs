@@ -8,11 +8,9 @@ use heartbeat_core::{
     Cause, CauseKind, Config, Failure, PermanentErrors, Ping, RetryPolicy, Route,
 };
 use proptest::prelude::*;
-#[cfg(feature = "peer")]
-use tungstenite::Message;
 
 #[cfg(feature = "peer")]
-use crate::peer::{Act, Reception, Visit};
+use crate::peer::Visit;
 use crate::script::{
     Content, JSON_PING, MS, Op, S, Script, TEXTS, What, When, Which, header, secs, shorter_than,
 };
@@ -275,28 +273,12 @@ fn overrides() -> BoxedStrategy<Vec<(CauseKind, RetryPolicy)>> {
 /// Times are tenths of a second, within a minute of each dial.
 #[cfg(feature = "peer")]
 pub fn visits() -> BoxedStrategy<Vec<Visit>> {
-    let reception = prop_oneof![
-        12 => Just(Reception::Upgrade),
-        1 => Just(Reception::Refused),
-        1 => Just(Reception::Silence),
-        1 => Just(Reception::Http("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")),
-    ];
-    let act = prop_oneof![
-        6 => Just(Act::Send(Message::text(JSON_PING))),
-        4 => Just(Act::Send(Message::Ping(vec![1, 2, 3].into()))),
-        4 => Just(Act::Send(Message::text("data"))),
-        // The beginning of a text frame, and perhaps nothing more.
-        1 => Just(Act::Bytes(vec![0x81, 4, b'h'])),
-        1 => Just(Act::Freeze),
-        1 => Just(Act::Thaw),
-        1 => prop::sample::select(&[1000, 1001, 1012, 4000][..]).prop_map(Act::Close),
-        1 => Just(Act::HangUp),
-    ];
-    let at = (1..600u64).prop_map(|tenths| Duration::from_millis(tenths * 100));
-    let visit =
-        (reception, prop::collection::vec((at, act), 0..12)).prop_map(|(reception, mut acts)| {
-            acts.sort_by_key(|(at, _)| *at);
-            Visit { reception, acts }
-        });
-    prop::collection::vec(visit, 0..5).boxed()
+    let act = (1..600_u16, 0..Visit::ACTS);
+    let acts = prop::collection::vec(act, 0..=Visit::MOST_ACTS);
+    let visit = (0..Visit::RECEPTIONS, acts);
+    prop::collection::vec(
+        visit.prop_map(|(reception, acts)| Visit::of(reception, acts)),
+        0..5,
+    )
+    .boxed()
 }

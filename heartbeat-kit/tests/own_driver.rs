@@ -121,29 +121,13 @@ impl Driver {
     }
 }
 
-/// Lets a driver live among these servers, through 200 moments: minutes that nobody waits for.
-fn live(config: Config, seed: u64, network: &mut Network) -> Driver {
+fn driver(config: Config, seed: u64) -> Driver {
     let machine = Heartbeat::new(config, JsonType, seed, Instant::ORIGIN);
-    let mut driver = Driver {
+    Driver {
         machine: Audited::new(machine, Instant::ORIGIN).with_driver(),
         link: Link::Down,
         received: 0,
-    };
-    let mut now = Duration::ZERO;
-    for _ in 0..200 {
-        // A question, its answer, and what follows.
-        for _ in 0..4 {
-            driver.turn(now, network);
-            network.turn(now);
-        }
-        let wake = driver.machine.wake();
-        let wake = wake.map(|wake| wake.saturating_duration_since(Instant::ORIGIN));
-        match wake.into_iter().chain(network.turn(now)).min() {
-            Some(next) => now = next.max(now),
-            None => break,
-        }
     }
-    driver
 }
 
 proptest! {
@@ -151,7 +135,11 @@ proptest! {
 
     #[test]
     fn no_rule_is_broken_whatever_the_servers_do(config in configs(), visits in visits(), seed: u64) {
-        live(config, seed, &mut Network::new(visits));
+        let mut driver = driver(config, seed);
+        Network::new(visits).run(200, |now, network| {
+            driver.turn(now, network);
+            driver.machine.wake()
+        });
     }
 }
 
@@ -168,7 +156,11 @@ fn what_servers_say_is_heard_and_answered_at_once_and_silence_is_judged_in_time(
         ],
     };
     let mut network = Network::new([visit]);
-    let driver = live(Config::default(), 7, &mut network);
+    let mut driver = driver(Config::default(), 7);
+    network.run(200, |now, network| {
+        driver.turn(now, network);
+        driver.machine.wake()
+    });
     assert_eq!(driver.received, 1);
     let peer = network.peers().next().expect("one dial was accepted");
     let pong = tungstenite::Message::text(r#"{"type":"pong"}"#);

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
+use heartbeat_core::Instant;
 use tungstenite::handshake::server::{NoCallback, ServerHandshake};
 use tungstenite::handshake::{HandshakeError, MidHandshake};
 use tungstenite::protocol::CloseFrame;
@@ -39,6 +40,50 @@ pub struct Visit {
     pub reception: Reception,
     /// What the server does, each at a time since the dial, in order.
     pub acts: Vec<(Duration, Act)>,
+}
+
+/// The visits that strategies and fuzzers make: what befalls a connection, by number, the frequent first.
+#[cfg(any(feature = "proptest", feature = "arbitrary"))]
+impl Visit {
+    pub(crate) const RECEPTIONS: u8 = 15;
+    pub(crate) const ACTS: u8 = 22;
+    pub(crate) const MOST_ACTS: usize = 12;
+
+    pub(crate) fn reception(number: u8) -> Reception {
+        match number {
+            0..12 => Reception::Upgrade,
+            12 => Reception::Refused,
+            13 => Reception::Silence,
+            _ => Reception::Http("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"),
+        }
+    }
+
+    pub(crate) fn act(number: u8) -> Act {
+        match number {
+            0..6 => Act::Send(Message::text(crate::script::JSON_PING)),
+            6..10 => Act::Send(Message::Ping(vec![1, 2, 3].into())),
+            10..14 => Act::Send(Message::text("data")),
+            // The beginning of a text frame, and perhaps nothing more.
+            14 => Act::Bytes(vec![0x81, 4, b'h']),
+            15 => Act::Freeze,
+            16 => Act::Thaw,
+            17..21 => Act::Close([1000, 1001, 1012, 4000][usize::from(number - 17)]),
+            _ => Act::HangUp,
+        }
+    }
+
+    /// Each act comes a number of tenths of a second after the dial.
+    pub(crate) fn of(reception: u8, mut acts: Vec<(u16, u8)>) -> Self {
+        acts.sort_by_key(|(tenths, _)| *tenths);
+        let at = |tenths: u16| Duration::from_millis(u64::from(tenths) * 100);
+        let acts = acts.into_iter();
+        Self {
+            reception: Self::reception(reception),
+            acts: acts
+                .map(|(tenths, act)| (at(tenths), Self::act(act)))
+                .collect(),
+        }
+    }
 }
 
 /// One thing that the server does.
@@ -96,6 +141,30 @@ impl Network {
             Some(dialled.saturating_add(next))
         };
         self.peers.iter_mut().filter_map(turn).min()
+    }
+
+    /// Lets a driver live among the servers, from moment to moment at which the driver or a server has something to do,
+    /// `moments` at most: minutes that nobody waits for. `turn` is the driver's turn: it reads, writes, reports the time
+    /// since the origin, and returns the machine's wake. It is called four times a moment, for a question, its answer,
+    /// and what follows.
+    pub fn run(
+        &mut self,
+        moments: usize,
+        mut turn: impl FnMut(Duration, &mut Self) -> Option<Instant>,
+    ) {
+        let mut now = Duration::ZERO;
+        for _ in 0..moments {
+            let mut wake = None;
+            for _ in 0..4 {
+                wake = turn(now, self);
+                self.turn(now);
+            }
+            let wake = wake.map(|wake| wake.saturating_duration_since(Instant::ORIGIN));
+            match wake.into_iter().chain(self.turn(now)).min() {
+                Some(next) => now = next.max(now),
+                None => return,
+            }
+        }
     }
 }
 
