@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::thread;
 
 use atomic_waker::AtomicWaker;
@@ -22,6 +22,11 @@ use crate::sender::Sender;
 /// Events that are handed over at once, so that the application is woken once for them: about as many as one
 /// large read brings.
 const BATCH: usize = 512;
+
+/// Work between two looks at tokio's cooperative budget, in bytes, and what an event counts besides its own. A budget of
+/// 128 then lets at most 2048 events or 32 MiB through before other tasks get their turn.
+const WORK_PER_BUDGET: usize = 256 * 1024;
+const EVENT: usize = 16 * 1024;
 
 /// A client in a task or a [thread](Self::spawn_thread) of its own: pings are answered and silence is noticed
 /// while the application does something else.
@@ -60,6 +65,8 @@ pub struct Client {
     reader: Arc<AtomicWaker>,
     /// Events that were taken out of the hand-off together.
     taken: VecDeque<Event>,
+    /// What they cost since tokio's budget was asked.
+    work: usize,
     more: bool,
     sender: Sender,
     shared_stats: Arc<SharedStats>,
@@ -155,6 +162,7 @@ impl Client {
             event_queue,
             reader,
             taken: VecDeque::new(),
+            work: 0,
             more: true,
             sender,
             shared_stats,
@@ -235,8 +243,13 @@ impl Client {
 
     /// The next event, for hand-written futures.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        // A driver in another thread may bring events without end to an application that is slower.
+        if self.work >= WORK_PER_BUDGET {
+            ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
+            self.work = 0;
+        }
         if let Some(event) = self.taken.pop_front() {
-            return Poll::Ready(Some(event));
+            return Poll::Ready(Some(self.counted(event)));
         }
         if self.more {
             self.reader.register(cx.waker());
@@ -245,8 +258,16 @@ impl Client {
         match self.taken.pop_front() {
             None if self.more && self.sender.is_inside() => Poll::Ready(None),
             None if self.more => Poll::Pending,
-            event => Poll::Ready(event),
+            event => Poll::Ready(event.map(|event| self.counted(event))),
         }
+    }
+
+    fn counted(&mut self, event: Event) -> Event {
+        self.work += EVENT;
+        if let Event::Message { message, .. } = &event {
+            self.work += message.len();
+        }
+        event
     }
 
     /// A handle to send messages with, from any task.

@@ -66,6 +66,8 @@ impl<S: Read + Write> Engine<S> {
                 }
                 Record::End { has_data: true } => {
                     self.count_data(clock);
+                    // Reading it is counted. The application has the whole of it to look at and to free.
+                    self.work = self.work.saturating_add(joined.text.len());
                     return self.deliver(conn, Message::Text(joined.text), clock);
                 }
                 Record::End { has_data: false } => break,

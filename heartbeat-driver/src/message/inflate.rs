@@ -38,6 +38,9 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// limit a message made of empty members (20 bytes each) would keep the client busy for minutes.
 const MEMBERS: usize = 64;
 
+/// The first size of the buffer for the result, in bytes.
+const LEAST: usize = 4096;
+
 impl Decode for Inflate {
     fn decode(&mut self, message: Message, limit: usize) -> Result<Message, Undecodable> {
         let Message::Binary(bytes) = message else {
@@ -57,7 +60,7 @@ impl Decode for Inflate {
 }
 
 fn gunzip(mut bytes: &[u8], limit: usize) -> Result<Vec<u8>, Undecodable> {
-    let mut inflated = Vec::new();
+    let mut inflated = Vec::with_capacity(promised(bytes).min(limit).saturating_add(1));
     for _ in 0..MEMBERS {
         let mut decoder = GzDecoder::new(bytes);
         inflated = read(inflated, &mut decoder, limit)?;
@@ -71,18 +74,43 @@ fn gunzip(mut bytes: &[u8], limit: usize) -> Result<Vec<u8>, Undecodable> {
     )))
 }
 
+/// Returns the length that the last member promises, cut to what deflate can make of so many bytes (1032 times as many).
+///
+/// A buffer of the right size is not moved. A larger one is mapped anew for each message, and each of its pages faults.
+fn promised(bytes: &[u8]) -> usize {
+    // ISIZE (RFC 1952 §2.3.1): four bytes, the length modulo 2^32.
+    let promised = bytes
+        .last_chunk()
+        .map_or(0, |size| u32::from_le_bytes(*size));
+    let most = bytes.len().saturating_mul(1032);
+    usize::try_from(promised).unwrap_or(most).min(most)
+}
+
 /// Appends the decompressed bytes to `inflated`.
-fn read(mut inflated: Vec<u8>, decoder: impl Read, limit: usize) -> Result<Vec<u8>, Undecodable> {
-    // One byte over the limit shows that the message is too large. Nothing beyond that byte is kept.
-    let left = u64::try_from(limit - inflated.len()).unwrap_or(u64::MAX);
-    decoder
-        .take(left.saturating_add(1))
-        .read_to_end(&mut inflated)
-        .map_err(Undecodable::malformed)?;
-    if inflated.len() > limit {
-        return Err(Undecodable::TooLarge { limit });
+fn read(
+    mut inflated: Vec<u8>,
+    mut decoder: impl Read,
+    limit: usize,
+) -> Result<Vec<u8>, Undecodable> {
+    loop {
+        if inflated.len() == inflated.capacity() {
+            // The buffer doubles. One byte over the limit shows that the message is too large.
+            let left = (limit - inflated.len()).saturating_add(1);
+            inflated.reserve_exact(inflated.len().max(LEAST).min(left));
+        }
+        let room = inflated.capacity() - inflated.len();
+        let read = decoder
+            .by_ref()
+            .take(room as u64)
+            .read_to_end(&mut inflated);
+        let count = read.map_err(Undecodable::malformed)?;
+        if inflated.len() > limit {
+            return Err(Undecodable::TooLarge { limit });
+        }
+        if count < room {
+            return Ok(inflated);
+        }
     }
-    Ok(inflated)
 }
 
 #[cfg(test)]

@@ -188,6 +188,56 @@ fn a_flood_does_not_starve_other_tasks_of_its_thread() {
     }
 }
 
+/// Its client is in another thread, which always has more.
+#[test]
+fn an_application_that_is_slower_than_its_client_lets_others_have_their_turn() {
+    const MESSAGES: usize = 100_000;
+    let server = Server::start();
+    let options = server.options("{}");
+    let flood = frame(BINARY, &[7; 300]).repeat(1000);
+    let (turns, mut taken) = (AtomicU64::new(0), 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut ws = server.upgrade();
+            for _ in 0..MESSAGES / 1000 {
+                ws.get_mut().write_all(&flood).expect("the client reads");
+            }
+            read_to_the_end(ws.get_mut());
+        });
+        one_thread().block_on(async {
+            let others = async {
+                loop {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            };
+            let ours = async {
+                let mut client = Client::spawn_thread(options).expect("no TLS, no error");
+                while taken < MESSAGES {
+                    if let Event::Message { message, .. } = client.next().await.expect("messages") {
+                        taken += 1;
+                        // Some microseconds, in which the client brings the next ones.
+                        let sum = (0..10)
+                            .flat_map(|_| message.as_bytes())
+                            .map(|byte| u64::from(*byte));
+                        assert_eq!(sum.sum::<u64>(), 21_000);
+                        if taken == 5000 {
+                            turns.store(0, Ordering::Relaxed);
+                        }
+                    }
+                }
+            };
+            tokio::select! {
+                biased;
+                () = ours => {}
+                () = others => {}
+            }
+        });
+    });
+    // 95 000 messages at 2048 for a budget make 46 turns.
+    assert!(turns.into_inner() >= 40, "others starve");
+}
+
 #[test]
 fn a_runtime_that_ends_takes_its_clients_with_it_and_whoever_waits_is_told() {
     let server = Server::start();

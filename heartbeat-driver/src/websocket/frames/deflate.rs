@@ -242,24 +242,33 @@ impl Inflater {
         max.saturating_add(max / 8 + 64)
     }
 
-    /// Inflates a message of at most `max` bytes.
+    /// Appends inflated bytes to `out` until it has [`PIECE`] of them. Returns true at the end of the message. After
+    /// false, take the bytes and go on with the same `deflated` and `position`. At most `max` bytes are still allowed.
     ///
     /// # Errors
     /// [`Violation::TooLarge`] once the output exceeds `max` by a byte. [`Violation::NotDeflated`] if the data
     /// is corrupt.
-    pub(super) fn inflate(&mut self, deflated: &[u8], max: usize) -> Result<Vec<u8>, Violation> {
+    pub(super) fn inflate(
+        &mut self,
+        deflated: &[u8],
+        position: &mut Position,
+        out: &mut Vec<u8>,
+        max: usize,
+    ) -> Result<bool, Violation> {
         let bits = self.agreed.server_bits;
         let state = self
             .state
             .get_or_insert_with(|| Decompress::new_with_window_bits(false, bits));
-        let mut out = Vec::new();
-        for part in [deflated, &TAIL] {
-            inflate_part(state, part, &mut out, max)?;
+        for part in [deflated, &TAIL].into_iter().skip(position.part) {
+            if !inflate_part(state, part, &mut position.at, out, max)? {
+                return Ok(false);
+            }
+            (position.part, position.at) = (position.part + 1, 0);
         }
         if self.agreed.server_alone {
             state.reset(false);
         }
-        Ok(out)
+        Ok(true)
     }
 
     pub(super) fn relax(&mut self) {
@@ -269,33 +278,49 @@ impl Inflater {
     }
 }
 
+/// The position up to which a message has been inflated: in its data, or in [`TAIL`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Position {
+    part: usize,
+    at: usize,
+}
+
+/// The most bytes that are inflated before other tasks get a turn.
+pub(super) const PIECE: usize = 256 * 1024;
+
 fn inflate_part(
     state: &mut Decompress,
-    mut part: &[u8],
+    part: &[u8],
+    at: &mut usize,
     out: &mut Vec<u8>,
     max: usize,
-) -> Result<(), Violation> {
+) -> Result<bool, Violation> {
     loop {
         if out.len() == out.capacity() {
+            if out.len() >= PIECE {
+                return Ok(false);
+            }
             // The buffer doubles, and never exceeds the limit by more than one byte.
-            let more = out.len().max(part.len().saturating_mul(4)).max(256);
-            out.reserve_exact(more.min(max.saturating_sub(out.len()).saturating_add(1)));
+            let most = PIECE.min(max.saturating_add(1)) - out.len();
+            let more = (part.len() - *at).saturating_mul(4);
+            out.reserve_exact(more.max(out.len()).max(256).min(most));
         }
         let (before, came) = (state.total_in(), out.len());
         let status = state
-            .decompress_vec(part, out, FlushDecompress::Sync)
+            .decompress_vec(&part[*at..], out, FlushDecompress::Sync)
             .map_err(|_| Violation::NotDeflated)?;
-        part = &part[(state.total_in() - before) as usize..];
+        *at += (state.total_in() - before) as usize;
         if out.len() > max {
             let len = out.len() as u64;
             return Err(Violation::TooLarge { len, max });
         }
+        let is_read = *at == part.len();
         match status {
             // A final block within the message (RFC 7692 §7.2.3.4): the rest begins a new stream.
             Status::StreamEnd => state.reset(false),
             // Free room in the output means that all of it has come out.
-            Status::Ok | Status::BufError if part.is_empty() && out.len() < out.capacity() => {
-                return Ok(());
+            Status::Ok | Status::BufError if is_read && out.len() < out.capacity() => {
+                return Ok(true);
             }
             Status::Ok | Status::BufError => {
                 let has_moved = out.len() > came || state.total_in() > before;
@@ -304,8 +329,25 @@ fn inflate_part(
                 }
             }
         }
-        if part.is_empty() && matches!(status, Status::StreamEnd) {
-            return Ok(());
+        if is_read && matches!(status, Status::StreamEnd) {
+            return Ok(true);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Inflater {
+    /// Inflates all of a message.
+    pub(super) fn all(&mut self, deflated: &[u8], max: usize) -> Result<Vec<u8>, Violation> {
+        let (mut whole, mut position) = (Vec::new(), Position::default());
+        loop {
+            let (mut out, left) = (Vec::new(), max - whole.len());
+            let done = self.inflate(deflated, &mut position, &mut out, left);
+            let done = done.map_err(|violation| violation.after(whole.len()))?;
+            whole.append(&mut out);
+            if done {
+                return Ok(whole);
+            }
         }
     }
 }
@@ -435,7 +477,7 @@ mod tests {
                     for message in messages() {
                         let deflated = deflated(&mut deflater, &message, piece);
                         assert!(deflated.len() <= Inflater::max_deflated(message.len()));
-                        let inflated = inflater.inflate(&deflated, message.len());
+                        let inflated = inflater.all(&deflated, message.len());
                         assert!(inflated.as_ref() == Ok(&message), "{answer}, {level}");
                         inflater.relax();
                         deflater.relax();
@@ -465,16 +507,16 @@ mod tests {
         assert!(bomb.len() < 20_000);
         for max in [0, 1, 255, 256, 257, 100_000, (16 << 20) - 1] {
             let mut inflater = Inflater::new(answer);
-            let refused = inflater.inflate(&bomb, max).unwrap_err();
+            let refused = inflater.all(&bomb, max).unwrap_err();
             let len = max as u64 + 1;
             assert_eq!(refused, Violation::TooLarge { len, max });
         }
         let held = allocation_counter::measure(|| {
-            let _ = Inflater::new(answer).inflate(&bomb, 100_000);
+            let _ = Inflater::new(answer).all(&bomb, 100_000);
         });
         assert!(held.bytes_max < 400_000, "{held:?}");
         let mut inflater = Inflater::new(answer);
-        assert_eq!(inflater.inflate(&bomb, 16 << 20).unwrap().len(), 16 << 20);
+        assert_eq!(inflater.all(&bomb, 16 << 20).unwrap().len(), 16 << 20);
     }
 
     #[test]
@@ -494,13 +536,9 @@ mod tests {
             ],
         ];
         for example in examples {
-            assert_eq!(
-                inflater.inflate(example, 5).unwrap(),
-                b"Hello",
-                "{example:x?}"
-            );
+            assert_eq!(inflater.all(example, 5).unwrap(), b"Hello", "{example:x?}");
         }
-        assert_eq!(inflater.inflate(&[0x00], 0).unwrap(), b"");
+        assert_eq!(inflater.all(&[0x00], 0).unwrap(), b"");
     }
 
     #[test]
@@ -514,7 +552,7 @@ mod tests {
                 kept = deflated(&mut deflater, &[b'x'; 100], 1000);
             });
             let inflating = allocation_counter::measure(|| {
-                kept = inflater.inflate(&kept, 100).unwrap();
+                kept = inflater.all(&kept, 100).unwrap();
             });
             // `Deflate` and `docs/speed.md` give these figures.
             assert!(compressing.bytes_max < 400_000, "{compressing:?}");
@@ -532,7 +570,7 @@ mod tests {
     fn garbage_is_refused() {
         let answer = agreed(Deflate::new(), "permessage-deflate");
         for garbage in [&[0xff, 0xff][..], &[0x07], &[0x00, 0x01, 0x00, 0x00, 0x00]] {
-            let refused = Inflater::new(answer).inflate(garbage, 1000);
+            let refused = Inflater::new(answer).all(garbage, 1000);
             assert_eq!(refused, Err(Violation::NotDeflated), "{garbage:x?}");
         }
     }

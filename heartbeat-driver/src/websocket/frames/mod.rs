@@ -86,6 +86,18 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// Counts the bytes of a message that came before those that this speaks of.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn after(self, before: usize) -> Self {
+        match self {
+            Self::TooLarge { len, max } => Self::TooLarge {
+                len: len + before as u64,
+                max: max + before,
+            },
+            other => other,
+        }
+    }
+
     /// Returns the close code for this violation (RFC 6455 §7.4.1).
     #[must_use]
     pub fn code(&self) -> u16 {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::blocks::{Blocks, append};
 #[cfg(feature = "deflate")]
-use super::deflate::{Agreed, Inflater};
+use super::deflate::{Agreed, Inflater, Position};
 use super::header::{self, Header, MAX_CONTROL, MAX_HEADER, Opcode};
 use super::utf8::TextPieces;
 use super::{Incoming, Violation};
@@ -74,6 +74,17 @@ pub struct Reader {
     /// The decompressor, if compression was agreed on.
     #[cfg(feature = "deflate")]
     inflater: Option<Box<Inflater>>,
+    /// The compressed message that is being inflated, a piece at a time. What has been inflated is in `joined`.
+    #[cfg(feature = "deflate")]
+    inflating: Option<Box<Inflating>>,
+}
+
+/// A whole compressed message.
+#[cfg(feature = "deflate")]
+#[derive(Debug)]
+struct Inflating {
+    deflated: Vec<u8>,
+    position: Position,
 }
 
 /// The rest of an incomplete frame.
@@ -92,6 +103,13 @@ enum Joined {
         is_text: bool,
         bytes: Vec<u8>,
     },
+}
+
+/// A compressed message: a place in the block, or joined from fragments.
+#[cfg(feature = "deflate")]
+enum Deflated {
+    At(Range<usize>),
+    Joined(Vec<u8>),
 }
 
 /// The result of parsing the block.
@@ -130,6 +148,8 @@ impl Reader {
             max,
             #[cfg(feature = "deflate")]
             inflater: None,
+            #[cfg(feature = "deflate")]
+            inflating: None,
         }
     }
 
@@ -180,7 +200,9 @@ impl Reader {
     pub fn relax(&mut self) {
         self.blocks.relax();
         #[cfg(feature = "deflate")]
-        if let Some(inflater) = &mut self.inflater {
+        if let Some(inflater) = &mut self.inflater
+            && self.inflating.is_none()
+        {
             inflater.relax();
         }
         if !std::mem::take(&mut self.was_busy)
@@ -246,6 +268,8 @@ impl Reader {
                     }
                 }
             }
+            #[cfg(feature = "deflate")]
+            Found::Joined if self.inflating.is_some() => return self.inflate_on(),
             Found::Joined => match self.joined.take() {
                 Some(Joined::Text(pieces)) => {
                     let mut text = pieces.finish()?;
@@ -262,19 +286,67 @@ impl Reader {
                 }
                 #[cfg(feature = "deflate")]
                 Some(Joined::Deflated { is_text, bytes }) => {
-                    let inflated = inflate(&mut self.inflater, &bytes, self.max)?;
-                    message(is_text, inflated)?
+                    return self.inflate(is_text, Deflated::Joined(bytes));
                 }
                 None => return Ok(Next::Busy),
             },
             #[cfg(feature = "deflate")]
             Found::Deflated(opcode, at) => {
-                let inflated = inflate(&mut self.inflater, &self.block[at], self.max)?;
-                message(opcode == Opcode::Text, inflated)?
+                return self.inflate(opcode == Opcode::Text, Deflated::At(at));
             }
             Found::Busy => return Ok(Next::Busy),
             Found::Hungry => return Ok(Next::Hungry),
         }))
+    }
+
+    /// Inflates a message, or its first piece.
+    #[cfg(feature = "deflate")]
+    fn inflate(&mut self, is_text: bool, deflated: Deflated) -> Result<Next, Violation> {
+        let Some(inflater) = &mut self.inflater else {
+            return Err(Violation::ReservedBits);
+        };
+        let bytes = match &deflated {
+            Deflated::At(at) => &self.block[at.clone()],
+            Deflated::Joined(bytes) => bytes,
+        };
+        let (mut position, mut piece) = (Position::default(), Vec::new());
+        if inflater.inflate(bytes, &mut position, &mut piece, self.max)? {
+            return Ok(Next::Frame(message(is_text, piece)?));
+        }
+        let mut joined = if is_text {
+            Joined::Text(TextPieces::default())
+        } else {
+            Joined::Binary(Vec::new())
+        };
+        joined.push(&piece)?;
+        self.joined = Some(joined);
+        let deflated = match deflated {
+            Deflated::At(at) => self.block[at].to_vec(),
+            Deflated::Joined(bytes) => bytes,
+        };
+        self.inflating = Some(Box::new(Inflating { deflated, position }));
+        Ok(Next::Busy)
+    }
+
+    /// Inflates the next piece.
+    #[cfg(feature = "deflate")]
+    fn inflate_on(&mut self) -> Result<Next, Violation> {
+        let (Some(inflater), Some(inflating), Some(joined)) =
+            (&mut self.inflater, &mut self.inflating, &mut self.joined)
+        else {
+            return Ok(Next::Busy);
+        };
+        let Inflating { deflated, position } = &mut **inflating;
+        let (before, mut piece) = (joined.len(), Vec::new());
+        let is_done = inflater
+            .inflate(deflated, position, &mut piece, self.max - before)
+            .map_err(|violation| violation.after(before))?;
+        joined.push(&piece)?;
+        if !is_done {
+            return Ok(Next::Busy);
+        }
+        self.inflating = None;
+        self.rare(Found::Joined)
     }
 
     #[inline(always)]
@@ -298,6 +370,10 @@ impl Reader {
 
     #[inline(never)]
     fn find_any(&mut self) -> Result<Found, Violation> {
+        #[cfg(feature = "deflate")]
+        if self.inflating.is_some() {
+            return Ok(Found::Joined);
+        }
         for _ in 0..FRAMES_AT_ONCE {
             if let Some(rest) = self.frame {
                 if !self.join(rest)? {
@@ -435,18 +511,6 @@ impl Reader {
         let bytes = rest.bytes - count;
         self.frame = Some(Rest { bytes, ..rest });
         Ok(bytes == 0)
-    }
-}
-
-#[cfg(feature = "deflate")]
-fn inflate(
-    inflater: &mut Option<Box<Inflater>>,
-    deflated: &[u8],
-    max: usize,
-) -> Result<Vec<u8>, Violation> {
-    match inflater {
-        Some(inflater) => inflater.inflate(deflated, max),
-        None => Err(Violation::ReservedBits),
     }
 }
 
@@ -708,6 +772,57 @@ mod tests {
             for piece in [1, 1000] {
                 let (all, violation) = read(&mut inflating(4), &bytes, &[piece]);
                 assert_eq!((all.len(), violation), (0, Some(fault)), "{bytes:x?}");
+            }
+        }
+    }
+
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn a_message_is_inflated_in_pieces_between_which_others_have_their_turn() {
+        use super::super::deflate::{Deflate, Deflater};
+
+        const LEN: usize = 1_200_000;
+        // Pieces end within a character.
+        let large = "ab€".repeat(LEN / 5);
+        let answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        let agreed = Deflate::new().agree(answer).unwrap();
+        let mut deflated = Vec::new();
+        Deflater::new(agreed).deflate(large.as_bytes(), true, &mut deflated);
+        let (first, second) = deflated.split_at(deflated.len() / 2);
+        let fragments = [frame(0x42, first), frame(0x80, second)].concat();
+        for (bytes, expected) in [
+            (frame(0xc1, &deflated), text(&large)),
+            (fragments, Incoming::Binary(large.clone().into())),
+        ] {
+            let bytes = [bytes, frame(0x81, b"behind it")].concat();
+            for max in [LEN, LEN - 1, 300_000] {
+                let mut reader = Reader::new(1024, max, &bytes).inflating(agreed);
+                let (mut turns, mut came) = (0, Vec::new());
+                let violation = loop {
+                    let held = allocation_counter::measure(|| match reader.next_frame() {
+                        Ok(Next::Frame(frame)) => came.push(Ok(frame)),
+                        Ok(Next::Busy) => turns += 1,
+                        Ok(Next::Hungry) => came.push(Err(None)),
+                        Err(violation) => came.push(Err(Some(violation))),
+                    });
+                    // The message in its buffer, which doubles, and a piece.
+                    assert!(held.bytes_max < 3 * LEN as u64, "{held:?}");
+                    // As between two turns, when a timer is due.
+                    reader.relax();
+                    if let Some(Err(violation)) = came.last() {
+                        break *violation;
+                    }
+                };
+                came.pop();
+                if max == LEN {
+                    assert!(turns >= LEN / (256 * 1024), "{turns}");
+                    let expected = [Ok(expected.clone()), Ok(text("behind it"))];
+                    assert!(violation.is_none() && came == expected);
+                } else {
+                    let len = max as u64 + 1;
+                    assert_eq!(violation, Some(Violation::TooLarge { len, max }));
+                    assert!(came.is_empty());
+                }
             }
         }
     }

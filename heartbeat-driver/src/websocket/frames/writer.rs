@@ -746,8 +746,8 @@ mod tests {
             .flat_map(|(_, part)| part.clone())
             .collect();
         let mut inflater = Inflater::new(Agreed::default());
-        assert!(inflater.inflate(&joined, 1 << 20).unwrap() == large.as_bytes());
-        let second = inflater.inflate(&all.last().unwrap().1, 100);
+        assert!(inflater.all(&joined, 1 << 20).unwrap() == large.as_bytes());
+        let second = inflater.all(&all.last().unwrap().1, 100);
         assert_eq!(second.unwrap(), [b'x'; 100]);
     }
 
