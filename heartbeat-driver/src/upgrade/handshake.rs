@@ -1,7 +1,7 @@
 //! The key and the accept value of the upgrade (RFC 6455 §4.1, §4.2.2).
 
 use data_encoding::BASE64;
-use sha1::{Digest as _, Sha1};
+use sha1_smol::Sha1;
 
 use crate::websocket::frames::mask;
 
@@ -22,7 +22,7 @@ pub(crate) fn accept(key: &str) -> String {
     let mut sha1 = Sha1::new();
     sha1.update(key.as_bytes());
     sha1.update(GUID);
-    BASE64.encode(&sha1.finalize())
+    BASE64.encode(&sha1.digest().bytes())
 }
 
 #[cfg(test)]
