@@ -158,6 +158,11 @@ fn each_entry_reads_the_times_that_its_service_announces() {
             Idle(15_000),
         ),
         (
+            "ewelink",
+            r#"{"error":0,"apikey":"a","config":{"hb":1,"hbInterval":145},"sequence":"1571141530100"}"#,
+            Every(145_000),
+        ),
+        (
             "fluxer",
             r#"{"op":10,"d":{"heartbeat_interval":41250}}"#,
             Every(41_250),

@@ -13,3 +13,4 @@ mod page;
 #[path = "../plain/mod.rs"]
 mod plain;
 mod service;
+mod unseen;
