@@ -154,6 +154,11 @@ fn each_entry_reads_the_times_that_its_service_announces() {
         ),
         (
             "fhircast",
+            r#"{"id":"b","event":{"context":[{"key":"period","decimal":"20"}],"hub.topic":"t","hub.event":"Heartbeat"}}"#,
+            Idle(25_000),
+        ),
+        (
+            "fhircast",
             r#"{"id":"a","event":{"context":[{"key":"period","decimal":"10"}],"hub.topic":"t","hub.event":"heartbeat"}}"#,
             Idle(15_000),
         ),
