@@ -343,6 +343,29 @@ fn every_dialect_keeps_to_its_services_limit_with_its_own_times() {
     assert!(limits > 20, "{limits}");
 }
 
+/// What a note says for people alone is not heeded by a client.
+#[test]
+fn a_limit_that_a_note_states_is_in_the_data() {
+    let states_a_limit = |note: &String| {
+        let words: Vec<&str> = note.split([' ', ',', '.', ';']).collect();
+        words.windows(2).any(|pair| {
+            let counted = ["messages", "dials", "connections", "requests"].contains(&pair[1]);
+            counted && pair[0].parse::<u32>().is_ok()
+        })
+    };
+    let mut stated = 0;
+    for entry in catalogue() {
+        let limits = entry.dialect.limits();
+        let is_limited =
+            limits.messages.is_some() || limits.dials.is_some() || limits.connections.is_some();
+        for note in entry.notes.iter().filter(|note| states_a_limit(note)) {
+            assert!(is_limited, "{}: {note}", entry.name);
+            stated += 1;
+        }
+    }
+    assert!(stated > 2, "{stated}");
+}
+
 /// The words that a service has for heartbeats: three texts at least, or all that there are.
 #[test]
 fn each_entry_has_three_heartbeats_and_three_that_only_look_like_one() {
