@@ -650,17 +650,17 @@ impl World {
         let clock = self.clock();
         for _ in 0..3 {
             if lends {
-                let mut seen = None;
+                let mut seen = Vec::new();
                 let mut look = |conn, message: MessageRef<'_>| {
                     let bytes = match message {
                         MessageRef::Text(text) => text.as_bytes().to_vec(),
                         MessageRef::Binary(bytes) => bytes.to_vec(),
                     };
-                    seen = Some((conn, bytes));
+                    seen.push((conn, bytes));
                 };
-                let lent = self.engine().lend(&clock, &mut look);
-                assert_eq!(lent, seen.is_some());
-                if let Some((conn, bytes)) = seen {
+                let lent = self.engine().lend(&clock, 2, &mut look);
+                assert_eq!(lent as usize, seen.len());
+                for (conn, bytes) in seen {
                     self.delivered(conn, &bytes);
                 }
             } else if let Some((conn, message)) = self.engine().message(&clock) {

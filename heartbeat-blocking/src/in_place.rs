@@ -111,7 +111,7 @@ impl<R: Reactor> InPlace<R> {
     #[inline]
     pub fn recv_lent(&mut self, mut look: impl FnMut(ConnId, MessageRef<'_>)) -> Option<Event> {
         loop {
-            while self.engine.lend(&self.reactor, &mut look) {}
+            while self.engine.lend(&self.reactor, u32::MAX, &mut look) > 0 {}
             match self.recv_until(None).ok()? {
                 Event::Message { conn, message } => look(conn, message.lend()),
                 event => return Some(event),

@@ -138,12 +138,16 @@ impl InPlace {
     ) -> Option<Event> {
         poll_fn(|cx| {
             loop {
-                while self.events < EVENTS_PER_BUDGET
-                    && !self.waited
-                    && !self.has_to_yield()
-                    && self.engine.lend(&self.clock, &mut look)
-                {
-                    self.events += 1;
+                if self.events >= EVENTS_PER_BUDGET {
+                    ready!(self.poll_budget(cx));
+                }
+                if !self.waited && !self.has_to_yield() {
+                    let most = EVENTS_PER_BUDGET - self.events;
+                    let lent = self.engine.lend(&self.clock, most, &mut look);
+                    self.events += lent;
+                    if lent > 0 {
+                        continue;
+                    }
                 }
                 match ready!(self.poll_turn(cx)) {
                     Some(Event::Message { conn, message }) => look(conn, message.lend()),
@@ -239,8 +243,10 @@ impl InPlace {
     /// The next event. Registers the task for whatever comes first.
     #[inline]
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        if self.events < EVENTS_PER_BUDGET
-            && !self.waited
+        if self.events >= EVENTS_PER_BUDGET {
+            ready!(self.poll_budget(cx));
+        }
+        if !self.waited
             && !self.has_to_yield()
             && let Some((conn, message)) = self.engine.message(&self.clock)
         {
@@ -250,15 +256,18 @@ impl InPlace {
         self.poll_turn(cx)
     }
 
+    #[inline(never)]
+    fn poll_budget(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
+        self.events = 0;
+        Poll::Ready(())
+    }
+
     /// The same, where it is more than one message of many.
     #[inline(never)]
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         if self.has_to_yield() {
             ready!(self.poll_others(cx));
-        }
-        if self.events >= EVENTS_PER_BUDGET {
-            ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
-            self.events = 0;
         }
         if std::mem::take(&mut self.waited) {
             self.clock.refresh();

@@ -58,64 +58,74 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Like [`message`](Self::message), but lends the message to `look` in place, without allocating. After
-    /// false, call `turn`.
+    /// Like [`message`](Self::message), but lends messages to `look` in place, without allocating: `most` of them, or
+    /// fewer. Returns how many it has lent. After 0, call `turn`.
     #[inline(always)]
     pub fn lend(
         &mut self,
         clock: &impl Clock,
+        most: u32,
         look: &mut impl FnMut(ConnId, MessageRef<'_>),
-    ) -> bool {
+    ) -> u32 {
         let can_be_short = self.can_be_short();
         let ConnState::Open(session) = &mut self.link else {
-            return false;
+            return 0;
         };
         if !can_be_short || session.ran_dry || session.holds_reading() {
-            return false;
+            return 0;
         }
         let conn = session.conn;
         let dialect = &self.options.dialect;
-        let heard = match session.next_place() {
-            Place::Text(at) => match std::str::from_utf8(session.bytes(at)) {
-                Ok(text)
-                    if !(self.joins && is_long(text))
-                        && matches!(dialect.classify_text(text), Class::Data) =>
-                {
-                    look(conn, MessageRef::Text(text));
-                    self.work = self.work.saturating_add(text.len());
-                    self.count_data(clock);
-                    return true;
-                }
-                Ok(text) => Heard::Frame(Incoming::Text(text.into())),
-                Err(_) => session.not_utf8(),
-            },
-            Place::Binary(at) => {
-                let bytes = session.bytes(at);
-                if matches!(dialect.classify_binary(bytes), Class::Data) {
+        let mut lent = 0;
+        let heard = loop {
+            match session.next_place() {
+                Place::Text(at) => match simdutf8::basic::from_utf8(session.bytes(at)) {
+                    Ok(text)
+                        if !(self.joins && is_long(text))
+                            && matches!(dialect.classify_text(text), Class::Data) =>
+                    {
+                        look(conn, MessageRef::Text(text));
+                        self.work = self.work.saturating_add(text.len());
+                    }
+                    Ok(text) => break Heard::Frame(Incoming::Text(text.into())),
+                    Err(_) => break session.not_utf8(),
+                },
+                Place::Binary(at) => {
+                    let bytes = session.bytes(at);
+                    if !matches!(dialect.classify_binary(bytes), Class::Data) {
+                        break Heard::Frame(Incoming::Binary(Bytes::copy_from_slice(bytes)));
+                    }
                     look(conn, MessageRef::Binary(bytes));
                     self.work = self.work.saturating_add(bytes.len());
-                    self.count_data(clock);
-                    return true;
                 }
-                Heard::Frame(Incoming::Binary(Bytes::copy_from_slice(bytes)))
+                Place::Other(Heard::Dry) => {
+                    session.ran_dry = true;
+                    return lent;
+                }
+                Place::Other(heard) => break heard,
             }
-            Place::Other(Heard::Dry) => {
-                session.ran_dry = true;
-                return false;
+            lent += 1;
+            session.unreported += 1;
+            if session.unreported >= BURST {
+                self.flush_and_tick_guarded(clock);
+                return lent;
             }
-            Place::Other(heard) => heard,
+            // `look` may have sent a message, or stopped the client.
+            if lent >= most || self.work >= WORK || self.send_queue.is_pending() {
+                return lent;
+            }
         };
         match self.heard_guarded(conn, heard, clock) {
             // Events that the message has caused come after it, as in a turn.
             ReadOn::Message(Event::Message { conn, message }) => {
                 look(conn, message.lend());
-                true
+                lent + 1
             }
             ReadOn::Message(event) => {
                 self.events.push_front(event);
-                false
+                lent
             }
-            ReadOn::Again | ReadOn::Dry => false,
+            ReadOn::Again | ReadOn::Dry => lent,
         }
     }
 

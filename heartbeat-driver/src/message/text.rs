@@ -35,6 +35,12 @@ impl Text {
     pub const fn from_static(text: &'static str) -> Self {
         Self(ByteString::from_static(text))
     }
+
+    /// Shares a part of the text.
+    #[inline]
+    pub(crate) fn share(&self, part: &str) -> Self {
+        Self(self.0.slice_ref(part))
+    }
 }
 
 impl Deref for Text {

@@ -14,7 +14,7 @@ use super::deflate::{Agreed, Inflater, Position};
 use super::header::{self, Header, MAX_CONTROL, MAX_HEADER, Opcode};
 use super::utf8::TextPieces;
 use super::{Incoming, Violation};
-use crate::message::{Close, Text};
+use crate::message::Close;
 
 /// The size of one read from a busy stream. A system call costs as much as ten messages, so a small block is
 /// slow. A large block for each connection wastes memory while idle, so the large block exists only while it is
@@ -225,13 +225,10 @@ impl Reader {
     #[inline(always)]
     pub fn next_frame(&mut self) -> Result<Next, Violation> {
         match self.find()? {
-            Found::Whole(Opcode::Text, at) => {
-                let bytes = self.blocks.cut(&self.block[..self.end], at);
-                match Text::try_from(bytes) {
-                    Ok(text) => Ok(Next::Frame(Incoming::Text(text))),
-                    Err(_) => Err(Violation::NotUtf8),
-                }
-            }
+            Found::Whole(Opcode::Text, at) => match self.blocks.text(&self.block[..self.end], at) {
+                Ok(text) => Ok(Next::Frame(Incoming::Text(text))),
+                Err(_) => Err(Violation::NotUtf8),
+            },
             found => self.rare(found),
         }
     }
@@ -264,7 +261,7 @@ impl Reader {
                     Opcode::Pong => Incoming::Pong(Bytes::copy_from_slice(payload)),
                     // Text was handled above.
                     Opcode::Binary | Opcode::Continuation | Opcode::Text => {
-                        Incoming::Binary(self.blocks.cut(&self.block[..self.end], at))
+                        Incoming::Binary(self.blocks.binary(&self.block[..self.end], at))
                     }
                 }
             }
