@@ -523,7 +523,7 @@ fn a_rule_that_is_missing_is_seen_in_the_messages_that_it_told() {
         "tiingo",
         "tradingview",
     ];
-    let (mut seen, mut missed) = (0, BTreeSet::new());
+    let (mut seen, mut all, mut missed) = (0, 0, BTreeSet::new());
     for (vectors, dialect) in in_catalogue() {
         let source: serde_json::Value = serde_json::from_str(dialect.as_json()).unwrap();
         let count = source["rules"].as_array().map_or(0, Vec::len);
@@ -535,6 +535,7 @@ fn a_rule_that_is_missing_is_seen_in_the_messages_that_it_told() {
                 let is_seen =
                     planted.lint_rules().is_some() || planted.lint_message(text).is_some();
                 seen += usize::from(is_seen);
+                all += 1;
                 if !is_seen {
                     missed.insert(vectors.dialect.clone().unwrap_or_default());
                 }
@@ -543,6 +544,11 @@ fn a_rule_that_is_missing_is_seen_in_the_messages_that_it_told() {
     }
     assert_eq!(missed, own.map(str::to_owned).into());
     assert!(seen > 320, "{seen}");
+    let told = format!("For {seen} of the {all} messages");
+    assert!(
+        include_str!("../../DIALECTS.md").contains(&told),
+        "DIALECTS.md: {told}"
+    );
 }
 
 /// The faults that ten entries had, each planted in a copy of the entry of today.

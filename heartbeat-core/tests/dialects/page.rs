@@ -212,12 +212,17 @@ fn page() -> String {
 }
 
 #[test]
-fn the_readme_counts_what_is_there() {
+fn the_documents_count_what_is_there() {
     let count = catalogue().count();
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     for (file, words) in [
         ("README.md", format!("[{count} products")),
         ("README.zh-CN.md", format!("[其中 {count} 个产品]")),
+        ("docs/field.md", format!("each of the {count} entries")),
+        (
+            "CHANGELOG.md",
+            format!("products more in the catalogue, {count} now"),
+        ),
     ] {
         let text = std::fs::read_to_string(format!("{root}/{file}")).expect(file);
         assert!(text.contains(&words), "{file}: {words}");
