@@ -1,4 +1,4 @@
-//! A client that drives itself in a thread.
+//! A client that runs in its own thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,18 +17,15 @@ use crate::in_place::{InPlace, Polled};
 use crate::reactor::Reactor;
 use crate::sender::Sender;
 
-/// Events that are handed over at once, so that the application is woken once for them: about as many as one
-/// large read brings.
+/// The most events handed to the application at a time, with one wake-up: about as many as one large read brings.
 const BATCH: usize = 512;
 
-/// A client in a thread of its own: pings are answered and silence is noticed while the application
-/// does something else.
+/// A client in its own thread. It answers pings and notices silence while the application does something else.
 ///
-/// Messages wait in a bounded queue ([`Options::queue`]). When it is full the client stops reading, so
-/// that the server's pings wait, too; it goes on with its own, does not take the silence that it
-/// caused itself for the server's, and notices an end that reaches this host. [`Options::overflow`] has other
-/// ways: to drop messages, or to want none. Dropping the client ends the thread and closes the socket before
-/// it returns.
+/// Messages wait in a bounded queue ([`Options::queue`]). When the queue is full, the client stops reading, so the
+/// server's pings wait too. The client still sends its own pings, does not count the silence that its own pause
+/// caused, and notices when the connection's end reaches this host. [`Options::overflow`] can drop messages instead, or
+/// deliver none. Dropping the client ends the thread and closes the socket before `drop` returns.
 ///
 /// ```no_run
 /// use heartbeat_blocking::{Client, Event, Opening, Options, Progress};
@@ -49,7 +46,7 @@ const BATCH: usize = 512;
 #[must_use = "dropping the client ends it"]
 pub struct Client {
     event_queue: Arc<EventQueue>,
-    /// Events that were taken out of the hand-off together.
+    /// Events taken from the queue as one batch.
     taken: VecDeque<Event>,
     more: bool,
     sender: Sender,
@@ -60,21 +57,21 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts a client over TCP. It begins to dial at once.
+    /// Starts a client over TCP. The client dials at once.
     ///
     /// # Errors
-    /// [`StartError`] if TLS is needed and no trusted roots are found, or if the operating system has
-    /// no room for a poll or a thread.
+    /// [`StartError`] if TLS is needed and no trusted roots are found, or if the operating system refuses a poll
+    /// instance or a thread.
     pub fn spawn(options: Options) -> Result<Self, StartError> {
         let capacity = options.queue_len();
         Self::drive(InPlace::new(options)?, capacity)
     }
 
-    /// Puts a client that was made otherwise, in another world say, into a thread. At most `capacity`
-    /// events (one at the least) wait for the application.
+    /// Runs an [`InPlace`] in a thread, for example one with your own reactor. At most `capacity` events (at least 1)
+    /// wait for the application.
     ///
     /// # Errors
-    /// [`StartError`] if the operating system has no room for a thread.
+    /// [`StartError`] if the operating system refuses a thread.
     pub fn drive<R>(driver: InPlace<R>, capacity: usize) -> Result<Self, StartError>
     where
         R: Reactor + Send + 'static,
@@ -108,17 +105,16 @@ impl Client {
         })
     }
 
-    /// Waits for the next event; `None` after [`Event::Stopped`], and where no event can come before the caller
-    /// returns ([`RecvTimeoutError::Inside`]).
+    /// Waits for the next event. Returns `None` after [`Event::Stopped`]. Also returns `None` in code that the client
+    /// runs (`on_connect`, a factory, a decoder, an observer): no event can come before that code returns.
     pub fn recv(&mut self) -> Option<Event> {
         self.recv_until(None).ok()
     }
 
-    /// Waits until a connection is open, for `timeout` at most, and gives what the server answered to the upgrade; at
-    /// once if a connection is open now. Takes no event: those of the dials and of the connection come from
-    /// [`recv`](Self::recv) as ever.
+    /// Waits up to `timeout` until a connection is open, and returns the server's answer to the upgrade. Returns at
+    /// once if a connection is open already. Takes no event: [`recv`](Self::recv) still returns all of them.
     ///
-    /// The session need not be ready yet: [`ready`](Self::ready) waits for that, too.
+    /// The session may not be ready yet. [`ready`](Self::ready) waits for the session too.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -132,17 +128,17 @@ impl Client {
     ///
     /// # Errors
     /// [`NotConnected`] says why there is no connection, and how the last dial ended. After a
-    /// [`Timeout`](crate::WaitEnd::Timeout) the client goes on dialling.
+    /// [`Timeout`](crate::WaitEnd::Timeout) the client keeps dialling.
     pub fn connected(&self, timeout: Duration) -> Result<Arc<Response>, NotConnected> {
         self.wait(Until::Open, timeout)
     }
 
-    /// Waits as [`connected`](Self::connected) does, and until messages are accepted: with
-    /// [`Options::on_connect`](crate::Options::on_connect) or a session of the application's until [`Event::Ready`],
-    /// otherwise until [`Event::Connected`]. At once if the client is ready now.
+    /// Like [`connected`](Self::connected), but waits until the client accepts messages. With
+    /// [`Options::on_connect`](crate::Options::on_connect) or a session opened by the application, that is
+    /// [`Event::Ready`]; otherwise it is [`Event::Connected`]. Returns at once if the client is ready already.
     ///
-    /// A connection whose session fails is an attempt as any: the wait goes on. With
-    /// [`Options::session_by_application`](crate::Options::session_by_application) another thread must say
+    /// If the session of a connection fails, the wait goes on with the next connection. With
+    /// [`Options::session_by_application`](crate::Options::session_by_application) another thread must call
     /// [`Sender::ready`] meanwhile.
     ///
     /// ```no_run
@@ -150,7 +146,7 @@ impl Client {
     /// use std::time::Duration;
     /// use heartbeat_blocking::Client;
     ///
-    /// let client = Client::spawn(options)?; // with a login, say
+    /// let client = Client::spawn(options)?; // for example with a login
     /// client.ready(Duration::from_secs(20))?;
     /// client.sender().send(r#"{"op":"order","id":7}"#)?;
     /// # Ok(())
@@ -158,8 +154,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// As for [`connected`](Self::connected). After a [`Timeout`](crate::WaitEnd::Timeout) `open` says whether the
-    /// client is connected and lacks the session alone.
+    /// See [`connected`](Self::connected). After a [`Timeout`](crate::WaitEnd::Timeout), `open` is true if the client is
+    /// connected and only the session is missing.
     pub fn ready(&self, timeout: Duration) -> Result<Arc<Response>, NotConnected> {
         self.wait(Until::Ready, timeout)
     }
@@ -169,11 +165,11 @@ impl Client {
         self.shared_stats.wait_connected(until, inside, timeout)
     }
 
-    /// Waits for the next event, at most for `timeout`.
+    /// Waits up to `timeout` for the next event.
     ///
     /// # Errors
-    /// [`RecvTimeoutError::Timeout`] if there was none, [`RecvTimeoutError::Ended`] after [`Event::Stopped`],
-    /// [`RecvTimeoutError::Inside`] at once if there is none and the client's own thread asks.
+    /// [`RecvTimeoutError::Timeout`] if no event came in time, [`RecvTimeoutError::Ended`] after [`Event::Stopped`],
+    /// [`RecvTimeoutError::Inside`] at once if no event waits and the call came from code that the client runs.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
         self.recv_until(std_deadline(timeout))
     }
@@ -195,7 +191,7 @@ impl Client {
         }
     }
 
-    /// A handle to send messages with, from any thread.
+    /// Returns a handle that sends messages, from any thread.
     #[must_use]
     pub fn sender(&self) -> &Sender {
         &self.sender
@@ -203,26 +199,29 @@ impl Client {
 }
 
 impl Client {
-    /// The client's figures, as of the last time that it came to rest: a moment ago, unless it is busy.
+    /// Returns the client's figures. They are updated each time the client has nothing left to do, so they are only
+    /// behind while the client is busy.
     #[must_use]
     pub fn stats(&self) -> ClientStats {
         self.sender.stats(&self.shared_stats)
     }
 
-    /// The last events of the machine as a trace, if any are kept ([`Options::explain`]). The program
-    /// `heartbeat explain` (heartbeat-cli) tells in sentences what the machine did at each, and so why it reconnected.
+    /// Returns the machine's last events as a trace, if the client records them ([`Options::explain`]). The program
+    /// `heartbeat explain` (heartbeat-cli) describes in sentences what the machine did at each event, and why it
+    /// reconnected.
     #[must_use]
     pub fn explain(&self) -> Option<String> {
         self.shared_stats.explain()
     }
 
-    /// Ends the client gracefully: what was accepted is written, the connection is closed within
-    /// `close_timeout`. Returns what was handed back and not taken as an event yet. Messages that arrived and were
-    /// not taken are dropped, and so is the last event's count of messages that are in doubt
-    /// ([`Event::Stopped`]). Whoever wants these says [`Sender::stop`] and takes events to the end.
+    /// Stops the client gracefully: accepted messages are written, and the connection is closed within
+    /// `close_timeout`. Returns the messages that were handed back in events that the application has not taken.
     ///
-    /// Code that the client itself runs (`on_connect`, a factory, a decoder, an observer) cannot wait for that end:
-    /// there it tells the client to stop and returns at once, and what is not sent is lost.
+    /// Received messages that the application has not taken are dropped, and so is the count of messages in doubt of
+    /// [`Event::Stopped`]. To get these, call [`Sender::stop`] and take events to the end.
+    ///
+    /// Code that the client runs (`on_connect`, a factory, a decoder, an observer) cannot wait for the end: a call from
+    /// there tells the client to stop and returns at once, and unsent messages are lost.
     ///
     /// ```no_run
     /// # use heartbeat_blocking::{Client, Options};
@@ -231,7 +230,7 @@ impl Client {
     /// println!("{} messages were not sent", unsent.len());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[allow(clippy::must_use_candidate, reason = "to stop is enough for most")]
+    #[allow(clippy::must_use_candidate, reason = "most callers only want to stop")]
     pub fn stop(mut self) -> Unsent {
         self.sender.stop();
         let mut unsent = Unsent::default();
@@ -257,7 +256,7 @@ impl Drop for Client {
         if let Some(thread) = self.thread.take()
             && !self.sender.is_inside()
         {
-            // It waits for nothing but the waker; a panic of its own has been reported by then.
+            // The thread ends once woken. If it panicked, the panic was reported already.
             let _ = thread.join();
         }
     }
@@ -271,7 +270,7 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// Tells the application that nothing more comes, even if the thread ends by a panic.
+/// Ends the event queue, even if the thread panics.
 struct EndOnDrop(Arc<EventQueue>);
 
 impl Drop for EndOnDrop {
@@ -307,7 +306,7 @@ fn run<R: Reactor>(mut driver: InPlace<R>, event_queue: &EventQueue, abandoned: 
         match last {
             Polled::Ended => return,
             Polled::Nothing if idle => driver.wait(None),
-            // There is more, a batch was full, or has changed what is waited for.
+            // There is more to do, the batch was full, or the push changed what the driver waits for.
             Polled::Busy | Polled::Nothing | Polled::Event(_) => {}
         }
     }

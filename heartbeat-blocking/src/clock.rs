@@ -1,4 +1,4 @@
-//! The only place in this crate that asks for the time.
+//! The clock. No other file of this crate reads the time.
 
 use std::time::{Duration, Instant};
 

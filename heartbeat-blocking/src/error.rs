@@ -1,4 +1,4 @@
-//! Errors of waiting for an event.
+//! The error of a wait for an event.
 
 use std::{error, fmt};
 
@@ -8,12 +8,12 @@ heartbeat_driver::core::debug_as_display!(RecvTimeoutError);
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecvTimeoutError {
-    /// There was none in time.
+    /// No event came in time.
     Timeout,
-    /// There will be none any more.
+    /// The client has ended, so no further event will come.
     Ended,
-    /// There is none, and the call came from code that the client itself runs (`on_connect`, a factory, a decoder,
-    /// an observer): none can come before that returns.
+    /// No event waits, and the call came from code that the client runs (`on_connect`, a factory, a decoder, an
+    /// observer). No event can come before that code returns.
     Inside,
 }
 
@@ -22,7 +22,7 @@ impl fmt::Display for RecvTimeoutError {
         f.write_str(match self {
             Self::Timeout => "no event in time",
             Self::Ended => "the client has ended",
-            Self::Inside => "the client's own code cannot wait for the client's events",
+            Self::Inside => "code that the client runs cannot wait for the client's events",
         })
     }
 }

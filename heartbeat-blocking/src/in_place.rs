@@ -1,4 +1,4 @@
-//! A client that is driven by its owner's calls: no thread, no hand-off.
+//! A client that runs only inside its owner's calls, without a thread or a queue of events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,8 @@ use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::sender::Sender;
 
-/// A client that lives only while one of its `recv` methods is running: call them in a loop that
-/// never waits long for anything else, or heartbeats are late. Nothing is spawned and nothing is
-/// queued; dropping it closes the socket.
+/// A client that runs only inside its `recv` methods. Call them in a loop that never waits long for anything else,
+/// or heartbeats are late. The client spawns nothing and queues no events. Dropping it closes the socket.
 ///
 /// ```no_run
 /// use heartbeat_blocking::{Event, InPlace, Options};
@@ -37,32 +36,33 @@ pub struct InPlace<R: Reactor = Net> {
     sender: Sender,
 }
 
-/// Its name where one of the application's panics.
+/// Name of the application's code, for the report of a panic in it.
 const REACTOR: &str = "the reactor";
 
-/// What can be had without waiting.
+/// The outcome of [`InPlace::poll`].
 #[derive(Debug)]
 pub(crate) enum Polled {
     Event(Event),
-    /// There is more to do, but nothing to tell yet.
+    /// There is more to do, but no event yet.
     Busy,
+    /// Nothing to do before [`InPlace::wait`].
     Nothing,
     Ended,
 }
 
 impl InPlace {
-    /// A client over TCP. It dials at the first call of a `recv` method.
+    /// Creates a client over TCP. It dials in the first call of a `recv` method.
     ///
     /// # Errors
-    /// [`StartError`] if TLS is needed and no trusted roots are found, or if the operating system has
-    /// no room for a poll.
+    /// [`StartError`] if TLS is needed and no trusted roots are found, or if the operating system refuses a poll
+    /// instance.
     pub fn new(options: Options) -> Result<Self, StartError> {
         Self::with_reactor(options.proxy_by_default(), Net::new()?)
     }
 }
 
 impl<R: Reactor> InPlace<R> {
-    /// A client in a world of another kind.
+    /// Creates a client over your own reactor.
     ///
     /// # Errors
     /// [`StartError`] if TLS is needed and no trusted roots are found.
@@ -77,23 +77,23 @@ impl<R: Reactor> InPlace<R> {
         })
     }
 
-    /// Waits for the next event; `None` after [`Event::Stopped`].
+    /// Waits for the next event. Returns `None` after [`Event::Stopped`].
     #[inline]
     pub fn recv(&mut self) -> Option<Event> {
         self.message().or_else(|| self.recv_until(None).ok())
     }
 
-    /// Waits for the next event, at most for `timeout`.
+    /// Waits up to `timeout` for the next event.
     ///
     /// # Errors
-    /// [`RecvTimeoutError::Timeout`] if there was none, [`RecvTimeoutError::Ended`] after [`Event::Stopped`].
+    /// [`RecvTimeoutError::Timeout`] if no event came in time, [`RecvTimeoutError::Ended`] after [`Event::Stopped`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
         let deadline = self.now().saturating_add(timeout);
         self.recv_until(Some(deadline))
     }
 
-    /// Waits for the next event that is no message; `None` after [`Event::Stopped`]. Each message that comes before is
-    /// lent to `look`: for those who parse and forget, it is the cheapest way to receive.
+    /// Waits for the next event that is not a message. Returns `None` after [`Event::Stopped`]. Each message that comes
+    /// before is lent to `look`. This is the cheapest way to receive if you parse messages and do not keep them.
     ///
     /// ```no_run
     /// use heartbeat_blocking::{Event, InPlace, MessageRef, Options};
@@ -119,27 +119,27 @@ impl<R: Reactor> InPlace<R> {
         }
     }
 
-    /// Hands a message over and writes it at once, as far as the socket takes it; the rest goes out while the
-    /// client is driven. The shortest way to send one message: for many at once, [`Sender::try_send`] each
-    /// and drive the client then, and they share their writes.
+    /// Queues a message and writes as much of it as the socket takes now. The rest goes out while the client runs.
+    /// This is the shortest way to send one message. To send many at once, call [`Sender::try_send`] for each, then run
+    /// the client: it writes them together.
     ///
-    /// What was accepted is written or handed back, as with [`Sender`], and behind what waits in there.
+    /// As with [`Sender`], an accepted message is either written or handed back. Messages already queued there go first.
     ///
     /// # Errors
-    /// [`SendError`] hands the message back; [`SendErrorKind::Full`](crate::SendErrorKind::Full) if too much waits already.
+    /// [`SendError`] hands the message back; [`SendErrorKind::Full`](crate::SendErrorKind::Full) if the queue is full.
     #[inline]
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         self.engine.try_send(message.into())
     }
 
-    /// A handle to send messages with, from any thread.
+    /// Returns a handle that sends messages, from any thread.
     #[must_use]
     pub fn sender(&self) -> &Sender {
         &self.sender
     }
 
-    /// Ends the client gracefully, as [`Client::stop`](crate::Client::stop) does, driving it meanwhile.
-    #[allow(clippy::must_use_candidate, reason = "to stop is enough for most")]
+    /// Stops the client gracefully and runs it until it has ended. Otherwise like [`Client::stop`](crate::Client::stop).
+    #[allow(clippy::must_use_candidate, reason = "most callers only want to stop")]
     pub fn stop(mut self) -> Unsent {
         self.sender.stop();
         let mut unsent = Unsent::default();
@@ -149,31 +149,31 @@ impl<R: Reactor> InPlace<R> {
         unsent
     }
 
-    /// The same as [`Client::explain`](crate::Client::explain).
+    /// Returns the machine's last events as a trace. See [`Client::explain`](crate::Client::explain).
     #[must_use]
     pub fn explain(&self) -> Option<String> {
         self.engine.shared_stats().explain()
     }
 
-    /// The client's figures as of now.
+    /// Returns the client's current figures.
     #[must_use]
     pub fn stats(&self) -> ClientStats {
         self.engine.stats()
     }
 
-    /// The machine: phase, figures, configuration.
+    /// Returns the machine, which holds the phase, the figures and the configuration.
     #[must_use]
     pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
         self.engine.machine()
     }
 
-    /// The world that it lives in.
+    /// Returns the reactor.
     #[must_use]
     pub fn reactor(&self) -> &R {
         &self.reactor
     }
 
-    /// The next message, where it is there already and nothing else comes before it.
+    /// Returns the next message if it can be had at once and no other event comes first.
     #[inline(always)]
     fn message(&mut self) -> Option<Event> {
         let (conn, message) = self.engine.message(&self.reactor)?;
@@ -196,7 +196,7 @@ impl<R: Reactor> InPlace<R> {
                 Polled::Nothing => true,
             };
             if is_dry {
-                // Before it rests: what this thread sends wakes nobody.
+                // From here on, only this thread makes room. So `Sender::send` must not wait for room in it.
                 self.engine.send_queue().driven_by_this_thread();
             }
             if deadline.is_some_and(|deadline| deadline <= self.now()) {
@@ -208,13 +208,13 @@ impl<R: Reactor> InPlace<R> {
         }
     }
 
-    /// The next event that can be had without waiting.
+    /// Works without waiting until there is an event, or nothing left to do.
     pub(crate) fn poll(&mut self) -> Polled {
         if let Some(message) = self.message() {
             return Polled::Event(message);
         }
         loop {
-            // Before the turn, for a dial that has succeeded beats its deadline.
+            // Before the turn, so that a dial that succeeded beats its deadline.
             if self.engine.dialing().is_some()
                 && let Some(Some((conn, result))) = self.guard(Reactor::dialed)
             {
@@ -227,7 +227,7 @@ impl<R: Reactor> InPlace<R> {
                 Turn::Ended => return Polled::Ended,
                 Turn::Idle => {
                     if self.engine.dialing().is_none() {
-                        // Given up, or come to its end.
+                        // The machine gave the dial up, or the dial has ended.
                         self.guard(Reactor::cancel_dial);
                     }
                     return Polled::Nothing;
@@ -236,7 +236,7 @@ impl<R: Reactor> InPlace<R> {
         }
     }
 
-    /// Waits until polling again makes sense, at most until `deadline`.
+    /// Waits until there is something to poll for, at most until `deadline`.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) {
         if self.notices_hang_up() {
             return;
@@ -248,7 +248,7 @@ impl<R: Reactor> InPlace<R> {
         self.engine.send_queue().rise();
     }
 
-    /// True if the connection's end has come while nothing is read from it.
+    /// Returns true if the connection ended while reading is paused.
     fn notices_hang_up(&mut self) -> bool {
         let has_come = self.engine.watches_hang_up()
             && self.guard(|reactor| reactor.hung_up()).unwrap_or_default();
@@ -267,13 +267,13 @@ impl<R: Reactor> InPlace<R> {
         let (reactor, socket) = (&mut self.reactor, self.engine.socket_mut());
         let waited = self.sender.guard(REACTOR, || reactor.wait(socket, until));
         if let Some(Err(error)) = self.unless_panicked(waited) {
-            // The poll itself is broken: it cannot be mended from here, but must not spin either.
+            // The poll itself is broken. Nothing here can repair it, but the loop must not spin.
             tracing::error!(parent: self.engine.log_span(), %error, "cannot wait for the socket");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Lets the reactor do something. `None`: it has panicked, and the client has ended.
+    /// Calls the reactor. Returns `None` if it panicked, which ends the client.
     fn guard<T>(&mut self, f: impl FnOnce(&mut R) -> T) -> Option<T> {
         let reactor = &mut self.reactor;
         let done = self.sender.guard(REACTOR, || f(reactor));
@@ -289,7 +289,7 @@ impl<R: Reactor> InPlace<R> {
         self.guard(|reactor| reactor.now()).unwrap_or_default()
     }
 
-    /// From now on it is driven by `poll` and `wait` alone, without a pause.
+    /// Marks this client as driven by a loop of `poll` and `wait`, without pauses.
     pub(crate) fn is_driven(&self) {
         self.engine.send_queue().rise();
     }

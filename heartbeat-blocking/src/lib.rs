@@ -1,5 +1,4 @@
-//! A blocking WebSocket client that notices a dead connection at the configured time and comes back
-//! by itself.
+//! A blocking WebSocket client that notices a dead connection at the configured time and comes back by itself.
 //!
 //! ```
 //! use heartbeat_blocking::{Client, Event, Opening, Options, Progress};
@@ -19,7 +18,7 @@
 //! #     Ok(url)
 //! # }
 //! let url = "wss://example.org/feed";
-//! # let url = &*echo_server()?; // what is run here
+//! # let url = &*echo_server()?; // the doctest dials this server
 //! let options = Options::new(url)?.on_connect(|opening: &mut Opening<'_>| {
 //!     opening.send(r#"{"op":"subscribe"}"#); // first on each connection
 //!     Progress::Ready
@@ -33,7 +32,7 @@
 //! #           received += 1;
 //!             client.sender().stop(); // enough; `Event::Stopped` comes last
 //!         }
-//!         // A connection has ended, or a dial has failed: `open` is zero then.
+//!         // A connection ended, or a dial failed; then `open` is zero.
 //!         Event::Disconnected { reason, detail, .. } => eprintln!("{reason} {}", detail.unwrap_or_default()),
 //!         _ => {}
 //!     }
@@ -42,32 +41,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Client`] drives itself in a thread; [`InPlace`] is driven by its owner's calls. Both are
-//! iterators of [`Event`]s. [`Options`] holds everything that can be chosen, its [`Config`] the
-//! times. Logs go to `tracing`, under the target `heartbeat_driver`.
+//! [`Client`] runs in its own thread. [`InPlace`] runs only inside its owner's calls. Both are iterators of [`Event`]s.
+//! [`Options`] holds all settings; the times are in its [`Config`]. Logs go to `tracing`, with the target
+//! `heartbeat_driver`.
 //!
-//! This crate waits and dials; the protocol is performed in `heartbeat-driver`, and every rule of
-//! time is in [`core`] (`heartbeat-core`).
+//! This crate waits and dials. `heartbeat-driver` implements the protocol, and [`core`] (`heartbeat-core`) holds every
+//! timing rule.
 //!
 //! # Features
 //!
-//! - `ring` (default), `aws-lc-rs`: `tls` with this provider of cryptography, unless the process has a default one.
-//! - `tls`: `wss://` through rustls, certificates verified against the platform's roots. Brings no provider. Without
-//!   it, a `wss://` URL is refused when it is parsed.
-//! - `platform-verifier`: on Windows, Android and Apple's systems, the system verifies certificates. Has `tls`. It may ask
-//!   the network, and the client's thread waits. On Android initialise `rustls_platform_verifier` first.
-//! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
-//! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
-//! - `tungstenite`: `messages`, the machine over a `tungstenite::WebSocket`; messages into tungstenite's and back.
-//! - `inflate`: `Inflate`, for services that compress their messages.
-//! - `serde`: [`ClientStats`] to serde formats.
-//! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`).
+//! - `ring` (default), `aws-lc-rs`: `tls` with this cryptography provider, unless the process has set a default one.
+//! - `tls`: `wss://` with rustls. Certificates are verified against the platform's roots. Includes no provider. Without
+//!   `tls`, parsing a `wss://` URL fails.
+//! - `platform-verifier`: the system verifies certificates on Windows, Android and Apple's systems. Includes `tls`. The
+//!   system may use the network for it, and the client's thread waits meanwhile. On Android, initialise
+//!   `rustls_platform_verifier` first.
+//! - `webpki-roots`: Mozilla's roots, compiled in, for machines without roots of their own. Includes `tls`.
+//! - `deflate`: `Options::deflate`, for messages compressed by the WebSocket layer (RFC 7692).
+//! - `tungstenite`: `messages`, the machine over a `tungstenite::WebSocket`. Also adds conversions between tungstenite's
+//!   messages and those of this crate.
+//! - `inflate`: `Inflate`, for services that compress their messages themselves.
+//! - `serde`: `Serialize` for [`ClientStats`].
+//! - `metrics`: reports figures to the recorder of the `metrics` facade (`Options::metrics`).
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-/// The machine that holds every rule of time, and what describes services to it (`heartbeat-core`).
+/// The machine with every timing rule, and the descriptions of services for it (`heartbeat-core`).
 ///
-/// What an application meets in its first days is at the root of this crate, too. Where a sample in here says
+/// The items that most applications need are also at the root of this crate. If a sample in this module says
 /// `heartbeat_core`, write `heartbeat_blocking::core`.
 pub mod core {
     #[doc(inline)]

@@ -1,5 +1,5 @@
-//! The machine over a [`tungstenite::WebSocket`](https://docs.rs/tungstenite) of the application's own: a client whose TCP, TLS and upgrade are the
-//! application's to choose, or a server's side of a connection. It needs the feature `tungstenite`.
+//! The machine over a [`tungstenite::WebSocket`](https://docs.rs/tungstenite) that the application opens. Use it for a
+//! client with your own TCP, TLS and upgrade, or for the server's side of a connection. Needs the feature `tungstenite`.
 //!
 //! ```no_run
 //! use std::io;
@@ -28,19 +28,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! For `wss://` and `tungstenite::connect`, the stream is a `MaybeTlsStream<TcpStream>`, and the second argument says where its
-//! socket is.
+//! With `wss://` and `tungstenite::connect`, the stream is a `MaybeTlsStream<TcpStream>`, and the second argument returns
+//! its TCP socket.
 //!
-//! # What it lacks, compared with [`InPlace`](crate::InPlace)
+//! # Differences from [`InPlace`](crate::InPlace)
 //!
-//! - A library that is given a message does not tell how much of it was written. So what was given and
-//!   not known to be flushed when the connection ended is only counted (`uncertain`), not handed back.
-//! - tungstenite yields whole messages. One that takes longer to arrive than the machine waits counts as
-//!   silence, and one that takes longer to leave than `write_timeout` as stuck, unless [`Messages::traffic`]
-//!   tells of bytes.
-//! - A dial is the application's own code in a thread. At `connect_timeout` it is not waited for any more, but only
-//!   timeouts of its own end it.
-//! - No sender for other threads, sessions, gaps, holding, proxies, redirects, decoders, dial budget or `explain`.
+//! - A library does not report how much of a message it has written. So messages that were given to the library and may
+//!   not be flushed when the connection ends are only counted (`uncertain`), not handed back.
+//! - tungstenite yields whole messages. A message that takes longer to arrive than the machine waits counts as silence, and
+//!   one that takes longer to send than `write_timeout` counts as stuck. [`Messages::traffic`] avoids both by counting
+//!   bytes.
+//! - A dial is the application's own code in a thread. The client stops waiting for it at `connect_timeout`, but only its
+//!   own timeouts end it.
+//! - There is no sender for other threads. There are no sessions, gaps, held messages, proxies, redirects, decoders, dial
+//!   budget or `explain`.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -67,10 +68,10 @@ pub use heartbeat_driver::messages::{Event, Traffic};
 const WAKER: Token = Token(0);
 const SOCKET: Token = Token(1);
 
-/// Messages between two looks of the machine at what has come.
+/// Messages read before the machine is told and due timers run.
 const BURST: u32 = 64;
 
-/// A byte stream that counts, to be put under a WebSocket library: see [`Messages::traffic`].
+/// A byte stream that counts the bytes it carries. Put it under a WebSocket library, for [`Messages::traffic`].
 #[derive(Debug)]
 pub struct Counted<T> {
     io: T,
@@ -78,7 +79,7 @@ pub struct Counted<T> {
 }
 
 impl<T> Counted<T> {
-    /// Counts from nothing.
+    /// Wraps `io`, with counts of zero.
     pub const fn new(io: T) -> Self {
         let traffic = Traffic {
             read: 0,
@@ -87,12 +88,12 @@ impl<T> Counted<T> {
         Self { io, traffic }
     }
 
-    /// The bytes that were read and written so far.
+    /// Returns the number of bytes read and written so far.
     pub const fn traffic(&self) -> Traffic {
         self.traffic
     }
 
-    /// The stream below.
+    /// Returns the wrapped stream.
     pub const fn get_ref(&self) -> &T {
         &self.io
     }
@@ -124,7 +125,7 @@ impl<T: Write> Write for Counted<T> {
     }
 }
 
-/// Turns the error of an upgrade into tungstenite's `Error`. An upgrade that ran into the stream's read timeout is
+/// Converts the error of an upgrade to tungstenite's `Error`. If the upgrade hit the stream's read timeout, the result is
 /// `Error::Io` with [`TimedOut`](io::ErrorKind::TimedOut).
 pub fn upgrade_error<R: HandshakeRole>(error: HandshakeError<R>) -> Error {
     match error {
@@ -133,22 +134,23 @@ pub fn upgrade_error<R: HandshakeRole>(error: HandshakeError<R>) -> Error {
     }
 }
 
-/// A socket of tungstenite's that waits for nothing.
-struct Watch<S> {
+/// A non-blocking tungstenite socket.
+struct NonBlocking<S> {
     socket: WebSocket<S>,
-    /// A second handle to the operating system's socket, for the poll.
+    /// A second handle to the TCP socket, for the poll.
     tcp: mio::net::TcpStream,
     is_registered: bool,
     traffic: Option<fn(&S) -> Traffic>,
-    /// The last write or flush did not go through: the next one is made once the operating system calls the socket
-    /// writable. It takes some bytes before that, from a dead peer as well.
+    /// The last write or flush would have blocked. The next one waits until the operating system reports the socket as
+    /// writable: the kernel accepts some bytes earlier, even if the peer is dead.
     is_full: bool,
-    /// Bytes that the library wrote before that, while it read.
+    /// Bytes that the library wrote during reads while the socket was full and not reported as writable. They do not
+    /// count as progress.
     early: u64,
     has_ended: bool,
 }
 
-impl<S> Watch<S> {
+impl<S> NonBlocking<S> {
     fn new(socket: WebSocket<S>, tcp: fn(&S) -> &TcpStream) -> io::Result<Self> {
         let tcp = tcp(socket.get_ref()).try_clone()?;
         // Both handles share this setting.
@@ -166,14 +168,14 @@ impl<S> Watch<S> {
     }
 }
 
-impl<S> Watch<S> {
+impl<S> NonBlocking<S> {
     fn written(&self) -> u64 {
         self.traffic
             .map_or(0, |traffic| traffic(self.socket.get_ref()).written)
     }
 }
 
-/// Reads `WouldBlock` as pending.
+/// Maps `WouldBlock` to pending.
 fn now<T>(result: Result<T, Error>) -> Poll<Result<T, Error>> {
     match result {
         Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
@@ -181,7 +183,7 @@ fn now<T>(result: Result<T, Error>) -> Poll<Result<T, Error>> {
     }
 }
 
-impl<S: Read + Write> Socket<Tungstenite> for Watch<S> {
+impl<S: Read + Write> Socket<Tungstenite> for NonBlocking<S> {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
         if self.has_ended {
             return Poll::Ready(None);
@@ -211,7 +213,7 @@ impl<S: Read + Write> Socket<Tungstenite> for Watch<S> {
     fn give(&mut self, message: Message) -> Result<(), Error> {
         match now(self.socket.write(message)) {
             Poll::Ready(given) => given,
-            // It was taken, and waits.
+            // The library has taken the message and will write it later.
             Poll::Pending => {
                 self.is_full = true;
                 Ok(())
@@ -226,7 +228,7 @@ impl<S: Read + Write> Socket<Tungstenite> for Watch<S> {
         let flushed = now(self.socket.flush());
         self.is_full = flushed.is_pending();
         match flushed {
-            // After a Close went out there is nothing left to write.
+            // The Close was sent, so nothing is left to write.
             Poll::Ready(Err(Error::ConnectionClosed)) => Poll::Ready(Ok(())),
             flushed => flushed,
         }
@@ -242,49 +244,49 @@ impl<S: Read + Write> Socket<Tungstenite> for Watch<S> {
 type Connect<S> = Arc<dyn Fn(Attempt) -> Result<WebSocket<S>, Error> + Send + Sync>;
 type Dialed<S> = Result<Result<WebSocket<S>, Error>, Panicked>;
 
-/// A [`tungstenite::WebSocket`](https://docs.rs/tungstenite), watched by the machine. It lives only while one of its `recv` methods is running: call
-/// them in a loop that never waits long for anything else, or heartbeats are late. Dropping it closes the socket.
+/// A [`tungstenite::WebSocket`](https://docs.rs/tungstenite), watched by the machine. It runs only inside its `recv`
+/// methods. Call them in a loop that never waits long for anything else, or heartbeats are late. Dropping it closes the
+/// socket.
 ///
 /// See the [module](self).
 pub struct Messages<S> {
-    watched: Watched<Watch<S>, Tungstenite, HostClock>,
+    watched: Watched<NonBlocking<S>, Tungstenite, HostClock>,
     connect: Option<Connect<S>>,
     tcp: fn(&S) -> &TcpStream,
     traffic: Option<fn(&S) -> Traffic>,
     dialing: Option<(ConnId, Receiver<Dialed<S>>)>,
     poll: mio::Poll,
     ready: Events,
-    /// Ends a wait when a dial has ended.
+    /// Ends a wait when a dial ends.
     waker: Arc<mio::Waker>,
-    /// Messages since the machine was told of what has come.
+    /// Messages read since the machine was last told of received data.
     taken: u32,
 }
 
 impl<S: Read + Write + Send + 'static> Messages<S> {
-    /// A server's side: `socket` is open, and when it ends nothing follows. Of the configuration only what
-    /// concerns an open connection counts. `tcp` says where the socket of the operating system's is; it is made
-    /// non-blocking.
+    /// Creates the server's side over an open socket. It ends with the socket. Only the settings for an open connection
+    /// apply. `tcp` returns the TCP socket inside the stream, which is made non-blocking.
     ///
     /// # Errors
-    /// The operating system's error if it has no room for a poll or another descriptor.
+    /// The operating system's error if it refuses a poll instance or another descriptor.
     pub fn accepted(
         socket: WebSocket<S>,
         tcp: fn(&S) -> &TcpStream,
         config: impl Into<Arc<Config>>,
         dialect: SharedDialect,
     ) -> io::Result<Self> {
-        let socket = Watch::new(socket, tcp)?;
+        let socket = NonBlocking::new(socket, tcp)?;
         let watched = Watched::accepted(socket, config.into(), dialect, HostClock::start());
         Self::new(watched, tcp, None)
     }
 
-    /// A client: `connect` is called for each dial, in a thread of its own. It resolves, connects, and does the upgrade, all of
-    /// which may block. At `connect_timeout` it is not waited for any more, and what it comes to is dropped; its own
-    /// timeouts should end it by then. The first dial begins with the first call of a `recv` method. `tcp` says where the
-    /// socket of the operating system's is; it is made non-blocking.
+    /// Creates a client. `connect` is called for each dial, in its own thread. It resolves the name, connects, and performs
+    /// the upgrade, and may block for each. At `connect_timeout` the client stops waiting for it and drops its result, so
+    /// its own timeouts should end it by then. The first dial begins in the first call of a `recv` method. `tcp` returns
+    /// the TCP socket inside the stream, which is made non-blocking.
     ///
     /// # Errors
-    /// The operating system's error if it has no room for a poll.
+    /// The operating system's error if it refuses a poll instance.
     pub fn connecting(
         connect: impl Fn(Attempt) -> Result<WebSocket<S>, Error> + Send + Sync + 'static,
         tcp: fn(&S) -> &TcpStream,
@@ -296,7 +298,7 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
     }
 
     fn new(
-        watched: Watched<Watch<S>, Tungstenite, HostClock>,
+        watched: Watched<NonBlocking<S>, Tungstenite, HostClock>,
         tcp: fn(&S) -> &TcpStream,
         connect: Option<Connect<S>>,
     ) -> io::Result<Self> {
@@ -315,17 +317,18 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
         })
     }
 
-    /// Names it in the log: each line stands in a span with this name. Default: `client`.
+    /// Sets the name of the tracing span of all log lines. Default: `client`.
     ///
-    /// The log is described at [`Options::name`](crate::Options::name).
+    /// [`Options::name`](crate::Options::name) describes the log.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.watched.set_name(name);
         self
     }
 
-    /// Tells how many bytes went over a socket, so that half of a large message is life, and half of one
-    /// written is progress: [`Counted::traffic`] where the library was put on a [`Counted`].
+    /// Sets a function that returns the number of bytes a socket has read and written. A part of a large message then
+    /// proves that the peer is alive, and a part of a written message counts as progress. With a [`Counted`] stream, pass
+    /// [`Counted::traffic`].
     #[must_use]
     pub fn traffic(mut self, traffic: fn(&S) -> Traffic) -> Self {
         self.traffic = Some(traffic);
@@ -342,49 +345,50 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
         self
     }
 
-    /// Takes a message, which is written while a `recv` method runs.
+    /// Queues a message. It is written while a `recv` method runs.
     ///
     /// # Errors
-    /// Hands it back where no connection is open, as many wait as may ([`queue`](Self::queue)), or after
+    /// Hands the message back if no connection is open, if the queue is full ([`queue`](Self::queue)), or after
     /// [`stop`](Self::stop).
     pub fn send(&mut self, message: Message) -> Result<(), Message> {
         self.watched.send(message)
     }
 
-    /// True if `send` has room for another message.
+    /// Returns true if `send` has room for another message.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.watched.has_room()
     }
 
-    /// Ends it gracefully: what was taken is written, then a Close frame, and the peer's is awaited for
-    /// `close_timeout`. Goes on only while a `recv` method runs; the last event is [`Event::Stopped`].
+    /// Stops gracefully: writes the accepted messages and a Close frame, then waits up to `close_timeout` for the peer's
+    /// Close. This happens while a `recv` method runs. The last event is [`Event::Stopped`].
     pub fn stop(&mut self) {
         self.watched.stop();
     }
 
-    /// The network is back: dials now, or asks the peer now.
+    /// Reports that the network is back. Dials now, or probes an open connection now.
     pub fn kick(&mut self) {
         self.watched.kick();
     }
 
-    /// The machine: phase, figures, configuration.
+    /// Returns the machine, which holds the phase, the figures and the configuration.
     #[must_use]
     pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
         self.watched.machine()
     }
 
-    /// Waits for the next event; `None` after [`Event::Stopped`].
+    /// Waits for the next event. Returns `None` after [`Event::Stopped`].
     ///
-    /// A panic in the stream, the dialect or `connect` ends this as a failed session does, by events.
+    /// A panic in the stream, the dialect or `connect` is caught, and reported by events like a failed session. The
+    /// client then ends.
     pub fn recv(&mut self) -> Option<Event<Message>> {
         self.recv_until(None).ok()
     }
 
-    /// Waits for the next event, at most for `timeout`.
+    /// Waits up to `timeout` for the next event.
     ///
     /// # Errors
-    /// [`RecvTimeoutError::Timeout`] if there was none, [`RecvTimeoutError::Ended`] after [`Event::Stopped`].
+    /// [`RecvTimeoutError::Timeout`] if no event came in time, [`RecvTimeoutError::Ended`] after [`Event::Stopped`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event<Message>, RecvTimeoutError> {
         let deadline = self.watched.clock().now().saturating_add(timeout);
         self.recv_until(Some(deadline))
@@ -421,7 +425,7 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
     }
 
     fn turn(&mut self) -> Turn<Message> {
-        // Events that wait are older than what a turn would bring.
+        // Waiting events come first: they are older than anything that a turn would add.
         if self.watched.has_events() || self.watched.has_ended() {
             return Turn::Again;
         }
@@ -438,7 +442,7 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
         turn
     }
 
-    /// Begins the dial that is wanted, forgets one for which nobody waits any more, and looks how it has ended.
+    /// Begins the dial that the machine wants, drops an abandoned one, and reports one that has ended.
     fn dial(&mut self, cx: &mut Context<'_>) {
         if let (Some(attempt), Some(connect)) = (self.watched.take_dial(), &self.connect) {
             let (conn, connect, waker) =
@@ -448,7 +452,7 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
             let dial = move || {
                 let _ = tell.send(catch("connect", || connect(attempt)));
                 drop(tell);
-                // Fails only when the poll is gone, and with it whoever waits.
+                // Fails only if the poll was dropped, and then nothing waits.
                 let _ = waker.wake();
             };
             let thread = thread::Builder::new().name("heartbeat-dial".to_owned());
@@ -470,12 +474,12 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
             Ok(Ok(dialed)) => dialed,
             Ok(Err(panicked)) => return self.panicked(&panicked),
             Err(TryRecvError::Empty) => return,
-            // Its thread is gone without a word, which only the end of the process does.
+            // The thread ended without a result. Only the end of the process does that.
             Err(TryRecvError::Disconnected) => Err(Error::AlreadyClosed),
         };
         self.dialing = None;
         let dialed = dialed.and_then(|socket| {
-            let mut socket = Watch::new(socket, self.tcp)?;
+            let mut socket = NonBlocking::new(socket, self.tcp)?;
             socket.traffic = self.traffic;
             Ok(socket)
         });
@@ -502,7 +506,7 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
         if let Err(error) = self.wait_for(timeout)
             && error.kind() != io::ErrorKind::Interrupted
         {
-            // The poll itself is broken: it cannot be mended from here, but must not spin either.
+            // The poll itself is broken. Nothing here can repair it, but the loop must not spin.
             tracing::error!(parent: self.watched.log_span(), %error, "cannot wait for the socket");
             thread::sleep(Duration::from_millis(10));
         }
@@ -515,7 +519,7 @@ impl<S: Read + Write + Send + 'static> Messages<S> {
             (false, _) => Interest::WRITABLE,
         };
         if let Some(socket) = self.watched.socket() {
-            // Anew each time: of what is there already it is told, too.
+            // Registering again on every wait makes the poll report readiness that is there already.
             let registry = self.poll.registry();
             if std::mem::replace(&mut socket.is_registered, true) {
                 registry.reregister(&mut socket.tcp, SOCKET, interest)?;

@@ -1,4 +1,4 @@
-//! The real world: mio's poll, TCP, and the system's resolver.
+//! The default reactor: mio's poll, TCP and a resolver.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -17,19 +17,20 @@ use crate::reactor::Reactor;
 const WAKER: Token = Token(0);
 const SOCKET: Token = Token(1);
 
-/// TCP, trying a host's addresses as RFC 8305 ("Happy Eyeballs") has it: families in turn, the next
-/// one beside the last after 250 ms, the first to answer wins and the others are closed. Addresses that failed
-/// after they had answered are tried last. Sets `TCP_NODELAY`, and the options of [`Dial::tcp`].
+/// The default reactor. Opens TCP connections by "Happy Eyeballs" (RFC 8305). It tries a host's addresses with
+/// alternating families, and starts the next attempt after 250 ms beside those still running. The first address to
+/// answer wins, and the other attempts are closed. Addresses that answered in an earlier dial and failed afterwards are
+/// tried last. Sets `TCP_NODELAY` and the options of [`Dial::tcp`].
 ///
-/// Names are resolved by [`Options::resolver`](crate::Options::resolver), in threads for which nobody waits.
+/// Names are resolved by [`Options::resolver`](crate::Options::resolver), in threads that are never joined.
 pub struct Net {
     poll: Poll,
     events: Events,
     waker: Arc<Wakes>,
-    /// It counts the time for which the host is suspended; the operating system's waiting does not.
+    /// Counts the time for which the host is suspended. A wait of the operating system does not count it.
     clock: HostClock,
     dialing: Option<Dialing>,
-    /// The end of the socket in use was told. Once: its registration tells of changes only.
+    /// The current socket's end was reported. It is reported once, because the registration reports only changes.
     hung_up: bool,
 }
 
@@ -37,8 +38,8 @@ pub struct Net {
 #[derive(Debug)]
 pub struct Tcp {
     stream: TcpStream,
-    /// It has taken nothing: the next write is made once the operating system calls it writable. It takes some
-    /// bytes before that, from a dead peer as well.
+    /// The last write would have blocked. The next one waits until the operating system reports the socket as writable:
+    /// the kernel accepts some bytes earlier, even if the peer is dead.
     is_full: bool,
 }
 
@@ -68,7 +69,7 @@ struct Wakes(Waker);
 
 impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
-        // Fails only when the eventfd is gone, and with it whoever waits.
+        // Fails only if the poll was dropped, and then nothing waits.
         let _ = self.0.wake();
     }
 }
@@ -76,7 +77,7 @@ impl Wake for Wakes {
 struct Dialing {
     dial: Dial,
     stage: Stage,
-    /// When the next address may begin beside the last.
+    /// When to try the next address beside those already tried.
     wake: Option<Instant>,
 }
 
@@ -107,7 +108,7 @@ impl Racing {
         self.race.failed();
     }
 
-    /// The one that has won, if one has. Those that have lost are closed.
+    /// Returns the first connected stream, if any. Closes attempts that have failed.
     fn winner(&mut self) -> Option<(SocketAddr, TcpStream)> {
         let mut at = 0;
         while let Some((_, stream)) = self.running.get(at) {
@@ -125,10 +126,10 @@ impl Racing {
 }
 
 impl Net {
-    /// A reactor of its own for one client.
+    /// Creates a reactor for one client.
     ///
     /// # Errors
-    /// The operating system's error if it has no room for a poll.
+    /// The operating system's error if it refuses a poll instance.
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Wakes(Waker::new(poll.registry(), WAKER)?));
@@ -149,8 +150,8 @@ impl Net {
         Ok(stream)
     }
 
-    /// The stream, once an address has answered; `None` while there is something to wait for, at
-    /// most until `wake`.
+    /// Advances a dial. Returns the stream once an address has answered, or the error. Returns `None` if the dial must
+    /// wait, at most until `wake`.
     fn proceed(
         &self,
         stage: &mut Stage,
@@ -221,7 +222,8 @@ impl Reactor for Net {
         let mut dialing = self.dialing.take()?;
         match self.proceed(&mut dialing.stage, &mut dialing.wake) {
             Some(result) => {
-                // What was told so far was of sockets that have lost the race, or is read during the upgrade.
+                // Ends reported so far were of sockets that lost the race. An end of this socket is read during
+                // the upgrade.
                 self.hung_up = false;
                 let dial = dialing.dial;
                 let set_up = |(address, stream)| {
@@ -241,8 +243,8 @@ impl Reactor for Net {
     }
 
     fn wait(&mut self, _: Option<&mut Tcp>, until: Option<Instant>) -> io::Result<()> {
-        // The socket was registered when its connect began, for both directions and for changes
-        // only; a turn always reads and writes until nothing goes any more, so no change is missed.
+        // The socket was registered when its connect began, edge-triggered for both directions. A turn always reads
+        // and writes until the socket would block, so no edge is missed.
         let next = self.dialing.as_ref().and_then(|dialing| dialing.wake);
         let until = until.into_iter().chain(next).min();
         let timeout = until.map(|until| until.saturating_duration_since(self.clock.now()));
@@ -266,7 +268,7 @@ impl Reactor for Net {
     }
 }
 
-/// Whether a connect that was begun has succeeded; `Ok(false)`: not yet.
+/// Returns true if the connect has succeeded, and false if it is still pending.
 fn connected(stream: &TcpStream) -> io::Result<bool> {
     if let Some(error) = stream.take_error()? {
         return Err(error);

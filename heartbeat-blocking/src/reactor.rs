@@ -1,4 +1,4 @@
-//! What a blocking client needs of the world: time, a way to wait, and byte streams.
+//! The interface between a blocking client and the operating system: time, waiting and byte streams.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -6,36 +6,36 @@ use std::sync::Arc;
 use heartbeat_driver::Dial;
 use heartbeat_driver::core::{Clock, ConnId, Instant};
 
-/// Time, waiting and dialling. [`Net`](crate::Net) is the real one; a test brings its own, in which
-/// no time passes.
+/// Reads the clock, waits and dials for a client. [`Net`](crate::Net) does so with the operating system. A test can use its
+/// own reactor with simulated time.
 pub trait Reactor: Clock {
-    /// A non-blocking byte stream: `read` and `write` return `WouldBlock` rather than wait.
+    /// A non-blocking byte stream: `read` and `write` return `WouldBlock` instead of waiting.
     type Socket: Read + Write;
 
-    /// Begins to dial; an earlier dial is dropped.
+    /// Begins to dial, and drops an earlier dial.
     fn dial(&mut self, dial: &Dial);
 
-    /// Drops the dial that is under way, if any, and closes what it has opened.
+    /// Drops the current dial, if any, and closes its sockets.
     fn cancel_dial(&mut self);
 
-    /// How the dial has ended, once it has.
+    /// Returns the result of the dial once it has ended.
     fn dialed(&mut self) -> Option<(ConnId, io::Result<Self::Socket>)>;
 
-    /// Waits until the socket may have become readable or writable, the dial may have got further,
-    /// `until` has come, or somebody called the waker, before or during the wait. May return earlier.
+    /// Waits until the socket may be readable or writable, the dial may have progressed, `until` has come, or the waker
+    /// was called before or during the wait. May return earlier.
     ///
     /// # Errors
-    /// Only what makes waiting impossible.
+    /// Only an error that makes waiting impossible.
     fn wait(&mut self, socket: Option<&mut Self::Socket>, until: Option<Instant>)
     -> io::Result<()>;
 
-    /// True once a wait has told of the peer's end (FIN, RST) on the socket that was dialled last, behind bytes that
-    /// nobody reads now perhaps. Asked for while reading is paused. A world that cannot tell leaves
-    /// this out: the end is noticed by the next write that fails, or when reading goes on.
+    /// Returns true once a wait has reported the peer's end (FIN or RST) on the socket dialled last, even behind unread
+    /// bytes. Called while reading is paused. A reactor that cannot tell keeps this default: the client then notices
+    /// the end by a failing write, or when it reads again.
     fn hung_up(&self) -> bool {
         false
     }
 
-    /// Ends a wait, from any thread.
+    /// Returns a function that ends a wait from any thread.
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync>;
 }

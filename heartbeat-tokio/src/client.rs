@@ -1,4 +1,4 @@
-//! A client that drives itself in a task.
+//! A client that runs in its own task or thread.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -19,26 +19,26 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::in_place::InPlace;
 use crate::sender::Sender;
 
-/// Events that are handed over at once, so that the application is woken once for them: about as many as one
-/// large read brings.
+/// The most events handed to the application at a time, with one wake-up: about as many as one large read brings.
 const BATCH: usize = 512;
 
-/// Work between two looks at tokio's cooperative budget, in bytes, and what an event counts besides its own. A budget of
-/// 128 then lets at most 2048 events or 32 MiB through before other tasks get their turn.
+/// Bytes of work per unit of tokio's cooperative budget. tokio's budget of 128 units then lets at most 2048 events or
+/// 32 MiB through before other tasks get a turn.
 const WORK_PER_BUDGET: usize = 256 * 1024;
+/// Bytes that each event counts for, in addition to the length of its message.
 const EVENT: usize = 16 * 1024;
 
-/// A client in a task or a [thread](Self::spawn_thread) of its own: pings are answered and silence is noticed
-/// while the application does something else.
+/// A client in its own task or [thread](Self::spawn_thread). It answers pings and notices silence while the
+/// application does something else.
 ///
-/// Messages wait in a bounded queue ([`Options::queue`]). When it is full the client stops reading, so
-/// that the server's pings wait, too; it goes on with its own, does not take the silence that it
-/// caused itself for the server's, and notices an end that reaches this host. [`Options::overflow`] has other
-/// ways: to drop messages, or to want none. Dropping the client ends the task and closes the socket; messages that
-/// were accepted and not yet written are dropped with it.
+/// Messages wait in a bounded queue ([`Options::queue`]). When the queue is full, the client stops reading, so the
+/// server's pings wait too. The client still sends its own pings, does not count the silence that its own pause
+/// caused, and notices when the connection's end reaches this host. [`Options::overflow`] can drop messages instead, or
+/// deliver none. Dropping the client ends the task and closes the socket. Accepted messages that are not yet written
+/// are lost then.
 ///
-/// A task needs a worker of the runtime's. Where the application's tasks may keep all of them busy for seconds,
-/// [`spawn_thread`](Self::spawn_thread) keeps the heartbeat going.
+/// The task needs a worker thread of the runtime. If the application's tasks may block all workers for seconds, use
+/// [`spawn_thread`](Self::spawn_thread) to keep the heartbeats on time.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -61,11 +61,11 @@ const EVENT: usize = 16 * 1024;
 #[must_use = "dropping the client ends it"]
 pub struct Client {
     event_queue: Arc<EventQueue>,
-    /// Who waits for events.
+    /// The task that waits for events.
     reader: Arc<AtomicWaker>,
-    /// Events that were taken out of the hand-off together.
+    /// Events taken from the queue as one batch.
     taken: VecDeque<Event>,
-    /// What they cost since tokio's budget was asked.
+    /// Bytes of work since tokio's budget was last charged.
     work: usize,
     more: bool,
     sender: Sender,
@@ -75,24 +75,24 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts a client over TCP in a task. It begins to dial at once.
+    /// Starts a client over TCP in a task of the current runtime. The client dials at once.
     ///
     /// # Errors
-    /// [`StartError`] if TLS is needed and no trusted roots are found, and outside of a tokio runtime.
+    /// [`StartError`] if TLS is needed and no trusted roots are found, or outside of a tokio runtime.
     pub fn spawn(options: Options) -> Result<Self, StartError> {
         let capacity = options.queue_len();
         Ok(Self::drive(InPlace::new(options)?, capacity))
     }
 
-    /// Starts a client over TCP in a thread of its own, which has a small runtime of its own: heartbeats go on
-    /// while tasks of the application block every worker of its runtime. It begins to dial at once.
+    /// Starts a client over TCP in its own thread, with its own small runtime. Heartbeats then go on while the
+    /// application's tasks block every worker of their runtime. The client dials at once.
     ///
-    /// The face is that of any client: events and sends are awaited in whichever runtime, or outside of any. What
-    /// the options bring (`on_connect`, a factory, a decoder) runs in that thread. Dropping the client, or the end
-    /// of the application's runtime or of `main`, waits for no thread.
+    /// The client is used like any other: events and sends can be awaited in any runtime, or outside of one.
+    /// Callbacks in the options (`on_connect`, a factory, a decoder) run in that thread. Nothing waits for the thread
+    /// to end: not dropping the client, not the shutdown of the application's runtime, and not the end of `main`.
     ///
-    /// It costs a thread, and a switch to it and back for each batch of events: for a few connections that must not
-    /// be lost, not for thousands.
+    /// The cost is a thread, and two thread switches for each batch of events. Use it for a few connections that must
+    /// not be lost, not for thousands.
     ///
     /// ```no_run
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -100,7 +100,7 @@ impl Client {
     ///
     /// let mut client = Client::spawn_thread(Options::new("wss://example.org/feed")?)?;
     /// while let Some(event) = client.next().await {
-    ///     // Also if this takes seconds and blocks, pings are answered meanwhile.
+    ///     // Pings are answered even if this blocks for seconds.
     ///     println!("{event:?}");
     /// }
     /// # Ok(())
@@ -108,8 +108,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`StartError`] if TLS is needed and no trusted roots are found, or if the operating system has no room for a
-    /// poll or a thread.
+    /// [`StartError`] if TLS is needed and no trusted roots are found, or if the operating system refuses a poll
+    /// instance or a thread.
     pub fn spawn_thread(options: Options) -> Result<Self, StartError> {
         let capacity = options.queue_len();
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -121,17 +121,18 @@ impl Client {
         let thread = thread::Builder::new().name("heartbeat".into());
         thread.spawn(move || {
             if let Some(runtime) = &runtime.0 {
-                // Until the client has ended, or was dropped.
+                // Runs until the client has ended or was dropped.
                 let _ = runtime.block_on(task);
             }
         })?;
         Ok(client)
     }
 
-    /// Puts a client that was made otherwise, with a dialer of your own say, into a task. At most
-    /// `capacity` events (one at the least) wait for the application.
+    /// Runs an [`InPlace`] in a task, for example one with your own dialer. At most `capacity` events (at least 1) wait
+    /// for the application.
     ///
-    /// The task belongs to the runtime in which this is called; outside of any, to that in which `driver` was made.
+    /// The task runs in the runtime of the caller. Outside of a runtime, the task runs in the one in which `driver` was
+    /// created.
     pub fn drive(driver: InPlace, capacity: usize) -> Self {
         Self::start(driver, capacity).0
     }
@@ -172,22 +173,22 @@ impl Client {
         (client, task)
     }
 
-    /// The next event; `None` after [`Event::Stopped`], and in code that the client itself runs (`on_connect`, a
-    /// factory, a decoder, an observer), before whose return none can come.
+    /// Waits for the next event. Returns `None` after [`Event::Stopped`]. Also returns `None` in code that the client
+    /// runs (`on_connect`, a factory, a decoder, an observer): no event can come before that code returns.
     ///
     /// Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// Waits for a connection and returns the server's answer to the upgrade; at once if one is open now. Takes no
-    /// event: those of the dials and of the connection come from [`next`](Self::next) as ever.
+    /// Waits until a connection is open, and returns the server's answer to the upgrade. Returns at once if a
+    /// connection is open already. Takes no event: [`next`](Self::next) still returns all of them.
     ///
-    /// The session need not be ready yet: [`ready`](Self::ready) waits for that, too.
+    /// The session may not be ready yet. [`ready`](Self::ready) waits for the session too.
     ///
     /// A client dials until it is connected, unless its configuration ends it sooner
-    /// ([`max_attempts`](crate::core::ConfigBuilder::max_attempts), a cause that no retry can mend). Bound the wait
-    /// by `tokio::time::timeout`. The guide `connecting` shows how to end a program whose first dial fails.
+    /// ([`max_attempts`](crate::core::ConfigBuilder::max_attempts), or a cause that is not retried). Limit the wait
+    /// with `tokio::time::timeout`. The guide `connecting` shows how to end a program whose first dial fails.
     ///
     /// ```no_run
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -203,17 +204,17 @@ impl Client {
     /// Cancel-safe.
     ///
     /// # Errors
-    /// [`NotConnected`] says why there will be no connection, and how the last dial ended.
+    /// [`NotConnected`] says why no connection will come, and how the last dial ended.
     pub async fn connected(&self) -> Result<Arc<Response>, NotConnected> {
         self.wait(Until::Open).await
     }
 
-    /// Waits as [`connected`](Self::connected) does, and until messages are accepted: with
-    /// [`Options::on_connect`](crate::Options::on_connect) or a session of the application's until [`Event::Ready`],
-    /// otherwise until [`Event::Connected`]. At once if the client is ready now.
+    /// Like [`connected`](Self::connected), but waits until the client accepts messages. With
+    /// [`Options::on_connect`](crate::Options::on_connect) or a session opened by the application, that is
+    /// [`Event::Ready`]; otherwise it is [`Event::Connected`]. Returns at once if the client is ready already.
     ///
-    /// A connection whose session fails is an attempt as any: the wait goes on. With
-    /// [`Options::session_by_application`](crate::Options::session_by_application) another task must say
+    /// If the session of a connection fails, the wait goes on with the next connection. With
+    /// [`Options::session_by_application`](crate::Options::session_by_application) another task must call
     /// [`Sender::ready`] meanwhile.
     ///
     /// ```no_run
@@ -222,7 +223,7 @@ impl Client {
     /// use heartbeat_tokio::Client;
     /// use tokio::time::timeout;
     ///
-    /// let client = Client::spawn(options)?; // with a login, say
+    /// let client = Client::spawn(options)?; // for example with a login
     /// timeout(Duration::from_secs(20), client.ready()).await??;
     /// client.sender().send(r#"{"op":"order","id":7}"#).await?;
     /// # Ok(())
@@ -232,7 +233,7 @@ impl Client {
     /// Cancel-safe.
     ///
     /// # Errors
-    /// As for [`connected`](Self::connected).
+    /// See [`connected`](Self::connected).
     pub async fn ready(&self) -> Result<Arc<Response>, NotConnected> {
         self.wait(Until::Ready).await
     }
@@ -241,9 +242,9 @@ impl Client {
         poll_fn(|cx| (self.shared_stats).poll_connected(until, self.sender.is_inside(), cx)).await
     }
 
-    /// The next event, for hand-written futures.
+    /// Polls for the next event, for hand-written futures.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        // A driver in another thread may bring events without end to an application that is slower.
+        // A driver in another thread can be faster than the application, so that events never run out.
         if self.work >= WORK_PER_BUDGET {
             ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
             self.work = 0;
@@ -270,13 +271,13 @@ impl Client {
         event
     }
 
-    /// A handle to send messages with, from any task.
+    /// Returns a handle that sends messages, from any task.
     #[must_use]
     pub fn sender(&self) -> &Sender {
         &self.sender
     }
 
-    /// Whether this event says that messages can be sent.
+    /// Returns true if messages can be sent after this event.
     pub(crate) fn is_ready_by(&self, event: &Event) -> bool {
         match event {
             Event::Ready { .. } => true,
@@ -287,26 +288,30 @@ impl Client {
 }
 
 impl Client {
-    /// The client's figures, as of the last time that it came to rest: a moment ago, unless it is busy.
+    /// Returns the client's figures. They are updated each time the client has nothing left to do, so they are only
+    /// behind while the client is busy.
     #[must_use]
     pub fn stats(&self) -> ClientStats {
         self.sender.stats(&self.shared_stats)
     }
 
-    /// The last events of the machine as a trace, if any are kept ([`Options::explain`]). The program
-    /// `heartbeat explain` (heartbeat-cli) tells in sentences what the machine did at each, and so why it reconnected.
+    /// Returns the machine's last events as a trace, if the client records them ([`Options::explain`]). The program
+    /// `heartbeat explain` (heartbeat-cli) describes in sentences what the machine did at each event, and why it
+    /// reconnected.
     #[must_use]
     pub fn explain(&self) -> Option<String> {
         self.shared_stats.explain()
     }
 
-    /// Ends the client gracefully: what was accepted is written, the connection is closed within
-    /// `close_timeout`. Returns what was handed back and not taken as an event yet. Messages that arrived and were
-    /// not taken are dropped, and so is the last event's count of messages that are in doubt
-    /// ([`Event::Stopped`]). Whoever wants these says [`Sender::stop`] and takes events to the end.
+    /// Stops the client gracefully: accepted messages are written, and the connection is closed within
+    /// `close_timeout`. Returns the messages that were handed back in events that the application has not taken.
     ///
-    /// Dropping the future ends the client at once, as dropping the client does. Code that the client itself runs
-    /// cannot wait for that end: there it ends the client at once, and what is not sent is lost.
+    /// Received messages that the application has not taken are dropped, and so is the count of messages in doubt of
+    /// [`Event::Stopped`]. To get these, call [`Sender::stop`] and take events to the end.
+    ///
+    /// Dropping the future ends the client at once, like dropping the client. Code that the client runs (`on_connect`,
+    /// a factory, a decoder, an observer) cannot wait for the end: a call from there ends the client at once, and
+    /// unsent messages are lost.
     ///
     /// ```no_run
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -349,8 +354,8 @@ impl Drop for Client {
     }
 }
 
-/// The runtime of a client's own thread. What a factory of the application's leaves behind in it is not waited for; nor
-/// would tokio let it be, where a client that cannot be started is dropped within another runtime.
+/// The runtime of a client's own thread. Its drop does not wait for tasks that the application's factory left behind.
+/// tokio panics on such a wait inside another runtime, where a client that failed to start is dropped.
 struct OwnRuntime(Option<Runtime>);
 
 impl Drop for OwnRuntime {
@@ -361,7 +366,7 @@ impl Drop for OwnRuntime {
     }
 }
 
-/// The task: takes events from the driver, a batch at a time, and hands them over.
+/// The client's task. It moves events from the driver to the application's queue, in batches.
 struct Drive {
     driver: InPlace,
     event_queue: EndOnDrop,
@@ -369,7 +374,7 @@ struct Drive {
     room: Room,
 }
 
-/// Tells the application that nothing more comes, even if the task ends by a panic or by its runtime.
+/// Ends the event queue, even if the task panics or its runtime shuts down.
 struct EndOnDrop(Arc<EventQueue>);
 
 impl Drop for EndOnDrop {
@@ -408,7 +413,7 @@ impl Future for Drive {
                 let changed = room.is_free() != this.room.is_free();
                 this.set_room(room);
                 if changed {
-                    // What is waited for has changed with it.
+                    // The driver must be polled again, because it now waits for something else.
                     continue;
                 }
             }

@@ -1,4 +1,4 @@
-//! The only place in this crate that asks for the time.
+//! The clock. No other file of this crate reads the time.
 
 use std::future::Future as _;
 use std::pin::{Pin, pin};
@@ -13,13 +13,13 @@ use heartbeat_driver::core::{Clock, Instant};
 use tokio::task::yield_now;
 use tokio::time::{Instant as TokioInstant, Sleep, sleep_until};
 
-/// tokio's clock, which a test can pause and move, and the time for which the host was suspended,
-/// which tokio's does not count.
+/// tokio's clock, plus the time for which the host was suspended, which tokio's clock does not count. A test can pause
+/// and advance it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokioClock {
     origin: TokioInstant,
     suspended: Suspended,
-    /// As of the last [`refresh`](Self::refresh).
+    /// The suspended time as of the last [`refresh`](Self::refresh).
     so_far: Duration,
 }
 
@@ -33,13 +33,13 @@ impl TokioClock {
         }
     }
 
-    /// Learns of a suspend: to be called when a task begins to run again.
+    /// Notices a suspend of the host. Call it when the task runs again after a wait.
     pub(crate) fn refresh(&mut self) {
         self.so_far = self.suspended.so_far();
     }
 
-    /// The machine's instant as tokio's; a day ahead at the most, for what lies beyond what tokio
-    /// can say (a timer that fires too early is a superfluous turn, nothing worse).
+    /// Converts the machine's instant to tokio's. The result is at most a day ahead, because tokio cannot express every
+    /// instant of the machine. A timer that fires early costs one superfluous turn and does no harm.
     pub(crate) fn to_tokio(self, at: Instant) -> TokioInstant {
         let now = self.now();
         let ahead = at.saturating_duration_since(now).min(DAY);
@@ -60,8 +60,8 @@ impl Clock for TokioClock {
     }
 }
 
-/// A timer that is armed for the wanted time or earlier. Moved only to fire earlier, never because
-/// something was heard: where it fires too early, it is set anew.
+/// A timer that is armed for the wanted time or earlier. It is moved only to fire earlier. Received bytes postpone the
+/// wanted time, but resetting the timer for each of them would be expensive, so it fires early and is then set again.
 #[derive(Debug)]
 pub(crate) struct Alarm(Pin<Box<Sleep>>);
 
@@ -70,7 +70,7 @@ impl Alarm {
         Self(Box::pin(sleep_until(clock.to_tokio(clock.now()))))
     }
 
-    /// Ready at `wake`; never, if there is none.
+    /// Ready at `wake`. Never ready if `wake` is `None`.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -89,13 +89,13 @@ impl Alarm {
             if wake <= self.0.deadline() {
                 return Poll::Ready(());
             }
-            // It was armed before something was heard.
+            // The timer fired early: the wanted time was postponed since it was armed.
             self.0.as_mut().reset(wake);
         }
     }
 }
 
-/// A look of tokio's at its poller, so that what it knows of its sockets is new.
+/// Waits until tokio has polled the operating system, so that tokio's record of socket readiness is current.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     seen: Arc<Seen>,
@@ -116,7 +116,8 @@ impl Wake for Seen {
 }
 
 impl Look {
-    /// Ready when tokio has looked since this was asked first, however often it is asked meanwhile.
+    /// Ready once tokio has polled the operating system since the first call. Further calls before that start nothing
+    /// new.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.seen.task.register(cx.waker());
         if !std::mem::replace(&mut self.under_way, true) {
@@ -124,8 +125,8 @@ impl Look {
         }
         if !self.seen.done.load(Ordering::Acquire) {
             let waker = Waker::from(Arc::clone(&self.seen));
-            // tokio wakes whoever yields after it has looked; without a scheduler of its, at once. Asked each time: a
-            // `block_on` that ends meanwhile forgets whom it was to wake.
+            // tokio wakes a task that yields after its next look at the poller, or at once if no tokio scheduler runs
+            // the task. Yields on every call, because a `block_on` that ends meanwhile drops its pending wake-ups.
             let _ = pin!(yield_now()).poll(&mut Context::from_waker(&waker));
         }
         if self.seen.done.swap(false, Ordering::AcqRel) {

@@ -1,4 +1,4 @@
-//! How a byte stream to the server is made.
+//! Dialers: they open the byte stream to the server.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -14,14 +14,13 @@ use tokio::time::timeout_at;
 use crate::clock::TokioClock;
 use crate::transport::{Tcp, Transport};
 
-/// A dial under way.
+/// The future of a dial.
 pub type Dialing = Pin<Box<dyn Future<Output = io::Result<Box<dyn Transport>>> + Send>>;
 
-/// Makes byte streams: TCP by default; a tunnel, a Unix socket or an in-memory pair by your own.
+/// Opens byte streams. The default is [`TcpDialer`]; implement your own for a tunnel, a Unix socket or an in-memory pair.
 ///
-/// It is called for each attempt. What it returns is dropped when the machine gives the dial up
-/// (`connect_timeout`), so that it needs no timeout of its own. TLS and the WebSocket upgrade are
-/// done on top.
+/// The client calls it for each attempt. The returned future is dropped when the machine gives the dial up
+/// (`connect_timeout`), so a dialer needs no timeout of its own. The client adds TLS and the WebSocket upgrade.
 pub trait Dialer: Send {
     /// Begins to dial.
     fn dial(&mut self, dial: &Dial) -> Dialing;
@@ -33,12 +32,12 @@ impl<F: FnMut(&Dial) -> Dialing + Send> Dialer for F {
     }
 }
 
-/// TCP, trying a host's addresses as RFC 8305 ("Happy Eyeballs") has it: families in turn, the next
-/// one beside the last after 250 ms, the first to answer wins and the others are closed. Addresses that failed
-/// after they had answered are tried last.
+/// Opens TCP connections by "Happy Eyeballs" (RFC 8305). It tries a host's addresses with alternating families, and
+/// starts the next attempt after 250 ms beside those still running. The first address to answer wins, and the other
+/// attempts are closed. Addresses that answered in an earlier dial and failed afterwards are tried last.
 ///
-/// Names are resolved by [`Options::resolver`](crate::Options::resolver), and not in tokio's pool of blocking threads,
-/// for which the end of a runtime waits. Sets `TCP_NODELAY`, and the options of [`Dial::tcp`].
+/// Names are resolved by [`Options::resolver`](crate::Options::resolver). tokio's pool of blocking threads is not used,
+/// because a runtime waits for that pool when it shuts down. Sets `TCP_NODELAY` and the options of [`Dial::tcp`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpDialer;
 
@@ -56,7 +55,7 @@ impl Dialer for TcpDialer {
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<(SocketAddr, TcpStream)>> + Send>>;
 
-/// The first of these addresses to answer, or the last failure.
+/// Connects to the first address that answers. Fails with the last error if none does.
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<(SocketAddr, TcpStream)> {
     let clock = TokioClock::start();
     let mut race = HappyEyeballs::new(addresses.len());
@@ -86,13 +85,13 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<(SocketAddr, TcpStream)>
                 failure = error;
                 race.failed();
             }
-            // Time for the next one.
+            // Time to try the next address too.
             None => {}
         }
     }
 }
 
-/// How the first of them to end has ended; it is taken out.
+/// Waits until one of the attempts ends, removes that attempt, and returns its result.
 async fn first_to_end(running: &mut Vec<Connecting>) -> io::Result<(SocketAddr, TcpStream)> {
     poll_fn(|cx| {
         for at in 0..running.len() {

@@ -1,4 +1,4 @@
-//! Longer texts. Their samples are compiled as tests.
+//! Guides. Their samples are compiled as tests.
 
 #[doc = include_str!("../docs/intervals.md")]
 pub mod intervals {}

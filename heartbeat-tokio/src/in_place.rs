@@ -1,4 +1,4 @@
-//! A client that is driven by its owner's polling: no task, no hand-off.
+//! A client that runs only while its owner polls it, without a task or a queue of events.
 
 use std::future::poll_fn;
 use std::panic::catch_unwind;
@@ -20,17 +20,16 @@ use crate::dial::{Dialer, Dialing, TcpDialer};
 use crate::sender::Sender;
 use crate::transport::Transport;
 
-/// Their names where those of the application's panic.
+/// Names of the application's code, for the report of a panic in it.
 const DIALER: &str = "the dialer";
 const STREAM: &str = "the byte stream";
 
-/// Events between two looks at tokio's cooperative budget. A budget of 128 then lets at most 2048
-/// messages through, a few hundred microseconds, before other tasks get their turn.
+/// Events per unit of tokio's cooperative budget. tokio's budget of 128 units then lets at most 2048 messages through (a
+/// few hundred microseconds) before other tasks get a turn.
 const EVENTS_PER_BUDGET: u32 = 16;
 
-/// A client that lives only while it is polled: take its events in a loop that never waits long for
-/// anything else, or heartbeats are late. Nothing is spawned and nothing is queued; dropping it
-/// closes the socket.
+/// A client that runs only while it is polled. Take its events in a loop that never waits long for anything else,
+/// or heartbeats are late. The client spawns nothing and queues no events. Dropping it closes the socket.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,40 +50,41 @@ pub struct InPlace {
     dialer: Box<dyn Dialer>,
     dialing: Option<(ConnId, Dialing)>,
     timer: Alarm,
-    /// Where it was made, and where its timer is.
+    /// The runtime in which this was created, and which runs its timer.
     runtime: Handle,
     clock: TokioClock,
-    /// Something was waited for since the last look at the clock.
+    /// The task has waited since the clock was last refreshed.
     waited: bool,
-    /// The task that drives this, for whoever puts something into the send_queue.
+    /// The task that polls this client. Senders wake it.
     waker: Arc<AtomicWaker>,
     sender: Sender,
+    /// Events since tokio's budget was last charged.
     events: u32,
-    /// Others are to have their turn.
+    /// Other tasks must get a turn before this one goes on.
     yields: bool,
     look: Look,
 }
 
 impl InPlace {
-    /// A client over TCP. It dials when it is first polled.
+    /// Creates a client over TCP. It dials when first polled.
     ///
     /// # Errors
-    /// [`StartError`] if TLS is needed and no trusted roots are found, and outside of a tokio runtime.
+    /// [`StartError`] if TLS is needed and no trusted roots are found, or outside of a tokio runtime.
     pub fn new(options: Options) -> Result<Self, StartError> {
         Self::with_dialer(options.proxy_by_default(), TcpDialer)
     }
 
-    /// A client over byte streams of another kind.
+    /// Creates a client over the byte streams of your own dialer.
     ///
     /// # Errors
-    /// [`StartError`] if TLS is needed and no trusted roots are found, and outside of a tokio runtime.
+    /// [`StartError`] if TLS is needed and no trusted roots are found, or outside of a tokio runtime.
     pub fn with_dialer(
         options: Options,
         dialer: impl Dialer + 'static,
     ) -> Result<Self, StartError> {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let clock = TokioClock::start();
-        // tokio panics where a runtime has no timer, and there is no way to ask.
+        // tokio panics if the runtime has no timer, and offers no way to check first.
         let timer = catch_unwind(|| Alarm::new(clock)).map_err(|_| StartError::NoRuntime)?;
         let waker = Arc::new(AtomicWaker::new());
         let wake = Arc::clone(&waker);
@@ -107,15 +107,15 @@ impl InPlace {
         })
     }
 
-    /// The next event; `None` after [`Event::Stopped`].
+    /// Waits for the next event. Returns `None` after [`Event::Stopped`].
     ///
     /// Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// The next event that is no message; `None` after [`Event::Stopped`]. Each message that comes before is lent to
-    /// `look`: for those who parse and forget, it is the cheapest way to receive.
+    /// Waits for the next event that is not a message. Returns `None` after [`Event::Stopped`]. Each message that comes
+    /// before is lent to `look`. This is the cheapest way to receive if you parse messages and do not keep them.
     ///
     /// Cancel-safe: dropping the future loses nothing.
     ///
@@ -158,26 +158,26 @@ impl InPlace {
         .await
     }
 
-    /// Hands a message over and writes it at once, as far as the socket takes it; the rest goes out while the
-    /// client is driven. The shortest way to send one message: for many at once, [`Sender::try_send`] each
-    /// and drive the client then, and they share their writes.
+    /// Queues a message and writes as much of it as the socket takes now. The rest goes out while the client runs.
+    /// This is the shortest way to send one message. To send many at once, call [`Sender::try_send`] for each, then run
+    /// the client: it writes them together.
     ///
-    /// What was accepted is written or handed back, as with [`Sender`], and behind what waits in there.
+    /// As with [`Sender`], an accepted message is either written or handed back. Messages already queued there go first.
     ///
     /// # Errors
-    /// [`SendError`] hands the message back; [`SendErrorKind::Full`](crate::SendErrorKind::Full) if too much waits already.
+    /// [`SendError`] hands the message back; [`SendErrorKind::Full`](crate::SendErrorKind::Full) if the queue is full.
     #[inline]
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         self.engine.try_send(message.into())
     }
 
-    /// A handle to send messages with, from any task.
+    /// Returns a handle that sends messages, from any task.
     #[must_use]
     pub fn sender(&self) -> &Sender {
         &self.sender
     }
 
-    /// Ends the client gracefully, as [`Client::stop`](crate::Client::stop) does, driving it meanwhile.
+    /// Stops the client gracefully and runs it until it has ended. Otherwise like [`Client::stop`](crate::Client::stop).
     pub async fn stop(mut self) -> Unsent {
         self.sender.stop();
         let mut unsent = Unsent::default();
@@ -187,19 +187,19 @@ impl InPlace {
         unsent
     }
 
-    /// The same as [`Client::explain`](crate::Client::explain).
+    /// Returns the machine's last events as a trace. See [`Client::explain`](crate::Client::explain).
     #[must_use]
     pub fn explain(&self) -> Option<String> {
         self.engine.shared_stats().explain()
     }
 
-    /// The client's figures as of now.
+    /// Returns the client's current figures.
     #[must_use]
     pub fn stats(&self) -> ClientStats {
         self.engine.stats()
     }
 
-    /// The machine: phase, figures, configuration.
+    /// Returns the machine, which holds the phase, the figures and the configuration.
     #[must_use]
     pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
         self.engine.machine()
@@ -227,7 +227,7 @@ impl InPlace {
         self.engine.resume_reading(&self.clock);
     }
 
-    /// A connection is not ready before its session is.
+    /// Returns true if a session is configured, so that a connection is not ready before its session.
     pub(crate) fn asks_for_session(&self) -> bool {
         self.machine().config().session_timeout().is_some()
     }
@@ -240,7 +240,7 @@ impl InPlace {
         self.engine.overflow()
     }
 
-    /// The next event. Registers the task for whatever comes first.
+    /// Polls for the next event. Registers the task to be woken for it.
     #[inline]
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         if self.events >= EVENTS_PER_BUDGET {
@@ -263,7 +263,7 @@ impl InPlace {
         Poll::Ready(())
     }
 
-    /// The same, where it is more than one message of many.
+    /// The slow path of [`poll_event`](Self::poll_event). The fast path returns only messages that are ready.
     #[inline(never)]
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         if self.has_to_yield() {
@@ -301,7 +301,8 @@ impl InPlace {
         }
     }
 
-    /// Where a step will judge a deadline, the operating system is asked, and not what tokio knew before a suspend.
+    /// If the next step judges a deadline, makes the socket ask the operating system for data. tokio's record of
+    /// readiness may be older than a suspend.
     fn doubt_readiness_when_due(&mut self) {
         if let Some(socket) = self.engine.due_socket(self.clock.now()) {
             let doubted = self.sender.guard(STREAM, || socket.doubt_readiness());
@@ -314,8 +315,8 @@ impl InPlace {
         self.yields
     }
 
-    /// Ready when other tasks had their turn and tokio has looked at its poller: who sends without pause wakes this task
-    /// before that.
+    /// Ready once other tasks had a turn and tokio has polled the operating system. A plain yield is not enough: a
+    /// sender without pause would wake this task before that.
     #[inline(never)]
     fn poll_others(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.look.poll(cx));
@@ -323,7 +324,7 @@ impl InPlace {
         Poll::Ready(())
     }
 
-    /// Before the turn, for a dial that has succeeded beats its deadline.
+    /// Polls the dial. Called before the turn, so that a dial that succeeded beats its deadline.
     fn poll_dial(&mut self, cx: &mut Context<'_>) {
         let Some((conn, _)) = self.dialing else {
             return;
@@ -333,7 +334,7 @@ impl InPlace {
         let polled = self.sender.guard(DIALER, || {
             let polled = match dialing {
                 Some((_, dialing)) if wanted => dialing.as_mut().poll(cx).map(Some),
-                // Given up: dropping the future closes what it has opened so far.
+                // The machine gave the dial up. Dropping the future closes its sockets.
                 _ => Poll::Ready(None),
             };
             if polled.is_ready() {
@@ -346,13 +347,13 @@ impl InPlace {
         }
     }
 
-    /// `None`: code of the application's has panicked, and the client has ended.
+    /// Returns `None` if the application's code panicked, which ends the client.
     fn unless_panicked<T>(&mut self, done: Result<T, Panicked>) -> Option<T> {
         done.map_err(|panicked| self.engine.panicked(&panicked, &self.clock))
             .ok()
     }
 
-    /// Ready as soon as another turn makes sense.
+    /// Ready once there is something to do in another turn.
     fn poll_readiness(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
         if self.engine.send_queue().is_pending() {
@@ -362,13 +363,13 @@ impl InPlace {
         let watches_hang_up = self.engine.watches_hang_up();
         if let Some(socket) = self.engine.socket_mut() {
             let ready = self.sender.guard(STREAM, || {
-                // All are asked, so that all are registered.
+                // Polls all of them without short-circuiting, so that each one registers the task.
                 let readable = read && socket.poll_read_ready(cx).is_ready();
                 let writable = write && socket.poll_write_ready(cx).is_ready();
                 let hung_up = watches_hang_up && socket.poll_hang_up(cx).is_ready();
                 (readable || writable, hung_up)
             });
-            // After a panic there is something to tell.
+            // After a panic there are events to report.
             let (ready, hung_up) = self.unless_panicked(ready).unwrap_or((true, false));
             if hung_up {
                 self.engine.hung_up();

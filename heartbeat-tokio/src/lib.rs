@@ -1,5 +1,4 @@
-//! A WebSocket client for tokio that notices a dead connection at the configured time and comes
-//! back by itself.
+//! A WebSocket client for tokio that notices a dead connection at the configured time and comes back by itself.
 //!
 //! ```
 //! use heartbeat_tokio::{Client, Event, Opening, Options, Progress};
@@ -21,7 +20,7 @@
 //! #     Ok(url)
 //! # }
 //! let url = "wss://example.org/feed";
-//! # let url = &*echo_server()?; // what is run here
+//! # let url = &*echo_server()?; // the doctest dials this server
 //! let options = Options::new(url)?.on_connect(|opening: &mut Opening<'_>| {
 //!     opening.send(r#"{"op":"subscribe"}"#); // first on each connection
 //!     Progress::Ready
@@ -35,7 +34,7 @@
 //! #           received += 1;
 //!             client.sender().stop(); // enough; `Event::Stopped` comes last
 //!         }
-//!         // A connection has ended, or a dial has failed: `open` is zero then.
+//!         // A connection ended, or a dial failed; then `open` is zero.
 //!         Event::Disconnected { reason, detail, .. } => eprintln!("{reason} {}", detail.unwrap_or_default()),
 //!         _ => {}
 //!     }
@@ -47,14 +46,13 @@
 //!
 //! # Sessions
 //!
-//! Where a service wants a login first, [`Options::on_connect`] says it on every connection, and what the
-//! application sends waits for it ([`Options::hold`]) or is refused. Or the application does it itself,
-//! and awaits the answers:
+//! If a service requires a login, [`Options::on_connect`] can send it on every connection. Until the session is ready,
+//! other messages wait ([`Options::hold`]) or are refused. Or the application logs in by itself, and awaits the answers:
 //!
 //! ```no_run
 //! use heartbeat_tokio::{Client, ConnId, Event, Failure, Options};
 //!
-//! /// Logs in on this connection; everything else is left to the caller's loop.
+//! /// Logs in on this connection. The caller's loop handles everything else.
 //! async fn log_in(client: &mut Client, conn: ConnId) -> Result<(), Failure> {
 //!     let login = client.sender().send_opening(conn, r#"{"op":"login","token":"…"}"#);
 //!     login.map_err(|_| Failure::Retry)?;
@@ -65,7 +63,7 @@
 //!                 Some(r#"{"login":"expired"}"#) => return Err(Failure::Refresh),
 //!                 _ => {}
 //!             },
-//!             // Also when the login takes longer than `session_timeout`.
+//!             // This also happens if the login takes longer than `session_timeout`.
 //!             Event::Disconnected { .. } => break,
 //!             _ => {}
 //!         }
@@ -91,11 +89,11 @@
 //! # }
 //! ```
 //!
-//! # A service that counts messages
+//! # Rate limits
 //!
-//! Binance closes a connection on which more than 5 messages a second arrive, pings and pongs among
-//! them. [`Limiter`] says when the next one may go; what is left of the allowance is for heartbeats,
-//! of which we send one in the time of [`Ping`] and one for each ping of the server's.
+//! Binance closes a connection if it receives more than 5 messages a second on it, including pings and pongs. [`Limiter`]
+//! says when the next message may go. Leave a part of the limit for heartbeats: the client sends one per [`Ping`]
+//! interval, and one for each ping of the server.
 //!
 //! ```
 //! use heartbeat_tokio::core::Instant;
@@ -103,7 +101,7 @@
 //!
 //! struct Orders {
 //!     sender: Sender,
-//!     /// `Limiter::new(3, Duration::from_secs(1), 1)`: 3 a second, evenly; 2 are left for heartbeats.
+//!     /// `Limiter::new(3, Duration::from_secs(1), 1)`: 3 a second, evenly spaced. 2 are left for heartbeats.
 //!     budget: Limiter,
 //!     start: tokio::time::Instant,
 //! }
@@ -111,7 +109,7 @@
 //! impl Orders {
 //!     async fn send(&mut self, order: &str) -> Result<(), Box<dyn std::error::Error>> {
 //!         let now = Instant::ORIGIN.saturating_add(self.start.elapsed());
-//!         // `Crowded`: orders that are minutes late are not wanted.
+//!         // The error `Crowded` refuses orders that would go out minutes late.
 //!         let turn = self.budget.reserve(now)?;
 //!         tokio::time::sleep(turn.saturating_duration_since(now)).await;
 //!         Ok(self.sender.send(order).await?)
@@ -119,60 +117,60 @@
 //! }
 //! ```
 //!
-//! A new connection has a new allowance, but messages that were held for it
-//! ([`Options::hold`]) go out at once: leave them out where messages are counted, or keep them few.
+//! A new connection starts with a full allowance, but held messages ([`Options::hold`]) go out on it all at once. Do not
+//! hold messages if the service counts them, or hold only a few.
 //!
 //! # The crate
 //!
-//! [`Client`] drives itself in a task; [`InPlace`] is driven by its owner's polling. Both are streams
-//! of [`Event`]s. [`Rotating`] replaces one `Client` by the next, for services that end every connection
-//! after a day. [`Options`] holds everything that can be chosen, its [`Config`] the times.
-//! Logs go to `tracing`, under the target `heartbeat_driver`.
+//! [`Client`] runs in its own task. [`InPlace`] runs only while its owner polls it. Both are streams of [`Event`]s.
+//! [`Rotating`] replaces one `Client` by the next, for services that end every connection after a day. [`Options`] holds
+//! all settings; the times are in its [`Config`]. Logs go to `tracing`, with the target `heartbeat_driver`.
 //!
-//! [`messages`] puts the machine on any other WebSocket library's sockets, also on a server's side.
+//! [`messages`] runs the machine over the sockets of another WebSocket library, also on the server's side.
 //!
-//! `guide` has longer texts: how to choose intervals, what to do at a gap, how to get through proxies and logins, how to
-//! come here from other clients.
+//! `guide` has longer texts: how to choose intervals, what to do at a gap, how to get through proxies and logins, and how
+//! to migrate from other clients.
 //!
-//! This crate waits and dials; the protocol is performed in `heartbeat-driver`, and every rule of
-//! time is in [`core`] (`heartbeat-core`).
+//! This crate waits and dials. `heartbeat-driver` implements the protocol, and [`core`] (`heartbeat-core`) holds every
+//! timing rule.
 //!
 //! # Examples
 //!
-//! `cargo run -p heartbeat-tokio --example NAME`; all but the servers end by themselves. The program `heartbeat`
-//! (`heartbeat-cli`) shows a client against a server that misbehaves, or against yours.
+//! Run them with `cargo run -p heartbeat-tokio --example NAME`. All except the servers end by themselves. The program
+//! `heartbeat` (`heartbeat-cli`) runs a client against a misbehaving server, or against yours.
 //!
 //! | | |
 //! |---|---|
-//! | `account_stream` | an exchange's account: login, subscription, and after each gap a snapshot before changes are applied |
-//! | `graphql_transport_ws` | GraphQL subscriptions that outlive their connections; which close codes end it |
-//! | `gateway` | a gateway like Discord's: hello, heartbeats with a sequence number, zombies, resumed sessions |
-//! | `many_connections` | hundreds of clients in one runtime, with one budget of dials |
-//! | `tokio_tungstenite` | the machine over a socket of tokio-tungstenite's (feature `tungstenite`) |
-//! | `axum_server` | a server that finds its dead clients and drops them |
-//! | `metrics` | figures for Prometheus (feature `metrics`) |
+//! | `account_stream` | an exchange account: login, subscription, and after each gap a snapshot before changes are applied |
+//! | `graphql_transport_ws` | GraphQL subscriptions that survive reconnects; the close codes that end the client |
+//! | `gateway` | a gateway like Discord's: hello, heartbeats with a sequence number, zombie connections, resumed sessions |
+//! | `many_connections` | hundreds of clients in one runtime, with a shared dial budget |
+//! | `tokio_tungstenite` | the machine over a socket of tokio-tungstenite (feature `tungstenite`) |
+//! | `axum_server` | a server that detects dead clients and drops them |
+//! | `metrics` | metrics for Prometheus (feature `metrics`) |
 //!
 //! # Features
 //!
-//! - `ring` (default), `aws-lc-rs`: `tls` with this provider of cryptography, unless the process has a default one.
-//! - `tls`: `wss://` through rustls, certificates verified against the platform's roots. Brings no provider. Without
-//!   it, a `wss://` URL is refused when it is parsed.
-//! - `platform-verifier`: on Windows, Android and Apple's systems, the system verifies certificates. Has `tls`. It may ask
-//!   the network, and the client's thread waits. On Android initialise `rustls_platform_verifier` first.
-//! - `webpki-roots`: Mozilla's roots, compiled in, for machines that have none of their own; has `tls`.
-//! - `deflate`: `Options::deflate`, for messages that the WebSocket layer compresses (RFC 7692).
-//! - `inflate`: `Inflate`, for services that compress their messages.
-//! - `serde`: [`ClientStats`] to serde formats.
-//! - `tungstenite`, `tokio-websockets`: [`messages`] over another library; the former also turns messages into tungstenite's
-//!   and back.
-//! - `metrics`: figures for the recorder of the `metrics` facade (`Options::metrics`), with a dashboard in
-//!   `docs/grafana.json` and an example that serves them to Prometheus.
+//! - `ring` (default), `aws-lc-rs`: `tls` with this cryptography provider, unless the process has set a default one.
+//! - `tls`: `wss://` with rustls. Certificates are verified against the platform's roots. Includes no provider. Without
+//!   `tls`, parsing a `wss://` URL fails.
+//! - `platform-verifier`: the system verifies certificates on Windows, Android and Apple's systems. Includes `tls`. The
+//!   system may use the network for it, and the client's thread waits meanwhile. On Android, initialise
+//!   `rustls_platform_verifier` first.
+//! - `webpki-roots`: Mozilla's roots, compiled in, for machines without roots of their own. Includes `tls`.
+//! - `deflate`: `Options::deflate`, for messages compressed by the WebSocket layer (RFC 7692).
+//! - `inflate`: `Inflate`, for services that compress their messages themselves.
+//! - `serde`: `Serialize` for [`ClientStats`].
+//! - `tungstenite`, `tokio-websockets`: codecs for [`messages`]. `tungstenite` also adds conversions between its messages
+//!   and those of this crate.
+//! - `metrics`: reports figures to the recorder of the `metrics` facade (`Options::metrics`). `docs/grafana.json` is a
+//!   dashboard, and the example `metrics` serves Prometheus.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-/// The machine that holds every rule of time, and what describes services to it (`heartbeat-core`).
+/// The machine with every timing rule, and the descriptions of services for it (`heartbeat-core`).
 ///
-/// What an application meets in its first days is at the root of this crate, too. Where a sample in here says
+/// The items that most applications need are also at the root of this crate. If a sample in this module says
 /// `heartbeat_core`, write `heartbeat_tokio::core`.
 pub mod core {
     #[doc(inline)]

@@ -1,4 +1,4 @@
-//! A client that is replaced by its successor before the service ends its connection.
+//! A client that hands over to a successor before the service ends its connection.
 
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -25,23 +25,25 @@ use crate::sender::Sender;
 
 type Make = Box<dyn FnMut(Generation) -> Result<Client, StartError> + Send>;
 
-/// Two clients at most, and two only while rotating: for services that end every connection after 24 h
-/// (Binance), after 2 h, or at a maintenance that they announce.
+/// A client that replaces its connection without a gap. Use it for services that end every connection after 24 h
+/// (Binance) or 2 h, or at a maintenance that they announce.
 ///
-/// The successor connects first; when its session is ready it is used, and the old one is closed
-/// gracefully a little later: what it has accepted is written, what it has read is told. *When* is
-/// decided by [`Rotation`], and heartbeats, backoff and verdicts are each [`Client`]'s own.
+/// It holds one [`Client`], and two while rotating. The successor connects first. When its session is ready, it is used
+/// from then on. The old client is closed gracefully a little later: its accepted messages are written, and its received
+/// messages are delivered. [`Rotation`] decides the times of these steps. Each [`Client`] has its own heartbeats, backoff
+/// and verdicts.
 ///
-/// Let the session be ready when the subscriptions are ([`Options::on_connect`](crate::Options::on_connect)
-/// with an answer that is waited for): a hand-over to a client that is not subscribed is a gap. Where no session is
-/// asked for, a client is ready once it is connected. While
-/// both are there, both bring the same messages; the [`Generation`] tells them apart, and sequence
-/// numbers, order ids or the like tell which is which.
+/// Make the session ready only when the subscriptions are, with an [`Options::on_connect`](crate::Options::on_connect)
+/// that waits for the answer. A hand-over to a client that is not subscribed is a gap. If no session is configured, a
+/// client is ready once it is connected.
 ///
-/// In the log each client's lines are in a span `rotating` with its generation, within the span in which the rotating
-/// client was made.
+/// While both clients are open, both deliver the same messages. The [`Generation`] of an event says which client
+/// delivered it. Use the service's sequence numbers or order ids to drop duplicates.
 ///
-/// The clients go on whether this is polled or not, but nothing rotates meanwhile.
+/// Each client's log lines are in a span `rotating` with its generation, inside the span in which the rotating client was
+/// created.
+///
+/// The clients keep running if this is not polled, but they do not rotate meanwhile.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -90,11 +92,11 @@ type Make = Box<dyn FnMut(Generation) -> Result<Client, StartError> + Send>;
 pub struct Rotating {
     rotation: Rotation,
     make: Make,
-    /// In which this was made: each client's log is in a span of its generation within it.
+    /// The span in which this was created. Each client's log is in a child span.
     span: Span,
-    /// The oldest first; two at most.
+    /// At most two, the oldest first.
     clients: Vec<(Generation, Client)>,
-    /// Which of them is asked first, so that none starves.
+    /// Index of the client that was polled last. The other one is polled first next time, so that none starves.
     turn: usize,
     sender: RotatingSender,
     clock: TokioClock,
@@ -102,33 +104,33 @@ pub struct Rotating {
     stopping: bool,
 }
 
-/// What happens to a [`Rotating`] client.
+/// An event of a [`Rotating`] client.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RotatingEvent {
-    /// What happened to one of its clients.
+    /// An event of one of the clients.
     Client {
-        /// Which one.
+        /// The client.
         generation: Generation,
-        /// What happened.
+        /// The event.
         event: Event,
     },
-    /// Messages are sent by `to` from now on.
+    /// From now on `to` sends the messages.
     HandedOver {
-        /// The client that was used until now; its last events are still to come.
+        /// The client used until now. Its last events are still to come.
         from: Generation,
-        /// The client that is used from now on.
+        /// The client used from now on.
         to: Generation,
-        /// Nothing was lost in between. If not, the old connection was lost while its successor was under
-        /// way: what came between its last byte ([`Event::Disconnected`] says how long that is ago) and
-        /// the successor's [`Event::Ready`] (without a session its [`Event::Connected`]) may be missing. No [`Event::Gap`] tells that: for the
-        /// successor it is the first connection.
+        /// True if no message was missed. Otherwise the old connection was lost before its successor was ready. Messages
+        /// may be missing from the old connection's last byte ([`Event::Disconnected`] says how long ago) until the
+        /// successor's [`Event::Ready`], or its [`Event::Connected`] if no session is configured. No [`Event::Gap`]
+        /// reports this, because it is the successor's first connection.
         seamless: bool,
     },
-    /// A successor could not be made; another one follows later. If it is for a panic of what makes them, none
-    /// does, and the clients that are there are stopped.
+    /// A successor could not be created. Another one follows later. If `make` panicked, none follows, and the running
+    /// clients are stopped.
     NotMade {
-        /// The one that is not.
+        /// The successor that could not be created.
         generation: Generation,
         /// Why.
         error: StartError,
@@ -136,11 +138,11 @@ pub enum RotatingEvent {
 }
 
 impl Rotating {
-    /// Makes the first client, and a successor whenever it is time for one.
+    /// Creates the first client with `make`, and later each successor when it is due.
     ///
     /// # Errors
-    /// What `make` says of the first client. Of a later one: [`RotatingEvent::NotMade`]. [`StartError::NoRuntime`]
-    /// outside of a tokio runtime.
+    /// The error of `make` for the first client, or [`StartError::NoRuntime`] outside of a tokio runtime. A later error of
+    /// `make` is reported as [`RotatingEvent::NotMade`].
     pub fn spawn(
         times: RotationTimes,
         mut make: impl FnMut(Generation) -> Result<Client, StartError> + Send + 'static,
@@ -148,11 +150,11 @@ impl Rotating {
         let clock = TokioClock::start();
         Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let now = clock.to_tokio(clock.now());
-        // tokio panics where a runtime has no timer, and there is no way to ask.
+        // tokio panics if the runtime has no timer, and offers no way to check first.
         let timer = catch_unwind(|| sleep_until(now)).map_err(|_| StartError::NoRuntime)?;
         let mut rotation = Rotation::new(times, RandomState::new().build_hasher().finish());
         let first = rotation.current();
-        // The one that it asks for first.
+        // The rotation's first request is to start the first client, which happens here.
         let _ = rotation.next(clock.now());
         let span = Span::current();
         let client = of_generation(&span, first).in_scope(|| make(first))?;
@@ -169,41 +171,41 @@ impl Rotating {
         })
     }
 
-    /// The next event; `None` when all clients have ended.
+    /// Waits for the next event. Returns `None` when all clients have ended.
     ///
     /// Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<RotatingEvent> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// A handle to send messages with, from any task: by the client that is in use.
+    /// Returns a handle that sends messages through the current client, from any task.
     #[must_use]
     pub fn sender(&self) -> &RotatingSender {
         &self.sender
     }
 
-    /// The client in use.
+    /// Returns the generation of the current client.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.rotation.current()
     }
 
-    /// The client of this generation, while it is there: its own sender (for
-    /// [`Sender::send_opening`] and [`Sender::ready`]), its figures.
+    /// Returns the client of this generation, if it has not ended. Use it for the client's figures, and for its own sender
+    /// ([`Sender::send_opening`] and [`Sender::ready`]).
     #[must_use]
     pub fn client(&self, generation: Generation) -> Option<&Client> {
         let mut clients = self.clients.iter();
         clients.find_map(|(known, client)| (*known == generation).then_some(client))
     }
 
-    /// The service has announced on this client's connection that it will end it within this time: the
-    /// successor is started in the first half of it. See [`Rotation::rotate_within`].
+    /// Reports that the service announced the end of this client's connection within this time. The successor starts in
+    /// the first half of the time. See [`Rotation::rotate_within`].
     pub fn rotate_within(&mut self, generation: Generation, within: Duration) {
         self.rotation
             .rotate_within(generation, within, self.clock.now());
     }
 
-    /// Ends all clients gracefully. Their last events are still to be taken.
+    /// Stops all clients gracefully. Take their last events with [`next`](Self::next).
     pub fn begin_stop(&mut self) {
         self.stopping = true;
         for (_, client) in &self.clients {
@@ -211,10 +213,10 @@ impl Rotating {
         }
     }
 
-    /// Like [`begin_stop`](Self::begin_stop), but tells the peers this code and reason instead of 1000.
+    /// Like [`begin_stop`](Self::begin_stop), but with this code and reason in the Close frames instead of 1000.
     ///
     /// # Errors
-    /// [`InvalidClose`], as [`Sender::stop_with`]. The clients go on then.
+    /// [`InvalidClose`] as for [`Sender::stop_with`]. The clients then go on.
     pub fn begin_stop_with(&mut self, code: u16, reason: &str) -> Result<(), InvalidClose> {
         for (_, client) in &self.clients {
             client.sender().stop_with(code, reason)?;
@@ -223,7 +225,7 @@ impl Rotating {
         Ok(())
     }
 
-    /// Ends all clients gracefully, as [`Client::stop`] does, and returns what was not sent.
+    /// Stops all clients gracefully, like [`Client::stop`], and returns the unsent messages.
     pub async fn stop(mut self) -> Unsent {
         self.begin_stop();
         let mut unsent = Unsent::default();
@@ -235,7 +237,7 @@ impl Rotating {
         unsent
     }
 
-    /// The next event, for hand-written futures.
+    /// Polls for the next event, for hand-written futures.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<RotatingEvent>> {
         self.clock.refresh();
         loop {
@@ -250,14 +252,14 @@ impl Rotating {
             if let Some(event) = self.poll_clients(cx) {
                 return Poll::Ready(Some(event));
             }
-            // The end of a client may be what was waited for.
+            // If a client has just ended, the rotation may have something to do.
             if self.clients.len() == clients && !self.poll_timer(until, cx) {
                 return Poll::Pending;
             }
         }
     }
 
-    /// Does what the rotation wants, until that is to wait or something is to be told.
+    /// Performs the rotation's requests. Returns the time until which to wait, or an event to report.
     fn turn_over(&mut self) -> Result<Option<Instant>, RotatingEvent> {
         if self.stopping {
             return Ok(None);
@@ -300,7 +302,7 @@ impl Rotating {
         })
     }
 
-    /// The next event of a client, unless one has ended.
+    /// Returns the next event of a client. Returns `None` if none has an event, or if one has ended.
     fn poll_clients(&mut self, cx: &mut Context<'_>) -> Option<RotatingEvent> {
         for _ in 0..self.clients.len() {
             self.turn = (self.turn + 1) % self.clients.len();
@@ -317,7 +319,7 @@ impl Rotating {
                     if client.is_ready_by(&event) {
                         self.rotation.ready(generation, self.clock.now());
                     } else if let Event::Ending { .. } = event {
-                        // Its successor takes over before this one renews itself.
+                        // The successor must take over before this client renews its connection.
                         self.rotation
                             .rotate_within(generation, Duration::ZERO, self.clock.now());
                     } else if let Event::Disconnected { .. } = event {
@@ -330,7 +332,7 @@ impl Rotating {
         None
     }
 
-    /// Whether that time has come.
+    /// Returns true if the time has come. Otherwise the task is woken then.
     fn poll_timer(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> bool {
         let Some(until) = until else {
             return false;
@@ -343,7 +345,7 @@ impl Rotating {
     }
 }
 
-/// The span of a client's log. It has the level ERROR, so that a filter that lets a line pass lets its span pass.
+/// Creates the span of a client's log. Its level is ERROR, so that no filter drops the span of a line that it keeps.
 fn of_generation(parent: &Span, generation: Generation) -> Span {
     error_span!(parent: parent, "rotating", %generation)
 }
@@ -365,9 +367,9 @@ impl std::fmt::Debug for Rotating {
     }
 }
 
-/// Hands messages to the client that is in use. Cheap to clone.
+/// Sends messages through the current client. Cheap to clone.
 ///
-/// Each message goes to one client, which writes it or hands it back, as [`Sender`] says.
+/// Each message goes to one client, which writes it or hands it back. See [`Sender`].
 #[derive(Clone, Debug)]
 pub struct RotatingSender {
     used: Arc<Mutex<(Generation, Sender)>>,
@@ -380,10 +382,10 @@ impl RotatingSender {
         }
     }
 
-    /// Hands a message over; waits while too much waits already. Cancel-safe, as [`Sender::send`].
+    /// Queues a message. Waits for room while the queue is full. Cancel-safe, like [`Sender::send`].
     ///
     /// # Errors
-    /// [`SendError`] hands the message back, as [`Sender::send`] does.
+    /// [`SendError`] hands the message back, as for [`Sender::send`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = message.into();
         loop {
@@ -395,15 +397,15 @@ impl RotatingSender {
         }
     }
 
-    /// Hands a message over without waiting.
+    /// Queues a message, or refuses it at once.
     ///
     /// # Errors
-    /// [`SendError`] hands the message back, as [`Sender::try_send`] does.
+    /// [`SendError`] hands the message back, as for [`Sender::try_send`].
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.used().1.try_send(message)
     }
 
-    /// The same as [`Sender::kick`].
+    /// Reports that the network is back. See [`Sender::kick`].
     pub fn kick(&self) {
         self.used().1.kick();
     }
@@ -413,7 +415,7 @@ impl RotatingSender {
     }
 
     fn used(&self) -> MutexGuard<'_, (Generation, Sender)> {
-        // Nothing in there can panic half-way.
+        // No code under this lock can panic half-way, so a poisoned value is still intact.
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Byte streams that can be driven: tokio's TCP socket, and a shim around anything asynchronous.
+//! Non-blocking byte streams: tokio's TCP socket, and an adapter for any `AsyncRead + AsyncWrite`.
 
 use std::future::Future;
 use std::io::{self, Read, Write};
@@ -12,27 +12,29 @@ use tokio::net::TcpStream;
 
 /// A non-blocking byte stream and its readiness.
 ///
-/// `read` and `write` return [`io::ErrorKind::WouldBlock`] rather than wait. The two `poll` methods
-/// register the task and say whether trying again makes sense.
+/// `read` and `write` return [`io::ErrorKind::WouldBlock`] instead of waiting. The `poll` methods say whether to try
+/// again, and otherwise register the task.
 pub trait Transport: Read + Write + Send {
-    /// Ready when a read may succeed (or fail); else the task is woken then.
+    /// Ready if a read may succeed or fail now. Otherwise wakes the task when that changes.
     fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Ready when a write may succeed (or fail); else the task is woken then.
+    /// Ready if a write may succeed or fail now. Otherwise wakes the task when that changes.
     fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Ready when the peer's end (FIN, RST) has arrived, behind bytes that nobody reads now perhaps; else the task is
-    /// woken then. Asked for while reading is paused. A stream that cannot tell leaves this out: its end is
-    /// noticed by the next write that fails, or when reading goes on.
+    /// Ready if the peer's end (FIN or RST) has arrived, even behind unread bytes. Otherwise wakes the task when it
+    /// arrives. Called while reading is paused. A stream that cannot tell keeps this default: the client then notices
+    /// the end by a failing write, or when it reads again.
     fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let _ = cx;
         Poll::Pending
     }
 
-    /// Reads and writes ask the operating system itself from here on, each until it would block: a deadline has come,
-    /// and what is known of readiness may be older than what has happened. For streams that remember
-    /// readiness, as tokio's do; a stream that cannot ask (see [`Compat`]) leaves this out. A socket that was full is
-    /// written to only where the system calls it writable: it takes some bytes before that, from a dead peer as well.
+    /// Makes reads and writes ask the operating system directly from now on, each until it would block. Called when a
+    /// deadline has come, because remembered readiness may be out of date. Implement it for streams that remember
+    /// readiness, like tokio's. A stream that cannot ask (see [`Compat`]) keeps this default.
+    ///
+    /// Write to a socket that was full only if the system reports it as writable: the kernel accepts some bytes
+    /// earlier, even if the peer is dead.
     fn doubt_readiness(&mut self) {}
 }
 
@@ -58,13 +60,14 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
 #[derive(Debug)]
 pub struct Tcp {
     stream: TcpStream,
-    /// What tokio knows of readiness does not count, for reads and for writes.
+    /// Reads ask the operating system, whatever readiness tokio remembers.
     doubts_reads: bool,
+    /// Writes ask the operating system, whatever readiness tokio remembers.
     doubts_writes: bool,
 }
 
 impl From<TcpStream> for Tcp {
-    /// Sets `TCP_NOTSENT_LOWAT` where there is one, as [`TcpOptions::apply`](crate::TcpOptions::apply) does.
+    /// Sets `TCP_NOTSENT_LOWAT` if the system has it, like [`TcpOptions::apply`](crate::TcpOptions::apply).
     fn from(stream: TcpStream) -> Self {
         keep_unsent_short(&stream);
         Self {
@@ -86,7 +89,7 @@ impl Read for Tcp {
         let read = self.stream.try_io(Interest::READABLE, || {
             count = receive(&self.stream, buffer)?;
             if ENDS_WITH_A_SHORT_READ && 0 < count && count < buffer.len() {
-                // To tokio it has run dry, which spares the read that would say so.
+                // Tells tokio that the socket is drained. This saves a read that would return `WouldBlock`.
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             Ok(())
@@ -98,16 +101,16 @@ impl Read for Tcp {
     }
 }
 
-/// After a read that did not fill its buffer, epoll tells of whatever comes next; what has come to its end before stays
-/// known to tokio, which does the same in its own reads.
+/// True if a read that does not fill its buffer has drained the socket. With epoll, anything that arrives afterwards is a
+/// new event, and tokio remembers an end of the stream that was already reported. tokio's own reads rely on this too.
 const ENDS_WITH_A_SHORT_READ: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     (&*SockRef::from(stream)).read(buffer)
 }
 
-/// Past tokio, and as the standard library writes: a peer that has gone is an error, and no SIGPIPE for a process that
-/// lets that signal end it. (On Apple's systems this is an option of the socket, which mio sets.)
+/// Writes to the socket without consulting tokio. As in the standard library, a closed peer gives an error and no SIGPIPE,
+/// which would end a process that does not ignore it. (On Apple's systems mio sets a socket option for this.)
 fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     #[cfg(all(unix, not(target_vendor = "apple")))]
     return Ok(rustix::net::send(
@@ -145,8 +148,8 @@ impl Transport for Tcp {
     }
 
     fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // tokio knows of an end once epoll has told, and wakes for whatever else arrives, too. Bytes that wait are not
-        // news: they are forgotten here, and reading asks the operating system itself when it goes on.
+        // tokio learns of an end from epoll, but its wake-up also comes for any received bytes. So this clears the
+        // readiness that such bytes caused, and later reads ask the operating system directly.
         while self.stream.poll_read_ready(cx).is_ready() {
             let ready = std::pin::pin!(self.stream.ready(Interest::READABLE));
             let ready = ready.poll(&mut Context::from_waker(Waker::noop()));
@@ -155,10 +158,10 @@ impl Transport for Tcp {
                 return Poll::Ready(());
             }
             self.doubts_reads = true;
-            let forgotten = self.stream.try_io(Interest::READABLE, || {
+            let cleared = self.stream.try_io(Interest::READABLE, || {
                 Err::<(), _>(io::ErrorKind::WouldBlock.into())
             });
-            debug_assert!(forgotten.is_err());
+            debug_assert!(cleared.is_err());
         }
         Poll::Pending
     }
@@ -168,10 +171,10 @@ impl Transport for Tcp {
     }
 }
 
-/// Any `AsyncRead + AsyncWrite` as a [`Transport`]: a Unix socket, a tunnel, an in-memory pair.
+/// Makes any `AsyncRead + AsyncWrite` a [`Transport`]: a Unix socket, a tunnel, an in-memory pair.
 ///
-/// What it knows of readiness is what the wrapped stream knows. Where an application keeps the thread busy over a
-/// deadline, and not so long that the tick counts as late (`Config::late_grace`), what arrived meanwhile may be unknown there.
+/// It relies on the readiness that the wrapped stream remembers. If the application keeps the thread busy past a deadline,
+/// but not long enough for a late tick (`Config::late_grace`), the wrapped stream may not know yet what arrived meanwhile.
 #[derive(Debug)]
 pub struct Compat<T> {
     io: T,
@@ -179,10 +182,12 @@ pub struct Compat<T> {
     writing: Side,
 }
 
-/// One direction: who is to be woken, and whether an attempt has been made that will wake them.
+/// One direction of the stream.
 #[derive(Debug)]
 struct Side {
+    /// The task to wake.
     waker: Waker,
+    /// The last attempt would have blocked, and registered `waker` with the stream.
     registered: bool,
 }
 
@@ -194,8 +199,8 @@ impl Side {
         }
     }
 
-    /// Ready only if the last attempt has registered another task: it must be made again. Where there
-    /// was no attempt that would block, there is nothing to wait for either.
+    /// Ready only if the last attempt registered another task, because the attempt must then be repeated for this task.
+    /// If no attempt would have blocked, there is nothing to wait for.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.waker.will_wake(cx.waker()) {
             return Poll::Pending;
@@ -273,13 +278,13 @@ mod tests {
 
     use super::*;
 
-    /// A program in C, or one that asks for it, lets the signal end it.
+    /// SIGPIPE ends C programs, and Rust programs that restore its default action.
     #[cfg(unix)]
     #[tokio::test(flavor = "current_thread")]
     async fn a_write_past_tokio_to_a_peer_that_has_gone_raises_no_signal() {
         use tokio::signal::unix::{SignalKind, signal};
 
-        // From here on it is not ignored any more, which it is in all programs of Rust's.
+        // Rust programs ignore SIGPIPE by default. From here on this test receives it.
         let mut signals = signal(SignalKind::pipe()).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await;
@@ -294,6 +299,6 @@ mod tests {
         };
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         let signalled = tokio::time::timeout(Duration::from_millis(100), signals.recv()).await;
-        assert!(signalled.is_err(), "SIGPIPE");
+        assert!(signalled.is_err(), "the write raised SIGPIPE");
     }
 }

@@ -1,4 +1,4 @@
-//! A byte stream that counts.
+//! A byte stream that counts the bytes it carries.
 
 use std::io;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use heartbeat_driver::messages::Traffic;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A byte stream that counts, to be put under a WebSocket library: see
+/// A byte stream that counts the bytes it carries. Put it under a WebSocket library, for
 /// [`Messages::traffic`](super::Messages::traffic).
 #[derive(Debug)]
 pub struct Counted<T> {
@@ -16,7 +16,7 @@ pub struct Counted<T> {
 }
 
 impl<T> Counted<T> {
-    /// Counts from nothing.
+    /// Wraps `io`, with counts of zero.
     pub const fn new(io: T) -> Self {
         let traffic = Traffic {
             read: 0,
@@ -25,7 +25,7 @@ impl<T> Counted<T> {
         Self { io, traffic }
     }
 
-    /// The bytes that were read and written so far.
+    /// Returns the number of bytes read and written so far.
     pub const fn traffic(&self) -> Traffic {
         self.traffic
     }

@@ -1,7 +1,7 @@
-//! The machine over any WebSocket library whose sockets are a stream and a sink of messages: a server's
-//! side of a connection (axum, say), or a client over another library.
+//! The machine over another WebSocket library, if its sockets are a stream and a sink of messages. Use it for the
+//! server's side of a connection (in axum, for example), or for a client over another library.
 //!
-//! A server drops the clients that are dead, and pings those that are silent:
+//! This server pings silent clients, and drops dead ones:
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -12,7 +12,7 @@
 //!     let mut client = Messages::<S, C>::accepted(socket, config, Arc::new(FramesOnly));
 //!     while let Some(event) = client.next().await {
 //!         match event {
-//!             // Refused only while too much waits to be written: then it is dropped here.
+//!             // `send` refuses the message if its queue is full. This server then drops the message.
 //!             Event::Message { message, .. } => drop(client.send(message)),
 //!             Event::Disconnected { reason, idle, .. } => println!("{reason}, silent for {idle:?}"),
 //!             _ => {}
@@ -21,22 +21,23 @@
 //! }
 //! ```
 //!
-//! The example `axum_server` is such a server; the features `tungstenite` and `tokio-websockets` bring
+//! The example `axum_server` is a complete server. The features `tungstenite` and `tokio-websockets` add codecs for
 //! clients.
 //!
-//! # What it lacks, compared with [`Client`](crate::Client)
+//! # Differences from [`Client`](crate::Client)
 //!
-//! - It lives only while it is polled, as [`InPlace`](crate::InPlace) does.
-//! - A library that is given a message does not tell how much of it was written. So what was given and
-//!   not known to be flushed when the connection ended is only counted (`uncertain`), not handed back.
-//! - Heartbeats in joined records are answered up to 64 a message, and reading is held while 64 KiB of answers wait, frames
-//!   and all: the bounds of [`Client`](crate::Client). Data among the records is delivered in any case.
-//! - A library yields whole messages. One that takes longer to arrive than the machine waits counts as
-//!   silence, and one that takes longer to leave than `write_timeout` as stuck, unless [`Messages::traffic`]
-//!   tells of bytes.
-//! - The socket is the application's. An upload is alive as long as the operating system tells of room for more, and Linux
-//!   tells of room when a third of the send buffer is free, which may be a megabyte. [`keep_unsent_short`] makes that 32 KiB.
-//! - No sessions, gaps, computed values, holding, proxies, redirects, decoders, dial budget or `explain`.
+//! - Like [`InPlace`](crate::InPlace), it runs only while it is polled.
+//! - A library does not report how much of a message it has written. So messages that were given to the library and may
+//!   not be flushed when the connection ends are only counted (`uncertain`), not handed back.
+//! - At most 64 heartbeats are answered in one message of joined records, and reading pauses while 64 KiB of answers wait,
+//!   frame headers included. [`Client`](crate::Client) has the same limits. Data records are always delivered.
+//! - A library yields whole messages. A message that takes longer to arrive than the machine waits counts as silence, and
+//!   one that takes longer to send than `write_timeout` counts as stuck. [`Messages::traffic`] avoids both by counting
+//!   bytes.
+//! - The application sets up the socket. An upload counts as alive as long as the operating system reports room for more
+//!   data. Linux reports room once a third of the send buffer is free, which may be a megabyte. [`keep_unsent_short`]
+//!   lowers this to 32 KiB.
+//! - There are no sessions, gaps, computed values, held messages, proxies, redirects, decoders, dial budget or `explain`.
 
 mod counted;
 #[cfg(feature = "tokio-websockets")]
@@ -63,13 +64,13 @@ use crate::clock::{Alarm, Look, TokioClock};
 pub use heartbeat_driver::keep_unsent_short;
 pub use heartbeat_driver::messages::{Codec, Event, Frame, Traffic};
 
-/// Messages between two looks at the clock, and at tokio's cooperative budget.
+/// Messages per reading of the clock and per unit of tokio's cooperative budget.
 const BURST: u32 = 64;
 
-/// The name of what dials, where it panics.
+/// Name of the application's dial function, for the report of a panic in it.
 const CONNECT: &str = "connect";
 
-/// A socket that yields and takes the messages of a [`Codec`]. Every stream and sink of them is one.
+/// A socket that yields and accepts the messages of a [`Codec`]. Implemented by every suitable stream and sink.
 pub trait Socket<C: Codec>:
     Stream<Item = Result<C::Message, C::Error>> + Sink<C::Message, Error = C::Error> + Unpin
 {
@@ -80,15 +81,15 @@ impl<C: Codec, S> Socket<C> for S where
 {
 }
 
-/// A dial under way.
+/// The future of a dial.
 pub type Connecting<S> = Pin<Box<dyn Future<Output = Result<S, Refused>> + Send>>;
 
-/// Why a dial has come to nothing.
+/// Why a dial failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The cause that the machine is told. Its table of causes decides what follows.
+    /// The cause for the machine, whose table of causes decides what follows.
     pub cause: Cause,
-    /// The error's own words, for people.
+    /// The text of the error, for people.
     pub detail: Option<Box<str>>,
 }
 
@@ -99,13 +100,13 @@ impl From<std::io::Error> for Refused {
     }
 }
 
-/// A stream and a sink as the driver takes them.
-struct Sunk<S> {
+/// Adapts a stream and sink to the driver's socket trait.
+struct Adapted<S> {
     socket: S,
     traffic: Option<fn(&S) -> Traffic>,
 }
 
-impl<C: Codec, S: Socket<C>> Shared<C> for Sunk<S> {
+impl<C: Codec, S: Socket<C>> Shared<C> for Adapted<S> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<C::Message, C::Error>>> {
         Pin::new(&mut self.socket).poll_next(cx)
     }
@@ -129,33 +130,33 @@ impl<C: Codec, S: Socket<C>> Shared<C> for Sunk<S> {
 
 type Connect<S> = Box<dyn FnMut(Attempt) -> Connecting<S> + Send>;
 
-/// A WebSocket of another library's, watched by the machine. It lives only while it is polled: take its
-/// events in a loop that never waits long for anything else. Dropping it drops the socket.
+/// Another library's WebSocket, watched by the machine. It runs only while it is polled. Take its events in a loop that
+/// never waits long for anything else, or heartbeats are late. Dropping it drops the socket.
 ///
-/// `S` is a stream and a sink of the messages that `C` knows. See the [module](self).
+/// `S` is a stream and a sink of the messages of codec `C`. See the [module](self).
 pub struct Messages<S, C: Codec> {
-    watched: Watched<Sunk<S>, C, TokioClock>,
+    watched: Watched<Adapted<S>, C, TokioClock>,
     connect: Option<Connect<S>>,
     dialing: Option<(ConnId, Connecting<S>)>,
     traffic: Option<fn(&S) -> Traffic>,
     alarm: Alarm,
-    /// Something was waited for since the last look at the clock.
+    /// The task has waited since the clock was last refreshed.
     waited: bool,
     look: Look,
-    /// Messages since tokio's budget was asked.
+    /// Messages since tokio's budget was last charged.
     taken: u32,
 }
 
 impl<C: Codec, S: Socket<C>> Messages<S, C> {
-    /// A server's side: `socket` is open, and when it ends nothing follows. Of the configuration only what
-    /// concerns an open connection counts.
+    /// Creates the server's side over an open socket. It ends with the socket. Only the settings for an open connection
+    /// apply.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with a timer.
+    /// If called outside of a tokio runtime with a timer.
     #[track_caller]
     pub fn accepted(socket: S, config: impl Into<Arc<Config>>, dialect: SharedDialect) -> Self {
         let clock = TokioClock::start();
-        let socket = Sunk {
+        let socket = Adapted {
             socket,
             traffic: None,
         };
@@ -163,11 +164,11 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         Self::new(watched, clock, None, "Messages::accepted")
     }
 
-    /// A client: `connect` is called for each dial, and what it returns is dropped at `connect_timeout`.
-    /// It resolves, connects, and does the upgrade. The first dial begins when this is first polled.
+    /// Creates a client. `connect` is called for each dial. It resolves the name, connects, and performs the upgrade. Its
+    /// future is dropped at `connect_timeout`. The first dial begins when the client is first polled.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with a timer.
+    /// If called outside of a tokio runtime with a timer.
     #[track_caller]
     pub fn connecting(
         connect: impl FnMut(Attempt) -> Connecting<S> + Send + 'static,
@@ -180,10 +181,10 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         Self::new(watched, clock, Some(connect), "Messages::connecting")
     }
 
-    /// `call` is what the application has called.
+    /// `call` is the name of the public function, for the panic message.
     #[track_caller]
     fn new(
-        watched: Watched<Sunk<S>, C, TokioClock>,
+        watched: Watched<Adapted<S>, C, TokioClock>,
         clock: TokioClock,
         connect: Option<Connect<S>>,
         call: &str,
@@ -204,17 +205,18 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         }
     }
 
-    /// Names it in the log: each line stands in a span with this name. Default: `client`.
+    /// Sets the name of the tracing span of all log lines. Default: `client`.
     ///
-    /// The log is described at [`Options::name`](crate::Options::name).
+    /// [`Options::name`](crate::Options::name) describes the log.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.watched.set_name(name);
         self
     }
 
-    /// Tells how many bytes went over a socket, so that half of a large message is life, and half of one
-    /// written is progress: `|ws| ws.get_ref().traffic()` where the library was put on a [`Counted`].
+    /// Sets a function that returns the number of bytes a socket has read and written. A part of a large message then
+    /// proves that the peer is alive, and a part of a written message counts as progress. With a [`Counted`] stream, pass
+    /// `|ws| ws.get_ref().traffic()`.
     #[must_use]
     pub fn traffic(mut self, traffic: fn(&S) -> Traffic) -> Self {
         self.traffic = Some(traffic);
@@ -231,55 +233,56 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         self
     }
 
-    /// Takes a message, which is written while this is polled.
+    /// Queues a message. It is written while this is polled.
     ///
     /// # Errors
-    /// Hands it back where no connection is open, as many wait as may ([`queue`](Self::queue)), or after
+    /// Hands the message back if no connection is open, if the queue is full ([`queue`](Self::queue)), or after
     /// [`stop`](Self::stop).
     pub fn send(&mut self, message: C::Message) -> Result<(), C::Message> {
         self.watched.send(message)
     }
 
-    /// True if `send` has room for another message.
+    /// Returns true if `send` has room for another message.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.watched.has_room()
     }
 
-    /// Ends it gracefully: what was taken is written, then a Close frame, and the peer's is awaited for
-    /// `close_timeout`. Goes on only while this is polled; the last event is [`Event::Stopped`].
+    /// Stops gracefully: writes the accepted messages and a Close frame, then waits up to `close_timeout` for the peer's
+    /// Close. This happens while this is polled. The last event is [`Event::Stopped`].
     pub fn stop(&mut self) {
         self.watched.stop();
     }
 
-    /// The network is back: dials now, or asks the peer now.
+    /// Reports that the network is back. Dials now, or probes an open connection now.
     pub fn kick(&mut self) {
         self.watched.kick();
     }
 
-    /// The machine: phase, figures, configuration.
+    /// Returns the machine, which holds the phase, the figures and the configuration.
     #[must_use]
     pub fn machine(&self) -> &Heartbeat<Arc<Config>, SharedDialect> {
         self.watched.machine()
     }
 
-    /// The next event; `None` after [`Event::Stopped`].
+    /// Waits for the next event. Returns `None` after [`Event::Stopped`].
     ///
     /// Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event<C::Message>> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// The next event. Registers the task for whatever comes first.
+    /// Polls for the next event. Registers the task to be woken for it.
     ///
-    /// A panic in the socket, the codec, the dialect or `connect` ends this as a failed session does, by events.
+    /// A panic in the socket, the codec, the dialect or `connect` is caught, and reported by events like a failed
+    /// session. The client then ends.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<C::Message>>> {
         match catch("the socket or its dialect", || self.poll_turn(cx)) {
             Ok(polled) => polled,
             Err(panicked) => {
                 self.watched.panicked(&panicked);
                 (self.connect, self.dialing) = (None, None);
-                // How it ended.
+                // The first of the events that report the end.
                 Poll::Ready(self.watched.event())
             }
         }
@@ -309,8 +312,8 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
             }
             let is_due = self.watched.is_due();
             if is_due {
-                // What the socket knows of its readiness may be older than what has happened, if the thread was
-                // kept busy: tokio looks at its poller first, then we read, and then judge.
+                // If the thread was kept busy, the socket's remembered readiness may be out of date. So tokio polls the
+                // operating system first. Then the turn reads, and only then judges the deadline.
                 ready!(self.look.poll(cx));
             }
             self.poll_dial(cx);
@@ -331,7 +334,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         }
     }
 
-    /// Begins the dial that is wanted, and drops one for which nobody waits any more.
+    /// Begins the dial that the machine wants, and drops an abandoned one.
     fn dial(&mut self) {
         if let Some((conn, _)) = &self.dialing
             && self.watched.dialing() != Some(*conn)
@@ -344,7 +347,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         }
     }
 
-    /// Before the timers, for a dial that has succeeded beats its deadline.
+    /// Polls the dial. Called before the timers, so that a dial that succeeded beats its deadline.
     fn poll_dial(&mut self, cx: &mut Context<'_>) {
         let Some((conn, dialing)) = &mut self.dialing else {
             return;
@@ -353,7 +356,7 @@ impl<C: Codec, S: Socket<C>> Messages<S, C> {
         if let Poll::Ready(dialed) = named(CONNECT, || dialing.as_mut().poll(cx)) {
             self.dialing = None;
             let traffic = self.traffic;
-            let dialed = dialed.map(|socket| Sunk { socket, traffic });
+            let dialed = dialed.map(|socket| Adapted { socket, traffic });
             let dialed = dialed.map_err(|Refused { cause, detail }| (cause, detail));
             self.watched.dialed(conn, dialed, cx);
         }

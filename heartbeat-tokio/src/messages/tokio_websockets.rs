@@ -1,4 +1,4 @@
-//! A client over [`tokio_websockets`](https://docs.rs/tokio-websockets), which takes few instructions for a message.
+//! The codec for [`tokio_websockets`](https://docs.rs/tokio-websockets), which needs few instructions per message.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,7 +31,7 @@
 //! # }
 //! ```
 //!
-//! For `wss://` its own TLS features are enabled, and `ClientBuilder::connect` makes the connection.
+//! For `wss://`, enable the TLS features of `tokio-websockets`, and connect with `ClientBuilder::connect`.
 
 use heartbeat_driver::core::Cause;
 use tokio_websockets::upgrade::Error as UpgradeError;
@@ -39,7 +39,7 @@ use tokio_websockets::{CloseCode, Error, Message};
 
 use super::{Codec, Frame, Refused};
 
-/// The messages of [`tokio_websockets::WebSocketStream`](https://docs.rs/tokio-websockets).
+/// The codec for [`tokio_websockets::WebSocketStream`](https://docs.rs/tokio-websockets).
 #[derive(Clone, Copy, Debug)]
 pub struct TokioWebsockets;
 
@@ -80,7 +80,7 @@ impl Codec for TokioWebsockets {
         match error {
             Error::AlreadyClosed => Cause::Eof,
             Error::Io(error) => heartbeat_driver::io_cause(error).0,
-            // RFC 6455 §7.4.1: a broken protocol, and a message that is too large.
+            // RFC 6455 §7.4.1: 1002 is a protocol error, 1009 a message that is too large.
             Error::Protocol(_) => Cause::Protocol(1002),
             Error::PayloadTooLong { .. } => Cause::Protocol(1009),
             Error::Upgrade(UpgradeError::DidNotSwitchProtocols(status)) => Cause::Http {

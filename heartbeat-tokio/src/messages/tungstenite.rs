@@ -1,4 +1,4 @@
-//! The messages of [`tungstenite`](https://docs.rs/tungstenite), and with them the sockets of `tokio_tungstenite`.
+//! The codec for [`tungstenite`](https://docs.rs/tungstenite) messages, and so for the sockets of `tokio_tungstenite`.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
