@@ -1,4 +1,4 @@
-//! A client of either adapter, driven by this program's main thread.
+//! A client of either adapter, with one interface.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use heartbeat_tokio::{ClientStats, Event, Options, SendError, StartError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-/// A client in a thread of its own.
+/// A client in its own thread.
 #[derive(Debug)]
 pub(crate) enum Client {
-    /// Of heartbeat-tokio, and a runtime to wait for its events.
+    /// The client of heartbeat-tokio, and a runtime to wait for its events.
     Tokio(heartbeat_tokio::Client, Runtime),
-    /// Of heartbeat-blocking.
+    /// The client of heartbeat-blocking.
     Blocking(heartbeat_blocking::Client),
 }
 
-/// How a wait for an event ended.
+/// The outcome of a wait for an event.
 #[derive(Debug)]
 pub(crate) enum Next {
     Event(Event),
-    /// None in time.
+    /// No event came in time.
     Nothing,
-    /// There will be none any more.
+    /// The client has ended.
     End,
 }
 
@@ -70,7 +70,7 @@ impl Client {
     }
 }
 
-/// Commands and messages for the client, from any thread.
+/// Sends commands and messages to the client, from any thread.
 #[derive(Clone, Debug)]
 pub(crate) enum Sender {
     Tokio(heartbeat_tokio::Sender),

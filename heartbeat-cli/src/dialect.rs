@@ -1,4 +1,4 @@
-//! `heartbeat dialect`: how services say ping.
+//! `heartbeat dialect`: shows and tests how services send heartbeats.
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
@@ -21,18 +21,18 @@ usage: heartbeat dialect list
        heartbeat dialect test NAME-or-FILE [--json] [--set NAME=VALUE]… < messages
        heartbeat dialect lint NAME-or-FILE [--config FILE-or-JSON] [--proxy DURATION] [--messages FILE]
 
-NAME is a service of the catalogue; FILE describes one, or holds an entry of the catalogue's form.
+NAME is a service in the catalogue. FILE holds a description of a service, or one catalogue entry.
 
-list  names every entry of the catalogue.
-show  prints an entry's description as JSON (what is said, how often, the limits) on standard output, and its names, notes
-      and sources on standard error.
-test  reads standard input, one message a line (`hex:029106` is a binary one) and prints what it is to this service: `data`, `beat`,
-      `pong`, `ping -> REPLY`, or `hello` with the times that it announces. --json prints one object a line, --set sets a
-      variable of the templates.
-lint  says what speaks against the service's own times, or those of --config, and with --proxy 60s what something between
-      that closes connections which are silent for so long would do. --messages: which of these lines look like
-      heartbeats and are not recognised.
-Exit status: 0, 1 if `lint` has found something, 2 for a wrong argument, description or message.
+list  lists all entries of the catalogue.
+show  prints an entry's description as JSON (messages, intervals, limits) on standard output, and its names, notes and
+      sources on standard error.
+test  reads messages from standard input, one per line (`hex:029106` is a binary one), and prints how this dialect
+      classifies each: `data`, `beat`, `pong`, `ping -> REPLY`, or `hello` with the times that it announces. --json prints
+      one object per line. --set sets a variable of the templates.
+lint  warns about problems with the service's own times, or with those of --config. --proxy 60s also checks for a proxy
+      that closes connections after this silence. --messages also warns about lines of FILE that look like heartbeats
+      and are not recognised.
+Exit status: 0; 1 if `lint` found something; 2 for a wrong argument, description or message.
 ";
 
 /// Runs `dialect`.
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
         Some(other) => return Err(other.unexpected().into()),
         None => {
             return Err(Refusal::Wrong(
-                "dialect: no command is named: it must be list, show, test or lint".into(),
+                "dialect: no command given: use list, show, test or lint".into(),
             ));
         }
     };
@@ -55,17 +55,17 @@ pub(crate) fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
         "lint" => (true, &["config", "proxy", "messages"]),
         other => {
             return Err(Refusal::Wrong(format!(
-                "dialect: \"{other}\" is no command: it must be list, show, test or lint"
+                "dialect: \"{other}\" is not a command: use list, show, test or lint"
             )));
         }
     };
-    let mut teller = Teller::default();
+    let mut tester = Tester::default();
     let (mut dialect, mut config, mut proxy, mut messages) = (None, None, None, None);
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("help") | Short('h') => return Err(Refusal::Help(USAGE)),
             Long(flag) if !flags.contains(&flag) => return Err(Long(flag).unexpected().into()),
-            Long("json") => teller.json = true,
+            Long("json") => tester.json = true,
             Long("config") => {
                 let config_text = json_or_file("--config", &word("--config", arguments)?)?;
                 let read = Config::from_json(&config_text);
@@ -77,10 +77,10 @@ pub(crate) fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
             Long("proxy") => proxy = Some(duration("--proxy", arguments)?),
             Long("set") => {
                 let setting = text(arguments)?;
-                let (name, value) = setting.split_once('=').ok_or_else(|| {
-                    wrong("--set", format!("\"{setting}\": NAME=VALUE is expected"))
-                })?;
-                teller.variables.insert(name.into(), value.into());
+                let (name, value) = setting
+                    .split_once('=')
+                    .ok_or_else(|| wrong("--set", format!("\"{setting}\": expected NAME=VALUE")))?;
+                tester.variables.insert(name.into(), value.into());
             }
             Value(name) if wants_name && dialect.is_none() => {
                 dialect = Some(named::dialect(
@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
             }
             Value(_) if command == "test" => {
                 return Err(Refusal::Wrong(
-                    "dialect test: messages are read from standard input, one a line".into(),
+                    "dialect test: messages are read from standard input, one per line".into(),
                 ));
             }
             other => return Err(unexpected(other)),
@@ -100,17 +100,17 @@ pub(crate) fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
         ("list", _) => list(),
         (_, None) => Err(wrong(
             &format!("dialect {command}"),
-            "no service and no file is named",
+            "no service or file given",
         )),
         ("show", Some(dialect)) => show(&dialect),
-        ("test", Some(dialect)) => teller.run(&dialect),
+        ("test", Some(dialect)) => tester.run(&dialect),
         (_, Some(dialect)) => lint(&dialect, config, proxy, messages.as_deref()),
     }
 }
 
-/// The entry with its sources, or the description alone.
+/// Prints the description, and for a catalogue entry its names, notes and sources.
 fn show(dialect: &AnyDialect) -> Result<ExitCode, Refusal> {
-    // Standard output is the description alone, to be kept in a file.
+    // Standard output holds only the description, so that it can be saved to a file.
     let mut about = io::stderr().lock();
     if let AnyDialect::Named(entry) = dialect {
         let names = [&[entry.name.clone()][..], &entry.aliases]
@@ -132,7 +132,7 @@ fn show(dialect: &AnyDialect) -> Result<ExitCode, Refusal> {
         if let Some(timeout) = entry.server_timeout {
             writeln!(
                 about,
-                "the service closes after {} without one",
+                "the service closes the connection after {} without one",
                 Seconds(timeout)
             )?;
         }
@@ -193,8 +193,8 @@ fn lint(
             _ => true,
         };
         complain(match unknown {
-            true => "nothing speaks against it; after what silence the service closes is not known",
-            false => "nothing speaks against it",
+            true => "no problems found; the silence after which the service closes is not known",
+            false => "no problems found",
         });
     }
     Ok(ExitCode::from(u8::from(!lints.is_empty())))
@@ -211,32 +211,32 @@ fn list() -> Result<ExitCode, Refusal> {
 }
 
 #[derive(Default)]
-struct Teller {
+struct Tester {
     json: bool,
     variables: Variables,
-    /// Messages answered so far: the next one's `${id}`, less one.
+    /// Messages answered so far. The `${id}` of the next answer is one more.
     answered: u64,
 }
 
-impl Teller {
-    /// Tells each line of standard input.
+impl Tester {
+    /// Classifies each line of standard input.
     fn run(mut self, dialect: &AnyDialect) -> Result<ExitCode, Refusal> {
         let mut output = io::stdout().lock();
         for (index, line) in io::stdin().lock().lines().enumerate() {
             let at_line = |error| wrong("dialect test", format!("message {}: {error}", index + 1));
-            let told = line.and_then(|line| self.tell(dialect, &line));
+            let told = line.and_then(|line| self.classify(dialect, &line));
             writeln!(output, "{}", told.map_err(at_line)?)?;
         }
         output.flush()?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn tell(&mut self, dialect: &AnyDialect, line: &str) -> io::Result<String> {
+    fn classify(&mut self, dialect: &AnyDialect, line: &str) -> io::Result<String> {
         let bytes;
         let class = match line.strip_prefix("hex:") {
             Some(hex) => {
                 bytes = from_hex(hex)
-                    .ok_or_else(|| io::Error::other(format!("{line}: not bytes in hex")))?;
+                    .ok_or_else(|| io::Error::other(format!("{line}: not hexadecimal bytes")))?;
                 dialect.classify_binary(&bytes)
             }
             None => {
@@ -262,7 +262,10 @@ impl Teller {
         })
     }
 
-    #[allow(clippy::disallowed_methods, reason = "a program that answers now")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the program answers with the current time"
+    )]
     fn write(&mut self, dialect: &AnyDialect, reply: Reply<'_>) -> Value {
         let mut draft = match reply {
             Reply::Template(draft) => draft,
@@ -310,7 +313,7 @@ fn words(word: &str, carried: &Composite<'_>, reply: Option<Value>) -> String {
             words.push(format!("hello {name} {}", DurationText(time)));
         }
     }
-    // A hello is the application's, too: only what is data besides is said to be.
+    // Every hello is delivered as data too, so `data` is printed only for other messages.
     if words.is_empty() || (carried.data && carried.hello.is_none()) {
         words.push(word.to_owned());
     }
@@ -346,7 +349,7 @@ fn object(word: &str, carried: &Composite<'_>, reply: Option<Value>) -> Value {
     object
 }
 
-/// How often, or after how much silence, the service wants to be asked.
+/// Returns the interval or the silence after which the service wants a ping.
 fn period(hello: Hello) -> Option<Duration> {
     match hello.ping? {
         Ping::Every(time) | Ping::AfterSilence(time) => Some(time),

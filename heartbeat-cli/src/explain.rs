@@ -1,4 +1,4 @@
-//! `heartbeat explain`: a recorded trace, in sentences.
+//! `heartbeat explain`: describes a recorded trace in sentences.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -17,10 +17,10 @@ use crate::words::{Stamp, printable, times};
 const USAGE: &str = "\
 usage: heartbeat explain [FILE]
 
-Tells a recorded trace in sentences: what happened, what the client did, and why. FILE is what `heartbeat watch --trace`
-or a program's `explain()` wrote; without it the trace is read from standard input. Events without consequences are left
-out. The same trace always gives the same text.
-Exit status: 0, or 2 at a line that is wrong; everything before it is told.
+Describes a recorded trace in sentences: what happened, what the client did, and why. FILE is a trace written by
+`heartbeat watch --trace` or by a program's `explain()`. Without FILE, the trace is read from standard input. Events
+without consequences are left out. The same trace always gives the same text.
+Exit status: 0, or 2 if a line is wrong; the lines before it are described.
 ";
 
 /// Runs `explain`.
@@ -38,12 +38,10 @@ pub(crate) fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
     let output = io::stdout().lock();
     match name.as_str() {
         "-" if io::stdin().is_terminal() => Err(Refusal::Wrong(
-            "explain: a trace's file, or a trace on standard input, is expected".into(),
+            "explain: expected a trace file, or a trace on standard input".into(),
         )),
         "-" => explain(io::stdin().lock(), output),
-        name if name.contains("://") => {
-            Err(wrong("explain", "a URL stands where a file is expected"))
-        }
+        name if name.contains("://") => Err(wrong("explain", "expected a file, not a URL")),
         name => {
             let file =
                 File::open(name).map_err(|error| wrong("explain", format!("{name}: {error}")))?;
@@ -84,7 +82,7 @@ fn explain(input: impl BufRead, mut output: impl Write) -> Result<ExitCode, Refu
     let Some((_, story)) = told else {
         return Err(wrong(
             "explain",
-            "the trace is empty: its first line must be a header",
+            "the trace is empty; its first line must be a header",
         ));
     };
     writeln!(output, "{}", story.end())?;
@@ -92,13 +90,14 @@ fn explain(input: impl BufRead, mut output: impl Write) -> Result<ExitCode, Refu
     Ok(ExitCode::SUCCESS)
 }
 
-/// The state of the connection so far: the reasons in the sentences come from it.
+/// The state of the connection so far, from which the sentences give reasons.
 struct Story {
     config: Config,
-    /// When something was last heard, and when it was last asked.
+    /// When the last byte was received.
     heard: Duration,
+    /// When the unanswered ping was sent.
     asked: Option<Duration>,
-    /// When the machine wanted to be woken.
+    /// When the machine asked to be woken.
     wake: Option<Duration>,
     accepted: bool,
     dials: u32,
@@ -120,6 +119,14 @@ impl Story {
         }
     }
 
+    /// The subject of sentences about this side.
+    fn subject(&self) -> &'static str {
+        match self.accepted {
+            true => "The server",
+            false => "The client",
+        }
+    }
+
     fn beginning(&self) -> String {
         let whose = if self.accepted {
             "A server's connection"
@@ -129,7 +136,7 @@ impl Story {
         format!("{whose} with these times: {}.", times(&self.config))
     }
 
-    /// The sentences about one event and what followed from it.
+    /// Returns the sentences about an event and the actions that followed from it.
     fn tell(&mut self, event: &Value, answer: &Value) -> Vec<String> {
         let at = nanos(&event["at"]);
         let mut sentences: Vec<String> = Vec::new();
@@ -148,14 +155,14 @@ impl Story {
         if stale && !actions.is_empty() {
             sentences.insert(
                 0,
-                format!("Connection {} was already given up.", event["conn"]),
+                format!("Connection {} had already been given up.", event["conn"]),
             );
         }
         self.wake = answer["wake"].as_u64().map(Duration::from_nanos);
         sentences
     }
 
-    /// The sentence about the event itself, if it needs one.
+    /// Returns the sentence about the event itself, if it needs one.
     fn event(&mut self, at: Duration, event: &Value) -> Option<String> {
         let conn = &event["conn"];
         let name = event["event"].as_str().unwrap_or_default();
@@ -171,13 +178,19 @@ impl Story {
             "ready" => Some(format!("The session of connection {conn} is ready.")),
             "received" if event["pong"].is_string() => Some(self.answered(at)),
             "closed" => Some(self.closed(conn, &event["cause"])),
-            "kick" => Some("The application says that the network is back.".into()),
-            "stop" => Some("The application stops the client.".into()),
+            "kick" => Some("The application reports that the network is back.".into()),
+            "stop" => Some(format!(
+                "The application stops {}.",
+                self.subject().replace('T', "t")
+            )),
             "ping_unsent" => {
                 self.asked = None;
-                Some("The ping could not be sent: a variable of its message is not set.".into())
+                Some(
+                    "The ping could not be sent, because a variable of its message is not set."
+                        .into(),
+                )
             }
-            "read_paused" => Some("The application takes no messages: reading pauses.".into()),
+            "read_paused" => Some("The application takes no messages, so reading pauses.".into()),
             "read_resumed" => Some("The application takes messages again.".into()),
             "tick" => self.lateness(at),
             _ => None,
@@ -187,20 +200,20 @@ impl Story {
     fn answered(&mut self, at: Duration) -> String {
         match self.asked.take() {
             Some(asked) => format!(
-                "A pong comes {} after the ping.",
+                "A pong arrives {} after the ping.",
                 Seconds(at.saturating_sub(asked))
             ),
-            None => "A pong comes that nobody has asked for.".into(),
+            None => "A pong arrives without a ping.".into(),
         }
     }
 
-    /// A timer that came much later than it was set to: a suspend, or a stopped process.
+    /// Returns the sentence about a timer that fired much too late, because of a suspend or a stopped process.
     fn lateness(&self, at: Duration) -> Option<String> {
         let late = at.saturating_sub(self.wake?);
         (late > self.config.late_grace()).then(|| {
             format!(
-                "The timer comes {} late: the program or the machine was stopped. What was not read in this time is not \
-                 held against the peer.",
+                "The timer fires {} late: the program or the machine was stopped. Silence in this time is not counted \
+                 against the peer.",
                 Seconds(late)
             )
         })
@@ -220,36 +233,42 @@ impl Story {
         }
     }
 
-    /// The sentence about an action of the machine, with its reason.
+    /// Returns the sentence about an action of the machine, with its reason.
     fn action(&mut self, at: Duration, event: &Value, action: &Value) -> String {
+        let subject = self.subject();
         let conn = &action["conn"];
         let silence = Seconds(at.saturating_sub(self.heard));
         match action["action"].as_str().unwrap_or_default() {
             "connect" => {
                 self.dials += 1;
                 match action["attempt"].as_u64() {
-                    Some(0) | None => format!("It dials connection {conn}."),
-                    Some(attempt) => format!("It dials connection {conn}, retry {attempt}."),
+                    Some(0) | None => format!("{subject} dials connection {conn}."),
+                    Some(attempt) => {
+                        format!("{subject} dials connection {conn} (retry {attempt}).")
+                    }
                 }
             }
             "send_pong" => {
                 if event["ping"].is_string() {
-                    return "The peer pings by frame: it answers with a pong.".into();
+                    return format!("The peer sends a ping frame. {subject} answers with a pong.");
                 }
                 let ping = match event["text"].as_str() {
-                    Some(text) => format!(
-                        "The peer pings by message, {}: it answers ",
-                        printable(text)
-                    ),
-                    None => "It answers ".into(),
+                    Some(text) => format!("The peer sends the ping {}. ", printable(text)),
+                    None => String::new(),
                 };
-                format!("{ping}{}.", how(action))
+                format!("{ping}{subject} answers {}.", how(action))
             }
             "send_ping" => {
                 self.asked = Some(at);
-                format!("Nothing was heard for {silence}: it pings {}.", how(action))
+                format!(
+                    "Nothing was received for {silence}. {subject} pings {}.",
+                    how(action)
+                )
             }
-            "check" => format!("It has been idle for {}.", Seconds(nanos(&action["idle"]))),
+            "check" => format!(
+                "The connection has been idle for {}.",
+                Seconds(nanos(&action["idle"]))
+            ),
             "abort" => {
                 let reason = action["reason"].as_str().unwrap_or_default();
                 self.asked = None;
@@ -257,48 +276,51 @@ impl Story {
                     self.count(reason);
                 }
                 format!(
-                    "It drops connection {conn}: {}.",
+                    "{subject} drops connection {conn}: {}.",
                     self.verdict(reason, silence)
                 )
             }
             "reconnect_at" => {
                 let mut sentence = match action["attempt"].as_u64() {
                     Some(0) | None => {
-                        format!("It dials again in {}.", Seconds(nanos(&action["delay"])))
+                        format!("The next dial is in {}.", Seconds(nanos(&action["delay"])))
                     }
                     Some(attempt) => {
                         format!(
-                            "It dials again in {}, as retry {attempt}.",
+                            "Retry {attempt} is in {}.",
                             Seconds(nanos(&action["delay"]))
                         )
                     }
                 };
                 if action.get("tolerated").is_some() {
                     sentence +=
-                        " The end says that this is hopeless, but the endpoint was well before.";
+                        " The cause normally ends the client, but this endpoint has worked before.";
                 }
                 sentence
             }
-            "gave_up" => format!("It gives up: {}.", gave_up(&action["reason"])),
+            "gave_up" => format!("{subject} gives up: {}.", gave_up(&action["reason"])),
             "ending" => format!(
-                "Connection {conn} is about to end ({}): it is renewed within {}.",
+                "Connection {conn} is about to end ({}). It is renewed within {}.",
                 renewal(action),
                 Seconds(nanos(&action["within"]))
             ),
             "renew" => {
                 self.count("renewal");
                 format!(
-                    "It closes connection {conn} with code {} to renew it ({}).",
+                    "{subject} closes connection {conn} with code {} to renew it ({}).",
                     action["code"],
                     renewal(action)
                 )
             }
-            "close" => format!("It closes connection {conn} with code {}.", action["code"]),
-            other => format!("It does `{other}`."),
+            "close" => format!(
+                "{subject} closes connection {conn} with code {}.",
+                action["code"]
+            ),
+            other => format!("{subject} does `{other}`."),
         }
     }
 
-    /// Why the machine dropped a connection, with the configured value.
+    /// Returns why the machine dropped a connection, with the configured time.
     fn verdict(&self, reason: &str, silence: Seconds) -> String {
         let config = &self.config;
         let within = |time: Option<Duration>| {
@@ -312,15 +334,17 @@ impl Story {
                 within(Some(config.connect_timeout()))
             ),
             "idle_timeout" => format!(
-                "nothing was heard for {silence}{}",
+                "nothing was received for {silence}{}",
                 within(Some(config.idle_timeout()))
             ),
             "pong_timeout" => format!(
-                "nothing was heard for {silence}, and the ping was not answered in time{}",
+                "nothing was received for {silence}, and the ping was not answered in time{}",
                 within(config.pong_timeout())
             ),
-            "data_timeout" => format!("no data came{}", within(config.data_timeout())),
-            "write_timeout" => format!("a write did not move{}", within(config.write_timeout())),
+            "data_timeout" => format!("no data arrived in time{}", within(config.data_timeout())),
+            "write_timeout" => {
+                format!("a write made no progress{}", within(config.write_timeout()))
+            }
             "session_timeout" => format!(
                 "the session was not ready in time{}",
                 within(config.session_timeout())
@@ -329,7 +353,7 @@ impl Story {
                 "the closing handshake took too long{}",
                 within(Some(config.close_timeout()))
             ),
-            "stale" => "it is not wanted any more".into(),
+            "stale" => "it is no longer wanted".into(),
             other => format!("`{other}`"),
         }
     }
@@ -338,7 +362,7 @@ impl Story {
         let dials = counted(self.dials.into(), "dial");
         let opened = counted(self.opened.into(), "connection");
         let ends: u32 = self.ends.iter().map(|(_, count)| count).sum();
-        let mut line = format!("In all: {dials}, {opened}, {}", counted(ends.into(), "end"));
+        let mut line = format!("Total: {dials}, {opened}, {}", counted(ends.into(), "end"));
         let kinds: Vec<String> = self
             .ends
             .iter()
@@ -351,39 +375,39 @@ impl Story {
     }
 }
 
-/// How a heartbeat goes out.
+/// Returns how a heartbeat is sent.
 fn how(action: &Value) -> String {
     match (&action["text"], action.get("binary"), action.get("frame")) {
         (Value::String(text), ..) => format!("with {}", printable(text)),
         (_, Some(bytes), _) => format!("with the bytes {}", bytes.as_str().unwrap_or_default()),
-        (_, _, Some(_)) => "by frame".into(),
-        _ => "with a message of which a variable is not known".into(),
+        (_, _, Some(_)) => "with a ping frame".into(),
+        _ => "with a message that has an unknown variable".into(),
     }
 }
 
 fn renewal(action: &Value) -> &'static str {
     match action["why"].as_str() {
         Some("lifetime") => "it is nearly as old as the service allows",
-        _ => "the service has announced it",
+        _ => "the service announced it",
     }
 }
 
-/// One word, and a sentence's part.
+/// Returns a cause in one word for the total, and in words for a sentence.
 fn cause_words(cause: &Value) -> (String, String) {
     if let Some(word) = cause.as_str() {
         let words = match word {
-            "refused" => "nobody listens there (connection refused)",
+            "refused" => "the connection was refused, because nothing listens there",
             "reset" => "the peer reset it",
-            "eof" => "the byte stream ends without a Close frame",
+            "eof" => "the byte stream ended without a Close frame",
             "tls" => "TLS failed",
-            _ => "an I/O error (the name, the network, a proxy)",
+            _ => "an I/O error (name resolution, the network or a proxy)",
         };
         return (word.into(), words.into());
     }
     if let Some(code) = cause["close"].as_u64() {
         return (
             format!("close {code}"),
-            format!("the peer closes with code {code}"),
+            format!("the peer closed it with code {code}"),
         );
     }
     if let Some(code) = cause["protocol"].as_u64() {
@@ -397,11 +421,11 @@ fn cause_words(cause: &Value) -> (String, String) {
             .as_str()
             .and_then(|after| parse_duration(after).ok());
         let after = after
-            .map(|after| format!(" and asks to come back after {}", Seconds(after)))
+            .map(|after| format!(" and asks for a retry after {}", Seconds(after)))
             .unwrap_or_default();
         return (
             format!("http {status}"),
-            format!("the server answers HTTP {status}{after}"),
+            format!("the server answered HTTP {status}{after}"),
         );
     }
     (
@@ -416,14 +440,14 @@ fn cause_words(cause: &Value) -> (String, String) {
 fn gave_up(reason: &Value) -> String {
     match reason.as_str() {
         Some("max_attempts") => {
-            "as many attempts as `max_attempts` allows led to no stable connection".into()
+            "none of the attempts that `max_attempts` allows led to a stable connection".into()
         }
-        Some("credentials") => "fresh credentials were refused, too".into(),
-        _ => format!("no retry mends this: {}", cause_words(reason).1),
+        Some("credentials") => "fresh credentials were refused too".into(),
+        _ => format!("a retry would not help: {}", cause_words(reason).1),
     }
 }
 
-/// Times in traces are nanoseconds.
+/// Reads a time of a trace, in nanoseconds.
 fn nanos(value: &Value) -> Duration {
     Duration::from_nanos(value.as_u64().unwrap_or_default())
 }

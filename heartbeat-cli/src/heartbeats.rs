@@ -1,4 +1,4 @@
-//! How each ping and each answer was said: by frame or by message. Events do not tell; the machine's steps do.
+//! Notes whether each ping and answer was a frame or a message. Events do not say, but the machine's steps do.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,29 +6,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use heartbeat_tokio::ConnId;
 use heartbeat_tokio::core::{Action, Event, Message, PingMessage, Step};
 
-/// So many notes of a kind are kept: more than events on heartbeats ever wait for this program.
+/// The most notes of a kind. This is more than the number of heartbeat events that can wait for this program.
 const MOST: usize = 1024;
 
-/// A row of heartbeats, filled by the client's observer and emptied by whoever tells its events.
+/// Notes on heartbeats. The client's observer adds them, and the display of an event takes them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heartbeats(Arc<Mutex<Rows>>);
 
 #[derive(Debug, Default)]
 struct Rows {
+    /// Pings of the client.
     asked: Row,
+    /// Answers to the server's pings.
     answered: Row,
     /// The connection of the latest note.
     latest: Option<ConnId>,
-    /// Events were left out, of this connection at the latest: until then notes and events do not match.
+    /// The latest connection of which events were left out. Notes and events of connections up to it do not match.
     torn: Option<ConnId>,
-    /// How many were left out so far.
+    /// How many events were left out so far.
     left_out: u64,
 }
 
 type Row = VecDeque<(ConnId, &'static str)>;
 
 impl Heartbeats {
-    /// Takes note of a step's heartbeats.
+    /// Notes the heartbeats of a step.
     pub(crate) fn note(&self, event: &Event<'_>, step: &Step<'_>) {
         let mut rows = self.rows();
         if let Event::PingUnsent(_) = event {
@@ -47,7 +49,7 @@ impl Heartbeats {
         }
     }
 
-    /// The client has left out so many events on heartbeats: those of `ClientStats`.
+    /// Updates the number of heartbeat events that the client left out, from `ClientStats`.
     pub(crate) fn left_out(&self, count: u64) {
         let mut rows = self.rows();
         if count != rows.left_out {
@@ -55,12 +57,12 @@ impl Heartbeats {
         }
     }
 
-    /// The kind of the ping that the next `PingSent` of this connection tells of: `frame ping`.
+    /// Takes the kind of ping for the next `PingSent` event of this connection, such as `frame ping`.
     pub(crate) fn next_asked(&self, conn: ConnId) -> &'static str {
         self.rows().next(conn, |rows| &mut rows.asked)
     }
 
-    /// The kind of the ping that the next `PongSent` of this connection tells of.
+    /// Takes the kind of ping for the next `PongSent` event of this connection.
     pub(crate) fn next_answered(&self, conn: ConnId) -> &'static str {
         self.rows().next(conn, |rows| &mut rows.answered)
     }
@@ -80,7 +82,7 @@ impl Rows {
         }
     }
 
-    /// Takes the next kind of this connection. Kinds of earlier connections have no event any more, and go.
+    /// Takes the next kind of this connection. Drops the kinds of earlier connections, whose events were left out.
     fn next(&mut self, conn: ConnId, row: fn(&mut Self) -> &mut Row) -> &'static str {
         let is_torn = self.torn.is_some_and(|torn| conn <= torn);
         let row = row(self);

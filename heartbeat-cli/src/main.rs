@@ -1,5 +1,5 @@
-//! `heartbeat`: watches a WebSocket connection live, die and come back; explains recorded traces; tries what services'
-//! heartbeats are. `heartbeat --help` lists the commands.
+//! `heartbeat`: watches a WebSocket connection, explains recorded traces, and tests the descriptions of services'
+//! heartbeats. `heartbeat --help` lists the commands.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -27,16 +27,15 @@ use std::process::ExitCode;
 use arguments::Refusal;
 
 const USAGE: &str = "\
-usage: heartbeat watch [URL] [OPTION]…  how a connection to this server lives, dies and comes back; without a URL, half a
-                                        minute with a server of its own that misbehaves
-       heartbeat explain [FILE]         why it reconnected: a recorded trace, in sentences
-       heartbeat dialect COMMAND …      how services say ping: list, show, test, lint
+usage: heartbeat watch [URL] [OPTION]…  shows how a connection to a server lives, dies and comes back; without a URL,
+                                        against a misbehaving demo server, for half a minute
+       heartbeat explain [FILE]         explains a recorded trace in sentences: why the client reconnected
+       heartbeat dialect COMMAND …      shows and tests how services send heartbeats: list, show, test, lint
 
 `heartbeat COMMAND --help` lists a command's options.
 
-Exit status: 0 when stopped, when the output is closed, and when all is well; 1 when `watch` gave up, or when
-`dialect lint` has found something; 2 when an argument, a configuration, a trace or a message is wrong; 130 after a second
-Ctrl-C.
+Exit status: 0 if the program was stopped, its output was closed, or all is well; 1 if `watch` gave up or `dialect lint`
+found something; 2 if an argument, a configuration, a trace or a message is wrong; 130 after a second Ctrl-C.
 ";
 
 fn main() -> ExitCode {
@@ -44,7 +43,7 @@ fn main() -> ExitCode {
     match run(&mut arguments) {
         Ok(status) => status,
         Err(Refusal::Help(text)) => {
-            // An error here means that nobody reads the help.
+            // An error means that standard output is closed, so there is nobody to tell.
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
@@ -64,10 +63,10 @@ fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
             Some("explain") => explain::run(arguments),
             Some("dialect") => dialect::run(arguments),
             Some(url) if url.contains("://") => Err(Refusal::Wrong(
-                "a URL is no command: heartbeat watch URL".into(),
+                "a URL is not a command; use: heartbeat watch URL".into(),
             )),
             _ => Err(Refusal::Wrong(format!(
-                "{command:?} is no command: it must be watch, explain or dialect (heartbeat --help)"
+                "{command:?} is not a command: use watch, explain or dialect (see heartbeat --help)"
             ))),
         },
         Some(Long("help") | Short('h')) => Err(Refusal::Help(USAGE)),
@@ -78,12 +77,12 @@ fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
         ))),
         Some(other) => Err(other.unexpected().into()),
         None => Err(Refusal::Wrong(
-            "no command is named: it must be watch, explain or dialect (heartbeat --help)".into(),
+            "no command given: use watch, explain or dialect (see heartbeat --help)".into(),
         )),
     }
 }
 
-/// Writes to standard error, if anybody reads it; while a picture is drawn, afterwards.
+/// Writes to standard error. While a picture is on the terminal, the text waits until the picture ends.
 fn complain(text: &str) {
     let text = format!("heartbeat: {text}\n");
     if let Some(text) = picture::after(text) {

@@ -1,12 +1,12 @@
 //! A WebSocket server that misbehaves by script.
 //!
-//! It does on loopback, within half a minute, what servers and networks do to a long-lived client
-//! over months: it freezes, refuses, drops, flaps, falls silent, leaves and recovers. Each act is told
-//! as a [`ServerNote`], so that whoever watches the client can see the server's side beside it.
+//! Within half a minute on loopback, it does what servers and networks do to a long-lived client over months: it freezes,
+//! refuses, drops connections, flaps, falls silent, goes away and recovers. It reports each act as a [`ServerNote`], so
+//! that the server's side can be shown beside the client's.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "a server for show: its acts take real time"
+    reason = "the demo server's acts take real time"
 )]
 
 use std::collections::HashMap;
@@ -24,14 +24,14 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
 
-/// What the server does with one connection, act after act, then it hangs up. All but [`Act::Refuse`]
-/// need the upgrade, so the first of them answers it.
+/// The acts for one connection, in order. The server hangs up after the last one. [`Act::Refuse`] can only be the first
+/// act, because all others need the upgrade.
 pub(crate) type Acts = &'static [Act];
 
-/// The demo: connection `n` gets line `n`, and each one after the last line gets the last line.
+/// The script of the demo. Connection `n` gets line `n`. All connections after the last line get the last line.
 ///
-/// Made for a client with an `idle_timeout` of 3 s that probes after 1 s of silence, and comes back
-/// after 250 ms to 2 s: it then takes about half a minute to reach the last line.
+/// With an `idle_timeout` of 3 s, probes after 1 s of silence, and retries after 250 ms to 2 s, a client reaches the last
+/// line after about half a minute.
 pub(crate) const DEMO: &[Acts] = &[
     &[
         Act::Talk(Duration::from_secs(2)),
@@ -50,7 +50,7 @@ pub(crate) const DEMO: &[Acts] = &[
     &[Act::Talk(Duration::MAX)],
 ];
 
-/// One thing that the server does to a connection.
+/// An act of the server on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     /// Answers the upgrade with an HTTP error.
@@ -60,11 +60,11 @@ pub(crate) enum Act {
         /// The `Retry-After` header, in whole seconds.
         retry_after: Option<Duration>,
     },
-    /// For this long: sends data, pings by frame and pings by JSON message, echoes text.
+    /// For this long, sends data, ping frames and JSON pings, and echoes text.
     Talk(Duration),
-    /// For this long: says nothing of its own, but answers pings.
+    /// For this long, only answers pings and echoes text.
     Quiet(Duration),
-    /// Keeps TCP open, and neither reads nor writes again.
+    /// Keeps TCP open, but never reads or writes again.
     Freeze,
     /// Drops TCP without a Close frame.
     Drop,
@@ -72,12 +72,12 @@ pub(crate) enum Act {
     Close(u16),
 }
 
-/// One line of the server's own story.
+/// A report of the server about an act, or about the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerNote {
-    /// Which connection it is about; the first one is 1.
+    /// The number of the connection, from 1.
     pub(crate) connection: u64,
-    /// What the server does, or what it saw of the client: `freezes: TCP stays open, nothing more is said`.
+    /// The report, such as `drops TCP without a Close frame`.
     pub(crate) text: String,
 }
 
@@ -87,36 +87,36 @@ impl fmt::Display for ServerNote {
     }
 }
 
-/// A running server. Dropping it hangs up on every client and ends its threads; the port is then free.
+/// A running server. Dropping it closes all connections, ends its threads and frees the port.
 #[derive(Debug)]
 pub(crate) struct MisbehavingServer {
     address: SocketAddr,
-    stage: Arc<Stage>,
+    shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
 
 impl MisbehavingServer {
     /// Starts the [`DEMO`] on a free port of the loopback interface.
     ///
-    /// `tell` is called from the server's threads, in the order in which things happen to a connection.
-    /// It must not block: the server waits for it. For a channel: `move |note| drop(tx.send(note))`.
+    /// The server's threads call `tell`, in order for each connection. `tell` must not block, because the server waits for
+    /// it. With a channel, pass `move |note| drop(tx.send(note))`.
     ///
     /// # Errors
     ///
-    /// No port of the loopback interface can be had, or no thread can be started.
+    /// The operating system's error if it refuses a port or a thread.
     pub(crate) fn start(tell: impl Fn(ServerNote) + Send + Sync + 'static) -> io::Result<Self> {
         Self::start_with(DEMO, tell)
     }
 
-    /// [`start`](Self::start) with another script.
+    /// Like [`start`](Self::start), but with another script.
     ///
     /// # Errors
     ///
-    /// Those of [`start`](Self::start).
+    /// As for [`start`](Self::start).
     ///
     /// # Panics
     ///
-    /// The script has no line.
+    /// If the script is empty.
     pub(crate) fn start_with(
         script: &'static [Acts],
         tell: impl Fn(ServerNote) + Send + Sync + 'static,
@@ -127,23 +127,23 @@ impl MisbehavingServer {
         );
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        let stage = Arc::new(Stage {
+        let shared = Arc::new(Shared {
             tell: Box::new(tell),
             open: Mutex::default(),
             quotes: AtomicUsize::new(0),
         });
         let accepting = thread::Builder::new().name("misbehaving".into()).spawn({
-            let stage = Arc::clone(&stage);
-            move || accept(&listener, script, &stage)
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, script, &shared)
         })?;
         Ok(Self {
             address,
-            stage,
+            shared,
             accepting: Some(accepting),
         })
     }
 
-    /// Where it listens: `ws://127.0.0.1:PORT/`.
+    /// Returns the server's URL, `ws://127.0.0.1:PORT/`.
     #[must_use]
     pub(crate) fn url(&self) -> String {
         format!("ws://{}/", self.address)
@@ -152,8 +152,8 @@ impl MisbehavingServer {
 
 impl Drop for MisbehavingServer {
     fn drop(&mut self) {
-        self.stage.close();
-        // `accept` has no time limit: a connection of our own wakes it.
+        self.shared.close();
+        // `accept` has no timeout, so a connection wakes it.
         drop(TcpStream::connect_timeout(
             &self.address,
             Duration::from_secs(1),
@@ -164,21 +164,21 @@ impl Drop for MisbehavingServer {
     }
 }
 
-/// How long a client may take to send its upgrade request, or to answer our Close.
+/// How long a client may take to send its upgrade request, or to answer a Close.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A request head may be this long; a client that sends more is not one of ours.
+/// The maximum length of a request head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// `Talk` does something this often: data, JSON ping, data, frame ping, and round again.
+/// `Talk` sends a message this often: data, a JSON ping, data and a ping frame, in turn.
 const BEAT: Duration = Duration::from_millis(250);
 
-/// What the server's threads share.
-struct Stage {
+/// State shared by the server's threads.
+struct Shared {
     tell: Box<dyn Fn(ServerNote) + Send + Sync>,
-    /// A second handle of each socket in use, to hang up from outside.
+    /// A second handle of each open socket, for closing it from another thread.
     open: Mutex<OpenSockets>,
-    /// The number of the last quote.
+    /// The number of the last quote sent.
     quotes: AtomicUsize,
 }
 
@@ -188,15 +188,15 @@ struct OpenSockets {
     sockets: HashMap<u64, TcpStream>,
 }
 
-impl std::fmt::Debug for Stage {
+impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stage")
+        f.debug_struct("Shared")
             .field("open", &self.open)
             .finish_non_exhaustive()
     }
 }
 
-impl Stage {
+impl Shared {
     fn tell(&self, connection: u64, text: impl Into<String>) {
         (self.tell)(ServerNote {
             connection,
@@ -208,7 +208,7 @@ impl Stage {
         self.quotes.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Whether the connection may be served: not once the server stops.
+    /// Registers a connection. Returns false if the server is stopping and must not serve it.
     fn enter(&self, connection: u64, socket: &TcpStream) -> bool {
         let mut open = self.open();
         if let (false, Ok(second)) = (open.stopping, socket.try_clone()) {
@@ -222,7 +222,7 @@ impl Stage {
         self.open().sockets.remove(&connection);
     }
 
-    /// Hangs up on everyone, so that no thread waits for a client any longer.
+    /// Closes all connections, so that no thread still waits for a client.
     fn close(&self) {
         let mut open = self.open();
         open.stopping = true;
@@ -240,36 +240,36 @@ impl Stage {
     }
 }
 
-fn accept(listener: &TcpListener, script: &'static [Acts], stage: &Stage) {
+fn accept(listener: &TcpListener, script: &'static [Acts], shared: &Shared) {
     thread::scope(|threads| {
         for (connection, socket) in (1..).zip(listener.incoming()) {
             let Ok(socket) = socket else { break };
-            if !stage.enter(connection, &socket) {
+            if !shared.enter(connection, &socket) {
                 break;
             }
             let line = usize::try_from(connection - 1)
                 .unwrap_or(usize::MAX)
                 .min(script.len() - 1);
             threads.spawn(move || {
-                let froze = play(script[line], connection, socket, stage);
-                // A frozen connection stays open by its second handle; no thread waits with it.
+                let froze = play(script[line], connection, socket, shared);
+                // The second handle keeps a frozen connection open without a thread.
                 if !froze {
-                    stage.leave(connection);
+                    shared.leave(connection);
                 }
             });
         }
     });
 }
 
-/// Plays the acts; true if the connection is to be left as it is.
-fn play(acts: Acts, connection: u64, socket: TcpStream, stage: &Stage) -> bool {
+/// Plays the acts. Returns true if the connection must stay open, frozen.
+fn play(acts: Acts, connection: u64, socket: TcpStream, shared: &Shared) -> bool {
     let ending = match acts.first() {
         Some(&Act::Refuse {
             status,
             retry_after,
         }) => {
             let pause = retry_after.map(|span| format!(", Retry-After: {}", span.as_secs()));
-            stage.tell(
+            shared.tell(
                 connection,
                 format!("refuses: HTTP {status}{}", pause.unwrap_or_default()),
             );
@@ -281,7 +281,7 @@ fn play(acts: Acts, connection: u64, socket: TcpStream, stage: &Stage) -> bool {
             Session {
                 ws,
                 connection,
-                stage,
+                shared,
                 pings: 0,
                 answers: 0,
             }
@@ -291,9 +291,9 @@ fn play(acts: Acts, connection: u64, socket: TcpStream, stage: &Stage) -> bool {
     match ending {
         Ok(Ending::Frozen) => return true,
         Ok(Ending::HungUp) => {}
-        Ok(Ending::ClientLeft(how)) => stage.tell(connection, format!("the client left: {how}")),
-        Err(_) if stage.stopping() => {}
-        Err(error) => stage.tell(connection, format!("the client is gone: {error}")),
+        Ok(Ending::ClientLeft(how)) => shared.tell(connection, format!("the client left: {how}")),
+        Err(_) if shared.stopping() => {}
+        Err(error) => shared.tell(connection, format!("the client is gone: {error}")),
     }
     false
 }
@@ -325,7 +325,7 @@ fn refuse(mut socket: TcpStream, status: u16, retry_after: Option<Duration>) -> 
     )
 }
 
-/// All of it: closing a socket that holds unread bytes resets it, and the answer would be lost.
+/// Reads the whole request head. Closing a socket with unread bytes would reset it, and the answer would be lost.
 fn read_head(socket: &mut TcpStream) -> io::Result<()> {
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut head = Vec::new();
@@ -348,7 +348,7 @@ fn boxed(error: io::Error) -> Box<tungstenite::Error> {
 struct Session<'a> {
     ws: WebSocket<TcpStream>,
     connection: u64,
-    stage: &'a Stage,
+    shared: &'a Shared,
     pings: u64,
     answers: u64,
 }
@@ -358,7 +358,9 @@ impl Session<'_> {
         for act in acts {
             let left = match *act {
                 Act::Refuse { .. } => {
-                    unreachable!("a refusal comes first: there is no upgrade to refuse any more")
+                    unreachable!(
+                        "a refusal must be the first act, because the upgrade has been answered"
+                    )
                 }
                 Act::Talk(span) => self.talk(span)?,
                 Act::Quiet(span) => {
@@ -373,7 +375,7 @@ impl Session<'_> {
                     return Ok(Ending::Frozen);
                 }
                 Act::Drop => {
-                    self.tell("drops TCP without a word");
+                    self.tell("drops TCP without a Close frame");
                     break;
                 }
                 Act::Close(code) => {
@@ -383,7 +385,7 @@ impl Session<'_> {
                         code,
                         reason: "".into(),
                     }))?;
-                    // Until the client has confirmed, closing the socket could reset it and lose our Close.
+                    // Waits for the client's Close. Closing the socket earlier could reset it and lose our Close.
                     drop(self.listen(PATIENCE));
                     break;
                 }
@@ -395,7 +397,7 @@ impl Session<'_> {
         Ok(Ending::HungUp)
     }
 
-    /// Data and pings of both kinds, in turn; how the client left, if it did.
+    /// Sends data and both kinds of pings in turn. If the client leaves, returns how.
     fn talk(&mut self, span: Duration) -> Outcome<Option<String>> {
         let start = Instant::now();
         match span {
@@ -412,9 +414,9 @@ impl Session<'_> {
             self.ws.send(match n % 4 {
                 1 => Message::text(json!({ "type": "ping" }).to_string()),
                 3 => Message::Ping(n.to_string().into()),
-                // Numbered over all connections: where a number is missing, a message is.
+                // Numbered across connections, so that a missing number shows a missing message.
                 _ => Message::text(
-                    json!({ "type": "quote", "n": self.stage.next_quote() }).to_string(),
+                    json!({ "type": "quote", "n": self.shared.next_quote() }).to_string(),
                 ),
             })?;
             self.pings += n % 2;
@@ -429,8 +431,8 @@ impl Session<'_> {
         Ok(None)
     }
 
-    /// Reads for this long: echoes text, counts answers; how the client left, if it did. Pings are
-    /// answered by tungstenite, on the way into the next `read`.
+    /// Reads for this long, echoes text and counts answers. If the client leaves, returns how. tungstenite answers pings
+    /// at the start of the next `read`.
     fn listen(&mut self, span: Duration) -> Outcome<Option<String>> {
         let start = Instant::now();
         loop {
@@ -463,7 +465,7 @@ impl Session<'_> {
     }
 
     fn tell(&self, text: impl Into<String>) {
-        self.stage.tell(self.connection, text);
+        self.shared.tell(self.connection, text);
     }
 }
 
@@ -471,7 +473,7 @@ fn is_pong(text: &str) -> bool {
     serde_json::from_str::<Value>(text).is_ok_and(|message| message["type"] == "pong")
 }
 
-/// What a read timeout is called differs between systems.
+/// Returns true for a read timeout, whose error kind differs between systems.
 fn timed_out(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -559,7 +561,7 @@ mod tests {
             told,
             [
                 (1, "refuses: HTTP 503, Retry-After: 2"),
-                (2, "drops TCP without a word"),
+                (2, "drops TCP without a Close frame"),
                 (3, "falls silent for 50 ms, but answers pings"),
                 (3, "closes with code 1001"),
                 (4, "talks: data, pings by frame and by JSON message"),
@@ -586,9 +588,9 @@ mod tests {
         while talking.read().is_ok() {}
         assert!(
             TcpStream::connect(address).is_err(),
-            "somebody still listens"
+            "the port is still in use"
         );
-        // Each thread can tell: the channel ends once the last of them is gone.
+        // Each thread holds a sender, so the channel ends once all threads have ended.
         assert!(notes.iter().all(|note| note.connection < 5));
     }
 

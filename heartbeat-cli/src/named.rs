@@ -1,4 +1,4 @@
-//! A service by its name, or by a file that describes it.
+//! Finds a service's dialect by name, or in a file.
 
 use std::{fs, io};
 
@@ -6,13 +6,13 @@ use heartbeat_tokio::{AnyDialect, CatalogueEntry, Description};
 
 use crate::arguments::{Refusal, wrong};
 
-/// A name of the catalogue, a file with a description, or a file with one entry of the catalogue's form. `argument` is
-/// named in the error.
+/// Finds a dialect. `name` is a name in the catalogue, a file with a description, or a file with one catalogue entry.
+/// Errors name `argument`.
 pub(crate) fn dialect(argument: &str, name: &str) -> Result<AnyDialect, Refusal> {
     if name.contains("://") {
         return Err(wrong(
             argument,
-            "a URL stands where a service's name or a file is expected",
+            "expected a service's name or a file, not a URL",
         ));
     }
     if let Some(dialect) = AnyDialect::named(name) {
@@ -25,7 +25,7 @@ pub(crate) fn dialect(argument: &str, name: &str) -> Result<AnyDialect, Refusal>
         };
         wrong(
             argument,
-            format!("{unknown} (`heartbeat dialect list` shows all; a file's name does, too)"),
+            format!("{unknown} (`heartbeat dialect list` shows all names; a file name works too)"),
         )
     })?;
     if let Some(entry) = entry(&text) {
@@ -36,7 +36,7 @@ pub(crate) fn dialect(argument: &str, name: &str) -> Result<AnyDialect, Refusal>
     Ok(AnyDialect::Described(Box::new(described)))
 }
 
-/// The entry of a file that has the catalogue's form, alone or as the only one of a list.
+/// Reads a catalogue entry from a file's text: a single entry, or a list of one.
 fn entry(text: &str) -> Option<CatalogueEntry> {
     let entries = serde_json::from_str::<Vec<CatalogueEntry>>(text).ok();
     match entries {

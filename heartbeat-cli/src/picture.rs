@@ -1,4 +1,4 @@
-//! A connection's life, drawn in a terminal.
+//! Draws a connection in a terminal.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -23,49 +23,53 @@ use crate::misbehaving::ServerNote;
 use crate::sums::Sums;
 use crate::words::{Stamp, times};
 
-/// The number of lines and round trips that are kept. A terminal shows fewer.
+/// The number of lines and round trips to keep. A terminal shows fewer.
 const KEPT: usize = 500;
 
-/// A longer line is cut.
+/// The maximum length of a line, in characters. Longer lines are cut.
 const WIDEST: usize = 500;
 
-/// Between two pictures.
+/// The minimum time between two pictures.
 const FRAME: Duration = Duration::from_millis(50);
 
+/// A picture is on the terminal.
 static DRAWS: AtomicBool = AtomicBool::new(false);
+/// Text for standard error, to be written when the picture ends.
 static AFTERWARDS: Mutex<String> = Mutex::new(String::new());
 
-/// A picture on the terminal. Dropping it gives the terminal back; so does a panic.
+/// A picture on the terminal. Dropping it restores the terminal, and so does a panic.
 pub(crate) struct Picture {
     terminal: DefaultTerminal,
     scene: Scene,
-    /// When it was drawn last.
+    /// When the picture was last drawn.
     drawn: Option<Duration>,
 }
 
-/// What is drawn.
+/// The contents of the picture.
 struct Scene {
     url: String,
     times: String,
-    /// The silence after which the connection is dead, and that after which it is asked.
+    /// The silence after which the connection counts as dead.
     bound: Duration,
+    /// The silence after which the client pings.
     asks_after: Option<Duration>,
     lines: VecDeque<(Style, String)>,
-    /// In microseconds, the latest first.
+    /// Round trips in microseconds, the latest first.
     round_trips: VecDeque<u64>,
-    /// When something was last heard, and how many bytes had been heard by then.
+    /// When bytes were last received, and how many had been received by then.
     heard: (Duration, u64),
-    /// Since when the connection is open, or the next dial is planned for.
+    /// When the connection was opened.
     opened: Option<Duration>,
+    /// When the next dial is planned.
     dials_at: Option<Duration>,
 }
 
 impl Picture {
-    /// Takes the terminal.
+    /// Takes over the terminal.
     pub(crate) fn start(url: &str, config: &Config) -> io::Result<Self> {
         let terminal = ratatui::try_init()?;
         DRAWS.store(true, Ordering::Relaxed);
-        // Also where another thread than the one that draws panics.
+        // The hook restores the terminal on a panic in any thread.
         let hook = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             restore();
@@ -78,31 +82,31 @@ impl Picture {
         })
     }
 
-    /// Takes note of an event, `at` this time since the start.
+    /// Adds an event. `at` is the time since the start.
     pub(crate) fn event(&mut self, at: Duration, event: &Event, words: &str) {
         self.scene.event(at, event, words);
     }
 
-    /// Takes note of what the demo's server does.
+    /// Adds a note of the demo's server.
     pub(crate) fn server(&mut self, at: Duration, note: &ServerNote) {
         let line = format!("{} {note}", Stamp(at));
         self.scene.line(Style::new().fg(Color::Cyan), line);
     }
 
-    /// Whether it is time to draw again: a busy feed has more events than anybody can see.
+    /// Returns true if it is time to draw again. Drawing each event of a busy feed would be wasted.
     pub(crate) fn is_due(&self, at: Duration) -> bool {
         self.drawn
             .is_none_or(|drawn| at.saturating_sub(drawn) >= FRAME)
     }
 
-    /// Draws; true if a key says that it is enough.
+    /// Draws. Returns true if a key asks to stop.
     pub(crate) fn draw(
         &mut self,
         at: Duration,
         stats: &ClientStats,
         sums: &Sums,
     ) -> io::Result<bool> {
-        // A thread that panicked has given the terminal back.
+        // A panic in another thread has restored the terminal.
         if !DRAWS.load(Ordering::Relaxed) {
             return Ok(false);
         }
@@ -178,7 +182,7 @@ impl Scene {
         self.lines.truncate(KEPT);
     }
 
-    /// Where there is little room, the chart goes first, then the sums, then the events.
+    /// Renders the picture. In a small terminal the chart is left out first, then the sums, then the events.
     fn render(&self, frame: &mut Frame<'_>, at: Duration, phase: Phase, rtt: &Rtt, sums: &Sums) {
         let area = frame.area();
         let (head_rows, chart_rows, foot_rows) = match area.height {
@@ -221,7 +225,7 @@ impl Scene {
         frame.render_widget(sums_and_keys, foot);
     }
 
-    /// The round trips that there is room for, the latest on the right.
+    /// Returns the chart of the latest round trips, as many as fit, the latest on the right.
     fn chart(&self, rtt: &Rtt, width: usize) -> Sparkline<'static> {
         let title = match rtt.samples {
             0 => " round trips: none yet (it has not had to ask) ".to_owned(),
@@ -263,17 +267,17 @@ impl Drop for Picture {
     }
 }
 
-/// Gives the terminal back, if it was taken, and says what was not to be said meanwhile.
+/// Restores the terminal if it was taken over, and writes the text that was kept for standard error.
 pub(crate) fn restore() {
     if DRAWS.swap(false, Ordering::Relaxed) {
         ratatui::restore();
         let said = mem::take(&mut *AFTERWARDS.lock().unwrap_or_else(PoisonError::into_inner));
-        // If nobody reads it any more, nobody misses it.
+        // An error means that standard error is closed, so there is nobody to tell.
         let _ = io::stderr().write_all(said.as_bytes());
     }
 }
 
-/// Keeps a text for standard error until the terminal is given back; returns it where none is drawn on.
+/// Keeps a text for standard error until the picture ends. Returns the text if there is no picture.
 pub(crate) fn after(text: String) -> Option<String> {
     if !DRAWS.load(Ordering::Relaxed) {
         return Some(text);
@@ -283,7 +287,7 @@ pub(crate) fn after(text: String) -> Option<String> {
     None
 }
 
-/// How much of the silence that is borne has passed, as a bar in so many columns.
+/// Returns a bar for the current silence, relative to `bound`, in this many columns.
 fn gauge(
     silent: Option<Duration>,
     bound: Duration,
@@ -312,7 +316,7 @@ fn gauge(
         .block(Block::bordered().title(title))
 }
 
-/// The last lines, the latest at the bottom.
+/// Renders the last lines, the latest at the bottom.
 fn tell(frame: &mut Frame<'_>, area: ratatui::layout::Rect, lines: &VecDeque<(Style, String)>) {
     let room = usize::from(area.height.saturating_sub(2));
     let shown: Vec<Line<'_>> = lines
@@ -327,7 +331,7 @@ fn tell(frame: &mut Frame<'_>, area: ratatui::layout::Rect, lines: &VecDeque<(St
     );
 }
 
-/// Reads the keys that were pressed. In a terminal that is drawn on, Ctrl-C is one of them.
+/// Reads the pressed keys, and returns true if one asks to stop. While a picture is drawn, Ctrl-C arrives as a key.
 fn wants_an_end() -> io::Result<bool> {
     let mut wants = false;
     while event::poll(Duration::ZERO)? {
@@ -348,7 +352,7 @@ fn wants_an_end() -> io::Result<bool> {
     Ok(wants)
 }
 
-/// Cut to tenths of a second: what changes ten times a second needs no more.
+/// Truncates to tenths of a second, the precision that a picture shows.
 fn tenths(duration: Duration) -> Duration {
     Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) / 100 * 100)
 }
@@ -360,7 +364,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    /// What stands on a screen of this size, at 2.5 s, 1.5 s after the last byte.
+    /// Returns the text of a screen of this size at 2.5 s, which is 1.5 s after the last byte.
     fn screen(columns: u16, rows: u16) -> String {
         let mut scene = Scene::new("ws://127.0.0.1:9/", &Config::brisk());
         let conn = ConnId::new(1);

@@ -1,4 +1,4 @@
-//! Recording a trace, for `heartbeat explain`.
+//! Records a trace for `heartbeat explain`.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,25 +12,25 @@ use heartbeat_tokio::{AnyDialect, Config, Dialect, RetryPolicy};
 
 use crate::complain;
 
-/// A file to which each event of the machine is written.
+/// A trace file. Each event of the machine becomes a line.
 #[derive(Debug)]
 pub(crate) struct Recording {
     output: File,
     file: String,
     failed: bool,
     tracked: Arc<Mutex<Variables>>,
-    /// What the machine must be given, so that the trace can be replayed.
+    /// The seed in the header. The machine must use the same one, so that the trace can be replayed.
     pub(crate) seed: u64,
 }
 
 impl Recording {
-    /// Writes the trace's header.
+    /// Creates the file and writes the header.
     pub(crate) fn start(file: &str, config: &Config, dialect: &AnyDialect) -> io::Result<Self> {
         let mut output = File::create(file)?;
         let mut header = Header::default();
         header.config = config.clone();
         header.dialect = dialect.clone();
-        // Any number does; the process id is at least another one each time.
+        // Any seed is valid. The process id differs from run to run.
         header.seed = std::process::id().into();
         writeln!(output, "{}", header.line())?;
         Ok(Self {
@@ -42,7 +42,7 @@ impl Recording {
         })
     }
 
-    /// The dialect that the client must use.
+    /// Wraps the dialect. The client must use the result.
     pub(crate) fn of(&self, dialect: AnyDialect) -> Tracking {
         Tracking {
             dialect,
@@ -50,7 +50,7 @@ impl Recording {
         }
     }
 
-    /// Writes one event.
+    /// Writes an event.
     pub(crate) fn note(&mut self, at: Instant, event: &Event<'_>) {
         let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = std::mem::take(&mut *tracked);
@@ -68,11 +68,12 @@ impl Recording {
     }
 }
 
-/// A dialect that tells a trace what it tracks: the messages themselves are not in there.
+/// A dialect that passes the variables it reads from messages to the trace. The trace holds no messages, so a replay could
+/// not read them again.
 #[derive(Debug)]
 pub(crate) struct Tracking {
     dialect: AnyDialect,
-    /// Since the last event.
+    /// Changes since the last recorded event.
     tracked: Arc<Mutex<Variables>>,
 }
 

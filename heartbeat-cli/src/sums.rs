@@ -1,4 +1,4 @@
-//! What a run comes to, in one line.
+//! The summary of a run, in one line.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use heartbeat_tokio::{Event, Reason, Seconds};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sums {
     pub(crate) connections: u32,
-    /// For how long each connection that died without a word had been silent when it was dropped.
+    /// For each connection that was dropped by a timeout: how long it had been silent.
     pub(crate) deaths: Vec<Duration>,
-    /// Connections that ended in another way, and dials that failed.
+    /// Open connections that ended in another way.
     pub(crate) other_ends: u32,
     pub(crate) failed_dials: u32,
     pub(crate) messages: u64,

@@ -1,4 +1,4 @@
-//! `heartbeat watch`, with a server of its own where no URL is named.
+//! `heartbeat watch`: shows a connection to a server, or to the demo's server if no URL is given.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -27,54 +27,55 @@ use crate::words::{Stamp, json_line, times, words};
 const USAGE: &str = "\
 usage: heartbeat watch [URL] [OPTION]…
 
-Connects to a WebSocket server and shows how the connection lives: pings, silence, verdicts, retries. Without a URL it
-starts a server that misbehaves, and shows for half a minute how the connection survives.
+Connects to a WebSocket server and shows the life of the connection: pings, silence, verdicts, retries. Without a URL it
+starts a misbehaving demo server, and shows for half a minute how the client copes.
 
-Each line begins with the seconds since the start. In a terminal the connection is drawn; q or Ctrl-C ends it.
+In a terminal it draws the connection; q or Ctrl-C stops it. Otherwise it prints a line for each event, which begins
+with the seconds since the start.
 
-  --service NAME-or-FILE   a service such as kucoin (`heartbeat dialect list` shows all), or a file that describes one:
-                           its heartbeats, times, limits and verdicts
-  --dialect NAME-or-FILE   its heartbeats and verdicts; without --config its times, too (default: json-type; `frames`)
-  --config FILE-or-JSON    timing rules, such as '{\"idle_timeout\": \"20s\", \"ping\": {\"after_silence\": \"5s\"}}'
+  --service NAME-or-FILE   use the heartbeats, times, limits and verdicts of a service, such as kucoin
+                           (`heartbeat dialect list` shows all), or of a file that describes one
+  --dialect NAME-or-FILE   use only a service's heartbeats and verdicts, and without --config also its times
+                           (default: json-type; `frames` has ping frames only)
+  --config FILE-or-JSON    set times, such as '{\"idle_timeout\": \"20s\", \"ping\": {\"after_silence\": \"5s\"}}'
   --idle-timeout, --ping-after, --ping-every, --pong-timeout, --connect-timeout DURATION
-                           one of these rules by itself, such as --ping-after 5s; it wins over --config
-  --header 'NAME: VALUE'   a header of the upgrade request; again for another one
-  --subscribe TEXT-or-@FILE  sent first on each connection; again for another one
-  --proxy URL              go through this proxy (http://, socks5://); default: what https_proxy and the like say,
-                           `none` for no proxy at all
+                           set one of these times, such as --ping-after 5s; overrides --config
+  --header 'NAME: VALUE'   add a header to the upgrade request; may be repeated
+  --subscribe TEXT-or-@FILE  send this message first on each connection; may be repeated
+  --proxy URL              use this proxy (http://, socks5://), or `none`; default: the environment (https_proxy etc.)
   --for DURATION           stop after this time, such as 90s
-  --trace FILE             record what the machine was told: `heartbeat explain FILE` says why it reconnected
-  --plain                  one line for each event, also in a terminal; this is so wherever the output is piped
-  --json                   one JSON object for each event on standard output, logs on standard error
-  --blocking               the client of heartbeat-blocking in place of heartbeat-tokio's
+  --trace FILE             record the machine's events, for `heartbeat explain FILE`
+  --plain                  print a line for each event, even in a terminal
+  --json                   print a JSON object for each event on standard output, and logs on standard error
+  --blocking               use the client of heartbeat-blocking instead of heartbeat-tokio
 
-Lines on standard input are sent as text messages, once connected (not while it draws). Ctrl-C stops gracefully, which
-takes `close_timeout` (5 s) at the most; a second one stops at once. RUST_LOG=heartbeat_driver=debug shows the log, and
-no picture.
-Exit status: 0 when stopped, 1 when it gave up, 2 for a wrong argument or configuration, 130 after a second Ctrl-C.
+Lines on standard input are sent as text messages once connected, unless a picture is drawn. Ctrl-C stops gracefully,
+within `close_timeout` (5 s); a second one stops at once. RUST_LOG=heartbeat_driver=debug prints the log instead of a
+picture.
+Exit status: 0 if stopped; 1 if the client gave up; 2 for a wrong argument or configuration; 130 after a second Ctrl-C.
 ";
 
-/// Timing of the demo, short enough to be watched.
+/// The times of the demo, short enough to watch.
 const DEMO: &str = r#"{
     "idle_timeout": "3s", "check_interval": "1s", "ping": {"after_silence": "1s"}, "pong_timeout": "2s",
     "connect_timeout": "2s", "backoff": {"base": "250ms", "cap": "2s", "jitter_percent": 50}, "stable_after": "5s"
 }"#;
 
-/// How long the demo runs: its script, and a few seconds of the peace that follows.
+/// How long the demo runs: its script, and a few calm seconds after it.
 const DEMO_TIME: Duration = Duration::from_secs(30);
 
-/// A picture is drawn this often at the least.
+/// The maximum time between two pictures.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// No wait is longer; then it is begun anew.
+/// The longest single wait. A longer wait is split.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// What was asked for.
+/// The parsed arguments.
 #[derive(Default)]
-struct Wish {
+struct Given {
     url: Option<String>,
     config: Option<String>,
-    /// A flag, its key and its value.
+    /// Flags that set a time, each with its key in the configuration and its value.
     times: Vec<(&'static str, &'static str, Value)>,
     service: Option<AnyDialect>,
     dialect: Option<AnyDialect>,
@@ -88,49 +89,49 @@ struct Wish {
     blocking: bool,
 }
 
-/// How events are shown.
+/// How to show events.
 enum Output {
     Lines,
     Json,
-    /// A picture, and notes of the demo's server for it.
+    /// A picture, and the notes of the demo's server.
     Picture(Box<Picture>, mpsc::Receiver<ServerNote>),
 }
 
 /// Runs `watch`, or the demo.
 pub(crate) fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
-    let wish = parse(arguments)?;
-    let demo = wish.url.is_none();
+    let given = parse(arguments)?;
+    let demo = given.url.is_none();
     let start = clock();
-    let draws = !wish.plain
-        && !wish.json
+    let draws = !given.plain
+        && !given.json
         && io::stdout().is_terminal()
         && io::stdin().is_terminal()
         && std::env::var_os("RUST_LOG").is_none();
-    start_log(wish.json);
+    start_log(given.json);
 
     let (note, notes) = mpsc::channel();
     let server = match demo {
-        true => Some(start_server(&wish, start, draws, note)?),
+        true => Some(start_server(&given, start, draws, note)?),
         false => None,
     };
     let url = match &server {
         Some(server) => server.url(),
-        None => wish.url.clone().unwrap_or_default(),
+        None => given.url.clone().unwrap_or_default(),
     };
     let request = Request::new(&url).map_err(|error| wrong("watch", error))?;
-    // As it may be shown: without what may be a secret.
+    // The displayed form of the URL leaves possible secrets out.
     let url = request.to_string();
     let heartbeats = Heartbeats::default();
-    let (options, config) = options(&wish, request, demo, &heartbeats)?;
-    let client = Client::spawn(options, wish.blocking).map_err(|error| wrong("watch", error))?;
-    let output = match (wish.json, draws) {
+    let (options, config) = options(&given, request, demo, &heartbeats)?;
+    let client = Client::spawn(options, given.blocking).map_err(|error| wrong("watch", error))?;
+    let output = match (given.json, draws) {
         (true, _) => Output::Json,
         (_, true) => Output::Picture(Box::new(Picture::start(&url, &config)?), notes),
         (_, false) => Output::Lines,
     };
     let watch = Watch {
         start,
-        limit: wish.limit.or(demo.then_some(DEMO_TIME)),
+        limit: given.limit.or(demo.then_some(DEMO_TIME)),
         output,
         heartbeats,
         sums: Sums::default(),
@@ -141,56 +142,58 @@ pub(crate) fn run(arguments: &mut lexopt::Parser) -> Result<ExitCode, Refusal> {
     watch.run(client, &url, &config)
 }
 
-fn parse(arguments: &mut lexopt::Parser) -> Result<Wish, Refusal> {
+fn parse(arguments: &mut lexopt::Parser) -> Result<Given, Refusal> {
     use lexopt::prelude::*;
-    let mut wish = Wish::default();
+    let mut given = Given::default();
     while let Some(argument) = arguments.next()? {
         match argument {
-            Long("service") => wish.service = Some(named::dialect("--service", &text(arguments)?)?),
-            Long("dialect") => wish.dialect = Some(named::dialect("--dialect", &text(arguments)?)?),
+            Long("service") => {
+                given.service = Some(named::dialect("--service", &text(arguments)?)?)
+            }
+            Long("dialect") => {
+                given.dialect = Some(named::dialect("--dialect", &text(arguments)?)?)
+            }
             Long("config") => {
-                wish.config = Some(json_or_file("--config", &word("--config", arguments)?)?)
+                given.config = Some(json_or_file("--config", &word("--config", arguments)?)?)
             }
-            Long("idle-timeout") => wish.time("--idle-timeout", "idle_timeout", arguments)?,
-            Long("ping-after") => wish.time("--ping-after", "ping", arguments)?,
-            Long("ping-every") => wish.time("--ping-every", "ping", arguments)?,
-            Long("pong-timeout") => wish.time("--pong-timeout", "pong_timeout", arguments)?,
+            Long("idle-timeout") => given.time("--idle-timeout", "idle_timeout", arguments)?,
+            Long("ping-after") => given.time("--ping-after", "ping", arguments)?,
+            Long("ping-every") => given.time("--ping-every", "ping", arguments)?,
+            Long("pong-timeout") => given.time("--pong-timeout", "pong_timeout", arguments)?,
             Long("connect-timeout") => {
-                wish.time("--connect-timeout", "connect_timeout", arguments)?;
+                given.time("--connect-timeout", "connect_timeout", arguments)?;
             }
-            Long("header") => wish.headers.push(header(&text(arguments)?)?),
-            Long("subscribe") => wish.subscribe.push(first_message(text(arguments)?)?),
-            Long("proxy") => wish.proxy = Some(proxy(&text(arguments)?)?),
-            Long("for") => wish.limit = Some(duration("--for", arguments)?),
-            Long("trace") => wish.trace = Some(word("--trace", arguments)?),
-            Long("plain") => wish.plain = true,
-            Long("json") => wish.json = true,
-            Long("blocking") => wish.blocking = true,
+            Long("header") => given.headers.push(header(&text(arguments)?)?),
+            Long("subscribe") => given.subscribe.push(first_message(text(arguments)?)?),
+            Long("proxy") => given.proxy = Some(proxy(&text(arguments)?)?),
+            Long("for") => given.limit = Some(duration("--for", arguments)?),
+            Long("trace") => given.trace = Some(word("--trace", arguments)?),
+            Long("plain") => given.plain = true,
+            Long("json") => given.json = true,
+            Long("blocking") => given.blocking = true,
             Long("help") | Short('h') => return Err(Refusal::Help(USAGE)),
-            Value(value) if wish.url.is_none() => wish.url = Some(value.string()?),
+            Value(value) if given.url.is_none() => given.url = Some(value.string()?),
             Value(_) => {
-                return Err(Refusal::Wrong(
-                    "watch: it takes one URL, and there are two".into(),
-                ));
+                return Err(Refusal::Wrong("watch: expected one URL, got two".into()));
             }
             other => return Err(unexpected(other)),
         }
     }
-    if let (None, Some(flag)) = (&wish.url, wish.needs_a_url()) {
+    if let (None, Some(flag)) = (&given.url, given.needs_a_url()) {
         return Err(wrong(
             flag,
-            "no URL is named, such as wss://example.org/feed, and the server of the demo has no use for it",
+            "needs a URL such as wss://example.org/feed; no URL given, and the demo's server does not use this option",
         ));
     }
-    if wish.service.is_some() && wish.dialect.is_some() {
+    if given.service.is_some() && given.dialect.is_some() {
         return Err(Refusal::Wrong(
-            "--service and --dialect: only one of them can say what heartbeats are".into(),
+            "--service and --dialect: only one of them can be given".into(),
         ));
     }
-    Ok(wish)
+    Ok(given)
 }
 
-impl Wish {
+impl Given {
     fn time(
         &mut self,
         flag: &'static str,
@@ -212,7 +215,7 @@ impl Wish {
         Ok(())
     }
 
-    /// What was asked for and means something to a server of one's own alone.
+    /// Returns the first given flag that has no meaning for the demo's server.
     fn needs_a_url(&self) -> Option<&'static str> {
         [
             ("--service", self.service.is_some()),
@@ -222,10 +225,10 @@ impl Wish {
             ("--proxy", self.proxy.is_some()),
         ]
         .into_iter()
-        .find_map(|(flag, given)| given.then_some(flag))
+        .find_map(|(flag, is_given)| is_given.then_some(flag))
     }
 
-    /// The rules of `--config`, and those that have flags of their own; none if nothing was said.
+    /// Returns the configuration of `--config` and of the flags for single times, or `None` if none of them was given.
     fn config(&self) -> Result<Option<Config>, Refusal> {
         let flags: Vec<&str> = (self.config.iter().map(|_| "--config"))
             .chain(self.times.iter().map(|(flag, ..)| *flag))
@@ -256,15 +259,15 @@ impl Wish {
 fn header(value: &str) -> Result<(String, String), Refusal> {
     match value.split_once(':') {
         Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
-        // The value may be a secret.
+        // The error does not repeat the value, which may be a secret.
         None => Err(wrong(
             "--header",
-            "'NAME: VALUE' is expected, and there is no colon",
+            "expected 'NAME: VALUE', but there is no colon",
         )),
     }
 }
 
-/// The text itself, or that of a file.
+/// Returns the text itself, or for `@FILE` the text of the file.
 fn first_message(value: String) -> Result<String, Refusal> {
     match value.strip_prefix('@') {
         Some(file) => Ok(read("--subscribe", file)?.trim_end().to_owned()),
@@ -272,7 +275,7 @@ fn first_message(value: String) -> Result<String, Refusal> {
     }
 }
 
-/// A proxy's URL, or `none`.
+/// Parses a proxy's URL, or `none`.
 fn proxy(url: &str) -> Result<Option<Proxy>, Refusal> {
     match url {
         "none" => Ok(None),
@@ -282,30 +285,30 @@ fn proxy(url: &str) -> Result<Option<Proxy>, Refusal> {
     }
 }
 
-/// The client's options, and the times that it will keep.
+/// Returns the client's options and its final configuration.
 fn options(
-    wish: &Wish,
+    given: &Given,
     mut request: Request,
     demo: bool,
     heartbeats: &Heartbeats,
 ) -> Result<(Options, Config), Refusal> {
     let watch = |error: &dyn std::fmt::Display| wrong("watch", error);
-    for (name, value) in &wish.headers {
+    for (name, value) in &given.headers {
         request = request
             .header(name, value)
             .map_err(|error| wrong("--header", error))?;
     }
     let mut options = Options::from_request(request);
-    if let Some(proxy) = wish.proxy.clone().or(demo.then_some(None)) {
+    if let Some(proxy) = given.proxy.clone().or(demo.then_some(None)) {
         options = options.proxy(proxy);
     }
-    let set = wish.config()?;
+    let set = given.config()?;
     let base = match (&set, demo) {
         (Some(config), _) => config.clone(),
         (None, true) => Config::from_json(DEMO).map_err(|error| watch(&error))?,
         (None, false) => Config::default(),
     };
-    let config = match (&wish.service, &wish.dialect) {
+    let config = match (&given.service, &given.dialect) {
         (Some(service), _) => {
             let (config, doubt) = service
                 .fit(&base)
@@ -320,34 +323,34 @@ fn options(
             .map_err(|error| wrong("--dialect", error))?,
         _ => base,
     };
-    if let Some(AnyDialect::Named(entry)) = &wish.dialect {
+    if let Some(AnyDialect::Named(entry)) = &given.dialect {
         for lint in entry.lint(&config) {
             complain(&format!("warning: {lint}"));
         }
     }
-    let dialect = wish
+    let dialect = given
         .service
         .as_ref()
-        .or(wish.dialect.as_ref())
+        .or(given.dialect.as_ref())
         .cloned()
         .unwrap_or_default();
-    let limits = wish
+    let limits = given
         .service
         .as_ref()
         .and_then(|service| Some(service.described()?.limits()));
-    let mut recording = match &wish.trace {
+    let mut recording = match &given.trace {
         Some(file) => Some(
             Recording::start(file, &config, &dialect)
                 .map_err(|error| wrong("--trace", format!("{file}: {error}")))?,
         ),
         None => None,
     };
-    options = match (&recording, &wish.service) {
+    options = match (&recording, &given.service) {
         (Some(recording), _) => options.seed(recording.seed).dialect(recording.of(dialect)),
         (None, Some(_)) => options.of_service(dialect),
         (None, None) => options.dialect(dialect),
     };
-    // A recorded service is not one to the client: its limit is set here.
+    // While recording, the client gets a plain dialect and not the service, so the service's rate limit is set here.
     if let (Some(_), Some(rate)) = (
         &recording,
         limits.and_then(|limits| limits.messages_beside(&config)),
@@ -356,8 +359,8 @@ fn options(
             .send_rate(rate.most, rate.per)
             .map_err(|error| wrong("--service", error))?;
     }
-    if !wish.subscribe.is_empty() {
-        let messages = wish.subscribe.clone();
+    if !given.subscribe.is_empty() {
+        let messages = given.subscribe.clone();
         options = options.on_connect(move |opening: &mut Opening<'_>| {
             for message in &messages {
                 opening.send(message.as_str());
@@ -375,7 +378,7 @@ fn options(
     Ok((options.config(config.clone()), config))
 }
 
-/// What a run keeps.
+/// The state of a run.
 struct Watch {
     start: Instant,
     limit: Option<Duration>,
@@ -383,9 +386,9 @@ struct Watch {
     heartbeats: Heartbeats,
     sums: Sums,
     gave_up: Option<String>,
-    /// Told at the first connection.
+    /// Notified at the first connection.
     connected: Option<mpsc::Sender<()>>,
-    /// The demo's server, which lives as long as this.
+    /// The demo's server, which ends when this is dropped.
     server: Option<MisbehavingServer>,
 }
 
@@ -395,7 +398,7 @@ impl Watch {
         self.listen_to_the_user(&sender)?;
         if let Output::Lines = self.output {
             let what = match self.server {
-                Some(_) => " (no URL is named: a server of its own that misbehaves)",
+                Some(_) => " (no URL given: the misbehaving demo server)",
                 None => "",
             };
             let line = format!("watching {url}{what}: {}", times(config));
@@ -433,7 +436,7 @@ impl Watch {
         Ok(self.end())
     }
 
-    /// How long to wait for an event.
+    /// Returns how long to wait for an event.
     fn patience(&self) -> Duration {
         let left = match self.limit {
             Some(limit) => limit.saturating_sub(self.start.elapsed()),
@@ -457,13 +460,13 @@ impl Watch {
             self.gave_up = Some(words(event, &self.heartbeats));
         }
         if matches!(event, Event::Stopped { .. } | Event::GaveUp { .. }) {
-            // The demo's server ends first, so that the client's end is the last line.
+            // Ends the demo's server first, so that the client's end is the last line.
             self.server = None;
         }
         if matches!(event, Event::Connected { .. })
             && let Some(connected) = self.connected.take()
         {
-            // The thread that waits for it may have ended.
+            // An error means that the waiting thread has ended.
             let _ = connected.send(());
         }
         match &mut self.output {
@@ -484,7 +487,7 @@ impl Watch {
         }
     }
 
-    /// One line for people, with its time.
+    /// Prints a line with the time since the start.
     fn line(&self, words: &str) -> io::Result<()> {
         self.print(&format!("{} {words}", Stamp(self.start.elapsed())))
     }
@@ -495,10 +498,10 @@ impl Watch {
         output.flush()
     }
 
-    /// Says what the run came to; the status to exit with.
+    /// Prints the summary of the run, and returns the exit status.
     fn end(self) -> ExitCode {
         let sums = format!("in {}: {}", Seconds(self.start.elapsed()), self.sums);
-        // If nobody reads it any more, nobody misses it.
+        // An error means that standard output is closed, so there is nobody to tell.
         let _ = match self.output {
             Output::Json => Ok(()),
             Output::Lines => self.line(&sums),
@@ -515,11 +518,11 @@ impl Watch {
         }
     }
 
-    /// Sends each line of standard input, once connected, and stops on Ctrl-C, from threads of their own.
+    /// Starts threads that send each line of standard input once connected, and that stop the client on Ctrl-C.
     fn listen_to_the_user(&mut self, sender: &Sender) -> Result<(), Refusal> {
         let stopping = sender.clone();
         ctrlc::set_handler(move || interrupted(&stopping))
-            .map_err(|error| Refusal::Wrong(format!("cannot hear Ctrl-C: {error}")))?;
+            .map_err(|error| Refusal::Wrong(format!("cannot handle Ctrl-C: {error}")))?;
         // A picture reads keys instead.
         if !matches!(self.output, Output::Picture(..)) {
             let (connected, first_connection) = mpsc::channel();
@@ -535,18 +538,18 @@ impl Watch {
     }
 }
 
-/// The first time: stops the client. The second time: ends the program.
+/// Stops the client the first time, and ends the program the second time.
 fn interrupted(sender: &Sender) {
     static ASKED: AtomicBool = AtomicBool::new(false);
     if ASKED.swap(true, Ordering::Relaxed) {
         picture::restore();
-        // 128 + SIGINT, as shells have it.
+        // 128 + SIGINT, the convention of shells.
         std::process::exit(130);
     }
     sender.stop();
 }
 
-/// Where nobody reads standard output any more, it is time to stop.
+/// Stops the client if standard output was closed.
 fn stop_if_closed(error: io::Error, sender: &Sender) -> Result<(), Refusal> {
     match error.kind() {
         io::ErrorKind::BrokenPipe => {
@@ -568,7 +571,7 @@ fn send_lines(sender: &Sender) {
                     complain(&format!("not sent: {}", error.reason));
                 }
             }
-            Err(error) => complain(&format!("not sent: the line is not text: {error}")),
+            Err(error) => complain(&format!("not sent: the line is not UTF-8: {error}")),
         }
         line.clear();
     }
@@ -584,17 +587,17 @@ fn start_log(json: bool) {
         .init();
 }
 
-/// Starts the demo's server, and shows what it does beside what the client sees.
+/// Starts the demo's server. Its notes are shown beside the client's events.
 fn start_server(
-    wish: &Wish,
+    given: &Given,
     start: Instant,
     draws: bool,
     notes: mpsc::Sender<ServerNote>,
 ) -> io::Result<MisbehavingServer> {
-    let json = wish.json;
+    let json = given.json;
     MisbehavingServer::start(move |note| {
         let line = format!("{} {note}", Stamp(start.elapsed()));
-        // Nobody reads any more: the client's own lines will notice.
+        // Errors are ignored here. If the output is closed, the client's own lines notice it.
         let _ = match (draws, json) {
             (true, _) => {
                 let _ = notes.send(note);
@@ -608,7 +611,7 @@ fn start_server(
 
 #[allow(
     clippy::disallowed_methods,
-    reason = "a program that prints the time since its start"
+    reason = "the program prints the time since its start"
 )]
 fn clock() -> Instant {
     Instant::now()

@@ -1,4 +1,4 @@
-//! Events as lines: for people, and as JSON.
+//! Writes events as lines, in words or as JSON.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::heartbeats::Heartbeats;
 use crate::sums::counted;
 
-/// The times of a configuration, in one line.
+/// Describes the times of a configuration in one line.
 pub(crate) fn times(config: &Config) -> String {
     let mut words = match config.ping() {
         Ping::Never => "no pings".to_owned(),
@@ -41,7 +41,7 @@ pub(crate) fn times(config: &Config) -> String {
     words
 }
 
-/// One event as one JSON object.
+/// Returns an event as a JSON object.
 pub(crate) fn json_line(event: &Event) -> Value {
     match event {
         Event::Connecting { conn, attempt } => {
@@ -115,7 +115,7 @@ pub(crate) fn json_line(event: &Event) -> Value {
     }
 }
 
-/// One event in words.
+/// Describes an event in words.
 pub(crate) fn words(event: &Event, heartbeats: &Heartbeats) -> String {
     match event {
         Event::Connecting { conn, attempt: 0 } => format!("connecting ({conn})"),
@@ -134,7 +134,7 @@ pub(crate) fn words(event: &Event, heartbeats: &Heartbeats) -> String {
         Event::PongSent { conn } => format!("{} answered", heartbeats.next_answered(*conn)),
         Event::PingSent { conn } => format!("{} sent", heartbeats.next_asked(*conn)),
         Event::PongReceived { rtt: Some(rtt), .. } => format!("pong after {}", Seconds(*rtt)),
-        Event::PongReceived { .. } => "pong that nobody asked for".into(),
+        Event::PongReceived { .. } => "pong without a ping".into(),
         Event::Check { idle, .. } => format!("idle for {}", Seconds(*idle)),
         Event::Disconnected {
             conn,
@@ -177,7 +177,7 @@ pub(crate) fn words(event: &Event, heartbeats: &Heartbeats) -> String {
         Event::Ending { why, within, .. } => {
             format!("ends soon ({why}): renewed in {}", Seconds(*within))
         }
-        Event::Reconnect { attempt: 0, delay } => format!("the next dial in {}", Seconds(*delay)),
+        Event::Reconnect { attempt: 0, delay } => format!("next dial in {}", Seconds(*delay)),
         Event::Reconnect { attempt, delay } => {
             format!("retry {attempt} in {}", Seconds(*delay))
         }
@@ -189,12 +189,12 @@ pub(crate) fn words(event: &Event, heartbeats: &Heartbeats) -> String {
     }
 }
 
-/// ` (…)`, or nothing.
+/// Returns ` (detail)`, or an empty string.
 fn in_brackets(detail: Option<&str>) -> String {
     detail.map_or_else(String::new, |detail| format!(" ({})", printable(detail)))
 }
 
-/// The text without characters that would move a terminal's cursor or break the line.
+/// Escapes control characters, which could move a terminal's cursor or break the line.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     match text.contains(char::is_control) {
         false => text.into(),
@@ -228,7 +228,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Seconds since the start, to the millisecond, aligned.
+/// Displays the seconds since the start, to the millisecond, right-aligned.
 pub(crate) struct Stamp(pub(crate) Duration);
 
 impl fmt::Display for Stamp {

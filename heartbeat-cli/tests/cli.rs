@@ -1,4 +1,4 @@
-//! The program `heartbeat` as its users run it: what it prints, what it refuses, how it ends.
+//! Runs the program `heartbeat` and tests its output, its errors and its exit status.
 
 #![allow(
     clippy::std_instead_of_core,
@@ -19,13 +19,13 @@ fn heartbeat(arguments: &[&str], input: &str) -> Output {
         .spawn()
         .expect("it starts");
     let mut stdin = child.stdin.take().expect("piped");
-    // Who has refused its arguments reads nothing.
+    // A program that has refused its arguments does not read its input.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("it ends")
 }
 
-/// What it prints, where all is well.
+/// Runs the program, expects success, and returns its standard output.
 #[track_caller]
 fn printed(arguments: &[&str], input: &str) -> String {
     let output = heartbeat(arguments, input);
@@ -33,7 +33,7 @@ fn printed(arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// It ends with status 2, and names these on standard error.
+/// Runs the program, expects status 2 and these words on standard error, and returns its standard output.
 #[track_caller]
 fn refused(arguments: &[&str], input: &str, names: &[&str]) -> String {
     let output = heartbeat(arguments, input);
@@ -114,7 +114,7 @@ fn what_is_wrong_is_named_with_its_rule() {
     refused(&["explain"], "", &["empty"]);
 }
 
-/// Wherever a URL stands, also where none belongs.
+/// A URL may stand in any argument, even where none is expected.
 #[test]
 fn no_secret_of_a_url_is_printed() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -147,7 +147,7 @@ fn no_secret_of_a_url_is_printed() {
     }
 }
 
-/// What a server says must not reach the terminal as a command to it.
+/// Otherwise a server could send commands to the terminal.
 #[test]
 fn control_characters_of_a_server_are_escaped() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -161,10 +161,10 @@ fn control_characters_of_a_server_are_escaped() {
     });
     let told = printed(&["watch", &url, "--for", "1s"], "");
     assert!(told.contains("message: \\u{1b}[2Jgone\\n\n"), "{told}");
-    server.join().expect("it has seen the end");
+    server.join().expect("the server has seen the end");
 }
 
-/// The text is what a reader sees first of a trace: held to the letter.
+/// The whole text is compared.
 #[test]
 fn a_trace_is_explained_in_sentences() {
     let trace = r#"{"seed": 7, "config": {"check_interval": null, "backoff": {"jitter_percent": 0}}}
@@ -185,27 +185,27 @@ fn a_trace_is_explained_in_sentences() {
         printed(&["explain"], trace),
         "\
 A client with these times: ping after 30 s of silence, dead after 90 s of silence or 60 s after an unanswered ping; dial within 10 s, retry after 2 s to 60 s.
-   0.000 It dials connection 1.
+   0.000 The client dials connection 1.
    0.001 Connection 1 is open.
-   0.002 The peer pings by message, {\"type\":\"ping\"}: it answers with {\"type\":\"pong\"}.
-  30.002 Nothing was heard for 30 s: it pings by frame.
-  30.012 A pong comes 10 ms after the ping.
-  60.012 Nothing was heard for 30 s: it pings by frame.
- 120.012 It drops connection 1: nothing was heard for 90 s (`idle_timeout` is 90 s).
- 120.012 It dials again in 2 s, as retry 1.
- 122.012 It dials connection 2, retry 1.
- 122.013 Connection 2 ends: the server answers HTTP 503 and asks to come back after 7 s.
- 122.013 It dials again in 7 s, as retry 2.
- 129.013 It dials connection 3, retry 2.
+   0.002 The peer sends the ping {\"type\":\"ping\"}. The client answers with {\"type\":\"pong\"}.
+  30.002 Nothing was received for 30 s. The client pings with a ping frame.
+  30.012 A pong arrives 10 ms after the ping.
+  60.012 Nothing was received for 30 s. The client pings with a ping frame.
+ 120.012 The client drops connection 1: nothing was received for 90 s (`idle_timeout` is 90 s).
+ 120.012 Retry 1 is in 2 s.
+ 122.012 The client dials connection 2 (retry 1).
+ 122.013 Connection 2 ends: the server answered HTTP 503 and asks for a retry after 7 s.
+ 122.013 Retry 2 is in 7 s.
+ 129.013 The client dials connection 3 (retry 2).
  129.014 Connection 3 is open.
  130.000 The application stops the client.
- 130.000 It closes connection 3 with code 1000.
-In all: 3 dials, 2 connections, 2 ends (idle_timeout 1, http 503 1).
+ 130.000 The client closes connection 3 with code 1000.
+Total: 3 dials, 2 connections, 2 ends (idle_timeout 1, http 503 1).
 "
     );
 }
 
-/// The README's trace leads to the sentences beside it, and its description is what is printed.
+/// The README's trace gives the README's sentences, and `dialect show` prints the README's description.
 #[test]
 fn the_readme_shows_what_is_printed() {
     let readme = include_str!("../README.md");
@@ -227,7 +227,7 @@ fn the_readme_shows_what_is_printed() {
     assert_eq!(text(shown.stdout), block("json", "{\n"));
 }
 
-/// Every trace of the core's tests is told, whatever is in it.
+/// Every trace of the core's tests can be explained.
 #[test]
 fn every_recorded_trace_is_explained() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../heartbeat-core/tests/traces");
@@ -238,7 +238,7 @@ fn every_recorded_trace_is_explained() {
         if name.ends_with(".jsonl") && !name.ends_with(".answers.jsonl") {
             let text = printed(&["explain", name], "");
             assert!(
-                text.ends_with(".\n") && !text.contains("It does `"),
+                text.ends_with(".\n") && !text.contains("does `"),
                 "{name}:\n{text}"
             );
             count += 1;
@@ -252,7 +252,7 @@ fn a_bad_line_is_named_after_everything_before_it_was_told() {
     let trace =
         "{\"seed\": 7}\n{\"at\": 0, \"event\": \"tick\"}\n{\"at\": 1, \"event\": \"tock\"}\n";
     let told = refused(&["explain"], trace, &["line 3", "tock"]);
-    assert!(told.contains("It dials connection 1."), "{told}");
+    assert!(told.contains("The client dials connection 1."), "{told}");
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn the_catalogue_is_listed_shown_and_linted() {
         list.lines().any(|line| line.starts_with("kucoin")),
         "{list}"
     );
-    // What is shown is a description that can be kept and used.
+    // The output of `show` works as a description file.
     let shown = printed(&["dialect", "show", "kucoin"], "");
     let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/shown.json");
     std::fs::write(file, shown).expect("room");
@@ -288,7 +288,7 @@ fn the_catalogue_is_listed_shown_and_linted() {
     );
 }
 
-/// Whoever has seen enough closes the pipe: `heartbeat watch | head -n 3`.
+/// For example `heartbeat watch | head -n 3`.
 #[test]
 fn it_ends_well_when_nobody_reads_its_output() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_heartbeat"))

@@ -1,4 +1,4 @@
-//! The picture in a terminal, and that the terminal is as before afterwards, whatever ended the program.
+//! Tests the picture in a terminal, and that every end of the program restores the terminal.
 
 #![cfg(unix)]
 #![allow(
@@ -20,14 +20,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-/// Nothing here takes a tenth of it, but for a busy machine.
+/// Ten times longer than any step needs, for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A program in a terminal of its own.
+/// The program in a pseudo-terminal.
 struct Terminal {
     child: Child,
     keyboard: File,
-    /// The end of the terminal that programs use: open, so that it stays as they leave it.
+    /// The program's end of the terminal. Kept open, so that the terminal keeps the modes that the program left.
     inner: OwnedFd,
     screen: mpsc::Receiver<Vec<u8>>,
     seen: String,
@@ -78,8 +78,8 @@ impl Terminal {
         }
     }
 
-    /// Waits until this was written to the terminal.
-    /// Between words it only moves the cursor: compared are the words without spaces.
+    /// Waits until this text was written to the terminal. Spaces are ignored, because the program moves the cursor instead
+    /// of writing them.
     #[track_caller]
     fn until(&mut self, wanted: &str) {
         let words = wanted.replace(' ', "");
@@ -94,11 +94,11 @@ impl Terminal {
         self.keyboard.write_all(key.as_bytes()).expect("a key");
     }
 
-    /// It ends with this status, and leaves the terminal as it was.
+    /// Waits until the program has restored the terminal and ended with this status.
     #[track_caller]
     fn ends(mut self, status: i32) {
         self.until("\x1b[?1049l");
-        // The cursor is seen again.
+        // The cursor is visible again.
         self.until("\x1b[?1049l\x1b[?25h");
         assert_eq!(self.child.wait().expect("it ends").code(), Some(status));
         let modes = tcgetattr(&self.inner).expect("its modes").local_modes;
@@ -109,7 +109,7 @@ impl Terminal {
     }
 }
 
-/// The text without spaces and sequences that move the cursor or change colours.
+/// Removes spaces, and sequences that move the cursor or change colours.
 fn without_moves(seen: &str) -> String {
     let mut text = String::new();
     for part in seen.split("\x1b[") {
@@ -144,7 +144,7 @@ fn a_picture_shows_state_silence_and_round_trips_and_a_key_ends_it() {
         terminal.until(part);
     }
     terminal.press("q");
-    // What stays on the screen.
+    // The summary stays on the screen.
     terminal.until("1 connection, ");
     terminal.ends(0);
 }
@@ -156,7 +156,7 @@ fn ctrl_c_ends_it_and_a_second_one_at_once() {
     terminal.press("\x03");
     terminal.ends(0);
 
-    // Nobody answers the upgrade, nor the Close of an open connection: only the second one is quick.
+    // This server never answers the upgrade. Only the second Ctrl-C is sure to end the program quickly.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("ws://{}/", listener.local_addr().expect("an address"));
     let mut terminal = Terminal::start(&["watch", &url]);
@@ -175,7 +175,7 @@ fn a_signal_and_giving_up_leave_the_terminal_as_it_was() {
     kill_process(pid, Signal::TERM).expect("it runs");
     terminal.ends(0);
 
-    // Not a WebSocket server: no retry mends that.
+    // A server without WebSocket: the client gives up.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("ws://{}/", listener.local_addr().expect("an address"));
     thread::spawn(move || {
