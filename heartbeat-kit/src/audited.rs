@@ -1,4 +1,4 @@
-//! A machine under the auditor's eyes.
+//! A machine that the auditor judges at each step.
 
 use std::borrow::Borrow;
 use std::ops::Deref;
@@ -8,8 +8,8 @@ use heartbeat_core::{Config, Dialect, Event, Heartbeat, Instant, Step};
 
 use crate::Auditor;
 
-/// A machine, each step of which is judged: by its actions, and by what copies of the machine would do. It stands in a
-/// test where a [`Heartbeat`] stands otherwise, and keeps the trace.
+/// A machine whose steps are judged, both by their actions and by what copies of the machine would do. Use it in a test in
+/// place of a [`Heartbeat`]. It also records the trace.
 #[derive(Clone, Debug)]
 pub struct Audited<C, D> {
     machine: Heartbeat<C, D>,
@@ -18,7 +18,7 @@ pub struct Audited<C, D> {
 }
 
 impl<C: Borrow<Config> + Clone, D: Dialect + Clone> Audited<C, D> {
-    /// Before the first step of a machine that was made at `start`.
+    /// Wraps a machine that was created at `start` and has not made a step.
     #[must_use]
     pub fn new(machine: Heartbeat<C, D>, start: Instant) -> Self {
         let auditor = match machine.conn() {
@@ -32,17 +32,17 @@ impl<C: Borrow<Config> + Clone, D: Dialect + Clone> Audited<C, D> {
         }
     }
 
-    /// The driver that calls [`step`](Self::step) is judged, too ([`Auditor::of_driver`]).
+    /// Also judges the driver that calls [`step`](Self::step). See [`Auditor::of_driver`].
     #[must_use]
     pub fn with_driver(mut self) -> Self {
         self.auditor = self.auditor.of_driver();
         self
     }
 
-    /// As [`Heartbeat::step`].
+    /// Calls [`Heartbeat::step`] and judges the step.
     ///
     /// # Panics
-    /// If a rule is broken: with the rule's sentence, and the events and answers so far.
+    /// If a rule is broken. The message has the rule, and the events and answers so far.
     pub fn step<'a>(&mut self, now: Instant, event: Event<'a>) -> Step<'a> {
         let before = self.machine.clone();
         let step = self.machine.step(now, event);
@@ -61,14 +61,14 @@ impl<C: Borrow<Config> + Clone, D: Dialect + Clone> Audited<C, D> {
         step
     }
 
-    /// Each event so far as a line of a trace, and its answer, indented.
+    /// Returns the trace so far: a line for each event, then an indented line for the machine's answer.
     #[must_use]
     pub fn trace(&self) -> &str {
         &self.trace
     }
 }
 
-/// To look at; only [`Audited::step`] changes the machine.
+/// Gives read access to the machine. Only [`Audited::step`] changes it.
 impl<C, D> Deref for Audited<C, D> {
     type Target = Heartbeat<C, D>;
 

@@ -1,4 +1,4 @@
-//! What must hold after every step, seen from outside: the time, the event, and what the machine answered.
+//! Checks the rules that hold after every step, by the time, the event and the machine's answer.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -8,12 +8,12 @@ use heartbeat_core::{
     Phase, Step,
 };
 
-/// A rule that does not hold. Its `Display` is the rule's sentence.
+/// A rule that was broken. `Display` shows the rule as a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken(&'static str);
 
 impl Broken {
-    /// The rule as a sentence.
+    /// Returns the rule as a sentence.
     #[must_use]
     pub fn rule(&self) -> &'static str {
         self.0
@@ -28,9 +28,9 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// Watches one machine from its first step on, and the driver that tells the machine what happens.
+/// Judges the steps of one machine from the first step on, and optionally the driver that reports events to it.
 ///
-/// In a test, or in production as an observer of a client:
+/// Use it in a test, or in production as an observer of a client:
 ///
 /// ```
 /// use heartbeat_kit::Auditor;
@@ -44,42 +44,43 @@ impl std::error::Error for Broken {}
 /// # Ok::<(), heartbeat_kit::Broken>(())
 /// ```
 ///
-/// With `heartbeat-tokio` or `heartbeat-blocking` it stands in `Options::observer`; the crate's front page shows how.
+/// With `heartbeat-tokio` or `heartbeat-blocking`, call it in `Options::observer`. The crate's front page shows how.
 #[derive(Clone, Debug, Default)]
 pub struct Auditor {
     /// The latest time seen.
     now: Instant,
-    /// The one connection was accepted: there is no dial.
+    /// The machine's one connection was accepted, so there is no dial.
     accepted: bool,
-    /// The driver is judged, too.
+    /// The driver is judged too.
     strict: bool,
-    /// The connection that was asked for, or accepted, and has not ended.
+    /// The connection that was dialled or accepted and has not ended.
     live: Option<u64>,
-    /// It is open.
+    /// The live connection is open.
     open: bool,
-    /// When the last one ended.
+    /// When the last connection ended.
     ended: Instant,
     last_id: u64,
-    /// When the next dial was planned, and what its attempt must be.
+    /// The time and the attempt number of the planned dial.
     planned: Option<(Instant, u32)>,
-    /// No dial may come before this, kicked or not.
+    /// No dial may come before this time, even after a kick.
     floor: Instant,
-    /// Kicked since the dial was planned.
+    /// A kick came since the dial was planned.
     kicked: bool,
     gave_up: bool,
-    /// The connection is being renewed: the next plan is no retry.
+    /// The connection is being renewed, so the next dial is not a retry.
     renews: bool,
     stop: Option<Stop>,
 }
 
-/// What followed on `Stop`.
+/// The state after a `Stop`.
 #[derive(Clone, Debug, Default)]
 struct Stop {
+    /// `Close` actions so far.
     closes: usize,
 }
 
 impl Auditor {
-    /// For a machine of [`Heartbeat::new`].
+    /// Creates an auditor for a machine created by [`Heartbeat::new`].
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -88,7 +89,7 @@ impl Auditor {
         }
     }
 
-    /// For a machine of [`Heartbeat::accepted`], whose connection 1 is open.
+    /// Creates an auditor for a machine created by [`Heartbeat::accepted`], whose connection 1 is open.
     #[must_use]
     pub fn accepted() -> Self {
         Self {
@@ -100,7 +101,7 @@ impl Auditor {
         }
     }
 
-    /// The machine was made at this time, and earlier times count as this one. Default: the origin.
+    /// Sets when the machine was created. Earlier times count as this time. Default: the origin.
     #[must_use]
     pub fn since(mut self, start: Instant) -> Self {
         (self.now, self.floor) = (start, start);
@@ -108,21 +109,21 @@ impl Auditor {
         self
     }
 
-    /// Judges the driver as well. The machine puts up with any events in any order; a driver that means what it says
-    /// - lets no time run backwards,
+    /// Also judges the driver. The machine accepts any events in any order, but a correct driver
+    /// - never lets time run backwards,
     /// - answers each dial once,
-    /// - says nothing of a connection before its dial succeeded, but where it goes, and nothing after the moment of its
-    ///   end, but that a dial which was given up succeeded or failed.
+    /// - reports nothing on a connection before its dial has succeeded, except its route,
+    /// - reports nothing on a connection after the moment of its end, except whether an abandoned dial succeeded or failed.
     #[must_use]
     pub fn of_driver(mut self) -> Self {
         self.strict = true;
         self
     }
 
-    /// Judges one step. `phase` is the machine's after the step.
+    /// Judges one step. `phase` is the machine's phase after the step.
     ///
     /// # Errors
-    /// The rule that is broken. After an error the auditor is of no more use.
+    /// The broken rule. Do not use the auditor after an error.
     pub fn step(
         &mut self,
         now: Instant,
@@ -140,7 +141,7 @@ impl Auditor {
         )?;
         ensure(
             step.wake != Some(Instant::NEVER),
-            "The end of time is no wake.",
+            "The end of time is never a wake.",
         )?;
         ensure(
             step.actions.len() <= Actions::MAX,
@@ -156,11 +157,11 @@ impl Auditor {
         self.stopped(event, step, phase)
     }
 
-    /// Judges a machine by what copies of it would do, after [`step`](Self::step): `before` is the machine before the step,
-    /// `after` the machine after it.
+    /// Judges a machine by what copies of it would do. Call it after [`step`](Self::step). `before` is a copy of the machine
+    /// before the step, and `after` is the machine after the step.
     ///
     /// # Errors
-    /// The rule that is broken.
+    /// The broken rule.
     pub fn machine<C, D>(
         &self,
         before: &Heartbeat<C, D>,
@@ -174,7 +175,7 @@ impl Auditor {
     {
         ensure(
             step.wake == after.wake(),
-            "The step and the machine tell one wake.",
+            "The step and the machine agree on the wake.",
         )?;
         if let Some(wake) = step.wake {
             let mut early = after.clone();
@@ -190,7 +191,7 @@ impl Auditor {
                 "A tick at the wake does something.",
             )?;
         }
-        // 14 and 15: an earlier time is taken for the latest one.
+        // 14 and 15: an earlier time counts as the latest time.
         for at in [self.now, Instant::ORIGIN] {
             let mut again = after.clone();
             let tick = again.step(at, Event::Tick);
@@ -216,7 +217,7 @@ impl Auditor {
         Ok(())
     }
 
-    /// What a driver must not do, before the machine is asked.
+    /// Judges the driver's event.
     fn driver(&self, now: Instant, event: &Event<'_>) -> Result<(), Broken> {
         ensure(now >= self.now, "A driver's time does not run backwards.")?;
         let Some(conn) = conn_of(event) else {
@@ -230,12 +231,13 @@ impl Auditor {
         match event {
             Event::Closed(..) => Ok(()),
             Event::Connected(_) => ensure(!live || !self.open, "A dial is answered once."),
-            Event::Routed(..) => ensure(live, "A connection that has ended goes nowhere."),
+            Event::Routed(..) => ensure(live, "A connection that has ended has no route."),
             _ if live => ensure(
                 self.open,
                 "A connection says nothing before it is connected.",
             ),
-            // What one look at the socket has found is told to its end, whatever the machine says to the first of it.
+            // A driver may report everything that one read of the socket found, even if the machine aborts the connection
+            // at the first part.
             _ => ensure(
                 now <= self.ended,
                 "A connection says nothing after its end.",
@@ -272,7 +274,7 @@ impl Auditor {
         let current = conn_of(event).is_none_or(|conn| Some(conn.get()) == self.live);
         ensure(
             step.stale != current,
-            "An event is stale if its connection is not the current one, and only then.",
+            "An event is stale if and only if its connection is not the current one.",
         )?;
         match event {
             Event::Connected(conn) => {
@@ -283,7 +285,7 @@ impl Auditor {
                     });
                 ensure(
                     aborted == step.stale,
-                    "A dial that succeeds too late is aborted, and no other one.",
+                    "A dial is aborted as stale if and only if it succeeds too late.",
                 )?;
                 self.open |= current;
             }
@@ -305,14 +307,14 @@ impl Auditor {
                     let (at, next) = self
                         .planned
                         .take()
-                        .ok_or(Broken("A dial was planned before."))?;
+                        .ok_or(Broken("Each dial was planned."))?;
                     ensure(
                         self.now >= at || (self.kicked && self.now >= self.floor),
                         "No dial comes before its time.",
                     )?;
                     ensure(
                         *attempt == next,
-                        "A dial's attempt is the one that was planned.",
+                        "A dial has the attempt number that was planned.",
                     )?;
                     self.last_id = conn.get();
                     self.live = Some(self.last_id);
@@ -322,7 +324,7 @@ impl Auditor {
                 Action::Abort { reason, .. } => {
                     ensure(
                         *reason == AbortReason::Stale,
-                        "Only what lives, or a late dial, is aborted.",
+                        "Only the current connection, or a dial that succeeds too late, is aborted.",
                     )?;
                 }
                 Action::SendPong { conn, .. }
@@ -333,7 +335,7 @@ impl Auditor {
                 | Action::Check { conn, .. } => {
                     ensure(
                         Some(conn.get()) == self.live,
-                        "No command goes to a connection that does not live.",
+                        "No action names a connection that has ended.",
                     )?;
                 }
                 Action::ReconnectAt { .. } | Action::GaveUp { .. } => {}
@@ -345,7 +347,7 @@ impl Auditor {
     /// Invariants 11 and 12.
     fn losses(&mut self, event: &Event<'_>, step: &Step<'_>, phase: Phase) -> Result<(), Broken> {
         let closed = matches!(event, Event::Closed(..)) && !step.stale;
-        // A stop applies before what is due with it: the closing handshake is then the stop's own.
+        // A stop applies before anything due at the same time, so the closing handshake then belongs to the stop.
         self.renews &= !matches!(event, Event::Stop);
         let verdict = step.actions.iter().any(|action| {
             matches!(action, Action::Abort { reason, .. }
@@ -361,7 +363,7 @@ impl Auditor {
                     planned += 1;
                     ensure(
                         *at == self.now.saturating_add(*delay),
-                        "The next dial comes its delay after now.",
+                        "The next dial comes exactly its delay after now.",
                     )?;
                     ensure(
                         *attempt > 0 || std::mem::take(&mut self.renews),
@@ -404,7 +406,7 @@ impl Auditor {
         )
     }
 
-    /// Invariant 16, and the same after giving up.
+    /// Invariant 16.
     fn stopped(&mut self, event: &Event<'_>, step: &Step<'_>, phase: Phase) -> Result<(), Broken> {
         let had_stopped = self.stop.is_some();
         if let Event::Stop = event {
@@ -420,10 +422,7 @@ impl Auditor {
                     ensure(!had_stopped, "The closing handshake begins with the stop.")?;
                 }
                 Action::Abort { .. } => {}
-                _ => ensure(
-                    false,
-                    "After a stop nothing follows but a Close and an abort.",
-                )?,
+                _ => ensure(false, "After a stop only a Close and an abort follow.")?,
             }
         }
         ensure(stop.closes <= 1, "A stop has one closing handshake.")?;

@@ -1,4 +1,4 @@
-//! Any bytes as a configuration and events, for fuzzers.
+//! Decodes any bytes as a configuration and events, for fuzzers.
 
 use std::time::Duration;
 
@@ -11,15 +11,18 @@ use crate::script::{
     Content, JSON_PING, MS, Op, S, Script, TEXTS, What, When, Which, header, shorter_than,
 };
 
+/// Bytes of the machine.
 const HEAD: usize = 17;
+/// Bytes of an event.
 const EACH: usize = 4;
 
-/// More events than this say nothing new and take the model, which keeps a history, too long.
+/// The most events. More find nothing new, and take the model, which keeps a history, too long.
 const MOST: usize = 512;
 
 impl Script {
-    /// Any bytes as a script, for a fuzzer: 17 bytes make the machine, each further 4 an event, 512 at most. Each value of
-    /// each byte means something, and a change of one byte changes one thing. `None` if there are too few for a machine.
+    /// Decodes any bytes as a script, for a fuzzer. The first 17 bytes give the machine, and every further 4 bytes an event,
+    /// at most 512. Every value of a byte is valid, and a change of one byte changes one thing. Returns `None` for fewer
+    /// than 17 bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
@@ -28,7 +31,7 @@ impl Script {
     }
 }
 
-/// Takes all bytes that are left, so it stands last among several values.
+/// Takes all remaining bytes, so put it last among several values.
 #[cfg(feature = "arbitrary")]
 impl<'a> arbitrary::Arbitrary<'a> for Script {
     fn arbitrary(bytes: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
@@ -57,7 +60,8 @@ impl<'a> arbitrary::Arbitrary<'a> for crate::peer::Visit {
 
 // ---- times -------------------------------------------------------------------------------------
 
-/// The low three bits name the unit, the rest how many: small whole numbers that coincide, and extremes.
+/// The units of a time byte. The low three bits select the unit, and the others give the count. This yields small whole
+/// numbers, so that times coincide, and extremes.
 const UNITS: [u64; 8] = [1, MS, 100 * MS, S, 7 * S, 60 * S, 3600 * S, 1 << 58];
 
 fn span(byte: u8) -> u64 {
@@ -68,7 +72,7 @@ fn time(byte: u8) -> Duration {
     Duration::from_nanos(span(byte)).clamp(MIN_DURATION, MAX_DURATION)
 }
 
-/// A byte below 8 would be no time at all.
+/// Decodes an optional time. A byte below 8, which would be a time of zero, is `None`.
 fn optional(byte: u8) -> Option<Duration> {
     (byte >= 8).then(|| time(byte))
 }
@@ -131,7 +135,7 @@ fn machine(head: &[u8; HEAD]) -> Header {
                 RetryPolicy::Spread(base, base.max(time(stable))),
             );
     }
-    // Near the beginning of time, or near its end.
+    // The start is near the beginning of time or near its end.
     let start = match start {
         0..128 => span(start),
         _ => u64::MAX - span(start - 128),
@@ -178,14 +182,15 @@ fn op(bytes: &[u8; EACH]) -> Op {
             _ => What::Routed(which, route(amount)),
         },
         30 => What::Kick,
-        // To stop ends the story: only one byte in 32 times 8 does.
+        // `Stop` ends the script early, so it must be rare.
         _ if more == 0 => What::Stop,
         _ => What::Kick,
     };
     Op { when, what }
 }
 
-/// Two bits for the endpoint, two for how many there are, one for further addresses; the rest makes both large.
+/// Two bits for the endpoint, two for the number of endpoints, and one for further addresses. The other bits make both
+/// numbers large.
 fn route(byte: u8) -> Route {
     let large = (byte / 32) * 32;
     Route {

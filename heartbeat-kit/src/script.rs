@@ -1,5 +1,5 @@
-//! Scripts of events, told so that things coincide: steps exactly at `wake` and around it, events about the connection
-//! before and the one to come. When its turn comes, each is an event for the machine as it then stands.
+//! Scripts of events. A script gives times and connections relative to the machine's state: exactly at `wake` or near it, on
+//! an earlier connection or a future one. Each [`Op`] becomes an event when its turn comes.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -12,35 +12,35 @@ use heartbeat_core::{
 
 use crate::Audited;
 
-/// An event and its time, relative to where the machine stands when its turn comes.
+/// An event and its time, both relative to the machine's state when its turn comes.
 #[derive(Clone, Copy, Debug)]
 pub struct Op {
-    /// Its time.
+    /// The time.
     pub when: When,
     /// The event.
     pub what: What,
 }
 
-/// A time beside the machine's own.
+/// A time, in nanoseconds, relative to the machine's wake or to the latest time.
 #[derive(Clone, Copy, Debug)]
 pub enum When {
     /// At the machine's `wake`.
     Wake,
-    /// That many nanoseconds before it.
+    /// This long before the machine's `wake`.
     BeforeWake(u64),
-    /// That many after it.
+    /// This long after the machine's `wake`.
     AfterWake(u64),
-    /// That many after the latest time.
+    /// This long after the latest time.
     Later(u64),
-    /// That many before the latest time: time goes backwards.
+    /// This long before the latest time, so that time runs backwards.
     Back(u64),
-    /// Whatever the machine's time.
+    /// This time, independent of the machine.
     At(u64),
 }
 
-/// An [`Event`] of a connection that is found when its turn comes.
+/// An [`Event`] whose connection is determined when its turn comes.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "each is the event of that name")]
+#[allow(missing_docs, reason = "each variant is the event of that name")]
 pub enum What {
     Tick,
     Connected(Which),
@@ -60,25 +60,25 @@ pub enum What {
     Stop,
 }
 
-/// A connection.
+/// A connection id, relative to the latest one that the machine handed out.
 #[derive(Clone, Copy, Debug)]
 pub enum Which {
-    /// The latest one.
+    /// The latest id.
     Current,
-    /// The latest id, live or not, less this.
+    /// The latest id minus this.
     Earlier(u64),
-    /// An id that was not handed out yet.
+    /// The latest id plus this. The machine has not handed it out yet.
     Future(u64),
 }
 
 /// A message.
 #[derive(Clone, Copy, Debug)]
 pub enum Content {
-    /// Data, which the driver has looked at.
+    /// A message that the driver has classified as data.
     Data,
     /// A ping frame.
     Ping(&'static [u8]),
-    /// A pong that answers the ping with this number.
+    /// A pong for an earlier ping: 0 is the next ping to be sent, 1 the latest one sent, and so on.
     PongTo(u8),
     /// A pong frame with this payload.
     Pong(&'static [u8]),
@@ -88,7 +88,7 @@ pub enum Content {
     Binary(&'static [u8]),
 }
 
-/// Pings in other words, and what only looks like one.
+/// Texts that are pings in another form, and texts that only look like pings.
 pub(crate) const TEXTS: &[&str] = &[
     "",
     "ping",
@@ -112,14 +112,14 @@ static NUMBERS: [[u8; 8]; 256] = {
     numbers
 };
 
-/// Turns ops into events as the machine goes along.
+/// Turns each [`Op`] into an event for the machine's current state.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     now: u64,
 }
 
 impl Resolver {
-    /// For a machine that was made at this time.
+    /// Creates a resolver for a machine that was created at `start`.
     #[must_use]
     pub fn new(start: Instant) -> Self {
         Self {
@@ -127,7 +127,7 @@ impl Resolver {
         }
     }
 
-    /// The event, and when it happens, for the machine as it stands.
+    /// Returns the time and the event for the machine's current state.
     pub fn resolve<C: Borrow<Config>, D: Dialect>(
         &mut self,
         machine: &Heartbeat<C, D>,
@@ -149,7 +149,7 @@ impl Resolver {
 
 fn event<C: Borrow<Config>, D: Dialect>(machine: &Heartbeat<C, D>, what: What) -> Event<'static> {
     let stats = machine.stats();
-    // An accepted connection is the first without a dial.
+    // An accepted connection counts as a connection without a dial.
     let latest = u64::from(stats.dials.max(stats.connects));
     let conn = |which| {
         ConnId::new(match which {
@@ -191,27 +191,27 @@ fn event<C: Borrow<Config>, D: Dialect>(machine: &Heartbeat<C, D>, what: What) -
     }
 }
 
-/// A machine and what happens to it.
+/// A machine and its events.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Script {
-    /// The machine: configuration, seed, start.
+    /// The machine's configuration, seed and start.
     pub header: Header,
-    /// What happens, in order.
+    /// The events, in order.
     pub ops: Vec<Op>,
 }
 
 impl Script {
-    /// Of a machine and what happens to it.
+    /// Creates a script.
     #[must_use]
     pub fn new(header: Header, ops: Vec<Op>) -> Self {
         Self { header, ops }
     }
 
-    /// Lets it happen to a machine with a dialect of yours, under the auditor's eyes.
+    /// Runs the script on a machine with your dialect, and judges each step.
     ///
     /// # Panics
-    /// If a rule is broken: with the rule and the trace.
+    /// If a rule is broken. The message has the rule and the trace.
     pub fn run<D: Dialect + Clone>(&self, dialect: D) {
         let Header { seed, start, .. } = self.header;
         let config = self.header.config.clone();
@@ -228,7 +228,7 @@ impl Script {
         }
     }
 
-    /// The trace of what happens to the header's own machine, in the form that `heartbeat explain` reads.
+    /// Runs the script on a machine with the header's own dialect, and returns the trace, which `heartbeat explain` can read.
     #[must_use]
     pub fn trace(&self) -> String {
         let mut machine = self.header.clone().heartbeat();
@@ -244,7 +244,7 @@ impl Script {
     }
 }
 
-/// The trace is long, and told by the failure itself.
+/// Shows only the number of events. The trace is long, and the panic has already printed it.
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the trace above, {} events", self.ops.len())
@@ -260,7 +260,7 @@ pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A header from its parts.
+/// Creates a header from its parts.
 pub(crate) fn header(config: Config, seed: u64, start: u64) -> Header {
     let mut header = Header::default();
     header.config = config;
@@ -269,7 +269,7 @@ pub(crate) fn header(config: Config, seed: u64, start: u64) -> Header {
     header
 }
 
-/// A ping must come before the idle timeout.
+/// Shortens a ping interval below the idle timeout, as a valid configuration requires.
 pub(crate) fn shorter_than(idle: Duration, ping: Ping) -> Ping {
     let nearly = idle - Duration::from_nanos(1);
     match ping {

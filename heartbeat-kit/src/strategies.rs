@@ -1,5 +1,5 @@
-//! Strategies of proptest: configurations, causes, and whole scripts. Times are short and whole seconds, so that things
-//! coincide, and sometimes the extremes.
+//! proptest strategies for configurations, causes and scripts. Most times are a few whole seconds, so that events coincide.
+//! Some are extremes.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::script::{
     Content, JSON_PING, MS, Op, S, Script, TEXTS, What, When, Which, header, secs, shorter_than,
 };
 
-/// Scripts of fewer than `length` events.
+/// Returns a strategy for scripts of 1 to `length - 1` events.
 pub fn scripts(length: usize) -> BoxedStrategy<Script> {
     (headers(), prop::collection::vec(op(), 1..length))
         .prop_map(|(header, ops)| Script::new(header, ops))
@@ -23,7 +23,7 @@ pub fn scripts(length: usize) -> BoxedStrategy<Script> {
 }
 
 fn op() -> BoxedStrategy<Op> {
-    // Most connections succeed, or nothing would ever be open; to stop ends the story.
+    // Most dials succeed, because otherwise no connection would ever be open. `Stop` ends a script, so it is rare.
     let what = prop_oneof![
         30 => Just(What::Tick),
         14 => which().prop_map(What::Connected),
@@ -53,7 +53,7 @@ fn when() -> BoxedStrategy<When> {
         6 => Just(When::BeforeWake(1)),
         4 => (1..5u64).prop_map(|seconds| When::BeforeWake(seconds * S)),
         3 => Just(When::AfterWake(1)),
-        // Around the usual grace of a second, and far beyond it.
+        // Around the usual `late_grace` of a second, and far beyond it.
         2 => Just(When::AfterWake(S)),
         2 => Just(When::AfterWake(S + 1)),
         4 => (1..10u64).prop_map(|seconds| When::AfterWake(seconds * S)),
@@ -63,7 +63,7 @@ fn when() -> BoxedStrategy<When> {
         8 => (0..4u64).prop_map(|seconds| When::Later(seconds * S)),
         4 => (0..4 * S).prop_map(When::Later),
         2 => (0..100 * S).prop_map(When::Back),
-        // Seldom, for after a leap to the end of time nothing more happens.
+        // Rare, because nothing more happens after a jump to the end of time.
         1 => prop_oneof![Just(0), Just(u64::MAX - S), Just(u64::MAX - 1), any::<u64>()]
             .prop_map(When::At),
     ]
@@ -80,7 +80,7 @@ fn which() -> BoxedStrategy<Which> {
     .boxed()
 }
 
-/// Mostly few endpoints; seldom numbers beyond those that have a record.
+/// Mostly a few endpoints, and rarely numbers beyond those that the machine records.
 fn route() -> BoxedStrategy<Route> {
     let number = prop_oneof![12 => 0..4u8, 1 => any::<u8>()];
     let count = prop_oneof![12 => 1..4u8, 1 => any::<u8>()];
@@ -108,7 +108,7 @@ fn content() -> BoxedStrategy<Content> {
     .boxed()
 }
 
-/// How a dial or a connection ends.
+/// Returns a strategy for the causes that end a dial or a connection.
 pub fn cause() -> BoxedStrategy<Cause> {
     let retry_after = prop_oneof![
         4 => Just(None),
@@ -140,7 +140,8 @@ pub fn cause() -> BoxedStrategy<Cause> {
     .boxed()
 }
 
-/// Machines: a configuration, a seed, a start near the beginning or the end of time; some of a server.
+/// Returns a strategy for machines: a configuration, a seed, and a start near the beginning or the end of time. Some
+/// are the server's side of a connection.
 pub fn headers() -> BoxedStrategy<Header> {
     let start = prop_oneof![
         4 => Just(0),
@@ -157,7 +158,7 @@ pub fn headers() -> BoxedStrategy<Header> {
         .boxed()
 }
 
-/// A time as settings may have it: mostly few whole seconds, sometimes the extremes.
+/// Times for settings: mostly a few whole seconds, and sometimes extremes.
 fn time() -> BoxedStrategy<Duration> {
     prop_oneof![
         30 => (1..10u64).prop_map(secs),
@@ -174,7 +175,7 @@ fn optional_time() -> BoxedStrategy<Option<Duration>> {
     prop::option::weighted(0.6, time()).boxed()
 }
 
-/// Any consistent configuration.
+/// Returns a strategy for valid configurations.
 pub fn configs() -> BoxedStrategy<Config> {
     let ping = prop_oneof![
         1 => Just(Ping::Never),
@@ -189,7 +190,7 @@ pub fn configs() -> BoxedStrategy<Config> {
         (optional_time(), prop::option::weighted(0.3, time())),
         optional_time(),
     );
-    // Mostly off, or random traces, which seldom make a session ready, would see nothing else.
+    // Mostly off. Random events seldom make a session ready, so most runs would end in session timeouts.
     let session = prop::option::weighted(0.3, time());
     let limits = (time(), optional_time(), session, time(), time(), time());
     let percent = prop_oneof![Just(0u8), Just(1), Just(50), Just(100), 0..=100u8];
@@ -269,8 +270,8 @@ fn overrides() -> BoxedStrategy<Vec<(CauseKind, RetryPolicy)>> {
     .boxed()
 }
 
-/// What servers do with the dials that they get: how they receive them, what they say, when they fall silent or hang up.
-/// Times are tenths of a second, within a minute of each dial.
+/// Returns a strategy for the servers of up to four dials: how each answers the dial, what it sends, and when it falls silent
+/// or hangs up. Acts come at tenths of a second, within a minute of the dial.
 #[cfg(feature = "peer")]
 pub fn visits() -> BoxedStrategy<Vec<Visit>> {
     let act = (1..600_u16, 0..Visit::ACTS);

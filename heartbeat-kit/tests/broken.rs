@@ -1,4 +1,4 @@
-//! What an auditor says of drivers that are wrong.
+//! The auditor names the rule that a wrong driver or machine breaks.
 
 use heartbeat_core::{
     Action, Cause, Config, ConnId, Event, FramesOnly, Heartbeat, Instant, Message,
@@ -9,8 +9,8 @@ fn second(count: u64) -> Instant {
     Instant::from_nanos(count * 1_000_000_000)
 }
 
-/// What the auditor of a driver says of these events, to the first rule that is broken.
-fn told(events: &[(u64, Event<'_>)]) -> Option<&'static str> {
+/// Reports these events to a machine and an auditor. Returns the first broken rule.
+fn broken_by(events: &[(u64, Event<'_>)]) -> Option<&'static str> {
     let mut machine = Heartbeat::new(Config::default(), FramesOnly, 7, second(0));
     let mut auditor = Auditor::new().of_driver();
     events.iter().find_map(|(at, event)| {
@@ -24,7 +24,7 @@ fn told(events: &[(u64, Event<'_>)]) -> Option<&'static str> {
 fn a_driver_that_does_as_it_should_is_left_alone() {
     let conn = ConnId::new(1);
     assert_eq!(
-        told(&[
+        broken_by(&[
             (0, Event::Tick),
             (1, Event::Connected(conn)),
             (2, Event::Received(conn, Message::Ping(b""))),
@@ -55,22 +55,22 @@ fn each_mistake_of_a_driver_has_its_sentence() {
         (
             vec![
                 (1, Event::Closed(conn, Cause::Eof)),
-                // Of the same look at the socket.
+                // Allowed: found by the same read of the socket.
                 (1, Event::Wrote(conn)),
                 (2, Event::Wrote(conn)),
             ],
             "A connection says nothing after its end.",
         ),
     ] {
-        assert_eq!(told(&[&open[..], &mistake[..]].concat()), Some(rule));
+        assert_eq!(broken_by(&[&open[..], &mistake[..]].concat()), Some(rule));
     }
     assert_eq!(
-        told(&[(0, Event::Tick), (1, Event::Progress(conn))]),
+        broken_by(&[(0, Event::Tick), (1, Event::Progress(conn))]),
         Some("A connection says nothing before it is connected.")
     );
 }
 
-/// A machine that was told one thing and answers as if told another: the auditor sees that from outside.
+/// The auditor is given the same answer twice, as if the machine had dialled twice.
 #[test]
 fn an_answer_that_breaks_a_rule_is_told() {
     let mut machine = Heartbeat::new(Config::default(), FramesOnly, 7, second(0));
@@ -81,7 +81,7 @@ fn an_answer_that_breaks_a_rule_is_told() {
         auditor.step(second(0), &Event::Tick, &step, machine.phase()),
         Ok(())
     );
-    // The same answer once more would be a second connection.
+    // The second `Connect` would be a second connection.
     let again = auditor.step(second(0), &Event::Tick, &step, machine.phase());
     assert_eq!(
         again.unwrap_err().rule(),
@@ -104,7 +104,7 @@ fn an_audited_machine_panics_with_the_rule_and_the_trace() {
     }
 }
 
-/// A stop applies before what is due at the same moment: the handshake that is given up then is the stop's.
+/// A stop applies before anything due at the same time, so the abandoned closing handshake belongs to the stop.
 #[test]
 fn a_stop_just_when_the_close_of_a_renewal_is_given_up_is_no_loss() {
     let config = Config::from_json(

@@ -18,9 +18,10 @@ fn an_auditor_that_observes_a_client_sees_every_step_and_finds_nothing_broken() 
         for _ in 0..2 {
             let (socket, _) = listener.accept().expect("a dial");
             let mut ws = tungstenite::accept(socket).expect("an upgrade");
-            ws.send(Message::Ping(vec![7].into())).expect("it reads");
+            ws.send(Message::Ping(vec![7].into()))
+                .expect("the client reads");
             ws.send(Message::text(r#"{"type":"ping"}"#))
-                .expect("it reads");
+                .expect("the client reads");
             assert_eq!(ws.read().expect("a pong"), Message::Pong(vec![7].into()));
             assert_eq!(
                 ws.read().expect("a pong"),
@@ -44,15 +45,17 @@ fn an_auditor_that_observes_a_client_sees_every_step_and_finds_nothing_broken() 
                 told.1.push(format!("{broken}, on {event:?} at {now:?}"));
             }
         });
-    let mut client = Client::spawn(options).expect("nothing is wrong with it");
+    let mut client = Client::spawn(options).expect("valid options");
     let mut losses = 0;
     while losses < 2 {
         losses += u32::from(matches!(client.recv(), Some(Event::Disconnected { .. })));
     }
-    server.join().expect("both visits went as they should");
+    server
+        .join()
+        .expect("the server saw both connections as expected");
     drop(client);
     let (steps, broken) = &*found.lock().expect("no panic");
     assert!(broken.is_empty(), "{broken:?}");
-    // Two dials, two ends, four pings at least.
+    // Each of the two connections has at least a dial, an upgrade, two pings and an end.
     assert!(*steps >= 10, "{steps}");
 }

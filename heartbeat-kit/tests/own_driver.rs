@@ -1,4 +1,4 @@
-//! A driver as a user writes it, over tungstenite and a stream in memory, and its test.
+//! A driver like a user's, over tungstenite and a stream in memory, and its test.
 
 use std::io::ErrorKind;
 use std::mem::replace;
@@ -17,7 +17,7 @@ use tungstenite::{Error, WebSocket};
 
 const JSON_PING: &str = r#"{"type":"ping"}"#;
 
-/// In a program the machine would be a `Heartbeat`.
+/// The driver. Outside of a test, its machine is a `Heartbeat`.
 struct Driver {
     machine: Audited<Config, JsonType>,
     link: Link,
@@ -27,7 +27,7 @@ struct Driver {
 enum Link {
     Down,
     Dialling(ConnId, Box<MidHandshake<ClientHandshake<End>>>),
-    /// With the code of the server's Close, if it has sent one.
+    /// Open, with the code of the server's Close if it sent one.
     Open(ConnId, Box<WebSocket<End>>, Option<u16>),
 }
 
@@ -79,7 +79,7 @@ impl Driver {
         }
     }
 
-    /// Reads, then tells the time.
+    /// Reads, then steps the machine with a tick.
     fn turn(&mut self, now: Duration, network: &mut Network) {
         match replace(&mut self.link, Link::Down) {
             Link::Dialling(conn, handshake) => match handshake.handshake() {
@@ -118,7 +118,7 @@ impl Driver {
                     self.received += usize::from(data.is_for_application());
                     self.step(now, Event::Received(conn, Message::Text(&text)), network);
                 }
-                // tungstenite answers it, and then tells of the end.
+                // tungstenite answers the Close, and its next read reports the end.
                 Ok(tungstenite::Message::Close(frame)) => {
                     *code = Some(frame.map_or(1005, |frame| frame.code.into()));
                 }
@@ -157,10 +157,9 @@ proptest! {
     }
 }
 
-/// Rules alone would also pass a driver that hears nothing: here is what must have arrived on both sides.
+/// A driver that receives nothing would break no rule. So this test checks what arrives on both sides.
 #[test]
-fn what_servers_say_is_heard_and_answered_at_once_silence_is_judged_in_time_and_each_cause_is_told()
-{
+fn messages_arrive_pings_are_answered_at_once_and_each_end_is_reported_with_its_cause() {
     let second = Duration::from_secs;
     let visit = |reception, acts| Visit { reception, acts };
     let acts = vec![
@@ -185,7 +184,7 @@ fn what_servers_say_is_heard_and_answered_at_once_silence_is_judged_in_time_and_
     assert_eq!(peer.received, [(second(1), pong)]);
     let verdict =
         r#""at":92000000000,"actions":[{"action":"abort","conn":1,"reason":"idle_timeout"}"#;
-    // The causes as they were: the rules cannot tell a Close from a hang-up.
+    // The auditor cannot tell a Close from a hang-up, so the trace shows whether each cause is right.
     let trace = driver.machine.trace();
     for told in [verdict, r#"{"close":1012}"#, r#""http":503"#] {
         assert!(trace.contains(told), "{told} in\n{trace}");

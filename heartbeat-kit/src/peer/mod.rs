@@ -1,4 +1,4 @@
-//! A server in memory that does what its script says, at the times that it says: no sockets, no waiting.
+//! A scripted server in memory and virtual time, without sockets or waiting.
 
 mod pipe;
 
@@ -14,35 +14,35 @@ use tungstenite::{Message, WebSocket};
 
 pub use pipe::{End, pipe};
 
-/// The `Sec-WebSocket-Accept` that answers this key (RFC 6455 §4.2.2), for a server that is written by hand.
+/// Returns the `Sec-WebSocket-Accept` value for this key (RFC 6455 §4.2.2), for hand-written servers.
 #[must_use]
 pub fn accept_key(key: &str) -> String {
     tungstenite::handshake::derive_accept_key(key.as_bytes())
 }
 
-/// How a dial is received.
+/// How the server answers a dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reception {
-    /// The upgrade is answered, and the visit begins.
+    /// Performs the upgrade.
     Upgrade,
-    /// The dial is refused: no byte stream.
+    /// Refuses the dial, so that there is no byte stream.
     Refused,
-    /// A byte stream, and nothing on it, ever.
+    /// Opens the byte stream, but never sends anything.
     Silence,
-    /// This HTTP answer instead of the upgrade.
+    /// Answers the upgrade with this HTTP response.
     Http(&'static str),
 }
 
-/// What becomes of one connection.
+/// The server's script for one connection.
 #[derive(Clone, Debug)]
 pub struct Visit {
-    /// How it begins.
+    /// How the server answers the dial.
     pub reception: Reception,
-    /// What the server does, each at a time since the dial, in order.
+    /// The server's acts, each with its time since the dial, in order.
     pub acts: Vec<(Duration, Act)>,
 }
 
-/// The visits that strategies and fuzzers make: what befalls a connection, by number, the frequent first.
+/// Visits by number, for strategies and fuzzers. Frequent choices have more numbers.
 #[cfg(any(feature = "proptest", feature = "arbitrary"))]
 impl Visit {
     pub(crate) const RECEPTIONS: u8 = 15;
@@ -63,7 +63,7 @@ impl Visit {
             0..6 => Act::Send(Message::text(crate::script::JSON_PING)),
             6..10 => Act::Send(Message::Ping(vec![1, 2, 3].into())),
             10..14 => Act::Send(Message::text("data")),
-            // The beginning of a text frame, and perhaps nothing more.
+            // The beginning of a text frame.
             14 => Act::Bytes(vec![0x81, 4, b'h']),
             15 => Act::Freeze,
             16 => Act::Thaw,
@@ -72,7 +72,7 @@ impl Visit {
         }
     }
 
-    /// Each act comes a number of tenths of a second after the dial.
+    /// Creates a visit. The time of each act is in tenths of a second since the dial.
     pub(crate) fn of(reception: u8, mut acts: Vec<(u16, u8)>) -> Self {
         acts.sort_by_key(|(tenths, _)| *tenths);
         let at = |tenths: u16| Duration::from_millis(u64::from(tenths) * 100);
@@ -86,24 +86,24 @@ impl Visit {
     }
 }
 
-/// One thing that the server does.
+/// An act of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Sends a message or a control frame.
     Send(Message),
-    /// Sends raw bytes, half a frame say.
+    /// Sends raw bytes, for example half a frame.
     Bytes(Vec<u8>),
-    /// Reads and writes nothing from now on, not even pongs.
+    /// Stops reading and answering.
     Freeze,
     /// Reads and answers again.
     Thaw,
-    /// Sends a Close frame.
+    /// Sends a Close frame with this code.
     Close(u16),
-    /// Hangs up without one.
+    /// Hangs up without a Close frame.
     HangUp,
 }
 
-/// Dials in memory: each meets the server of the next visit; when there are no more, all are refused.
+/// A network in memory. Each dial reaches the server of the next visit. Dials after the last visit are refused.
 #[derive(Debug)]
 pub struct Network {
     visits: VecDeque<Visit>,
@@ -111,7 +111,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// With a server for each dial, in order.
+    /// Creates a network with a server for each dial, in order.
     #[must_use]
     pub fn new(visits: impl IntoIterator<Item = Visit>) -> Self {
         Self {
@@ -120,7 +120,7 @@ impl Network {
         }
     }
 
-    /// A byte stream that holds 64 KiB in each direction; `None` if the dial is refused.
+    /// Dials. Returns a byte stream that buffers 64 KiB in each direction, or `None` if the dial is refused.
     pub fn dial(&mut self, now: Duration) -> Option<End> {
         let visit = self.visits.pop_front()?;
         let (ours, theirs) = pipe(64 << 10);
@@ -129,12 +129,12 @@ impl Network {
         (!refused).then_some(ours)
     }
 
-    /// The servers that were dialled, in order, those that refused among them.
+    /// Returns the servers that were dialled, in order, including those that refused the dial.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.peers.iter().map(|(_, peer)| peer)
     }
 
-    /// Lets each server do what is due. Returns when to call again, if no server is sent anything before.
+    /// Performs each server's due acts. Returns when to call again, unless a server is sent something earlier.
     pub fn turn(&mut self, now: Duration) -> Option<Duration> {
         let turn = |(dialled, peer): &mut (Duration, Peer)| {
             let next = peer.turn(now.saturating_sub(*dialled))?;
@@ -143,10 +143,12 @@ impl Network {
         self.peers.iter_mut().filter_map(turn).min()
     }
 
-    /// Lets a driver live among the servers, from moment to moment at which the driver or a server has something to do,
-    /// `moments` at most: minutes that nobody waits for. `turn` is the driver's turn: it reads, writes, reports the time
-    /// since the origin, and returns the machine's wake. It is called four times a moment, for a question, its answer,
-    /// and what follows.
+    /// Runs a driver against the servers in virtual time, which jumps to the next moment at which the driver or a server
+    /// has something to do. Ends after `moments` moments, or when nothing is left to do.
+    ///
+    /// `turn` is the driver's turn. It gets the time since the origin, reads, writes, steps the machine, and returns the
+    /// machine's wake. It is called four times a moment, so that a request, its answer and what follows fit into one
+    /// moment.
     pub fn run(
         &mut self,
         moments: usize,
@@ -168,13 +170,13 @@ impl Network {
     }
 }
 
-/// One connection's server side.
+/// The server's side of a connection.
 #[derive(Debug)]
 pub struct Peer {
     acts: VecDeque<(Duration, Act)>,
     link: Link,
     frozen: bool,
-    /// Messages received: text, binary and Close, each with its time since the dial.
+    /// Received text, binary and Close messages, each with its time since the dial.
     pub received: Vec<(Duration, Message)>,
 }
 
@@ -186,7 +188,7 @@ enum Link {
         head: Vec<u8>,
         answer: &'static str,
     },
-    /// Held, so that it is not hung up.
+    /// Holds the stream, because dropping it would hang up.
     Silent {
         _end: End,
     },
@@ -195,7 +197,7 @@ enum Link {
 }
 
 impl Peer {
-    /// A server at its end of a stream.
+    /// Creates a server at its end of a stream.
     #[must_use]
     pub fn new(visit: Visit, end: End) -> Self {
         let link = match visit.reception {
@@ -220,8 +222,8 @@ impl Peer {
         }
     }
 
-    /// Does what is due `now` after the dial, and answers what has arrived. Returns when to be called
-    /// again, if nothing arrives before.
+    /// Performs the acts due at `now`, the time since the dial, and answers what has arrived. Returns when to call again,
+    /// unless something arrives earlier.
     pub fn turn(&mut self, now: Duration) -> Option<Duration> {
         self.answer(now);
         while self.acts.front().is_some_and(|(at, _)| *at <= now) {
@@ -236,7 +238,7 @@ impl Peer {
         }
     }
 
-    /// The stream, to wait for.
+    /// Returns the stream to wait for. `None` if the server reads nothing.
     #[must_use]
     pub fn end(&self) -> Option<&End> {
         match &self.link {
@@ -253,7 +255,7 @@ impl Peer {
             (Act::Freeze, _) => self.frozen = true,
             (Act::Thaw, _) => self.frozen = false,
             (Act::HangUp, link) => *link = Link::Gone,
-            // A script that speaks on a connection that is gone speaks to nobody.
+            // An error means that the connection is gone. The script then goes on without effect.
             (Act::Send(message), Link::Open(ws)) => drop(ws.send(message)),
             (Act::Bytes(bytes), Link::Open(ws)) => drop(ws.get_mut().write_all(&bytes)),
             (Act::Close(code), Link::Open(ws)) => {

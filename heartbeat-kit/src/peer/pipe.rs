@@ -1,16 +1,16 @@
-//! Two ends of a byte stream in memory, non-blocking, bounded, with wakers.
+//! A bounded, non-blocking byte stream in memory, with wakers.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-/// One end. Reading and writing return `WouldBlock` rather than wait. Dropping it hangs up: the
-/// other end reads what is left and then the end of the stream, and cannot write any more.
+/// An end of the stream. Reads and writes return `WouldBlock` instead of waiting. Dropping an end hangs up: the other end
+/// reads the remaining bytes and then the end of the stream, and its writes fail.
 #[derive(Debug)]
 pub struct End {
     pipe: Arc<Mutex<[Lane; 2]>>,
-    /// The lane that this end reads; it writes the other one.
+    /// Index of the lane that this end reads. It writes to the other lane.
     side: usize,
 }
 
@@ -19,13 +19,13 @@ struct Lane {
     bytes: VecDeque<u8>,
     capacity: usize,
     hung_up: bool,
-    /// Bytes ever written: changes when anything happens.
+    /// The number of bytes written since the beginning.
     written: u64,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-/// A byte stream that holds up to `capacity` bytes in each direction.
+/// Creates a byte stream that buffers up to `capacity` bytes in each direction.
 #[must_use]
 pub fn pipe(capacity: usize) -> (End, End) {
     let lane = || Lane {
@@ -43,7 +43,7 @@ pub fn pipe(capacity: usize) -> (End, End) {
 }
 
 impl End {
-    /// Whether a read would not block. If it would, `waker` is called when that changes.
+    /// Ready if a read would not block. Otherwise calls `waker` when that changes.
     pub fn poll_read_ready(&self, waker: &Waker) -> Poll<()> {
         let mut lanes = self.lanes();
         let lane = &mut lanes[self.side];
@@ -54,7 +54,7 @@ impl End {
         Poll::Ready(())
     }
 
-    /// Whether a write would not block. If it would, `waker` is called when that changes.
+    /// Ready if a write would not block. Otherwise calls `waker` when that changes.
     pub fn poll_write_ready(&self, waker: &Waker) -> Poll<()> {
         let mut lanes = self.lanes();
         let lane = &mut lanes[1 - self.side];
@@ -65,7 +65,7 @@ impl End {
         Poll::Ready(())
     }
 
-    /// Changes whenever the other end did something that this end can see.
+    /// Returns a value that changes whenever the other end does something that this end can see.
     #[must_use]
     pub fn seen(&self) -> (u64, usize, bool) {
         let lanes = self.lanes();
