@@ -1,4 +1,4 @@
-//! A client over tungstenite against a server of tungstenite's, over TCP.
+//! A client over tungstenite against a server with tungstenite, over TCP.
 
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -45,7 +45,7 @@ fn messages_go_there_and_back_and_each_ping_is_answered_once() {
     let (address, server) = serve(vec![pings_and_echoes]);
     let mut client = client(address, Config::default());
     assert!(matches!(next(&mut client), Event::Connected { .. }));
-    // Large ones, too: more than the socket's buffers hold.
+    // Some are larger than the socket's buffers.
     let messages: Vec<String> = (0..50)
         .map(|n| format!("{n}").repeat(1 + 20_000 * n))
         .collect();
@@ -69,7 +69,7 @@ fn messages_go_there_and_back_and_each_ping_is_answered_once() {
     };
     assert!(unsent.is_empty());
     assert_eq!(client.recv_timeout(PATIENCE), Err(RecvTimeoutError::Ended));
-    server.join().expect("the server's own view");
+    server.join().expect("the server's checks hold");
 }
 
 #[test]
@@ -92,8 +92,8 @@ fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at_a_403
     server.join().expect("no panic");
 }
 
-/// The ping falls due two seconds after the server has said its last word. The client's own kernel may take some bytes
-/// then, and tungstenite may write some while it reads; the server has no part in either.
+/// The ping falls due two seconds after the server's last message. The client's kernel may still accept some bytes then,
+/// and tungstenite may write some while it reads. Neither must count as life of the server.
 #[cfg(unix)]
 #[test]
 fn an_upload_is_alive_as_long_as_it_moves_and_dead_its_time_after_that() {
@@ -155,11 +155,12 @@ fn a_server_drops_a_client_that_is_silent_and_a_wait_ends_at_its_timeout() {
     let address = listener.local_addr().expect("an address");
     let peer = thread::spawn(move || {
         let stream = TcpStream::connect(address).expect("a server");
-        let (mut socket, _) = tungstenite::client(format!("ws://{address}/"), stream).expect("up");
+        let (mut socket, _) =
+            tungstenite::client(format!("ws://{address}/"), stream).expect("an upgrade");
         socket.send(Message::text("hello")).expect("room");
         let mut rest = Vec::new();
         let _ = socket.get_mut().read_to_end(&mut rest);
-        assert_eq!(rest.first(), Some(&0x89), "it was asked");
+        assert_eq!(rest.first(), Some(&0x89), "the server pinged");
     });
     let (stream, _) = listener.accept().expect("a client");
     let config = config()
@@ -182,22 +183,22 @@ fn a_server_drops_a_client_that_is_silent_and_a_wait_ends_at_its_timeout() {
     assert!(matches!(server.recv(), Some(Event::Stopped { .. })));
     assert!(server.recv().is_none());
     drop(server);
-    peer.join().expect("the peer's own view");
+    peer.join().expect("the peer's checks hold");
 }
 
 #[test]
 fn a_dial_that_hangs_is_given_up_at_its_timeout_and_one_that_panics_ends_the_client() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    // The first is accepted by the kernel alone, and never upgraded.
+    // The kernel accepts the first connection, but nothing answers its upgrade.
     let connect = move |attempt: heartbeat_blocking::Attempt| {
-        assert!(attempt.last.is_none(), "a part of the test");
+        assert!(attempt.last.is_none(), "a panic on purpose");
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let upgraded = tungstenite::client(format!("ws://{address}/"), stream);
         Ok(upgraded.map_err(upgrade_error)?.0)
     };
-    // A panic is told within it, backtrace and all, on a busy machine too.
+    // Long enough to print a panic with its backtrace on a busy machine.
     let config = config().connect_timeout(Duration::from_secs(3)).build();
     let config = config.expect("a configuration");
     let mut client =

@@ -68,8 +68,8 @@ impl Recording {
     }
 }
 
-/// A dialect that passes the variables it reads from messages to the trace. The trace holds no messages, so a replay could
-/// not read them again.
+/// A dialect that passes the variables it reads from messages to the trace. The trace holds no data messages, so a
+/// replay could not read them again.
 #[derive(Debug)]
 pub(crate) struct Tracking {
     dialect: AnyDialect,

@@ -1,12 +1,12 @@
-//! An account kept in step with an exchange's stream of changes: log in, subscribe, and after each gap take
-//! a snapshot before changes are applied again.
+//! Keeps an account in step with an exchange's stream of changes. It logs in and subscribes, and after each gap it fetches
+//! a snapshot before it applies changes again.
 //!
 //! ```sh
 //! cargo run -p heartbeat-tokio --example account_stream
 //! ```
 //!
-//! The exchange (`account_stream/exchange.rs`) pings by messages, freezes the first connection, refuses the
-//! second login, drops the third connection, and trades all the while.
+//! The exchange (`account_stream/exchange.rs`) sends pings as messages, freezes the first connection, refuses the second
+//! login, and drops the third connection. It trades all the time.
 
 use std::error::Error;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 #[path = "account_stream/exchange.rs"]
 mod exchange;
 
-/// How the exchange says ping, and how it wants to be asked.
+/// The exchange's ping messages, and the ping that it expects from clients.
 const DIALECT: &str = r#"{
     "rules": [
         {"json": {"/op": "ping"}, "reply": "{\"op\":\"pong\",\"ts\":${/ts}}"},
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let mut account = Account::default();
     let mut snapshot = None;
-    // Until it is in step for the third time, and has stayed so for some changes.
+    // Runs until the account has its third snapshot, and 10 changes after that.
     while account.snapshots < 3 || account.at < account.since + 10 {
         tokio::select! {
             event = client.next() => match event.ok_or("the client has ended")? {
@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     println!("gap after {cause}: changes wait for a snapshot");
                     account.waiting = Some(Vec::new());
                 }
-                // Not sooner: between the snapshot and the subscription no change may be missed.
+                // The snapshot is fetched after the subscription, so that no change is missed between the two.
                 Event::Ready { conn } => {
                     println!("logged in and subscribed ({conn})");
                     snapshot = Some(Box::pin(exchange.snapshot()));
@@ -80,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Authenticates with a token, and subscribes when that was accepted. Made ready on each connection anew.
+/// On each connection, authenticates with a token, and subscribes once the token is accepted.
 struct Login {
     token: u32,
 }
@@ -88,7 +88,7 @@ struct Login {
 impl OnConnect for Login {
     fn connected(&mut self, opening: &mut Opening<'_>) -> Progress {
         if opening.attempt().refresh {
-            self.token += 1; // in real life: from the token endpoint, see `Options::from_async_factory`
+            self.token += 1; // a real client fetches a token, see `Options::from_async_factory`
         }
         opening.send(json!({"op": "auth", "token": self.token}).to_string());
         Progress::Pending
@@ -107,15 +107,15 @@ impl OnConnect for Login {
     }
 }
 
-/// What the application knows.
+/// The application's copy of the account.
 struct Account {
     balance: i64,
-    /// The last change that is in the balance.
+    /// The number of the last change in the balance.
     at: u64,
-    /// Changes that came before the snapshot that they are to be applied to; `None` while in step.
+    /// Changes that wait for a snapshot. `None` while the account is in step.
     waiting: Option<Vec<(u64, i64)>>,
     snapshots: u32,
-    /// The change of the last snapshot.
+    /// The number of the last change in the last snapshot.
     since: u64,
 }
 
@@ -148,7 +148,7 @@ impl Account {
         self.snapshots += 1;
         let waiting = self.waiting.take().unwrap_or_default();
         println!(
-            "in step with snapshot {}; {} changes had waited",
+            "in step with snapshot {}; {} changes were waiting",
             self.snapshots,
             waiting.len()
         );
@@ -157,7 +157,7 @@ impl Account {
         }
     }
 
-    /// A change that the snapshot holds already is not applied twice.
+    /// Applies a change, unless the snapshot already includes it.
     fn apply(&mut self, seq: u64, change: i64) {
         if seq > self.at {
             assert_eq!(seq, self.at + 1, "a change is missing");

@@ -1,12 +1,12 @@
-//! A server (axum) that finds its dead clients and drops them: the machine without dialling.
+//! A server (axum) that detects dead clients and drops them. It uses the machine without dialling.
 //!
 //! ```sh
 //! cargo run -p heartbeat-tokio --example axum_server                       # serves ws://127.0.0.1:3000/
-//! cargo run -p heartbeat-cli -- watch --plain ws://127.0.0.1:3000/     # a client; freeze it: Ctrl-Z
+//! cargo run -p heartbeat-cli -- watch --plain ws://127.0.0.1:3000/     # a client; Ctrl-Z freezes it
 //! ```
 //!
-//! Each client is asked after 5 s of silence, and is dropped when it has said nothing for 15 s. Its own pings,
-//! frames and `{"type":"ping"}`, are answered; what else it says is echoed.
+//! The server pings a client after 5 s of silence, and drops it after 15 s without a byte. It answers the client's ping
+//! frames and `{"type":"ping"}` messages, and echoes all other messages.
 
 use std::io;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ async fn main() -> io::Result<()> {
     let dialect: SharedDialect = Arc::new(JsonType);
     let upgrade = async move |upgrade: WebSocketUpgrade| {
         upgrade.on_upgrade(async move |socket| {
-            // The reason has been logged.
+            // The machine has logged the reason.
             let _ = serve(socket, config, dialect).await;
         })
     };
@@ -38,7 +38,7 @@ async fn main() -> io::Result<()> {
 const CONFIG: &str =
     r#"{"idle_timeout": "15s", "ping": {"after_silence": "5s"}, "pong_timeout": null}"#;
 
-/// Echoes until the client has gone or is dead; why it ended.
+/// Echoes messages until the connection ends, and returns the reason of the end.
 pub(crate) async fn serve(
     socket: WebSocket,
     config: Arc<Config>,
@@ -51,7 +51,7 @@ pub(crate) async fn serve(
             Event::Message { message, .. } => {
                 let taken = client.send(message).is_ok();
                 if !taken {
-                    // It asks for more than it reads: a server keeps no unbounded queue.
+                    // The client sends more than it reads. A server must not queue without a limit.
                     client.stop();
                 }
             }
@@ -62,7 +62,7 @@ pub(crate) async fn serve(
     ended
 }
 
-/// The messages of axum's `WebSocket`.
+/// The codec for axum's `WebSocket`.
 pub(crate) struct Axum;
 
 impl Codec for Axum {

@@ -1,12 +1,12 @@
-//! A gateway in the manner of Discord's: a hello that sets the interval, heartbeats that carry the last sequence
-//! number, and a session that is resumed on the next connection, so that no event is lost.
+//! A client for a gateway like Discord's. The hello sets the interval, heartbeats carry the last sequence number, and the
+//! session is resumed on the next connection, so that no event is lost.
 //!
 //! ```sh
 //! cargo run -p heartbeat-tokio --example gateway
 //! ```
 //!
-//! The gateway (`gateway/server.rs`) stops answering on the first connection while events go on elsewhere, asks
-//! to reconnect on the second one, and has forgotten the session on the third.
+//! The gateway (`gateway/server.rs`) freezes the first connection while its events go on. On the second connection it asks
+//! the client to reconnect, and on the third it has forgotten the session.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,12 +22,12 @@ mod server;
 async fn main() -> Result<(), Box<dyn Error>> {
     let dialect = AnyDialect::named("discord").ok_or("not in the catalogue")?;
     let config = dialect
-        .configure(&Config::default())? // the service's own times, for want of a hello
+        .configure(&Config::default())? // the service's times until a hello announces others
         .to_builder()
-        .pong_timeout(Duration::from_millis(500)) // not acknowledged and silent for so long: a zombie
+        .pong_timeout(Duration::from_millis(500)) // an unacknowledged heartbeat marks a zombie connection
         .backoff(Duration::from_millis(200), Duration::from_secs(5), 50);
     let gateway = server::start().await?;
-    // A session is resumed where it says; asked for at each dial.
+    // A session is resumed at the URL that the gateway named. The factory reads it at each dial.
     let resume_url = Arc::new(Mutex::new(None));
     let url = Arc::clone(&resume_url);
     let options = Options::from_factory(move |_| {
@@ -41,7 +41,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut client = Client::spawn(options)?;
     let sender = client.sender().clone();
 
-    // Of no connection: what a resume needs. All events come in order, those of an old connection first.
+    // The session and sequence number for a resume, which outlive a connection. Events of an old connection come before
+    // those of a new one, so the number is never overwritten by an older one.
     let (mut session, mut seq) = (None::<String>, Value::Null);
     let mut counts = Vec::new();
     let set_session = |id: Option<&str>, url: Option<&str>| {
@@ -55,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 let (op, name, data) =
                     (message["op"].as_u64(), message["t"].as_str(), &message["d"]);
                 match (op, name) {
-                    // Hello: the dialect has read the interval already.
+                    // Hello. The dialect has already read the interval.
                     (Some(10), _) => {
                         let answer = match &session {
                             None => json!({"op": 2, "d": {"token": "…", "intents": 1}}),
@@ -63,7 +64,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                                 json!({"op": 6, "d": {"token": "…", "session_id": id, "seq": seq}})
                             }
                         };
-                        // Handed back if the connection has gone: then another one follows.
+                        // Fails if the connection has just ended. Then another one follows.
                         let _ = sender.send_opening(conn, answer.to_string());
                     }
                     (Some(0), Some("READY")) => {
@@ -77,7 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     (Some(0), _) => counts.extend(data.as_u64()),
                     (Some(7), _) => {
                         println!("asked to reconnect ({conn})");
-                        // Not 1000, which would end the session: what `fail` says by itself keeps it, too.
+                        // 1000 would end the session. `fail` would send 4000 too, but without a reason text.
                         sender.fail_with(conn, Failure::Retry, 4000, "resuming")?;
                     }
                     (Some(9), _) => {

@@ -1,12 +1,12 @@
-//! GraphQL subscriptions (`graphql-transport-ws`) that outlive their connections: init and ack, its pings from
-//! the catalogue, subscriptions made again after a reconnect unless they are complete, its close codes.
+//! GraphQL subscriptions (`graphql-transport-ws`) that survive reconnects. The client initialises each connection, takes the
+//! protocol's pings from the catalogue, handles its close codes, and renews its incomplete subscriptions after a reconnect.
 //!
 //! ```sh
 //! cargo run -p heartbeat-tokio --example graphql_transport_ws
 //! ```
 //!
-//! The server (`graphql_transport_ws/server.rs`) finds the first initialisation too slow (4408), freezes the
-//! second connection, and after a while on the third asks not to be bothered (4429).
+//! The server (`graphql_transport_ws/server.rs`) closes the first connection because of a slow initialisation (4408), freezes
+//! the second connection, and closes the third one with 4429 (too many initialisation requests).
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,8 +28,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .ping(Ping::AfterSilence(Duration::from_millis(500)))
         .pong_timeout(Duration::from_secs(1))
         .backoff(Duration::from_millis(200), Duration::from_secs(5), 50)
-        // 4408, "connection initialisation timeout", is retried as any other code. With these the server
-        // says that we do something wrong, and would do so again.
+        // 4408, "connection initialisation timeout", is retried like any other code. The codes below mean that the
+        // client did something wrong, and would do it again.
         .on(CauseKind::Close(4400), RetryPolicy::Never) // invalid message
         .on(CauseKind::Close(4409), RetryPolicy::Never) // subscriber already exists
         .on(CauseKind::Close(4429), RetryPolicy::Never); // too many initialisation requests
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .session_by_application();
     let mut client = Client::spawn(options)?;
 
-    // What is subscribed to, on whatever connection, by the id of the operation.
+    // The wanted subscriptions, by operation id. They outlive a connection.
     let mut operations = BTreeMap::from([
         ("1", "subscription { price }"),
         ("2", "subscription { countdown }"),
@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     "connected ({conn}), speaking {}",
                     response.subprotocol().unwrap_or("nothing")
                 );
-                // Handed back if the connection has gone: then another one follows.
+                // Fails if the connection has just ended. Then another one follows.
                 let _ = client
                     .sender()
                     .send_opening(conn, r#"{"type":"connection_init"}"#);
@@ -97,7 +97,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Ahead of everything else on this connection; then it is ready.
+/// Sends all subscriptions ahead of other messages on this connection, and then makes its session ready.
 fn subscribe(
     client: &Client,
     conn: ConnId,

@@ -1,11 +1,11 @@
-//! Many connections in one process: one runtime, one budget of dials, a task for each, figures summed up.
+//! Many connections in one process, with one runtime, one dial budget, a task for each, and totals of their figures.
 //!
 //! ```sh
-//! cargo run --release -p heartbeat-tokio --example many_connections -- 400    # connections; 300 if not said
+//! cargo run --release -p heartbeat-tokio --example many_connections -- 400    # number of connections, default 300
 //! ```
 //!
-//! The server says a few words to each and then restarts, so that all are lost at once: they come back at the
-//! budget's pace, not as a wave. Each connection takes two descriptors here (`ulimit -n`).
+//! The server greets each client and then restarts, so that all connections are lost at once. The clients come back at the
+//! budget's rate, not in one wave. Each connection uses two file descriptors in this program (`ulimit -n`).
 
 use std::error::Error;
 use std::io;
@@ -20,8 +20,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Dials a second, and how many of them at once, for all clients together.
+/// Dials a second, for all clients together.
 const RATE: u32 = 200;
+/// Dials that may begin at once.
 const BURST: u32 = 20;
 
 #[tokio::main]
@@ -33,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let restart = watch::Sender::new(0);
     let url = serve(restart.subscribe()).await?;
 
-    // Shared: what each client has of its own is small.
+    // All clients share the configuration and the budget.
     let config = Config::builder().backoff(Duration::from_millis(200), Duration::from_secs(5), 50);
     let config = Arc::new(config.build()?);
     let dials = Arc::new(DialLimiter::new(RATE, Duration::from_secs(1), BURST)?);
@@ -47,7 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .queue(16);
         clients.spawn(run(options, tell.clone()));
     }
-    // What the burst does not cover comes at the budget's pace.
+    // Dials beyond the burst begin at the budget's rate.
     let least = f64::from((count as u32).saturating_sub(BURST)) / f64::from(RATE);
     for round in ["connected", "connected again"] {
         for _ in 0..count {
@@ -67,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One of them, until the server has restarted twice.
+/// Runs a client until the server has restarted twice.
 async fn run(options: Options, tell: mpsc::Sender<()>) -> Result<ClientStats, StartError> {
     let mut client = Client::spawn(options)?;
     let mut losses = 0;
@@ -101,15 +102,12 @@ impl Sum {
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "what is measured is how long it took"
-)]
+#[allow(clippy::disallowed_methods, reason = "the example measures real time")]
 fn now() -> Instant {
     Instant::now()
 }
 
-/// Greets each client, and drops all of them whenever it is told to restart.
+/// Starts a server that greets each client, and drops all clients at each restart.
 async fn serve(restart: watch::Receiver<u32>) -> io::Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("ws://{}/", listener.local_addr()?);

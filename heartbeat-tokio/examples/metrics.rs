@@ -4,7 +4,7 @@
 //! cargo run -p heartbeat-tokio --features metrics --example metrics -- wss://HOST/ 127.0.0.1:9100
 //! ```
 //!
-//! `docs/grafana.json` is a dashboard for them. Ctrl-C stops the client gracefully.
+//! `docs/grafana.json` is a dashboard for these figures. Ctrl-C stops the client gracefully.
 
 use std::error::Error;
 
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 #[tokio::main]
-#[allow(dead_code, reason = "the test of the dashboard takes the rest")]
+#[allow(dead_code, reason = "the test of the dashboard uses only `serve`")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(url), Some(address)) = (arguments.next(), arguments.next()) else {
@@ -48,11 +48,11 @@ async fn watch(mut client: Client) -> Client {
     }
 }
 
-/// The text format of Prometheus, to whoever asks.
+/// Answers every request with the figures in Prometheus' text format.
 pub(crate) async fn serve(listener: TcpListener, handle: PrometheusHandle) -> std::io::Result<()> {
     loop {
         let (mut socket, _) = listener.accept().await?;
-        // The request's first bytes will do: there is one answer.
+        // The content of the request does not matter, because there is only one answer.
         let mut request = [0; 1024];
         if socket.read(&mut request).await.is_err() {
             continue;
@@ -62,7 +62,7 @@ pub(crate) async fn serve(listener: TcpListener, handle: PrometheusHandle) -> st
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
-        // Who has gone away does not miss it.
+        // An error means that the requester has left.
         let _ = socket.write_all((head + &body).as_bytes()).await;
     }
 }

@@ -1,10 +1,10 @@
-//! A client of tokio-tungstenite's that notices a dead connection and comes back: the machine over another library's socket.
+//! A client over tokio-tungstenite that notices a dead connection and comes back, because the machine watches its socket.
 //!
 //! ```sh
 //! cargo run -p heartbeat-tokio --features tungstenite --example tokio_tungstenite
 //! ```
 //!
-//! The server says hello, and freezes; the second time it says hello and closes with 4000.
+//! The server sends hello and freezes. On the second connection it sends hello and closes with 4000.
 
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
@@ -35,7 +35,7 @@ fn serve() -> std::io::Result<SocketAddr> {
             };
             let _ = socket.send(Message::text("hello"));
             if is_frozen {
-                // Not even a ping is answered, until the client has gone.
+                // Answers nothing, not even pings, until the client has left.
                 let _ = socket.get_mut().read_to_end(&mut Vec::new());
             } else {
                 let close = CloseFrame {

@@ -1,4 +1,4 @@
-//! The server of the example `axum_server`: dead clients are dropped in time, healthy ones live.
+//! The server of the example `axum_server` drops dead clients in time, and keeps healthy ones.
 #![cfg(unix)]
 #![allow(
     clippy::disallowed_methods,
@@ -26,13 +26,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 use tungstenite::Message as Frame;
 
-/// Nothing here takes so long, also on a busy machine.
+/// Longer than any step takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the server waits for a byte.
+/// The server's `idle_timeout`.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// A connection's path, and how it ended.
+/// The path of a connection, and the reason of its end.
 type End = (String, Option<Reason>);
 
 async fn serve() -> (SocketAddr, UnboundedReceiver<End>) {
@@ -79,7 +79,7 @@ async fn until(client: &mut Client, wanted: impl Fn(&Event) -> bool) {
     timeout(PATIENCE, found).await.expect("in time");
 }
 
-/// A WebSocket that only its test reads and writes.
+/// Opens a WebSocket that only the test reads and writes, so that nothing answers pings.
 fn raw(address: SocketAddr, who: &str) -> tungstenite::WebSocket<TcpStream> {
     let stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -87,7 +87,7 @@ fn raw(address: SocketAddr, who: &str) -> tungstenite::WebSocket<TcpStream> {
     socket
 }
 
-/// Ends with its test, frozen or not.
+/// A process that is killed when the test ends, even if it is frozen.
 struct Process(Child);
 
 impl Process {
@@ -109,7 +109,7 @@ impl Drop for Process {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_clients_are_dropped_at_the_bound_and_healthy_ones_live() {
     let (address, mut ends) = serve().await;
-    // One that only answers, one that never stops talking.
+    // One client only answers pings, and the other never stops sending.
     let mut quiet = client(address, "quiet").await;
     let mut busy = client(address, "busy").await;
     let sender = busy.sender().clone();
@@ -154,7 +154,7 @@ async fn dead_clients_are_dropped_at_the_bound_and_healthy_ones_live() {
             .expect("in time")
             .unwrap();
         assert_eq!(reason, dead, "{who}");
-        // The frozen one was heard up to one question earlier.
+        // The frozen client's last byte came up to one ping interval before it was frozen.
         let (since, least) = match who.as_str() {
             "frozen" => (frozen_at, IDLE * 2 / 3 - Duration::from_millis(100)),
             "mute" => (mute_since, IDLE - Duration::from_millis(100)),
@@ -165,10 +165,13 @@ async fn dead_clients_are_dropped_at_the_bound_and_healthy_ones_live() {
         println!("{who}: dropped after {took:?}");
     }
 
-    // The sockets are closed, not only forgotten.
+    // The server has closed the socket.
     let mut rest = Vec::new();
     let _ = mute.get_mut().read_to_end(&mut rest);
-    assert!(rest.starts_with(&[0x89, 8]), "asked before: {rest:?}");
+    assert!(
+        rest.starts_with(&[0x89, 8]),
+        "the server pinged first: {rest:?}"
+    );
     child.signal("-CONT");
     says("disconnected");
 
@@ -183,14 +186,14 @@ async fn dead_clients_are_dropped_at_the_bound_and_healthy_ones_live() {
         1,
         "one connection all the time"
     );
-    // The frozen one comes back by itself; no healthy one has ended.
+    // The thawed client comes back by itself, and no healthy client has been dropped.
     if let Ok((who, _)) = ends.try_recv() {
         panic!("{who} ended");
     }
     listen.abort();
 }
 
-/// The other process: a healthy client, until it is frozen.
+/// The program of the other process: a healthy client, which the test freezes.
 #[test]
 fn the_client_that_is_frozen() {
     let Ok(url) = std::env::var("AXUM_SERVER") else {

@@ -1,5 +1,5 @@
-//! An application that keeps the thread busy, over a deadline or between two polls: what the socket could do meanwhile
-//! counts, not what tokio knew of it before.
+//! An application keeps the thread busy past a deadline, or between two polls. The client must then ask the operating
+//! system what happened to the socket meanwhile, because tokio does not know yet.
 
 use std::future::poll_fn;
 use std::io::Read as _;
@@ -16,7 +16,7 @@ use tungstenite::protocol::WebSocketConfig;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// More than a socket takes at once.
+/// A length that a socket does not accept at once, in bytes.
 const LARGE: usize = 16 << 20;
 
 fn serve(serve: impl FnOnce(TcpStream) + Send + 'static) -> Options {
@@ -40,7 +40,7 @@ async fn what_the_peer_took_while_the_thread_was_kept_busy_is_progress() {
     let (go, gone) = mpsc::channel();
     let options = serve(move |stream| {
         let ws = tungstenite::accept(stream).expect("an upgrade");
-        gone.recv().expect("a word");
+        gone.recv().expect("the test's signal");
         let _ = std::io::copy(&mut ws.get_ref(), &mut std::io::sink());
     });
     let config =
@@ -72,7 +72,8 @@ async fn an_upgrade_that_was_answered_while_the_thread_was_kept_busy_is_in_time(
     assert!(matches!(event, Some(Event::Connected { .. })), "{event:?}");
 }
 
-/// Sent after a poll that came to nothing, by a future that is pending then: nobody polls it but for a wake-up.
+/// Sends a message from inside a poll, after the client's own poll was pending. The message must arrive, although only a
+/// wake-up can make the client run again.
 async fn arrives(send: fn(&mut InPlace, Message)) {
     let (done, mut arrived) = tokio::sync::oneshot::channel();
     let options = serve(move |stream| {
@@ -96,9 +97,9 @@ async fn arrives(send: fn(&mut InPlace, Message)) {
         }
         Pin::new(&mut arrived).poll(cx)
     });
-    // The next check would wake it after 30 s.
+    // Must be less than 30 s, when the next check would wake the client anyway.
     let all = timeout(Duration::from_secs(20), all).await;
-    all.expect("in time").expect("all of it");
+    all.expect("in time").expect("the whole message");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A client over a stream that is not TCP: a Unix socket, through the compat shim.
+//! A client over a Unix socket, with `Compat`.
 #![cfg(unix)]
 
 use std::io::{Read, Write};
@@ -19,8 +19,8 @@ async fn a_client_runs_over_any_asynchronous_stream() {
         let mut ws = tungstenite::accept(theirs).expect("an upgrade");
         ws.send(Frame::Ping(vec![7].into()))
             .expect("room for a ping");
-        // In either order; the large one is more than the socket's buffers hold, so that both sides
-        // have to wait for each other.
+        // The pong and the large message come in either order. The large one does not fit into the socket's buffers, so
+        // both sides must wait for each other.
         let (first, second) = (ws.read().expect("a message"), ws.read().expect("another"));
         let (pong, large) = if first.is_pong() {
             (first, second)
@@ -59,15 +59,15 @@ async fn a_client_runs_over_any_asynchronous_stream() {
     assert!(matches!(end, Ok(Frame::Close(Some(frame))) if u16::from(frame.code) == 1000));
 }
 
-/// More than the stream holds: the upgrade has to wait for it, again and again, and to be woken each time.
+/// The request does not fit into the stream, so the upgrade must wait and be woken many times.
 #[tokio::test]
 async fn a_request_larger_than_the_stream_holds_is_sent_as_it_is_read() {
     let (ours, mut theirs) = StdUnixStream::pair().expect("a pair of sockets");
     let server = thread::spawn(move || {
         let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
         while !head.ends_with(b"\r\n\r\n") {
-            let count = theirs.read(&mut buffer).expect("the client speaks");
-            assert!(count > 0, "it has hung up after {} bytes", head.len());
+            let count = theirs.read(&mut buffer).expect("the client's request");
+            assert!(count > 0, "the client hung up after {} bytes", head.len());
             head.extend_from_slice(&buffer[..count]);
         }
         let head = String::from_utf8(head).expect("ASCII");
@@ -99,7 +99,7 @@ async fn a_request_larger_than_the_stream_holds_is_sent_as_it_is_read() {
     let client = client.as_mut().expect("no TLS, no error");
     loop {
         match client.next().await.expect("no end") {
-            // `connect_timeout` would have ended it.
+            // Without the wake-ups, `connect_timeout` would end the dial.
             Event::Connected { .. } => break,
             Event::Disconnected { reason, detail, .. } => panic!("{reason}: {detail:?}"),
             _ => {}

@@ -1,4 +1,4 @@
-//! The dashboard asks for nothing that a scrape does not have.
+//! A scrape has every figure that the dashboard queries.
 
 #[path = "../examples/metrics.rs"]
 #[allow(dead_code, reason = "a part of it is tested")]
@@ -14,7 +14,7 @@ use heartbeat_tokio::{Client, Config, Event, Options};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tungstenite::Message;
 
-/// Every name of ours in the dashboard's queries, without the suffix of a histogram's parts.
+/// Returns the names of all our metrics in the dashboard's queries, without the suffixes of histograms.
 fn names_in_the_dashboard() -> BTreeSet<String> {
     let dashboard: serde_json::Value =
         serde_json::from_str(include_str!("../docs/grafana.json")).expect("JSON");
@@ -54,7 +54,7 @@ async fn every_figure_of_the_dashboard_is_in_a_scrape() {
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("ws://{}/", server.local_addr().expect("bound"));
     thread::spawn(move || {
-        // The first connection says something and goes, the second stays.
+        // The server drops the first connection after a message, and keeps the second.
         for stays in [false, true] {
             let (socket, _) = server.accept().expect("a client");
             let mut ws = tungstenite::accept(socket).expect("an upgrade");
@@ -70,7 +70,7 @@ async fn every_figure_of_the_dashboard_is_in_a_scrape() {
         .config(Config::from_json(config).expect("a configuration"))
         .name("feed")
         .metrics();
-    // Buckets, as an exporter of a histogram is set up; without them quantiles are exported.
+    // With buckets, the exporter exports histograms. Without them it would export quantiles.
     let handle = PrometheusBuilder::new()
         .set_buckets(&[0.001, 0.01, 0.1, 1.0])
         .expect("buckets")

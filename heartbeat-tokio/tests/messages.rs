@@ -1,4 +1,4 @@
-//! The driver of messages over a socket in memory, in virtual time.
+//! `Messages` over a socket in memory, in virtual time.
 #![allow(
     clippy::disallowed_methods,
     reason = "what is measured is how long it took"
@@ -21,14 +21,14 @@ use tungstenite::Message;
 
 // ---- a socket in memory ------------------------------------------------------------------------
 
-/// A socket, and the peer's hold on it.
+/// The test's handle on the socket, as the peer.
 #[derive(Clone, Default)]
 struct Socket(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     incoming: VecDeque<Option<Result<Message, String>>>,
-    /// Given, not flushed.
+    /// Given to the library and not yet flushed.
     given: Vec<Message>,
     written: Vec<Message>,
     stuck: bool,
@@ -56,7 +56,7 @@ impl Socket {
     }
 }
 
-/// The side that the driver has.
+/// The driver's side of the socket.
 struct Ours(Socket);
 
 impl Drop for Ours {
@@ -108,7 +108,7 @@ impl Sink<Message> for Ours {
     }
 }
 
-/// A library that leaves pings to its user.
+/// The codec of a library that does not answer pings by itself.
 #[derive(Debug)]
 struct Bare;
 
@@ -147,7 +147,7 @@ fn accepted(config: Config) -> (Driver, Socket) {
     (driver, socket)
 }
 
-/// Nothing happens by itself for 1000 s.
+/// A configuration in which nothing falls due for 1000 s.
 fn quiet() -> heartbeat_tokio::core::ConfigBuilder {
     Config::builder()
         .idle_timeout(secs(1000))
@@ -161,7 +161,7 @@ const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Drives it for so long: the events.
+/// Runs the driver for this time, and returns its events.
 async fn run(driver: &mut Driver, span: Duration) -> Vec<Event<Message>> {
     let mut events = Vec::new();
     let driven = async {
@@ -307,7 +307,7 @@ async fn what_was_not_given_comes_back_and_what_was_is_counted() {
     );
 }
 
-/// After a suspend the deadline of a stuck write is long past, and the socket has had room since.
+/// After a suspend, the deadline of a stuck write has long passed, but the socket has room again.
 #[tokio::test(start_paused = true)]
 async fn a_stuck_write_is_tried_again_before_a_late_step_judges_it() {
     for ping in [false, true] {
@@ -315,7 +315,7 @@ async fn a_stuck_write_is_tried_again_before_a_late_step_judges_it() {
         socket.with(|state| state.stuck = true);
         driver.send(Message::text("first")).unwrap();
         assert_eq!(run(&mut driver, secs(1)).await, []);
-        // Nothing wakes the driver: the host sleeps.
+        // Changes the state without waking the driver, as during a suspend.
         {
             let mut state = socket.0.lock().unwrap();
             state.stuck = false;
@@ -627,9 +627,9 @@ async fn a_message_that_came_with_the_upgrade_is_told_after_the_connection() {
     };
 }
 
-// ---- what both drivers do alike ------------------------------------------------------------------
+// ---- common with `Client` ------------------------------------------------------------------------
 
-/// A dialect whose records are joined by line ends: `{}` is a ping.
+/// A driver whose dialect joins records by line ends. The record `{}` is a ping.
 fn joined() -> (Driver, Socket) {
     let socket = Socket::default();
     let dialect = AnyDialect::named("centrifugo").expect("in the catalogue");
@@ -679,7 +679,7 @@ async fn records_without_data_are_not_delivered_and_a_connection_that_ends_meanw
     assert_eq!(socket.written(), [Message::text("{}"), Message::text("{}")]);
 }
 
-/// Also where they are empty, a ping is a frame, and so is what waits to answer it.
+/// An empty ping is still a frame of six bytes, and so is its answer.
 #[tokio::test(start_paused = true)]
 async fn empty_pings_of_a_peer_that_does_not_read_are_bounded() {
     let (mut driver, socket) = accepted(quiet().build().unwrap());
@@ -690,7 +690,7 @@ async fn empty_pings_of_a_peer_that_does_not_read_are_bounded() {
     assert_eq!(run(&mut driver, secs(1)).await, []);
     let unread = socket.with(|state| state.incoming.len());
     let answered = 50_000 - unread;
-    // Six bytes each (RFC 6455 §5.2), 64 KiB in all, and what one look at the clock lets through.
+    // Answers of six bytes each (RFC 6455 §5.2) up to 64 KiB, and those read before the next look at the clock.
     assert!(
         (10_922..11_000).contains(&answered),
         "{answered} were taken"
@@ -704,7 +704,7 @@ async fn empty_pings_of_a_peer_that_does_not_read_are_bounded() {
     );
 }
 
-/// What one message brings, and no more, may pass before another task has its turn.
+/// Another task gets a turn after each large message, and during a message of many records.
 #[tokio::test(start_paused = true)]
 async fn others_have_their_turn_between_large_messages_and_between_records() {
     for (text, count) in [("x".repeat(1 << 20), 30), ("\n".repeat(1 << 20), 2)] {
@@ -729,19 +729,19 @@ async fn others_have_their_turn_between_large_messages_and_between_records() {
             assert_eq!(message.len(), 1 << 20);
         }
         let turns = turns.load(Ordering::Relaxed);
-        // Of a message 1 MiB long, or of 2^20 records at 33 bytes of work each: 256 KiB at a time.
+        // A turn is due after 256 KiB of work: in each message of 1 MiB, and in 2^20 records of 33 bytes of work each.
         let least = if count == 2 { 2 * 128 } else { count - 1 };
         assert!(turns >= least, "{turns} turns, {least} are due");
         others.abort();
     }
 }
 
-/// Panics at each text, or when a connection is open.
+/// A dialect that panics at each text, or at the greeting if the field is true.
 struct Mistaken(bool);
 
 impl heartbeat_tokio::core::Dialect for Mistaken {
     fn classify_text<'a>(&self, _: &'a str) -> heartbeat_tokio::core::Class<'a> {
-        panic!("a part of the test")
+        panic!("a panic on purpose")
     }
 
     fn classify_binary<'a>(&self, _: &'a [u8]) -> heartbeat_tokio::core::Class<'a> {
@@ -749,7 +749,7 @@ impl heartbeat_tokio::core::Dialect for Mistaken {
     }
 
     fn greeting(&self, _: usize) -> Option<heartbeat_tokio::core::TemplateRef<'static>> {
-        assert!(!self.0, "a part of the test");
+        assert!(!self.0, "a panic on purpose");
         None
     }
 }
@@ -757,7 +757,7 @@ impl heartbeat_tokio::core::Dialect for Mistaken {
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_the_applications_ends_it_by_events() {
     let told = async |mut client: Driver| {
-        // Refused where no connection is open yet.
+        // Refused if no connection is open yet.
         let _ = client.send(Message::text("waits"));
         let mut told = Vec::new();
         while let Some(event) = client.next().await {
@@ -773,7 +773,7 @@ async fn a_panic_of_the_applications_ends_it_by_events() {
         assert_eq!(client.machine().phase(), Phase::Stopped);
         told
     };
-    let end = |code: &str| format!("session refused: {code} panicked: a part of the test");
+    let end = |code: &str| format!("session refused: {code} panicked: a panic on purpose");
     let (by_socket, by_connect) = (end("the socket or its dialect"), end("connect"));
 
     for at_once in [false, true] {
@@ -783,9 +783,9 @@ async fn a_panic_of_the_applications_ends_it_by_events() {
         let client = Driver::accepted(Ours(socket), Config::default(), dialect);
         assert_eq!(told(client).await, [by_socket.as_str(), "stopped"]);
     }
-    let connect = |_: Attempt| -> Connecting<Ours> { panic!("a part of the test") };
+    let connect = |_: Attempt| -> Connecting<Ours> { panic!("a panic on purpose") };
     let later =
-        |_: Attempt| -> Connecting<Ours> { Box::pin(async { panic!("a part of the test") }) };
+        |_: Attempt| -> Connecting<Ours> { Box::pin(async { panic!("a panic on purpose") }) };
     let expected = [by_connect.as_str(), "gave up: session refused", "stopped"];
     let dialect = || Arc::new(FramesOnly);
     let client = Driver::connecting(connect, Config::default(), dialect());

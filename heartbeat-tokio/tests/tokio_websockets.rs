@@ -1,4 +1,4 @@
-//! A client over tokio-websockets against a server of tungstenite's, over TCP.
+//! A client over tokio-websockets against a server with tungstenite, over TCP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
     let (address, server) = serve(vec![pings_and_echoes]);
     let mut client = client(address, Config::default());
     assert!(matches!(next(&mut client).await, Event::Connected { .. }));
-    // Large ones, too: more than the socket's buffers hold.
+    // Some are larger than the socket's buffers.
     let messages: Vec<String> = (0..50)
         .map(|n| format!("{n}").repeat(1 + 2000 * n))
         .collect();
@@ -74,7 +74,7 @@ async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
         panic!("another end");
     };
     assert!(unsent.is_empty());
-    server.join().expect("the server's own view");
+    server.join().expect("the server's checks hold");
 }
 
 #[tokio::test]
@@ -97,8 +97,8 @@ async fn it_comes_back_after_a_close_a_reset_and_a_frozen_server_and_gives_up_at
     server.join().expect("no panic");
 }
 
-/// A message comes while the application keeps the thread busy over a deadline: what the library's socket knows of
-/// its readiness is as old as tokio's last look at epoll. Then the application does `then`, before it takes an event.
+/// A message arrives while the application keeps the thread busy past a deadline. The library's socket does not know this,
+/// because tokio has not polled epoll since. The application calls `then` before it takes the next event.
 async fn kept_busy(then: impl FnOnce(&mut Client)) {
     let (mut client, server) = quiet_for_400_ms().await;
     thread::sleep(Duration::from_millis(700));
@@ -109,13 +109,13 @@ async fn kept_busy(then: impl FnOnce(&mut Client)) {
     server.join().expect("no panic");
 }
 
-/// A client that has waited for 100 ms, of a server that says something after 400.
+/// Connects a client to a server that sends a message after 400 ms, and lets the client wait for 100 ms.
 async fn quiet_for_400_ms() -> (Client, thread::JoinHandle<()>) {
     let (address, server) = serve(vec![|stream| {
         let mut socket = accept(stream);
         thread::sleep(Duration::from_millis(400));
         socket.send(Frame::text("here")).expect("the client reads");
-        // Until the client leaves.
+        // Keeps the socket open until the client leaves.
         while socket.read().is_ok() {}
     }]);
     let config = config()
@@ -145,7 +145,7 @@ async fn what_arrives_before_a_kick_is_heard_before_a_verdict() {
     kept_busy(Messages::kick).await;
 }
 
-/// Asked again before tokio has looked.
+/// The client is polled again before tokio has polled epoll.
 #[tokio::test]
 async fn what_arrives_while_other_branches_are_busy_is_heard_before_a_verdict() {
     let (mut client, server) = quiet_for_400_ms().await;

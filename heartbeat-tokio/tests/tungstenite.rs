@@ -1,4 +1,4 @@
-//! A client over tokio-tungstenite against a server of tungstenite's, over TCP.
+//! A client over tokio-tungstenite against a server with tungstenite, over TCP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
     let (address, server) = serve(vec![pings_and_echoes]);
     let mut client = client(address, Config::default());
     assert!(matches!(next(&mut client).await, Event::Connected { .. }));
-    // Large ones, too: more than the socket's buffers hold.
+    // Some are larger than the socket's buffers.
     let messages: Vec<String> = (0..50)
         .map(|n| format!("{n}").repeat(1 + 2000 * n))
         .collect();
@@ -72,11 +72,11 @@ async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
         panic!("another end");
     };
     assert!(unsent.is_empty());
-    server.join().expect("the server's own view");
+    server.join().expect("the server's checks hold");
 }
 
-/// The ping falls due two seconds after the server has said its last word. The client's own kernel could take some bytes
-/// then, in which the server has no part.
+/// The ping falls due two seconds after the server's last message. The client's kernel may still accept some bytes then,
+/// which must not count as life of the server.
 #[cfg(unix)]
 #[tokio::test]
 async fn an_upload_is_alive_as_long_as_it_moves_and_dead_its_time_after_that() {

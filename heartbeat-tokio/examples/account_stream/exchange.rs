@@ -1,4 +1,4 @@
-//! An exchange with one account, as small as it can be.
+//! A minimal exchange with one account.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,14 +13,14 @@ use tokio::sync::broadcast;
 use tokio::time::{interval, sleep};
 
 pub(crate) struct Exchange {
-    /// All changes of the balance; the first has the number 1.
+    /// All changes of the balance. The first one has number 1.
     changes: Mutex<Vec<i64>>,
     stream: broadcast::Sender<String>,
     connections: AtomicU32,
 }
 
 impl Exchange {
-    /// On a free port. Trades until the program ends.
+    /// Starts the exchange on a free port. It trades until the program ends.
     pub(crate) async fn start() -> std::io::Result<(String, Arc<Self>)> {
         let exchange = Arc::new(Self {
             changes: Mutex::default(),
@@ -42,7 +42,7 @@ impl Exchange {
         Ok((url, exchange))
     }
 
-    /// The number of the last change, and the balance: a request that takes its time.
+    /// Returns the number of the last change, and the balance, like a slow request.
     pub(crate) async fn snapshot(&self) -> (u64, i64) {
         let at = self.changes().len() as u64;
         sleep(Duration::from_millis(100)).await;
@@ -65,7 +65,7 @@ impl Exchange {
             let change = (changes.len() as i64 * 7) % 11 - 4;
             changes.push(change);
             let message = json!({"seq": changes.len(), "change": change});
-            // Who is not there does not hear it.
+            // An error means that no client is subscribed.
             let _ = self.stream.send(message.to_string());
         }
     }
@@ -73,7 +73,7 @@ impl Exchange {
     async fn serve(&self, mut socket: WebSocket) -> Option<()> {
         let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let auth = receive(&mut socket).await?;
-        // After the first login its token expires.
+        // Token 1 expires after the first login.
         if auth["token"] != if number == 1 { 1 } else { 2 } {
             say(&mut socket, r#"{"auth":"expired"}"#).await?;
             return receive(&mut socket).await.map(drop);
@@ -116,7 +116,7 @@ async fn say(socket: &mut WebSocket, text: &str) -> Option<()> {
     socket.send(Message::text(text)).await.ok()
 }
 
-/// The next message; `None` when the client has gone.
+/// Returns the next message, or `None` if the client has left.
 async fn receive(socket: &mut WebSocket) -> Option<Value> {
     loop {
         match socket.recv().await?.ok()? {

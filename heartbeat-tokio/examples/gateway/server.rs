@@ -1,4 +1,4 @@
-//! A gateway of one event, as small as it can be: a count that goes on, whoever is connected.
+//! A minimal gateway. Its only event is a counter, which goes on while no client is connected.
 
 use std::future::pending;
 use std::io;
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::interval;
 
-/// How many events each connection gets before something happens to it.
+/// The number of events on a connection before it fails.
 const EVENTS: u64 = 4;
 
-/// On a free port. Sessions are to be resumed at another path of it.
+/// Starts the gateway on a free port. Sessions are resumed at a different path.
 pub(crate) async fn start() -> io::Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("ws://{}", listener.local_addr()?);
@@ -96,13 +96,13 @@ async fn say(socket: &mut WebSocket, message: Value) -> Option<()> {
     socket.send(Message::text(message.to_string())).await.ok()
 }
 
-/// The next message; `None` when the client has gone.
+/// Returns the next message, or `None` if the client has left.
 async fn receive(socket: &mut WebSocket) -> Option<Value> {
     loop {
         match socket.recv().await?.ok()? {
             Message::Text(text) => return serde_json::from_str(&text).ok(),
             Message::Close(frame) => {
-                // Such a service forgets a session that is closed with 1000 or 1001.
+                // Discord forgets a session that is closed with 1000 or 1001.
                 println!("gateway: closed with {:?}", frame.map(|frame| frame.code));
                 return None;
             }

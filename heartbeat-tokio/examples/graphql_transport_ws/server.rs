@@ -1,4 +1,4 @@
-//! A server of two subscriptions, as small as it can be.
+//! A minimal server with two subscriptions.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::interval;
 
-/// On a free port.
+/// Starts the server on a free port.
 pub(crate) async fn start() -> std::io::Result<String> {
     let connections = Arc::new(AtomicU32::new(0));
     let upgrade = async move |upgrade: WebSocketUpgrade| {
@@ -28,7 +28,7 @@ pub(crate) async fn start() -> std::io::Result<String> {
                 let _ = socket
                     .send(Message::Close(Some(CloseFrame { code, reason })))
                     .await;
-                // Until the client has answered, so that nothing is lost to a reset.
+                // Reads until the client has answered the Close. Closing earlier could reset the connection.
                 while let Some(Ok(_)) = socket.recv().await {}
             }
         })
@@ -40,7 +40,7 @@ pub(crate) async fn start() -> std::io::Result<String> {
     Ok(url)
 }
 
-/// The close code; `None` when the client has gone.
+/// Serves a connection. Returns the close code, or `None` if the client has left.
 async fn serve(socket: &mut WebSocket, number: u32) -> Option<u16> {
     if number == 1 {
         return Some(4408);
@@ -64,7 +64,7 @@ async fn serve(socket: &mut WebSocket, number: u32) -> Option<u16> {
                     _ => {}
                 }
             }
-            // A burst of events and then nothing: the client asks whether we are still there.
+            // Sends a burst of events and then nothing, so that the client pings.
             _ = events.tick(), if !subscribed.is_empty() && price % 100 < 4 => {
                 price += 1;
                 let data = json!({"data": {"price": price}});
@@ -85,7 +85,7 @@ async fn serve(socket: &mut WebSocket, number: u32) -> Option<u16> {
                 }
                 println!("server: asks once, and freezes");
                 say(socket, json!({"type": "ping", "payload": {"n": 17}})).await?;
-                // Nothing more is read, not even the answer, and the socket stays open.
+                // Reads nothing more, not even the answer, and keeps the socket open.
                 pending().await
             }
         }
