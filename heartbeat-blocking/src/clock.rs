@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The moment `after` from now, for a thread that waits on a condition; `None` if it is too far off to
-/// be told.
+/// Returns the time `after` from now, for a thread that waits on a condition. `None` if it is too far off for `Instant`.
 #[allow(clippy::disallowed_methods, reason = "this is the clock")]
 pub(crate) fn std_deadline(after: Duration) -> Option<Instant> {
     Instant::now().checked_add(after)

@@ -114,7 +114,7 @@ pub use heartbeat_driver::{
     WaitEnd,
 };
 
-/// The examples of the README.
+/// Compiles the samples of the README as doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -64,7 +64,7 @@ impl Write for Tcp {
     }
 }
 
-/// Ends a wait, from any thread.
+/// A waker that ends a wait of the poll, from any thread.
 struct Wakes(Waker);
 
 impl Wake for Wakes {

@@ -54,7 +54,7 @@ fn messages_go_there_and_back_and_each_ping_is_answered_once() {
     }
     for expected in &messages {
         let Event::Message { message, .. } = next(&mut client) else {
-            panic!("another event");
+            panic!("an unexpected event");
         };
         assert_eq!(message.to_text().expect("a text"), expected);
     }
@@ -65,7 +65,7 @@ fn messages_go_there_and_back_and_each_ping_is_answered_once() {
         ..
     } = next(&mut client)
     else {
-        panic!("another end");
+        panic!("an unexpected end");
     };
     assert!(unsent.is_empty());
     assert_eq!(client.recv_timeout(PATIENCE), Err(RecvTimeoutError::Ended));
@@ -143,7 +143,7 @@ fn what_was_flushed_after_the_last_byte_is_in_doubt() {
         ..
     } = next(&mut client)
     else {
-        panic!("another event");
+        panic!("an unexpected event");
     };
     assert_eq!((uncertain, in_doubt), (0, 2));
     server.join().expect("no panic");
@@ -171,13 +171,13 @@ fn a_server_drops_a_client_that_is_silent_and_a_wait_ends_at_its_timeout() {
     let mut server =
         Messages::accepted(accept(stream), |tcp| tcp, config, Arc::new(JsonType)).expect("a poll");
     let Ok(Event::Message { message, .. }) = server.recv_timeout(PATIENCE) else {
-        panic!("another event");
+        panic!("an unexpected event");
     };
     assert_eq!(message, Message::text("hello"));
     let waited = server.recv_timeout(Duration::from_millis(50));
     assert_eq!(waited, Err(RecvTimeoutError::Timeout));
     let Ok(Event::Disconnected { reason, .. }) = server.recv_timeout(PATIENCE) else {
-        panic!("another event");
+        panic!("an unexpected event");
     };
     assert_eq!(reason, Reason::Aborted(AbortReason::PongTimeout));
     assert!(matches!(server.recv(), Some(Event::Stopped { .. })));

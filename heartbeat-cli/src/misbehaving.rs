@@ -1,4 +1,4 @@
-//! A WebSocket server that misbehaves by script.
+//! A scripted WebSocket server that misbehaves.
 //!
 //! Within half a minute on loopback, it does what servers and networks do to a long-lived client over months: it freezes,
 //! refuses, drops connections, flaps, falls silent, goes away and recovers. It reports each act as a [`ServerNote`], so

@@ -43,7 +43,7 @@ impl Sums {
     }
 }
 
-/// `8 connections, 1 death noticed after 2.8 s, …`
+/// Shows the summary, such as `8 connections, 1 death noticed after 2.8 s, …`.
 impl fmt::Display for Sums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", counted(self.connections.into(), "connection"))?;
@@ -75,7 +75,7 @@ impl fmt::Display for Sums {
     }
 }
 
-/// `1 gap`, `2 gaps`.
+/// Returns a count with its noun, such as `1 gap` or `2 gaps`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")

@@ -523,7 +523,7 @@ impl Watch {
         let stopping = sender.clone();
         ctrlc::set_handler(move || interrupted(&stopping))
             .map_err(|error| Refusal::Wrong(format!("cannot handle Ctrl-C: {error}")))?;
-        // A picture reads keys instead.
+        // While a picture is drawn, the terminal's input is read as keys.
         if !matches!(self.output, Output::Picture(..)) {
             let (connected, first_connection) = mpsc::channel();
             self.connected = Some(connected);

@@ -58,7 +58,7 @@ async fn serve() -> (SocketAddr, UnboundedReceiver<End>) {
 
 async fn client(address: SocketAddr, who: &str) -> Client {
     let options = Options::new(&format!("ws://{address}/{who}")).expect("a URL");
-    let mut client = Client::spawn(options).expect("no TLS, no error");
+    let mut client = Client::spawn(options).expect("a client");
     until(&mut client, |event| {
         matches!(event, Event::Connected { .. })
     })
@@ -69,7 +69,7 @@ async fn client(address: SocketAddr, who: &str) -> Client {
 async fn until(client: &mut Client, wanted: impl Fn(&Event) -> bool) {
     let found = async {
         loop {
-            let event = client.next().await.expect("no end");
+            let event = client.next().await.expect("the client goes on");
             assert!(!matches!(event, Event::Disconnected { .. }), "{event:?}");
             if wanted(&event) {
                 return;
@@ -203,7 +203,7 @@ fn the_client_that_is_frozen() {
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(async {
-        let mut client = Client::spawn(Options::new(&url).expect("a URL")).expect("no TLS");
+        let mut client = Client::spawn(Options::new(&url).expect("a URL")).expect("a client");
         while let Some(event) = client.next().await {
             match event {
                 Event::Connected { .. } => println!("\nconnected"),

@@ -28,7 +28,7 @@ fn serve(serve: impl FnOnce(TcpStream) + Send + 'static) -> Options {
 
 fn client(options: Options, config: &str) -> InPlace {
     let config = Config::from_json(config).expect("consistent");
-    InPlace::new(options.config(config)).expect("no TLS, no error")
+    InPlace::new(options.config(config)).expect("a client")
 }
 
 async fn connected(client: &mut InPlace) {

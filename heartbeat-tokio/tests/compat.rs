@@ -41,7 +41,7 @@ async fn a_client_runs_over_any_asynchronous_stream() {
         })
     };
     let options = Options::new("ws://localhost/").expect("a URL");
-    let mut client = InPlace::with_dialer(options, dialer).expect("no TLS, no error");
+    let mut client = InPlace::with_dialer(options, dialer).expect("a client");
 
     let text = "x".repeat(4 << 20);
     while let Some(event) = client.next().await {
@@ -96,9 +96,9 @@ async fn a_request_larger_than_the_stream_holds_is_sent_as_it_is_read() {
         .and_then(|request| request.header("X-Large", &"x".repeat(600_000)))
         .expect("a request");
     let mut client = InPlace::with_dialer(Options::from_request(request), dialer);
-    let client = client.as_mut().expect("no TLS, no error");
+    let client = client.as_mut().expect("a client");
     loop {
-        match client.next().await.expect("no end") {
+        match client.next().await.expect("the client goes on") {
             // Without the wake-ups, `connect_timeout` would end the dial.
             Event::Connected { .. } => break,
             Event::Disconnected { reason, detail, .. } => panic!("{reason}: {detail:?}"),

@@ -81,10 +81,10 @@ async fn every_figure_of_the_dashboard_is_in_a_scrape() {
         .expect("a port");
     let address = endpoint.local_addr().expect("bound");
     let serving = tokio::spawn(example::serve(endpoint, handle));
-    let mut client = Client::spawn(options).expect("no TLS, no error");
+    let mut client = Client::spawn(options).expect("a client");
     let (mut pongs, mut gap) = (0, false);
     while pongs < 3 || !gap {
-        match client.next().await.expect("it lives") {
+        match client.next().await.expect("the client goes on") {
             Event::PongReceived { rtt: Some(_), .. } if gap => pongs += 1,
             Event::Gap { .. } => {
                 gap = true;

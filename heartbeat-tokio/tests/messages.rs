@@ -472,7 +472,7 @@ async fn a_connection_is_renewed_before_its_lifetime_ends() {
         let Ok(event) = timeout(secs(100), driver.next()).await else {
             break;
         };
-        match event.expect("no end") {
+        match event.expect("the client goes on") {
             Event::Connected { conn } => story.push(format!("connected {conn}")),
             Event::Ending { why, within, .. } => {
                 let at = begin.elapsed().as_secs();
@@ -549,7 +549,7 @@ async fn a_client_dials_again_after_a_loss_and_a_refusal_and_knows_why() {
     socket.with(|state| state.incoming.push_back(None));
     let mut story = Vec::new();
     loop {
-        match driver.next().await.expect("no end") {
+        match driver.next().await.expect("the client goes on") {
             Event::Disconnected { reason, .. } => story.push(reason.to_string()),
             Event::Reconnect { delay, .. } => story.push(format!("in {delay:?}")),
             Event::Connected { conn } => break assert_eq!(conn.get(), 4),

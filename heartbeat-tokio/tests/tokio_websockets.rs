@@ -43,7 +43,7 @@ fn config() -> heartbeat_tokio::core::ConfigBuilder {
 
 async fn next(client: &mut Client) -> Event<Message> {
     let event = timeout(PATIENCE, client.next()).await.expect("in time");
-    event.expect("no end")
+    event.expect("the client goes on")
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
     }
     for expected in &messages {
         let Event::Message { message, .. } = next(&mut client).await else {
-            panic!("another event");
+            panic!("an unexpected event");
         };
         assert_eq!(message.as_text(), Some(expected.as_str()));
     }
@@ -71,7 +71,7 @@ async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
         ..
     } = next(&mut client).await
     else {
-        panic!("another end");
+        panic!("an unexpected end");
     };
     assert!(unsent.is_empty());
     server.join().expect("the server's checks hold");
@@ -156,7 +156,7 @@ async fn what_arrives_while_other_branches_are_busy_is_heard_before_a_verdict() 
     let event = loop {
         tokio::select! {
             biased;
-            event = client.next() => break event.expect("no end"),
+            event = client.next() => break event.expect("the client goes on"),
             Some(job) = jobs.recv() => thread::sleep(job),
         }
     };

@@ -41,7 +41,7 @@ fn config() -> heartbeat_tokio::core::ConfigBuilder {
 
 async fn next(client: &mut Client) -> Event<Frame> {
     let event = timeout(PATIENCE, client.next()).await.expect("in time");
-    event.expect("no end")
+    event.expect("the client goes on")
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
     }
     for expected in &messages {
         let Event::Message { message, .. } = next(&mut client).await else {
-            panic!("another event");
+            panic!("an unexpected event");
         };
         assert_eq!(message.to_text().expect("a text"), expected);
     }
@@ -69,7 +69,7 @@ async fn messages_go_there_and_back_and_each_ping_is_answered_once() {
         ..
     } = next(&mut client).await
     else {
-        panic!("another end");
+        panic!("an unexpected end");
     };
     assert!(unsent.is_empty());
     server.join().expect("the server's checks hold");
