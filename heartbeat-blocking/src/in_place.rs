@@ -214,7 +214,7 @@ impl<R: Reactor> InPlace<R> {
             return Polled::Event(message);
         }
         loop {
-            // Before the turn, so that a dial that succeeded beats its deadline.
+            // Checks the dial before the turn, so that a dial that succeeded beats its deadline.
             if self.engine.dialing().is_some()
                 && let Some(Some((conn, result))) = self.guard(Reactor::dialed)
             {

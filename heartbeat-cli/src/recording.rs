@@ -68,8 +68,8 @@ impl Recording {
     }
 }
 
-/// A dialect that passes the variables it reads from messages to the trace. The trace holds no data messages, so a
-/// replay could not read them again.
+/// A dialect that also records the variables that it reads from messages. The trace holds no data messages, so a replay
+/// could not read the variables again.
 #[derive(Debug)]
 pub(crate) struct Tracking {
     dialect: AnyDialect,

@@ -147,7 +147,7 @@ fn no_secret_of_a_url_is_printed() {
     }
 }
 
-/// Otherwise a server could send commands to the terminal.
+/// Unescaped control characters would let a server send commands to the terminal.
 #[test]
 fn control_characters_of_a_server_are_escaped() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

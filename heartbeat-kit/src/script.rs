@@ -78,7 +78,7 @@ pub enum Content {
     Data,
     /// A ping frame.
     Ping(&'static [u8]),
-    /// A pong for an earlier ping: 0 is the next ping to be sent, 1 the latest one sent, and so on.
+    /// A pong for the ping that is this many before the next one: 1 is the latest ping sent, and 0 is not sent yet.
     PongTo(u8),
     /// A pong frame with this payload.
     Pong(&'static [u8]),

@@ -121,10 +121,11 @@ pub enum RotatingEvent {
         from: Generation,
         /// The client used from now on.
         to: Generation,
-        /// True if no message was missed. Otherwise the old connection was lost before its successor was ready. Messages
-        /// may be missing from the old connection's last byte ([`Event::Disconnected`] says how long ago) until the
-        /// successor's [`Event::Ready`], or its [`Event::Connected`] if no session is configured. No [`Event::Gap`]
-        /// reports this, because it is the successor's first connection.
+        /// True if no message was missed. Otherwise the old connection was lost before its successor was ready, and
+        /// messages of the time between may be missing. That time begins with the old connection's last byte
+        /// ([`Event::Disconnected`] says how long ago). It ends with the successor's [`Event::Ready`], or with its
+        /// [`Event::Connected`] if no session is configured. No [`Event::Gap`] reports this, because it is the
+        /// successor's first connection.
         seamless: bool,
     },
     /// A successor could not be created. Another one follows later. If `make` panicked, none follows, and the running

@@ -42,7 +42,7 @@ impl Exchange {
         Ok((url, exchange))
     }
 
-    /// Returns the number of the last change, and the balance, like a slow request.
+    /// Returns the number of the last change, and the balance. Takes 100 ms, like a slow request.
     pub(crate) async fn snapshot(&self) -> (u64, i64) {
         let at = self.changes().len() as u64;
         sleep(Duration::from_millis(100)).await;

@@ -64,7 +64,7 @@ use crate::clock::{Alarm, Look, TokioClock};
 pub use heartbeat_driver::keep_unsent_short;
 pub use heartbeat_driver::messages::{Codec, Event, Frame, Traffic};
 
-/// Messages per reading of the clock and per unit of tokio's cooperative budget.
+/// The most messages before the clock is read again and tokio's cooperative budget is charged.
 const BURST: u32 = 64;
 
 /// Name of the application's dial function, for the report of a panic in it.
