@@ -61,7 +61,7 @@ impl Clock for TokioClock {
 }
 
 /// A timer that is armed for the wanted time or earlier. It is moved only to fire earlier. Received bytes postpone the
-/// wanted time, but resetting the timer for each of them would be expensive, so it fires early and is then set again.
+/// wanted time, but do not move the timer. It then fires early, and is set again.
 #[derive(Debug)]
 pub(crate) struct Alarm(Pin<Box<Sleep>>);
 

@@ -102,7 +102,7 @@ async fn receive(socket: &mut WebSocket) -> Option<Value> {
         match socket.recv().await?.ok()? {
             Message::Text(text) => return serde_json::from_str(&text).ok(),
             Message::Close(frame) => {
-                // Discord forgets a session that is closed with 1000 or 1001.
+                // A gateway like Discord's forgets a session that is closed with 1000 or 1001.
                 println!("gateway: closed with {:?}", frame.map(|frame| frame.code));
                 return None;
             }
