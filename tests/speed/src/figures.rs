@@ -1,4 +1,4 @@
-//! `docs/speed.md` and its pictures, from what the modes have written.
+//! `docs/speed.md` and its pictures, from the results of the modes.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,7 +18,7 @@ struct Goal {
     row: &'static str,
     column: &'static str,
     at_most: f64,
-    /// Said where it is above.
+    /// The reason, printed if the figure is above the bound.
     why: &'static str,
 }
 
@@ -313,13 +313,13 @@ const GOALS: &[Goal] = &[
         ENGINE,
     ),
     goal(
-        "of these lost",
+        "lost among these",
         ["crowd", IN_PLACE, "lost"],
         0.0,
         "see the run's output",
     ),
     goal(
-        "CPU µs a ping and its pong",
+        "CPU µs for a ping and its pong",
         ["crowd", IN_PLACE, "CPU us a pong"],
         50.0,
         LAYERS,
@@ -456,10 +456,10 @@ const GOALS: &[Goal] = &[
         "the same, blocking thread",
         ["backpressure", THREAD, "KiB more"],
         1024.0,
-        "one thread allocates what the other frees, and the allocator keeps some for both; with four million messages it was 1576",
+        "one thread allocates memory that the other frees, and the allocator keeps some for both. With four million messages it was 1576",
     ),
     goal(
-        "dearest by cheapest message, 1 to 10 000 connections, in place",
+        "ratio of the most expensive message to the cheapest, 1 to 10 000 connections, in place",
         ["scale", IN_PLACE, "most/least"],
         1.5,
         "one connection sleeps after every message, many seldom do; raw tokio-tungstenite's row says how much of it is the kernel's and the caches'",
@@ -480,36 +480,33 @@ const RECORDED: &[(&str, &str, f64)] = &[
         60.0,
     ),
     (
-        "the same for a tick that is not due",
+        "instructions of a step for a tick that is not due",
         "step: a tick that is not due",
         30.0,
     ),
 ];
 
-const SIZE: &str = "the anchors of an open connection take 232, statistics 160, the rest is schedule, random numbers \
-    and references; statistics kept outside and sentinels instead of `Option` would save 220, a thirtieth of what \
-    an idle connection holds, and cost everybody a second value to carry";
+const SIZE: &str = "the anchors of an open connection take 232, statistics 160, and the rest is schedule, random numbers and references. Statistics kept outside and sentinels instead of `Option` would save 220, a thirtieth of an idle connection's memory, but every user would have to carry a second value";
 
 const CORE: &str = "
-## The core, and the way in over a stream in memory
+## The core, and reading over a stream in memory
 
-`cargo run --release -p heartbeat-instructions`, which CI runs: more than 3 % above this record is an error. Instructions
-each, by callgrind; no allocation in any of the first four. A figure in nanoseconds: `cargo run --release -p heartbeat-core
---example dialect_speed`.
+`cargo run --release -p heartbeat-instructions`, which CI runs: a count more than 3 % above this record is an error. The figures are
+instructions, counted by callgrind. None of the first four allocates. `cargo run --release -p heartbeat-core
+--example dialect_speed` gives nanoseconds.
 ";
 
-const TICKS: &str = "tokio's timer wheel looks at its slots on the way to a distant deadline, for the whole \
-    process and not for each connection";
+const TICKS: &str = "tokio's timer wheel wakes up at its slots on the way to a distant deadline, once for the whole process and not for each connection";
 const MILLIS: &str =
-    "tokio's timer counts whole milliseconds and rounds up, which is one to two of these";
+    "tokio's timer counts whole milliseconds and rounds up, which adds one to two of them";
 const BUSY: &str = "the machine has two cores for ten thousand clients and their server";
 
-/// Title, what the columns need to be said of, in the order of the page.
+/// Title and explanation of the columns, in the order of the page.
 const MODES: &[(&str, &str, &str)] = &[
     (
         "receive",
         "Received messages",
-        "CPU time of the client's process. `x the raw one`: the median of the ratios within a round, to the first row. `raw-tokio-tungstenite-task` is tokio-tungstenite in a task with tokio's mpsc channel of 1024 to the application. `-lent`: `InPlace::next_lent` and `recv_lent`.\n\n![CPU time a received message costs](speed/receive.svg)",
+        "CPU time of the client's process. `x the raw one`: the ratio to the first row, as the median over the rounds. `raw-tokio-tungstenite-task` is tokio-tungstenite in a task with tokio's mpsc channel of 1024 to the application. `-lent`: `InPlace::next_lent` and `recv_lent`.\n\n![CPU time a received message costs](speed/receive.svg)",
     ),
     (
         "tls",
@@ -524,17 +521,17 @@ const MODES: &[(&str, &str, &str)] = &[
     (
         "instructions",
         "The same in instructions",
-        "Counted by callgrind, which counts the clearing of a buffer (`rep stosb`) by the byte. `floor` reads, finds the frames, checks their UTF-8 and hands out slices of its buffer: no client can take less.",
+        "Counted by callgrind, which counts one instruction for each byte of a cleared buffer (`rep stosb`). `floor` reads, finds the frames, checks their UTF-8 and hands out slices of its buffer: no client can take less.",
     ),
     (
         "profiles",
         "The same, built otherwise",
-        "`x the first one`: to the same client built as this workspace is, with thin LTO and one codegen unit. Cargo's own defaults are \"no LTO, 16 units\". Where speed counts, put this into your `Cargo.toml`; it takes longer to build, which is why this workspace does without:\n\n```toml\n[profile.release]\nlto = \"fat\"\ncodegen-units = 1\n```",
+        "`x the first one`: the ratio to the same client built like this workspace, with thin LTO and one codegen unit. Cargo's own defaults are \"no LTO, 16 units\". If speed counts, put this into your `Cargo.toml`. It takes longer to build, so this workspace does without:\n\n```toml\n[profile.release]\nlto = \"fat\"\ncodegen-units = 1\n```",
     ),
     (
         "trickle",
         "Messages that come alone",
-        "One write a message, so many a second. Tokio's clients are measured against raw tokio-tungstenite, blocking ones against raw tungstenite, both with a 4 KiB buffer.",
+        "Each message is one write, and `a second` gives their rate. Tokio's clients are measured against raw tokio-tungstenite, blocking ones against raw tungstenite, both with a 4 KiB buffer.",
     ),
     (
         "latency",
@@ -544,37 +541,37 @@ const MODES: &[(&str, &str, &str)] = &[
     (
         "ping",
         "Pings answered",
-        "From the server's ping to the pong, as the server sees it, one after the other. The bare echo reads and writes and does nothing else. On a virtual machine most of such a time is a processor that wakes up: a client that wakes a second thread or task seems to keep it from sleeping deeply, and can be faster than the echo; compare rows of one kind.",
+        "The time from the server's ping to the pong, as the server sees it, one ping after the other. The bare echo only reads and writes. On a virtual machine most of this time is the wake-up of a processor. A client that wakes a second thread or task seems to keep the processor from sleeping deeply, and can be faster than the echo. So compare rows of one kind.",
     ),
     (
         "send",
         "Sent messages",
-        "One by one: each is written before the next is made (in place by `InPlace::try_send`, and the client is driven only where that is full), except by the blocking thread, which takes what there is whenever it runs. 64 at once: each 64 are.",
+        "One by one: each message is written before the next is made (in place by `InPlace::try_send`; the client is driven only when that is full). The blocking thread is an exception: it takes all waiting messages whenever it runs. 64 at once: 64 messages are made, then written.",
     ),
     (
         "backpressure",
         "A million messages to a server that reads slowly",
-        "Resident memory when a tenth was accepted, and how much more it was at its peak.",
+        "Resident memory when a tenth of the messages was accepted, and how much it grew from there to its peak.",
     ),
     (
         "scale",
         "One process, many connections",
-        "CPU ns a message, each to another of so many connections.",
+        "CPU ns for a message, when each message goes to another one of that many connections.",
     ),
     (
         "idle",
         "Idle connections",
-        "Resident memory of the client's process with all connections less that without, by their number; tasks and stacks included, the kernel's sockets not. `wakes, quiet`: how often the whole process woke in a time in which no heartbeat was due. The rates are over a minute with the default configuration. The blocking client's thread has std's 2 MiB of stack (`RUST_MIN_STACK`), of which only what was used is resident.\n\n![Memory of an idle connection](speed/idle.svg)",
+        "Bytes each: the resident memory of the client's process with all connections, less that without, divided by their number. Tasks and stacks are included, the kernel's sockets are not. `wakes, quiet`: how often the whole process woke while no heartbeat was due. The rates are over a minute with the default configuration. The blocking client's thread has std's 2 MiB of stack (`RUST_MIN_STACK`), of which only the used part is resident.\n\n![Memory of an idle connection](speed/idle.svg)",
     ),
     (
         "idle-tls",
         "Idle connections under TLS",
-        "Resident memory of the client's process with all connections less that without, by their number, 11 s after the last was opened. rustls's own state is in it for all.",
+        "Bytes each: the resident memory of the client's process with all connections, less that without, divided by their number, 11 s after the last was opened. For every client this includes rustls's own state.",
     ),
     (
         "detection",
         "Deaths noticed",
-        "One server in ten falls silent at the same moment, its sockets stay open. Late: beyond the last byte heard and `worst_case_detection()`, as the server sees the end. `others' pings`: how many the healthy ones sent, of what is due.\n\n![How late deaths are noticed](speed/detection.svg)",
+        "One server in ten falls silent at the same moment; its sockets stay open. Late: the time beyond the last byte heard plus `worst_case_detection()`, until the server sees the end. `others' pings`: the pings that the healthy connections sent, as a share of those due.\n\n![How late deaths are noticed](speed/detection.svg)",
     ),
     (
         "crowd",
@@ -583,7 +580,7 @@ const MODES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// What one mode has written.
+/// The results of one mode.
 struct Page(Value);
 
 impl Page {
@@ -642,7 +639,7 @@ impl Page {
         Ok(())
     }
 
-    /// When, where and with what settings.
+    /// When, where and with what settings the mode ran.
     fn origin(&self) -> String {
         let settings = self.0["settings"].as_object().into_iter().flatten();
         let settings = settings.map(|(name, value)| format!("{} {value}", name.replace('_', " ")));
@@ -688,7 +685,7 @@ pub(crate) fn write() -> Result<()> {
     Ok(())
 }
 
-/// What a user asks first, from the tables.
+/// The figures that a user asks for first, from the tables.
 fn answer() -> String {
     let ratio = |mode: &str, row: &str, column: &str| {
         let figure = Page::load(mode).and_then(|page| page.figure(row, column));
@@ -733,11 +730,11 @@ fn answer() -> String {
     )
 }
 
-/// A line of the goals.
+/// A row of the goals.
 fn judge(out: &mut String, what: &str, figure: Option<f64>, at_most: f64, why: &str) -> Result<()> {
     let (figure, met) = match figure {
         None => ("–".to_owned(), "not measured".to_owned()),
-        // As it is printed.
+        // Rounded as it is printed.
         Some(figure) if (figure * 100.0).round() <= at_most * 100.0 => {
             (short(figure), "yes".to_owned())
         }
@@ -748,7 +745,7 @@ fn judge(out: &mut String, what: &str, figure: Option<f64>, at_most: f64, why: &
     Ok(())
 }
 
-/// What is recorded under this name.
+/// The recorded figure with this name.
 fn counted(recorded: &str, name: &str) -> Option<f64> {
     let mut lines = recorded
         .lines()
@@ -798,17 +795,17 @@ const COMMAND: &str = "cargo run --release --manifest-path tests/speed/Cargo.tom
 const HEAD: &str = "\
 # Speed and size
 
-The clients of this workspace and others, each through its public interface, against a server that costs as little as
-possible, over loopback. Written by `figures` from what the other modes measured; `all` measures everything but
+This page compares the clients of this workspace with others, each through its public interface, against a server that
+costs as little as possible, over loopback. The mode `figures` writes it from the other modes' results. `all` measures everything but
 `profiles` (about 40 minutes) and writes this page:
 
 ```sh
 cargo run --release --manifest-path tests/speed/Cargo.toml -- all
 ```
 
-Clients and servers are processes of their own. What is said of CPU time is user and system together, of the client's process
-alone. Ratios are between clients within one run, whose rounds are interleaved: compare these, and the figures of one table,
-not those of two machines.
+Clients and servers are processes of their own. CPU time is user and system time together, of the client's process
+alone. Ratios are between clients within one run, whose rounds are interleaved. Compare ratios, or figures of one table;
+do not compare figures of two machines.
 
 ## How much does the heartbeat cost?
 

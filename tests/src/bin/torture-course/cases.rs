@@ -1,5 +1,4 @@
-//! The cases: what is asked of the server and of the client, and how the outcome is judged from what
-//! the server saw.
+//! The cases: the task of server and client, and the judgement of the outcome from what the server saw.
 
 use std::time::Duration;
 
@@ -7,37 +6,37 @@ use serde_json::Value;
 
 use crate::trial::Seen;
 
-/// The settings that every client is asked for, in ms: ask after `PING`, dead after `DEATH`, a dial
-/// given up after `CONNECT`, first reconnect after `BACKOFF`, later ones after up to eight times that.
+/// The settings for every client, in ms: ping after `PING`, dead after `DEATH`, a dial given up after
+/// `CONNECT`, first reconnect after `BACKOFF`, later ones after up to eight times that.
 pub(crate) const PING: u64 = 2000;
 pub(crate) const DEATH: u64 = 4000;
 pub(crate) const CONNECT: u64 = 3000;
 pub(crate) const BACKOFF: u64 = 500;
 
-/// What a busy machine may add before a verdict counts as late, in ms.
+/// The time that a busy machine may add before a verdict counts as late, in ms.
 const SLACK: f64 = 500.0;
 
-/// How long a stopped process is stopped: three times `DEATH`.
+/// How long a process is stopped: three times `DEATH`.
 const STOPPED: Duration = Duration::from_millis(3 * DEATH);
 
 /// How many messages a burst has.
 const BURST: u64 = 2000;
 
-/// A dial on average each so often is the most that a first delay of `BACKOFF`, halved by jitter, allows.
+/// The shortest average time between dials that a first delay of `BACKOFF`, halved by jitter, allows.
 const LEAST_PAUSE: f64 = BACKOFF as f64 / 2.0;
 
 pub(crate) struct Case {
     /// `T1`.
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
-    /// What the server does, in a sentence or two, for the table.
+    /// The server's behaviour, in a sentence or two, for the table.
     pub(crate) world: &'static str,
-    /// What passes, for the table.
+    /// The rule for passing, for the table.
     pub(crate) rule: &'static str,
     pub(crate) variants: &'static [Variant],
     /// How often each variant is run, unless the command line says otherwise.
     pub(crate) repeats: usize,
-    /// Uses the processor: not beside trials whose times count.
+    /// Uses the processor, so it does not run beside trials whose times count.
     pub(crate) heavy: bool,
 }
 
@@ -46,7 +45,7 @@ pub(crate) struct Variant {
     /// Further arguments of the driver.
     pub(crate) args: &'static [&'static str],
     pub(crate) span: Duration,
-    /// The process is stopped so long after the start, for `STOPPED`.
+    /// The process is stopped this long after the start, for `STOPPED`.
     pub(crate) stop_at: Option<Duration>,
     pub(crate) judge: Judge,
 }
@@ -54,10 +53,9 @@ pub(crate) struct Variant {
 /// How an outcome is judged.
 #[derive(Clone, Copy)]
 pub(crate) enum Judge {
-    /// The first connection is ended by the client within so many ms of the last byte said to it, and
-    /// a second one follows.
+    /// The client ends the first connection within this many ms of its last byte, and a second one follows.
     Death(f64),
-    /// The same, counted from when the stopped process went on.
+    /// The same, counted from the moment when the stopped process continued.
     DeathAfterStop(f64),
     /// The same, counted from the upgrade.
     DeathAfterUpgrade(f64),
@@ -67,29 +65,29 @@ pub(crate) enum Judge {
     Lives,
     /// The second connection is open, and there is no third.
     SecondLives,
-    /// One connection, the whole of a message.
+    /// One connection, with the whole of a message.
     Whole,
     /// One connection, 20 001 messages in order.
     AllInOrder,
-    /// At least two connects, and no more than one each `LEAST_PAUSE`.
+    /// At least two connects, and at most one in each `LEAST_PAUSE`.
     Backoff,
-    /// At least two connects, the second so many ms after the first or later.
+    /// At least two connects, the second at least this many ms after the first.
     NotBefore(f64),
-    /// So many connects at the most, then none.
+    /// At most this many connects, then none.
     GivesUp(u64),
     /// All pings answered in order.
     Answers,
     /// The process lives, its memory is bounded, the connection is ended, no storm.
     Survives,
-    /// One connection, still open, and the message whole and once.
+    /// One connection, still open, and the message arrives whole and once.
     Uploaded,
-    /// The message is whole, and each pong came within so many ms.
+    /// The message is whole, and each pong came within this many ms.
     PongsWithin(u64),
-    /// A second connection within so many ms of the last byte said on the first.
+    /// A second connection within this many ms of the last byte on the first.
     Back(f64),
-    /// A connection behind the first is upgraded and still open.
+    /// A connection after the first is upgraded and still open.
     ComesBack,
-    /// Nothing that was accepted is lost or comes twice.
+    /// No accepted message is lost or arrives twice.
     Accounts,
 }
 
@@ -148,7 +146,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T2",
         title: "peer freezes, 64 MiB of ours stuck",
-        world: "The server stops reading at once; the client sends 64 messages of 1 MiB, so most of them are stuck in its send path when it has to judge",
+        world: "The server stops reading at once; the client sends 64 messages of 1 MiB, so most of them are stuck in its send path when the client has to judge",
         rule: "dead 4 s after the last byte, reconnects",
         variants: &[acting(
             "t2",
@@ -161,8 +159,8 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         id: "T3",
-        title: "peer freezes, client writes on",
-        world: "As T1, but the application sends 100 bytes every 1.5 s: the kernel takes them, and they are no sign of life",
+        title: "peer freezes, client keeps writing",
+        world: "As T1, but the application sends 100 bytes every 1.5 s: the kernel takes these bytes, and they do not count as a sign of life",
         rule: "dead 4 s after the last byte, reconnects",
         variants: &[acting(
             "t3",
@@ -176,7 +174,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T4",
         title: "quiet but healthy",
-        world: "The server answers pings and says nothing else",
+        world: "The server answers pings and sends nothing else",
         rule: "no false death in 20 s",
         variants: &[plain("t4", 20_000, Judge::Lives)],
         repeats: 2,
@@ -185,8 +183,8 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T5",
         title: "a 15 MB message takes 16 s",
-        world: "A single message takes four times as long as the client may be silent; no pong can come between its bytes",
-        rule: "no false death, the message whole",
+        world: "A single message takes four times the allowed silence; no pong can come between its bytes",
+        rule: "no false death, the message arrives whole",
         variants: &[plain("t5", 21_000, Judge::Whole)],
         repeats: 2,
         heavy: false,
@@ -208,7 +206,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T7",
         title: "process stopped for 12 s, peer alive",
-        world: "The client's process is stopped (SIGSTOP) three times as long as the peer may be silent. Either the server's messages wait in the socket when it goes on, or (`quiet`) there is nothing to read",
+        world: "The client's process is stopped (SIGSTOP) for three times the allowed silence. When it continues, either the server's messages wait in the socket, or (`quiet`) there is nothing to read",
         rule: "no false death",
         variants: &[
             stopped("t7", 1500, 8000, Judge::Lives),
@@ -221,7 +219,7 @@ pub(crate) const CASES: &[Case] = &[
         id: "T8",
         title: "process stopped for 12 s, peer died",
         world: "As T7, but the server froze before the client was stopped",
-        rule: "dead 1 s + 2 s after it goes on, reconnects",
+        rule: "dead 1 s + 2 s after the process continues, reconnects",
         variants: &[stopped("t8", 1500, 8000, Judge::DeathAfterStop(3000.0))],
         repeats: 10,
         heavy: false,
@@ -229,7 +227,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T9",
         title: "accepts and drops, for ever",
-        world: "Each upgrade is answered, then TCP is closed, for 10 s",
+        world: "For 10 s the server answers each upgrade and then closes TCP",
         rule: "at most one dial each 250 ms",
         variants: &[plain("t9", 10_000, Judge::Backoff)],
         repeats: 1,
@@ -284,7 +282,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T13",
         title: "late, unasked, other, shared pongs",
-        world: "`late`: each pong 6 s after its ping. `unasked`: a pong every 2 s that answers nothing. `other`: pongs with other bytes. `three`: one pong for three pings (a ping each second, whatever is heard)",
+        world: "`late`: each pong 6 s after its ping. `unasked`: a pong every 2 s that answers nothing. `other`: pongs with other bytes. `three`: one pong for three pings (the client sends a ping each second, whatever it hears)",
         rule: "late: dead at the bound; the others: no false death",
         variants: &[
             plain("t13/late", 12_000, Judge::DeathAfterUpgrade(BOUND)),
@@ -304,7 +302,7 @@ pub(crate) const CASES: &[Case] = &[
         id: "T14",
         title: "the old connection speaks late",
         world: "The first connection freezes, is replaced, and then closes with 1008; or (`dial`) the first upgrade is answered after the dial was given up",
-        rule: "the new one lives",
+        rule: "the new connection lives",
         variants: &[
             plain("t14", 14_000, Judge::SecondLives),
             plain("t14/dial", 12_000, Judge::SecondLives),
@@ -324,7 +322,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T16",
         title: "protocol garbage",
-        world: "A reserved bit, bad UTF-8, a fragmented ping, a length of 2^63, a message that is announced as 1 TB and begun, half a frame",
+        world: "A reserved bit, bad UTF-8, a fragmented ping, a length of 2^63, a message announced as 1 TB of which only the beginning comes, half a frame",
         rule: "connection ended, no panic, under 256 MB, no storm",
         variants: &[
             plain("t16/reserved", 4000, Judge::Survives),
@@ -340,7 +338,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T20",
         title: "connection dies in a send burst",
-        world: "The client sends 2000 messages of 1000 bytes at once; the server closes its side after 1 byte, 100 kB or 1 MB, and reads what was still on its way",
+        world: "The client sends 2000 messages of 1000 bytes at once; the server closes its side after 1 byte, 100 kB or 1 MB, and reads the bytes that were still on their way",
         rule: "each accepted message arrived or was handed back; none twice",
         variants: &[
             acting("t20/1", &["--act", "burst=2000"], 10_000, Judge::Accounts),
@@ -387,7 +385,7 @@ pub(crate) const CASES: &[Case] = &[
         id: "T27",
         title: "a 20 MB upload that takes 13 s",
         world: "The client sends one message of 20 MB; the server reads 1.5 MB a second, and answers pings as it gets to them",
-        rule: "no false death, the message whole and once",
+        rule: "no false death, the message arrives whole and once",
         variants: &[acting(
             "t27",
             &["--act", "upload=20000000"],
@@ -400,8 +398,8 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T28",
         title: "pings amid an upload",
-        world: "As T27, with 10 MB in 7 s, and the server asks every 0.5 s meanwhile; the client has no times of its own",
-        rule: "each pong within 2 s, the message whole",
+        world: "As T27, with 10 MB in 7 s. Meanwhile the server pings every 0.5 s. The client's own timeouts are too long to matter",
+        rule: "each pong within 2 s, the message arrives whole",
         variants: &[acting(
             "t28",
             &[
@@ -442,8 +440,8 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         id: "T30",
-        title: "one bad moment of a server that was well",
-        world: "The server talks for 2 s, and hangs up; the next upgrade is answered with 404, or with what is no HTTP. Or it closes with 1002, or sends a frame with a reserved bit. From then on it is well. Where a client can be told when a connection is stable, that is after 1 s",
+        title: "one bad moment of a healthy server",
+        world: "The server talks for 2 s, and hangs up; the next upgrade is answered with 404, or with something that is not HTTP. Or the server closes with 1002, or sends a frame with a reserved bit. From then on it is healthy. If a client has a setting for when a connection counts as stable, it is 1 s",
         rule: "comes back",
         variants: &[
             acting("t30/404", &["--stable", "1000"], 14_000, Judge::ComesBack),
@@ -462,8 +460,8 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T31",
         title: "a ban that says how long",
-        world: "The first upgrade is refused with 429, 418 or 403 and `Retry-After: 3`, or (`fraction`) 429 and `Retry-After: 2.5`; from then on the server is well",
-        rule: "not dialled before, dialled afterwards",
+        world: "The first upgrade is refused with 429, 418 or 403 and `Retry-After: 3`, or (`fraction`) 429 and `Retry-After: 2.5`; from then on the server is healthy",
+        rule: "not dialled before that time, dialled afterwards",
         variants: &[
             plain("t31/429", 12_000, Judge::NotBefore(3000.0)),
             plain("t31/418", 12_000, Judge::NotBefore(3000.0)),
@@ -476,7 +474,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         id: "T32",
         title: "two addresses, one bad",
-        world: "The name has two addresses. The one that is dialled first accepts TCP, and never answers the request, or answers 503; the other one is well",
+        world: "The name has two addresses. The one that is dialled first accepts TCP, and never answers the request, or answers 503; the other one works",
         rule: "connected to the other",
         variants: &[
             plain("t32/hang", 14_000, Judge::ComesBack),
@@ -489,7 +487,7 @@ pub(crate) const CASES: &[Case] = &[
 
 pub(crate) const STOP_FOR: Duration = STOPPED;
 
-/// What came of a trial.
+/// The outcome of a trial.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) pass: bool,
@@ -589,7 +587,7 @@ impl Judge {
                 outcome.what = format!("{} connects", outcome.connects);
             }
             Self::Answers => {
-                // The server notes the count when it has all, or when the connection has ended.
+                // The server stores the count when it has everything, or when the connection has ended.
                 let notes = first.map(notes).filter(|notes| !notes.is_empty());
                 let notes = notes.unwrap_or_else(|| "not all are answered by the end".into());
                 outcome.pass = notes.contains("100000 answers, in order");
@@ -658,7 +656,8 @@ impl Judge {
                 let distinct = count("received") - count("duplicates");
                 outcome.duplicates = count("duplicates");
                 outcome.lost = accepted as i64 - distinct as i64 - returned as i64;
-                // What a client still has in hand when its process ends is not lost, nor accounted for.
+                // Messages that a client still holds when its process ends are not lost, but not accounted for
+                // either.
                 let finished = accepted + seen.summary("refused") == BURST;
                 outcome.pass = finished && outcome.lost == 0 && outcome.duplicates == 0;
                 outcome.what = if !finished {
@@ -680,11 +679,11 @@ impl Judge {
 }
 
 fn death(outcome: &mut Outcome, seen: &Seen, ended: Option<f64>, from: f64, bound: f64) {
-    // With bytes stuck the server sees an end a little late; whoever dials again has judged before.
+    // With bytes stuck, the server sees an end a little late. A client that dials again has judged before.
     let again = time(seen.connection(1), "accepted");
     let dialled_first = again > from && ended.is_some_and(|ended| again < ended);
     outcome.death = ended.map(|ended| if dialled_first { again } else { ended } - from);
-    // That time has the pause before the dial in it.
+    // That time includes the pause before the dial.
     let bound = bound + if dialled_first { BACKOFF as f64 } else { 0.0 };
     let late = outcome.death.is_none_or(|death| death > bound + SLACK);
     outcome.pass = !late && outcome.connects >= 2;

@@ -9,28 +9,29 @@ use crate::results::{Results, Row};
 const HEAD: &str = "\
 # The torture course
 
-What breaks long-lived WebSocket clients, done to ours and to others by one server on one machine (2 cores), over
-loopback. `tests/peers/course` builds everything, runs it again, and writes this file, `torture.json` and the picture.
+One server does to our clients and to others what breaks long-lived WebSocket clients. Everything runs on one machine (2
+cores), over loopback. `tests/peers/course` builds everything, runs the course, and writes this file, `torture.json` and
+the picture.
 
 ![pass or fail of each client in each case](torture.svg)
 
 ## How to read it
 
-- **The server is the judge.** It counts connections, and sees when each begins and ends; what a client says of itself
-  counts only for messages (T6, T20). Every client runs in a process of its own, by the same command line.
-- **The same times for all**: ask after 2 s of silence, dead after 4 s, a dial given up after 3 s, back after 0.5 s. How that
-  was said to each client stands under [Settings](#settings). Where a client has a setting that makes a case pass, it is used.
-- **passed**: trials passed of all. A case is passed when every trial is. A client that has no setting for a case, or
-  no way to take part, is excused (–), which is not counted as failed.
-- **time of death**: median / longest, in seconds, from the last byte that the server said (T8: from when the process went on;
-  T11: from accept; `late` of T13, and T23: from the upgrade) to the end of the connection as the server sees it or, if that
-  comes first, to the next dial. It may be 0.5 s late before it counts as late, and a second dial must follow.
+- **The server is the judge.** It counts connections, and sees when each begins and ends. A client's own report counts
+  only for messages (T6, T20). Every client runs in a process of its own, with the same command line.
+- **The same times for all**: ask after 2 s of silence, dead after 4 s, a dial given up after 3 s, back after 0.5 s.
+  [Settings](#settings) shows how each client was configured. If a client has a setting that makes a case pass, the
+  setting is used.
+- **passed**: passed trials of all trials. A case is passed when every trial is. A client that has no setting for a
+  case, or no way to take part, is excused (–); this does not count as failed.
+- **time of death**: median / longest, in seconds, from the server's last byte (T8: from the moment when the process
+  continued; T11: from accept; `late` of T13, and T23: from the upgrade) to the end of the connection as the server sees
+  it or, if that comes first, to the next dial. Up to 0.5 s late still passes. A second dial must follow.
 - **recovery**: from that end to the next accept, median / longest, in seconds.
-- **false deaths**: connections that the client gave up although the server was well, over all trials.
-- **connects**, **CPU ms**, **load**: the most of one trial; the load is the machine's average over a minute, all that it did.
+- **false deaths**: connections that the client gave up although the server was healthy, over all trials.
+- **connects**, **CPU ms**, **load**: the highest of all trials. The load is the whole machine's average over a minute.
 - **lost**, **twice**, **returned**: messages, over all trials.
-- The last column tells of trials that failed, where there are any, by variant.
-";
+- The last column describes failed trials, if there are any, by variant. ";
 
 pub(crate) fn render(results: &Results) -> String {
     let mut text = String::from(HEAD);
