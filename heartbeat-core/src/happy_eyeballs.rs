@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::time::Instant;
 
-/// The head start of an address before the next one is tried beside it, as recommended by RFC 8305 §5.
+/// The head start of an address before the next one is tried in parallel, as recommended by RFC 8305 §5.
 pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A race between connection attempts. The first attempt to succeed wins.

@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::backoff::Rng;
 use crate::time::{Instant, Span};
 
-/// The reason why a healthy connection is closed and dialled anew.
+/// The reason why a healthy connection is closed and dialled again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "trace", serde(rename_all = "snake_case"))]
@@ -82,8 +82,9 @@ impl Ends {
         Self::at(Renewal::Lifetime, now.after(told), tenth / 2)
     }
 
-    /// Plans the end that the service has announced for `within`: the note in the first half of that time, the
-    /// renewal a quarter of it later. A repeated announcement changes nothing, and none postpones what is due.
+    /// Plans the end that the service has announced for `within`: the note in the first half of that time, the renewal
+    /// a quarter of it later. A repeated announcement changes nothing, and no announcement postpones what is already
+    /// due.
     pub(crate) fn announced(&mut self, within: Duration, rng: &mut Rng, now: Instant) {
         if self.is_told || self.why == Renewal::Announced {
             return;

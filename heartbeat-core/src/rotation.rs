@@ -166,8 +166,8 @@ fn check(
 /// or announces their end. The type does no I/O and reads no clock. Report events, and perform what
 /// [`next`](Self::next) returns until it returns a wait.
 ///
-/// A rotation works beside the machine. The current client and its successor are separate clients, each with its
-/// own [`Heartbeat`](crate::Heartbeat), dials, backoff and verdicts.
+/// A rotation works outside the machine. The current client and its successor are separate clients, each with its own
+/// [`Heartbeat`](crate::Heartbeat), dials, backoff and verdicts.
 ///
 /// - There are two clients while rotating, and one otherwise.
 /// - A successor takes over when its session is ready. Until then the current client stays in use.
@@ -223,7 +223,7 @@ enum Current {
     Ended,
 }
 
-/// The other client, beside the one in use.
+/// The other client, if there are two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Other {
     None,

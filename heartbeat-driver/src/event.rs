@@ -31,9 +31,9 @@ pub enum Event {
         /// The server's answer: its headers, and the subprotocol that the server chose.
         response: Arc<Response>,
     },
-    /// Messages of the server may have been missed since the last connection. Told right after
-    /// [`Event::Connected`] and before any message of the new connection, whenever a ready connection was lost.
-    /// Told again, with the same `since`, if the session of the new connection does not become ready.
+    /// Messages of the server may have been missed since the last connection. Reported right after [`Event::Connected`]
+    /// and before any message of the new connection, whenever a ready connection was lost. Reported again, with the
+    /// same `since`, if the session of the new connection does not become ready.
     Gap {
         /// The connection that is open now.
         conn: ConnId,
@@ -52,10 +52,10 @@ pub enum Event {
         /// [`Event::Disconnected`] since then, including that of the lost connection.
         in_doubt: usize,
     },
-    /// The session is ready. Messages can be sent, and held messages go out. Told only if a session is
-    /// configured, by [`Options::on_connect`](crate::Options::on_connect) or
-    /// [`Options::session_by_application`](crate::Options::session_by_application). Otherwise
-    /// [`Event::Connected`] means the same.
+    /// The session is ready. Messages can be sent, and held messages go out. Reported only if a session is configured,
+    /// by [`Options::on_connect`](crate::Options::on_connect) or
+    /// [`Options::session_by_application`](crate::Options::session_by_application). Otherwise [`Event::Connected`]
+    /// means the same.
     Ready {
         /// The connection.
         conn: ConnId,
@@ -81,9 +81,8 @@ pub enum Event {
         /// How many messages, at least one.
         dropped: u64,
     },
-    /// One event in place of several dials and connections that began and ended while the application took no
-    /// events. Used only when more than 256 beginnings and ends wait. The first and the last of a row are told
-    /// in full.
+    /// One event in place of several dials and connections that began and ended while the application took no events.
+    /// Used only when more than 256 beginnings and ends wait. The first and the last of a series are reported in full.
     Skipped {
         /// How many dials and connections have ended.
         ends: u64,

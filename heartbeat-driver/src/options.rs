@@ -826,7 +826,7 @@ impl Options {
         }
     }
 
-    /// Takes each time and limit that was not set from the service.
+    /// Fills in each unset time and limit from the service.
     pub(crate) fn heed_service(&mut self) -> Result<(), RequestError> {
         if !self.heeds_service {
             return Ok(());

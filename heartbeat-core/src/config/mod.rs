@@ -222,8 +222,7 @@ impl Config {
         }
     }
 
-    /// Returns true for `ping`, and for `pong_timeout`, if nobody set them and their values are the ones that
-    /// follow.
+    /// Returns true for `ping`, and for `pong_timeout`, if its value was not set and follows from `idle_timeout`.
     #[cfg(feature = "dialects")]
     pub(crate) fn follows(&self) -> (bool, bool) {
         let default = Self::default();

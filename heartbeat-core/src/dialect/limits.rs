@@ -30,7 +30,7 @@ impl Rate {
         self.most as u128 * limit.per.as_nanos() > limit.most as u128 * self.per.as_nanos()
     }
 
-    /// Splits the turns of a span: those at once after a quiet time, and those that are evenly spread behind them.
+    /// Splits the turns of a span: those at once after a quiet time, and those that are evenly spread after them.
     fn split(&self) -> (u32, u32) {
         let burst = (self.most / 2).max(1);
         // A single turn cannot be a burst. Spread the turns evenly.
@@ -48,8 +48,8 @@ impl Rate {
     }
 }
 
-/// The rates that a service sets for one thing: one at least, and at most [`Rates::MAX`]. Whoever sends must keep
-/// to each of them.
+/// The rates that a service sets for one thing: one at least, and at most [`Rates::MAX`]. A client must keep to each of
+/// them.
 ///
 /// ```
 /// # mod heartbeat_tokio { pub use heartbeat_core as core; }

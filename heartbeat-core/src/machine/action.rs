@@ -162,7 +162,7 @@ pub enum Reason {
     Aborted(AbortReason),
     /// The peer or the network ended the connection.
     Cause(Cause),
-    /// The machine closed a healthy connection, to dial anew before the service ends it.
+    /// The machine closed a healthy connection, to dial again before the service ends it.
     Renewal(Renewal),
 }
 
@@ -215,7 +215,7 @@ pub enum GiveUp {
     MaxAttempts(Reason),
     /// Fresh credentials were refused, too. Holds the last refusal.
     Credentials(Cause),
-    /// The cause is permanent: dialling again cannot mend it.
+    /// The cause is permanent: dialling again cannot help.
     Cause(Cause),
 }
 

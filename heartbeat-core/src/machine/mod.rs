@@ -1154,7 +1154,7 @@ impl<C: Borrow<Config>, D: Dialect> Heartbeat<C, D> {
         }
     }
 
-    /// Marks what has failed as hopeless. Returns true if no address and no endpoint is left to try.
+    /// Marks the failed address or endpoint as hopeless. Returns true if no address and no endpoint is left to try.
     fn is_the_last_way(&mut self, reason: GiveUp) -> bool {
         match reason {
             GiveUp::Cause(Cause::Session(_)) => true,

@@ -84,7 +84,7 @@ pub(crate) enum Session {
 
 /// The connection's round-trip times, from which the pong timeout is computed (RFC 6298 §2).
 ///
-/// Each connection measures anew. A verdict that came too early does not affect the next connection.
+/// Each connection starts its own measurements. A verdict that came too early does not affect the next connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "trace", derive(serde::Serialize, serde::Deserialize))]
 struct RoundTrip {

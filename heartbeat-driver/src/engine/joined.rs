@@ -66,7 +66,8 @@ impl<S: Read + Write> Engine<S> {
                 }
                 Record::End { has_data: true } => {
                     self.count_data(clock);
-                    // Reading it is counted. The application has the whole of it to look at and to free.
+                    // Reading the text was counted already. The application's own work, to look at all of it and to
+                    // free it, counts again.
                     self.work = self.work.saturating_add(joined.text.len());
                     return self.deliver(conn, Message::Text(joined.text), clock);
                 }

@@ -50,7 +50,7 @@ impl<S: Read + Write> Engine<S> {
             }
             heard => {
                 if let ReadOn::Message(event) = self.heard_guarded(conn, heard, clock) {
-                    // Ahead of the events that it has caused, as in a turn.
+                    // The message goes ahead of the events that it has caused, as in a turn.
                     self.events.push_front(event);
                 }
                 None
@@ -214,7 +214,7 @@ impl<S: Read + Write> Engine<S> {
         self.deliver(conn, message, clock)
     }
 
-    /// Counts a data message. The machine is told of many at once.
+    /// Counts a data message. Many are reported to the machine at once.
     #[inline(always)]
     pub(super) fn count_data(&mut self, clock: &impl Clock) {
         if let ConnState::Open(session) = &mut self.link {

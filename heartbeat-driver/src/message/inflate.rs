@@ -74,9 +74,11 @@ fn gunzip(mut bytes: &[u8], limit: usize) -> Result<Vec<u8>, Undecodable> {
     )))
 }
 
-/// Returns the length that the last member promises, cut to what deflate can make of so many bytes (1032 times as many).
+/// Returns the length that the last member promises, but at most the length that deflate can produce from these bytes
+/// (1032 times as many).
 ///
-/// A buffer of the right size is not moved. A larger one is mapped anew for each message, and each of its pages faults.
+/// A buffer of the right size is not moved. An oversized buffer would be mapped again for each message, with a fault
+/// for each page.
 fn promised(bytes: &[u8]) -> usize {
     // ISIZE (RFC 1952 §2.3.1): four bytes, the length modulo 2^32.
     let promised = bytes

@@ -14,8 +14,8 @@ use crate::event::{Event, Seconds};
 use crate::message::Unsent;
 use crate::stats::{SharedStats, WaitEnd};
 
-/// The most heartbeat events that wait. They take no room of messages. If 64 of them wait, the application is
-/// too far behind to use more.
+/// The most heartbeat events that wait. They take no room from messages. If 64 of them wait, the application is too far
+/// behind to use more.
 const NOTES: usize = 64;
 
 /// The most beginnings and ends of connections that wait before whole dials among them are folded into one
@@ -187,7 +187,7 @@ impl State {
 pub struct Room {
     /// Messages that may still be read. At 0 reading pauses, and everything else goes on.
     pub messages: usize,
-    /// A dial may begin, and held messages may expire: there is room for what they hand back.
+    /// A dial may begin, and held messages may expire, because there is room for the messages that this hands back.
     pub dials: bool,
 }
 

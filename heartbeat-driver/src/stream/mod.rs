@@ -86,7 +86,7 @@ impl<S: Read + Write> Stream<S> {
         }
     }
 
-    /// The last read that found nothing ended so that others get their turn: more is there.
+    /// Returns true if the last read stopped only to give other tasks a turn, and more data is available.
     pub(crate) fn was_cut_short(&self) -> bool {
         self.wire().was_cut_short()
     }
@@ -166,7 +166,7 @@ impl<S: Read + Write> Write for Stream<S> {
             Layer::Plain(wire) => wire.flush(),
             #[cfg(feature = "tls")]
             Layer::Tls(tls) => {
-                // It may read, too.
+                // rustls may read here, too.
                 tls.sock.allow();
                 tls.flush()
             }

@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    /// What a client process says to a server that it trusts: its cipher suites and its groups.
+    /// The cipher suites and groups that a client process offers to a server that it trusts.
     type Hello = (Vec<rustls::CipherSuite>, Vec<rustls::NamedGroup>);
 
     /// Runs `test` alone as the client, with the URL as `HEARTBEAT_URL`, and shakes hands with it.

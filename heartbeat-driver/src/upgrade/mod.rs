@@ -135,7 +135,7 @@ impl<S: Read + Write> Upgrade<S> {
         self.stream.as_mut()?.wire_mut().panicked()
     }
 
-    /// It waits only so that others get their turn.
+    /// Returns true if the last read stopped only to give other tasks a turn.
     pub(crate) fn was_cut_short(&self) -> bool {
         self.stream.as_ref().is_some_and(Stream::was_cut_short)
     }

@@ -1,5 +1,5 @@
-//! `Connection`: one open WebSocket connection of the engine, with its accounts. They record what the machine
-//! knows of the traffic, and which messages the application gets back.
+//! `Connection`: one open WebSocket connection of the engine. It also records which traffic the machine knows of, and
+//! which messages the application gets back.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};

@@ -234,8 +234,8 @@ impl BytesTemplate {
         })
     }
 
-    /// Fills in the template. Returns `None` if a variable is unknown, or if a variable to be written as a number
-    /// is none.
+    /// Fills in the template. Returns `None` if a variable is unknown, or if a variable to be written as a number is
+    /// not a number.
     pub(crate) fn render<'d>(
         &'d self,
         draft: &TemplateRef<'_>,

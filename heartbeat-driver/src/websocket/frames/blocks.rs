@@ -79,7 +79,7 @@ impl Blocks {
     }
 }
 
-/// What may share a copy.
+/// A kind of message that can share a copy with others.
 trait Share: Default + Into<Bytes> + TryFrom<Bytes> {
     /// Returns false if no message of the same kind follows.
     fn may_share(following: &[u8]) -> bool;
@@ -101,8 +101,8 @@ impl Share for Text {
         text_at(following).is_some()
     }
 
-    /// Overwrites what is not ASCII in the headers between the texts by zeros, and cuts off what is not a whole
-    /// text. No character reaches over a zero: all texts together are valid if each of them is.
+    /// Overwrites the bytes that are not ASCII in the headers between the texts with zeros, and cuts off the bytes
+    /// after the last whole text. No character extends over a zero, so all texts together are valid if each of them is.
     fn prepare(copy: &mut BytesMut, first: usize) {
         let mut end = first;
         while let Some(text) = text_at(&copy[end..]) {

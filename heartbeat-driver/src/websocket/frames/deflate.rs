@@ -9,10 +9,10 @@ use super::Violation;
 /// Message compression to offer to the server (RFC 7692). If the server declines, messages are sent
 /// uncompressed. The server may also ask for smaller windows.
 ///
-/// Compression costs memory: about 270 KB to compress and 45 KB to inflate with windows of 15 bits, allocated
-/// when a message first needs it. Without context takeover the memory is freed while the connection is idle.
-/// Leave compression off if others can place text of their own beside a secret in one message: the compressed
-/// length reveals the secret (CRIME).
+/// Compression costs memory: about 270 KB to compress and 45 KB to inflate with windows of 15 bits, allocated when a
+/// message first needs it. Without context takeover the memory is freed while the connection is idle. Leave compression
+/// off if others can place text of their own next to a secret in one message: the compressed length reveals the secret
+/// (CRIME).
 ///
 /// ```
 /// # use heartbeat_driver as heartbeat_tokio;

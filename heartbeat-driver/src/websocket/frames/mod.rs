@@ -86,7 +86,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// Counts the bytes of a message that came before those that this speaks of.
+    /// Adds the bytes of the message that came `before` to the length and the limit.
     #[cfg(feature = "deflate")]
     pub(crate) fn after(self, before: usize) -> Self {
         match self {

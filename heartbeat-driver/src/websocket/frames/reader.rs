@@ -74,7 +74,7 @@ pub struct Reader {
     /// The decompressor, if compression was agreed on.
     #[cfg(feature = "deflate")]
     inflater: Option<Box<Inflater>>,
-    /// The compressed message that is being inflated, a piece at a time. What has been inflated is in `joined`.
+    /// The compressed message that is being inflated, a piece at a time. The inflated part is in `joined`.
     #[cfg(feature = "deflate")]
     inflating: Option<Box<Inflating>>,
 }
@@ -190,7 +190,7 @@ impl Reader {
 
     #[cold]
     fn grow(&mut self, size: usize) {
-        // Allocate anew: growing the old block would copy its bytes, and almost none of them are needed.
+        // Allocate a new block: growing the old one would copy its bytes, and almost none of them are needed.
         let mut block = vec![0; size];
         block[..self.end].copy_from_slice(&self.block[..self.end]);
         self.block = block;
