@@ -1,5 +1,6 @@
-//! Our client for the Autobahn test suite's fuzzing server: asks how many cases there are, echoes in
-//! each, and has the report written. It offers permessage-deflate, which the server takes in cases 12 and 13 alone. `tests/autobahn/run` runs both sides.
+//! Our client for the Autobahn test suite's fuzzing server. It asks for the number of cases, echoes in
+//! each, and asks for the report. It offers permessage-deflate, which the server accepts in cases 12 and 13
+//! only. `tests/autobahn/run` runs both sides.
 //!
 //! `autobahn ws://127.0.0.1:9001 tokio|blocking`
 
@@ -13,7 +14,7 @@
 use heartbeat_tokio::core::FramesOnly;
 use heartbeat_tokio::{Config, Deflate, Event, Message, Options};
 
-/// What a connection brings: messages, until its end.
+/// The messages of a connection, until its end.
 trait Session {
     fn next(&mut self) -> Option<Event>;
     fn send(&mut self, message: Message);
@@ -27,7 +28,7 @@ impl Session for OnTokio {
     }
 
     fn send(&mut self, message: Message) {
-        // The fuzzing server may have closed meanwhile: then it counts what it got.
+        // The fuzzing server may have closed meanwhile. Then it counts the messages that it got.
         let _ = self.1.block_on(self.0.sender().send(message));
     }
 }
@@ -66,7 +67,7 @@ fn open(url: &str, adapter: &str) -> Box<dyn Session> {
     Box::new(OnTokio(client, runtime))
 }
 
-/// Echoes until the connection ends; the last text.
+/// Echoes until the connection ends. Returns the last text.
 fn echo(url: &str, adapter: &str) -> Option<String> {
     let mut session = open(url, adapter);
     let mut last = None;
@@ -76,7 +77,7 @@ fn echo(url: &str, adapter: &str) -> Option<String> {
                 last = message.as_text().map(str::to_owned);
                 session.send(message);
             }
-            // The next case is another connection.
+            // The next case is on another connection.
             Event::Disconnected { .. } => break,
             _ => {}
         }

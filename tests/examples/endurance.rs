@@ -31,7 +31,8 @@ static CONNECTS: AtomicU64 = AtomicU64::new(0);
 static ENDS: AtomicU64 = AtomicU64::new(0);
 static LONGEST_GAP_MS: AtomicU64 = AtomicU64::new(0);
 
-/// After which a dead connection must be replaced: silence 4 s, a delay of 1 s, and the machine's share.
+/// A dead connection must be replaced within this time: silence 4 s, a delay of 1 s, and some time for the
+/// machine.
 const LONGEST_GAP: Duration = Duration::from_secs(3);
 
 struct Watcher {
@@ -194,11 +195,12 @@ fn main() {
     let _ = server.kill();
     let _ = server.wait();
     let warm = warm.unwrap_or_default();
-    // 2 MiB are the allocator's; a leak of one buffer of 4 KiB a connection would be twice that in an hour.
+    // 2 MiB belong to the allocator. Leaking one buffer of 4 KiB for each connection would be twice that in an
+    // hour.
     let flat = last.0 <= warm.0 + 2048 && last.1 <= warm.1 + 1 && last.2 <= warm.2 + 2;
     let gap = Duration::from_millis(read(&LONGEST_GAP_MS));
     let good = flat && read(&DISORDER) == 0 && read(&CONNECTS) > 1 && gap <= LONGEST_GAP;
     println!("\n{adapter}: {}", if good { "passed" } else { "FAILED" });
-    // The client ends with the process: its own end is tested elsewhere.
+    // The client ends with the process. Other tests check its own end.
     std::process::exit(i32::from(!good));
 }

@@ -6,10 +6,11 @@
 //! cargo run --release -p heartbeat-tests --example load -- 10000 20000 600 tls
 //! ```
 //!
-//! Prints how many messages a second came, the time from a server's ping to its pong (p50, p99), how late a verdict was
-//! told after its bound, what slow consumers took, and how long all took to come back. Ends with status 1 if a peer that
-//! was well was declared dead, one that froze was not, a message was lost, or verdicts are later than 20 ms at p99. Each
-//! of the two processes needs 1.1 descriptors for each connection: it raises its soft limit (`ulimit -n`) as far as that.
+//! Prints how many messages a second came, the time from a server's ping to its pong (p50, p99), how late verdicts came
+//! after their bound, how many messages slow consumers took, and how long all clients took to come back. Ends with
+//! status 1 if a healthy peer was declared dead, a frozen one was not, a message was lost, or verdicts are later than
+//! 20 ms at p99. Each of the two processes needs 1.1 descriptors for each connection, and raises its soft limit
+//! (`ulimit -n`) to that number.
 #![allow(
     clippy::std_instead_of_core,
     clippy::std_instead_of_alloc,
@@ -32,10 +33,10 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection};
 use tokio::net::{TcpListener, TcpStream};
 use tungstenite::handshake::derive_accept_key;
 
-/// A quote of an exchange has about this length.
+/// About the length of an exchange's quote.
 const PAYLOAD: usize = 150;
 
-/// It begins with its number on this connection, in so many digits, and this is where they are in the frame.
+/// A message begins with its number on this connection, in this many digits, at this place in the frame.
 const DIGITS: usize = 10;
 const AT: usize = 4;
 
@@ -44,10 +45,10 @@ const CONFIG: &str = r#"{"idle_timeout": "60s", "check_interval": null, "ping": 
     "connect_timeout": "60s", "backoff": {"base": "1s", "cap": "5s"}}"#;
 const BOUND: Duration = Duration::from_secs(4);
 
-/// So late a verdict may be at p99.
+/// How late a verdict may be at p99.
 const LATE: Duration = Duration::from_millis(20);
 
-/// What is done with a connection, by its number.
+/// The treatment of a connection, by its number.
 const FREEZES: usize = 10;
 const IS_SLOW: usize = 100;
 
@@ -89,12 +90,12 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(!is_good))
 }
 
-/// Raises the soft limit of open descriptors to what so many connections need.
+/// Raises the soft limit of open descriptors to the number that these connections need.
 #[cfg(unix)]
 fn allow_descriptors(connections: usize) -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-    // The server keeps the sockets of the frozen, and their clients come back.
+    // The server keeps the sockets of frozen connections, and their clients come back.
     let needed = (connections + connections / FREEZES + 100) as u64;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
@@ -120,10 +121,10 @@ fn allow_descriptors(_: usize) -> Result<(), String> {
 #[derive(Default)]
 struct Seen {
     messages: AtomicU64,
-    /// Of them, those that slow consumers took.
+    /// The part of them that slow consumers took.
     slowly: AtomicU64,
     connected: AtomicU64,
-    /// Deaths of peers that were well.
+    /// Healthy peers that were declared dead.
     false_deaths: Mutex<Vec<String>>,
     /// Messages that did not follow the one before.
     gaps: AtomicU64,
@@ -160,7 +161,7 @@ async fn measure(load: Load) -> bool {
             .config(Config::from_json(CONFIG).expect("a configuration"))
             .proxy(None);
         if number % IS_SLOW == 1 {
-            // Little is kept for it: the rest waits at the server.
+            // The queue is short, so the rest waits at the server.
             options = options.queue(16);
         }
         if let Some(tls) = &tls {
@@ -168,7 +169,7 @@ async fn measure(load: Load) -> bool {
         }
         let client = Client::spawn(options).expect("a client");
         tokio::spawn(live(client, number, Arc::clone(&seen), Arc::clone(&phase)));
-        // No more at a time than a listener's backlog holds.
+        // At most as many at a time as a listener's backlog holds.
         while number as u64 > seen.connected.load(Ordering::Relaxed) + 200 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -273,7 +274,7 @@ async fn live(mut client: Client, number: usize, seen: Arc<Seen>, phase: Arc<Ato
             }
             Event::Disconnected { reason, idle, .. } => {
                 if phase.load(Ordering::Relaxed) == 2 {
-                    // The server made this end.
+                    // The server caused this end.
                 } else if std::mem::take(&mut freezes) && matches!(reason, Reason::Aborted(_)) {
                     let late = idle.saturating_sub(BOUND);
                     seen.late.lock().expect("no panic").push(late);
@@ -311,7 +312,7 @@ fn ring() -> Arc<rustls::crypto::CryptoProvider> {
 
 struct Serving {
     load: Load,
-    /// 0: connections come; 1: messages; 2: a tenth is frozen; from 3 on each cut counts one.
+    /// 0: connections arrive; 1: messages; 2: a tenth is frozen; from 3 on, each cut adds one.
     phase: AtomicU8,
     round_trips: Mutex<Vec<Duration>>,
     started: Instant,
@@ -444,7 +445,7 @@ impl Link {
         self.tcp.readable().await
     }
 
-    /// What is there.
+    /// Reads the available bytes.
     async fn read(&mut self, all: &mut Vec<u8>) -> io::Result<()> {
         let mut buffer = [0; 4096];
         let read = match &mut self.tls {
@@ -469,7 +470,7 @@ impl Link {
 }
 
 async fn connection(tcp: TcpStream, serving: Arc<Serving>) {
-    // However it ends: the client says what it makes of that.
+    // The kind of end does not matter here: the client reports it.
     let _ = speak(tcp, &serving).await;
 }
 
@@ -518,7 +519,7 @@ async fn speak(tcp: TcpStream, serving: &Serving) -> io::Result<()> {
     loop {
         let phase = serving.phase.load(Ordering::Relaxed);
         if phase == 2 && freezes {
-            // The socket stays, and nothing is read from it or written.
+            // The socket stays open, and is neither read nor written.
             std::future::pending::<()>().await;
         }
         if phase == 3 && first < 3 {

@@ -1,8 +1,8 @@
-//! T18: a server with 2 000 real connections of ours is killed and started again. All must recover,
+//! T18: a server with 2 000 real connections of ours is killed and started again. All clients must recover,
 //! and no 100 ms may see more than 5 times the connects of a uniform spread.
 //!
-//! `cargo run --release -p heartbeat-tests --example restart_storm [CLIENTS]` (build the binaries
-//! before: `cargo build --release -p heartbeat-tests --bins`).
+//! `cargo run --release -p heartbeat-tests --example restart_storm [CLIENTS]` (build the binaries before:
+//! `cargo build --release -p heartbeat-tests --bins`).
 
 #![allow(
     clippy::std_instead_of_core,
@@ -82,7 +82,7 @@ fn main() {
     for number in 0..clients {
         let (config, open) = (Arc::clone(&config), Arc::clone(&open));
         runtime.spawn(async move {
-            // They did not all come at once, either.
+            // Nor did all clients come at once.
             tokio::time::sleep(Duration::from_millis(number as u64 % 4000)).await;
             let options =
                 Options::new(&format!("ws://127.0.0.1:{port}/@fleet/t18")).expect("a URL");
@@ -117,7 +117,7 @@ fn main() {
         .collect();
     times.sort_by(f64::total_cmp);
     let (begin, end) = (times[0], times[times.len() - 1]);
-    // The spread that the first delay has: jitter of 50 % leaves half of the base.
+    // The spread of the first delay: with jitter of 50 %, half of the base.
     let uniform = clients as f64 * 100.0 / (BASE.as_secs_f64() * 1000.0 / 2.0);
     let densest = times
         .iter()

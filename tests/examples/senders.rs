@@ -1,14 +1,15 @@
-//! Many threads that send without pause: what becomes of the server's pings, of each sender's turn, and of the throughput.
+//! Many threads that send without pause: measures the answers to the server's pings, each sender's share, and the
+//! throughput.
 //!
 //! ```sh
 //! cargo run --release -p heartbeat-tests --example senders            # 100 threads, 3 s each
 //! cargo run --release -p heartbeat-tests --example senders -- 32 10
 //! ```
 //!
-//! Prints, for both adapters: messages a second, that as a share of what a `std::sync::mpsc::sync_channel` of the same
-//! length moves between the same threads, the time from a ping's write to its pong's arrival (p50, p99), and the
-//! fewest and most messages of a sender. Ends with status 1 if a goal is missed: p99 ≤ 5 ms, share ≥ 0.8,
-//! the fewest at least a third of the most.
+//! Prints, for both adapters: messages a second, the ratio to a `std::sync::mpsc::sync_channel` of the same length
+//! between the same threads, the time from a ping's write to its pong's arrival (p50, p99), and the fewest and most
+//! messages of a sender. Ends with status 1 if a goal is missed: p99 ≤ 5 ms, share ≥ 0.8, the fewest at least a third
+//! of the most.
 #![allow(
     clippy::std_instead_of_core,
     clippy::std_instead_of_alloc,
@@ -27,9 +28,9 @@ use std::time::{Duration, Instant};
 use heartbeat_tests::frames::{PING, encode};
 use heartbeat_tokio::{Event, Message, Options};
 
-/// Of `Options::send_queue` by default.
+/// The default of `Options::send_queue`.
 const QUEUE: usize = 1024;
-/// As an order or a quote has.
+/// The length of an order or a quote.
 const PAYLOAD: usize = 150;
 const BETWEEN_PINGS: Duration = Duration::from_millis(5);
 
@@ -96,7 +97,7 @@ fn message() -> Message {
     vec![b'.'; PAYLOAD].into()
 }
 
-/// How many messages a second come through a channel of the standard library's.
+/// How many messages a second pass through a channel of the standard library.
 fn through_a_channel(senders: usize, span: Duration) -> f64 {
     let (sender, receiver) = mpsc::sync_channel::<Message>(QUEUE);
     let stop = AtomicBool::new(false);
@@ -149,7 +150,7 @@ fn blocking(url: &str, senders: usize, stop: &AtomicBool) -> Vec<u64> {
     })
 }
 
-/// Threads of the operating system here, too, so that the figures compare.
+/// Here, too, threads of the operating system, so that the figures are comparable.
 fn tokio(url: &str, senders: usize, stop: &AtomicBool) -> Vec<u64> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -190,7 +191,7 @@ fn tokio(url: &str, senders: usize, stop: &AtomicBool) -> Vec<u64> {
     counts
 }
 
-/// Counts messages, asks every few milliseconds, and measures the answers.
+/// Counts messages, sends a ping every few milliseconds, and measures the answers.
 struct Server {
     url: String,
     messages: Arc<AtomicU64>,
@@ -200,7 +201,7 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        // What is measured is the client, and not how far it is ahead of this server.
+        // A small buffer, so that the client cannot run far ahead of this server.
         #[cfg(unix)]
         rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 64 << 10).expect("a size");
         let url = format!("ws://{}/", listener.local_addr().expect("bound"));
@@ -233,7 +234,7 @@ impl Server {
     }
 }
 
-/// Frames of a client's: two bytes and the length, a mask, the payload (RFC 6455 §5.2).
+/// A client's frames: two bytes and the length, a mask, the payload (RFC 6455 §5.2).
 fn listen(
     mut socket: TcpStream,
     origin: Instant,
@@ -277,7 +278,7 @@ fn listen(
     }
 }
 
-/// Lengths of payload and header.
+/// The lengths of payload and header.
 fn header(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes {
         [_, second, high, low, ..] if second & 0x7f == 126 => {

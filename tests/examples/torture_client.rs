@@ -1,4 +1,4 @@
-//! Our own clients on the torture course, by the same command line as everybody's (`tests/peers`).
+//! Our own clients on the torture course, with the same command line as all others (`tests/peers`).
 //!
 //! `--client tokio-task|tokio-in-place|blocking-thread|blocking-in-place`, `--url`, and the rest of
 //! `driver.rs`.
@@ -48,7 +48,7 @@ fn options(course: &Course) -> Options {
         .config(config)
 }
 
-/// Tells an event; for the first connection, how long nothing is to be taken.
+/// Reports an event. For the first connection, returns how long the application takes nothing.
 fn tell(event: Event, course: &Course) -> ControlFlow<(), Option<Duration>> {
     match event {
         Event::Connected { .. } => {
@@ -157,7 +157,7 @@ fn main() {
             std::process::exit(2);
         }
     }
-    // Ended for good: the counts are told when the time is over, as everybody's are.
+    // Ended for good. The counts are printed when the time is over, as for all clients.
     loop {
         thread::park();
     }

@@ -1,15 +1,16 @@
-//! A hostile server beside another task on the same thread: how long that task waits between two turns.
+//! A client of a hostile server, and another task on the same thread: measures how long that task waits between two
+//! turns.
 //!
 //! ```sh
 //! cargo run --release -p heartbeat-tests --example turns             # all, a minute
 //! cargo run --release -p heartbeat-tests --example turns -- gzip     # the cases with this word in their name
 //! ```
 //!
-//! A runtime of one thread has a client, in each of the ways that there are, and a task that does nothing but yield and
-//! look at the clock. Prints that task's waits (p99, longest), by the thread's processor time, so that other
-//! programs do not count, and the longest by the wall. Beside them stands what one message costs in itself, measured in
-//! the same run. Ends with status 1 if a wait is longer than 10 ms and than one and a half of a message's own cost: two never
-//! come in one turn.
+//! A runtime of one thread has a client, in each way of running one, and a task that only yields and looks at the
+//! clock. Prints that task's waits (p99, longest), by the thread's processor time, so that other programs do not count,
+//! and the longest by the wall clock. It also prints the cost of one message by itself, measured in the same run. Ends
+//! with status 1 if a wait is longer than 10 ms and longer than one and a half times a message's own cost: one turn
+//! never processes two messages.
 #![allow(
     clippy::std_instead_of_core,
     clippy::std_instead_of_alloc,
@@ -39,13 +40,13 @@ use tokio_tungstenite::client_async_with_config;
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::protocol::WebSocketConfig;
 
-/// For whatever one message brings that costs no more than this in itself.
+/// For messages that cost no more than this by themselves.
 const GOAL: Duration = Duration::from_millis(10);
 
 /// The last message.
 const END: &str = "end";
 
-/// What becomes of a message on its way to the application.
+/// What happens to a message on its way to the application.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     Plain,
@@ -54,15 +55,15 @@ enum Way {
     Tls,
 }
 
-/// What the server sends, and what is measured of a single message.
+/// The server's messages, and the cost of a single one.
 struct Case {
     name: &'static str,
     way: Way,
-    /// Of the catalogue; else there are only ping frames.
+    /// An entry of the catalogue. Without one there are only ping frames.
     dialect: Option<&'static str>,
     frame: Vec<u8>,
     times: usize,
-    /// The whole cost of a message that cannot be dealt with in pieces.
+    /// The whole cost of a message that cannot be processed in pieces.
     cost: Option<Box<dyn Fn() + Sync>>,
 }
 
@@ -102,7 +103,8 @@ fn cases() -> Vec<Case> {
         },
         Case {
             dialect: Some("centrifugo"),
-            // Its memory and its UTF-8 alone: it is freed in one go.
+            // The cost of its memory and its UTF-8 check. This part cannot be divided, because the text is freed in one
+            // go.
             cost: Some(Box::new(|| {
                 let text = String::from_utf8(b"\n".repeat(60_000_000));
                 assert_eq!(text.expect("text").len(), 60_000_000);
@@ -129,7 +131,7 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("into memory")
 }
 
-/// As permessage-deflate has it, without the last four bytes (RFC 7692 §7.2.1).
+/// As in permessage-deflate, without the last four bytes (RFC 7692 §7.2.1).
 fn deflated(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 << 20);
     let mut state = Compress::new(Compression::fast(), false);
@@ -141,7 +143,7 @@ fn deflated(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The ways to have a client.
+/// The ways to run a client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Task,
@@ -151,8 +153,9 @@ enum Kind {
     Messages,
 }
 
-/// glibc gives memory back, and takes it anew at 4 KiB a page fault, by rules that depend on what was freed before. With
-/// this it keeps what messages of up to 32 MiB take, so that two runs of the same work cost the same.
+/// glibc returns memory to the system, and gets it back at the price of a page fault for every 4 KiB. Its
+/// rules for this depend on earlier frees. With this setting it keeps the memory of messages up to 32 MiB,
+/// so that two runs of the same work cost the same.
 const MEMORY: [(&str, &str); 2] = [
     ("MALLOC_MMAP_THRESHOLD_", "33554432"),
     ("MALLOC_TRIM_THRESHOLD_", "1073741824"),
@@ -181,7 +184,7 @@ fn main() -> ExitCode {
             Kind::Lent,
             Kind::Messages,
         ] {
-            // Its sockets are another library's, which inflates and decrypts by itself or not at all.
+            // Its socket belongs to another library, which inflates and decrypts by itself or not at all.
             if kind == Kind::Messages && case.way != Way::Plain {
                 continue;
             }
@@ -207,7 +210,7 @@ fn busy() -> Duration {
     Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
 }
 
-/// Where there is no such clock, whatever else runs counts.
+/// Without such a clock, other programs' time counts, too.
 #[cfg(not(unix))]
 fn busy() -> Duration {
     static ORIGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
@@ -221,7 +224,7 @@ struct Waits {
 }
 
 fn measure(case: &Case, kind: Kind) -> bool {
-    // Before and after, for a machine's speed changes.
+    // Before and after, because a machine's speed changes.
     let cost = || (case.cost.as_ref()).map_or(Duration::ZERO, |cost| longest_of(25, cost));
     let before = cost();
     let waits = RefCell::new(Waits::default());
@@ -296,7 +299,7 @@ fn options(case: &Case, address: &str, tls: Arc<ClientConfig>) -> Options {
     }
 }
 
-/// Until the last message, and does nothing with them, as quickly as they come.
+/// Takes messages as fast as they come, until the last one, and does nothing with them.
 async fn listen(case: &Case, kind: Kind, address: &str, tls: Arc<ClientConfig>) {
     let options = options(case, address, tls);
     let is_last = |event: Option<Event>| match event.expect("no end before") {
@@ -379,7 +382,7 @@ fn serve(stream: impl Read + Write, case: &Case) {
             stream.write_all(&case.frame)?;
         }
         stream.write_all(&encode(TEXT, END.as_bytes()))?;
-        // One who listens to frames alone is woken by an event.
+        // A server that only waits for frames is woken by an event.
         stream.write_all(&encode(0x88, &1000_u16.to_be_bytes()))?;
         stream.flush()
     })();

@@ -1,4 +1,5 @@
-//! The simulated world, for as long as you let it. `--help` says how; `tests/docs/world.md` what it is.
+//! The simulated world, for as long as you let it run. `--help` lists the options; `tests/docs/world.md`
+//! describes the world.
 
 #![allow(
     clippy::disallowed_methods,
@@ -112,7 +113,7 @@ fn replay(seed: u64, longest: Duration, file: Option<&std::path::Path>) -> ExitC
     }
 }
 
-/// What all threads of a campaign know.
+/// The state shared by all threads of a campaign.
 struct Campaign {
     started: Instant,
     first: u64,
@@ -216,7 +217,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn campaign(given: &Arguments) -> ExitCode {
     let campaign = Arc::new(Campaign::new(given.seed));
     let (interrupted, longest) = (Arc::clone(&campaign), given.longest);
-    // A life can take a minute: it is given up, and is the first to go on with.
+    // A life can take a minute. It is abandoned, and is the first to run next time.
     let handler = ctrlc::set_handler(move || {
         let figures = lock(&interrupted.total);
         let broken = interrupted.conclude(longest, &figures) != ExitCode::SUCCESS;

@@ -25,7 +25,7 @@ async def chat(connection):
 
 
 async def receive(connection, path, pings):
-    # Without `autoping` the library shows pongs, and leaves pings to us.
+    # Without `autoping` the library reports pongs, but then we have to answer pings ourselves.
     async for message in connection:
         if message.type is WSMsgType.PING:
             await connection.pong(message.data)

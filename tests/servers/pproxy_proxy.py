@@ -12,7 +12,7 @@ async def main():
     proxy = pproxy.Server(f"http+socks5://127.0.0.1:{sys.argv[1]}#me:p@ss")
 
     def tell(line):
-        # It says which way each connection goes, such as `http 127.0.0.1:1 -> 127.0.0.1:2`.
+        # It prints the path of each connection, such as `http 127.0.0.1:1 -> 127.0.0.1:2`.
         if "->" in line:
             shared.say("message", text=line)
 

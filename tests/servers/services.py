@@ -39,7 +39,7 @@ class Peer:
 
 
 async def discord(peer):
-    # The hello's interval, the first beat within it, and the last `s` in every beat.
+    # The hello's interval, the first heartbeat within it, and the last `s` in every heartbeat.
     interval = 1.5
     await peer.say({"op": 10, "d": {"heartbeat_interval": int(interval * 1000)}})
     for s in (7, 8):
@@ -53,7 +53,7 @@ async def discord(peer):
 
 
 async def engine_io(peer):
-    # The server asks; after `pingInterval + pingTimeout` of silence the client must be gone.
+    # The server pings. After `pingInterval + pingTimeout` of silence the client must be gone.
     await peer.say('0{"sid":"a","upgrades":[],"pingInterval":300,"pingTimeout":1000,"maxPayload":1000000}')
     for _ in range(3):
         await asyncio.sleep(0.3)
@@ -63,7 +63,7 @@ async def engine_io(peer):
 
 
 async def deribit(peer):
-    # Heartbeats begin when they are asked for, and a test request is to be answered.
+    # Heartbeats begin on request, and a test request must be answered.
     opened = await peer.hear_json()
     expect(opened["method"] == "public/set_heartbeat" and opened["params"]["interval"] >= 10, opened)
     await peer.say({"jsonrpc": "2.0", "id": opened["id"], "result": "ok"})
@@ -75,7 +75,7 @@ async def deribit(peer):
 
 
 async def home_assistant(peer):
-    # Ids must grow, whoever in the client gave them.
+    # Ids must increase, whichever part of the client sends them.
     await peer.say({"type": "auth_required", "ha_version": "2026.1"})
     auth = await peer.hear_json()
     expect(auth == {"type": "auth", "access_token": "x"}, auth)

@@ -1,4 +1,4 @@
-//! Chance that repeats: the same seed, the same draws.
+//! Repeatable random numbers: the same seed, the same draws.
 
 use heartbeat_tests::split_mix::SplitMix;
 
@@ -22,20 +22,20 @@ impl Dice {
         low + self.below(high.saturating_sub(low) + 1)
     }
 
-    /// Small and large ones alike: even on a logarithmic scale.
+    /// Small and large numbers alike: uniform on a logarithmic scale.
     pub(crate) fn spread(&mut self, low: u64, high: u64) -> u64 {
         let (from, to) = ((low.max(1) as f64).ln(), (high.max(1) as f64).ln());
         let part = self.below(1 << 32) as f64 / (1_u64 << 32) as f64;
         ((from + (to - from) * part).exp() as u64).clamp(low, high.max(low))
     }
 
-    /// The time until the next of events that come at random, `mean` apart.
+    /// The time until the next of random events that are `mean` apart on average.
     pub(crate) fn until_next(&mut self, mean: u64) -> u64 {
         let part = (self.below(1 << 32) + 1) as f64 / (1_u64 << 32) as f64;
         (-part.ln() * mean as f64) as u64
     }
 
-    /// True so many times of a thousand.
+    /// True this many times in a thousand.
     pub(crate) fn permille(&mut self, times: u64) -> bool {
         self.below(1000) < times
     }
@@ -44,7 +44,7 @@ impl Dice {
         from[self.below(from.len() as u64) as usize]
     }
 
-    /// One of these, as often as its weight says.
+    /// One of these, with a probability by its weight.
     pub(crate) fn weighted<T: Copy>(&mut self, from: &[(u64, T)]) -> T {
         let mut left = self.below(from.iter().map(|(weight, _)| weight).sum());
         for (weight, value) in from {

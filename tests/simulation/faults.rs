@@ -1,4 +1,4 @@
-//! What goes wrong, and the application, which goes on.
+//! Faults, and the application's behaviour, which goes on during them.
 
 use heartbeat_core::Ping;
 use heartbeat_driver::{Event, Message, Unsent};
@@ -36,14 +36,14 @@ enum Fault {
     Kick,
 }
 
-/// A message of the application's.
+/// A message of the application.
 pub(crate) struct Offer {
     pub(crate) number: u64,
     len: usize,
     pub(crate) message: Message,
 }
 
-/// Whose end hands messages back.
+/// The connection whose end hands messages back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Back {
     Of(u64),
@@ -53,7 +53,7 @@ pub(crate) enum Back {
     OfAll,
 }
 
-/// Codes that a server may close with and that retrying can mend.
+/// Codes that a server may close with and that a retry can overcome.
 const CODES: [u16; 9] = [1000, 1001, 1003, 1011, 1012, 1013, 1014, 4000, 4321];
 
 impl World {
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// Its name, if it could be done.
+    /// Returns the fault's name, if the fault was possible.
     fn strike(&mut self, fault: Fault) -> Option<&'static str> {
         let detection = self.plan.detection();
         let span = self.dice.spread(S / 10, detection.saturating_mul(3));
@@ -262,7 +262,7 @@ impl World {
                 "host stalls"
             }
             Fault::Sleep => {
-                // A server that talks goes on, and somebody has to work it all off.
+                // A server that talks continues, and all of its messages have to be processed.
                 let talks = self.plan.data_every.is_some();
                 let span = self
                     .dice
@@ -337,7 +337,7 @@ impl World {
                 ]);
                 self.endpoint_down = Some((endpoint, reception, self.now + span));
                 let until = (self.now + span).max(self.healthy_from);
-                // Nobody else may be well.
+                // No other endpoint may be healthy.
                 self.healthy_from = until;
                 if let Some(conn) = open {
                     self.hang_up(conn);
@@ -366,7 +366,7 @@ impl World {
         }
     }
 
-    /// From here on the server takes what comes a piece at a time, and is well all the same.
+    /// From here on the server takes bytes piece by piece, and is healthy nevertheless.
     fn slows(&mut self, conn: u64) {
         let capacity = self.plan.capacity;
         let (least, most) = (
@@ -470,13 +470,14 @@ impl World {
         }
     }
 
-    /// Before it is offered in the client's place: there it may be on its way before anybody can tell.
+    /// Recorded before the message is offered for the client: once offered, it may be on its way before anybody
+    /// can tell.
     fn accepts(&mut self, number: u64, len: usize) {
         self.accepted = number;
         self.oracle.accepts(number, len);
     }
 
-    /// It was not, after all.
+    /// The message was not accepted after all.
     pub(crate) fn refused(&mut self, number: u64) {
         self.accepted = number - 1;
         self.oracle.refused();
@@ -502,7 +503,7 @@ impl World {
         self.stirred = true;
     }
 
-    /// What the application is told, and what it wants to say at once, in the client's place. That counts as
+    /// Reports an event to the application. Returns what it sends at once, for the client. That counts as
     /// accepted until it is [`refused`](Self::refused).
     pub(crate) fn app_hears(&mut self, event: Event) -> Option<Offer> {
         match event {

@@ -1,4 +1,4 @@
-//! What has happened, in numbers: a world in which nothing happens proves nothing.
+//! Counts of everything that happened, because a world in which nothing happens proves nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,21 +18,21 @@ pub(crate) struct Figures {
     pub(crate) dials: u64,
     /// Connections that were opened.
     pub(crate) connects: u64,
-    /// Deaths by silence whose time is exact, and how many fell on the bound itself, to the nanosecond.
+    /// Deaths by silence whose time is exact.
     pub(crate) deaths: u64,
-    /// See there.
+    /// Those of them that were on the bound itself, to the nanosecond.
     pub(crate) at_the_bound: u64,
     /// Verdicts on silence or a stuck write while or after bytes had to wait.
     pub(crate) deaths_amid_uploads: u64,
-    /// Messages of the server's that were dropped, as the application was told.
+    /// Messages of the server that were dropped, by the events for the application.
     pub(crate) lagged: u64,
-    /// Rows of ends that were told by one event.
+    /// Series of ends that one event reported.
     pub(crate) skipped: u64,
     /// Clients that gave up.
     pub(crate) gave_up: u64,
-    /// Pings of the client's.
+    /// Pings of the client.
     pub(crate) pings: u64,
-    /// Answers of the client's.
+    /// Answers of the client.
     pub(crate) pongs: u64,
     /// Messages that the client accepted from its application.
     pub(crate) accepted: u64,
@@ -40,20 +40,20 @@ pub(crate) struct Figures {
     pub(crate) written: u64,
     /// Of these, handed back.
     pub(crate) handed_back: u64,
-    /// Messages of the server's that the application took.
+    /// Messages of the server that the application took.
     pub(crate) received: u64,
-    /// Verdicts of the client's own.
+    /// The client's own verdicts.
     pub(crate) verdicts: BTreeMap<&'static str, u64>,
-    /// Ends that others brought about.
+    /// Ends that others caused.
     pub(crate) causes: BTreeMap<String, u64>,
-    /// What was done to it.
+    /// The faults that were injected.
     pub(crate) faults: BTreeMap<&'static str, u64>,
     /// Runs of each kind of client.
     pub(crate) hosts: BTreeMap<String, u64>,
 }
 
 impl Figures {
-    /// Adds another run's.
+    /// Adds another run's counts.
     pub(crate) fn add(&mut self, other: &Self) {
         self.runs += other.runs;
         self.open_nanos += other.open_nanos;

@@ -67,7 +67,8 @@ fn options(world: &Shared, plan: &Plan) -> Options {
         .observer(move |at, event, step, phase| lock(&observer).observe(at, event, step, phase))
 }
 
-/// What the client is given: not what its user believes, if that is the planted defect.
+/// The configuration that the client gets. It differs from what its user believes if that is the planted
+/// defect.
 pub(crate) fn believed(plan: &Plan) -> Config {
     let config = &plan.config;
     let (base, cap, jitter) = config.backoff();
@@ -121,7 +122,7 @@ impl Drop for Socket {
     }
 }
 
-/// The same as tokio has it: nothing is asked of it that is not known to be ready.
+/// As in tokio: an operation is only tried if it is known to be ready.
 struct Known {
     socket: Socket,
     ready: bool,
@@ -144,7 +145,7 @@ impl Read for Known {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let read = self.socket.read(buffer);
-        // As on Linux, a short read is the last one until something comes; an end stays known.
+        // As on Linux, a short read is the last one until more arrives. An end stays known.
         let mut world = lock(&self.socket.world);
         let has_ended = world
             .current(self.socket.conn)
@@ -231,7 +232,7 @@ impl Commands for BlockingCommands {
     }
 }
 
-/// A client with a thread, and how it comes to the reactor and back.
+/// A client with a thread, and how it gets to the reactor and back.
 struct Owned {
     client: ManuallyDrop<heartbeat_blocking::Client>,
     back: SyncSender<ManuallyDrop<heartbeat_blocking::Client>>,
@@ -242,7 +243,7 @@ type Slot = (
     SyncSender<ManuallyDrop<heartbeat_blocking::Client>>,
 );
 
-/// A reactor in which to wait is to let the world go on.
+/// A reactor in which waiting lets the world go on.
 struct Virtual {
     world: Shared,
     woken: Arc<AtomicBool>,
@@ -255,7 +256,7 @@ struct Virtual {
 impl Clock for Virtual {
     fn now(&self) -> Instant {
         let world = lock(&self.world);
-        // After the end nothing moves any more: whoever waits for a time must see it come.
+        // After the end nothing moves any more, so a client that waits for a time must see that time come.
         Instant::from_nanos(if world.over {
             u64::MAX / 2
         } else {
@@ -275,7 +276,7 @@ impl Virtual {
         }
     }
 
-    /// The application takes what is there.
+    /// The application takes the available events.
     fn app_turns(&mut self) {
         let Some(owned) = &mut self.owned else { return };
         loop {
@@ -292,10 +293,11 @@ impl Virtual {
         }
     }
 
-    /// The world has ended: its client goes back to whoever will drop it, and nothing more happens here.
+    /// The world has ended. Its client goes back to the thread that will drop it, and nothing more happens
+    /// here.
     fn leave(&mut self) {
         if let Some(owned) = self.owned.take() {
-            // If nobody waits for it any more, it stays where it is.
+            // If nobody waits for the client any more, it stays where it is.
             let _ = owned.back.send(owned.client);
         }
         if self.slot.is_some() {
@@ -409,7 +411,7 @@ fn blocking_in_place(world: &Shared, plan: &Plan) {
         .expect("no TLS, no error");
     lock(world).commands = Some(Box::new(BlockingCommands(client.sender().clone())));
     loop {
-        // It looks up once a virtual second at the end, to see that all is over.
+        // At the end, the client looks once in a virtual second whether everything is over.
         let left = {
             let world = lock(world);
             if world.over {
@@ -435,7 +437,7 @@ fn blocking_in_place(world: &Shared, plan: &Plan) {
     lock(world).commands = None;
 }
 
-/// What the application says in the client's place.
+/// The application's messages, sent for the client.
 fn say(world: &Shared, offer: Option<Offer>, send: impl FnOnce(Message) -> Result<(), SendError>) {
     let Some(offer) = offer else { return };
     if send(offer.message).is_err() {
@@ -470,7 +472,7 @@ impl Drop for Virtual {
         if let Some(conn) = self.dialing.take() {
             lock(&self.world).drop_link(conn.get());
         }
-        // The client's thread has come to its end, or panics: either way it cannot wait for itself.
+        // The client's thread has come to its end, or panics. In both cases it cannot wait for itself.
         if let Some(owned) = self.owned.take()
             && !std::thread::panicking()
         {
@@ -512,7 +514,7 @@ impl TokioClient {
     }
 }
 
-/// A dial under way; dropping it gives it up.
+/// A dial in progress. Dropping it gives it up.
 struct Dialing {
     world: Shared,
     conn: u64,

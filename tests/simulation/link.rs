@@ -1,4 +1,4 @@
-//! One TCP connection, from the dial to the moment when the client has dropped it.
+//! One TCP connection, from the dial until the client has dropped it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use super::wire::{Decoder, Wrote};
 
-/// What a dial meets.
+/// The result of a dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reception {
     Welcome,
@@ -27,37 +27,37 @@ pub(crate) enum Reception {
     WrongAnswer,
 }
 
-/// A server that does not take at once what arrives.
+/// A server that takes arriving bytes slowly.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slow {
-    /// So many bytes at a time.
+    /// How many bytes at a time.
     pub(crate) piece: u64,
     pub(crate) every: u64,
-    /// Nothing before that.
+    /// It takes nothing before this time.
     pub(crate) stalls_until: u64,
 }
 
 /// How a byte stream has ended for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// After what was sent.
+    /// After the bytes sent before.
     Eof,
     /// At once.
     Reset,
 }
 
-/// What the server asked.
+/// A ping of the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// Its last byte in the stream to the client.
     pub(crate) end: u64,
-    /// Its place among all that the server sent.
+    /// Its position among all bytes that the server sent.
     pub(crate) number: u64,
-    /// The payload of a ping frame; `None`: an application's ping.
+    /// The payload of a ping frame, or `None` for an application's ping.
     pub(crate) payload: Option<Vec<u8>>,
 }
 
-/// What may rightly be said about the end of a connection, because it has happened.
+/// The causes that the client may give for the end of a connection, because they happened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Truth {
     pub(crate) closes: Vec<u16>,
@@ -88,20 +88,20 @@ pub(crate) struct Link {
     pub(crate) decoder: Decoder,
     pub(crate) frames: VecDeque<(u64, Wrote)>,
     pub(crate) written: u64,
-    /// What the server has taken.
+    /// The bytes that the server has taken.
     pub(crate) taken: u64,
-    /// What has come to the server's host.
+    /// The bytes that have arrived at the server's host.
     pub(crate) arrived: u64,
     pub(crate) up: VecDeque<(u64, u64)>,
     pub(crate) cut_up_at: Option<u64>,
     pub(crate) write_waits: bool,
     pub(crate) write_waker: Option<Waker>,
     pub(crate) slow: Option<Slow>,
-    /// It will take the next piece at a time that is set.
+    /// The server will take the next piece at a time that is set.
     pub(crate) drains: bool,
-    /// Bytes that a planted defect keeps from the client that they wait.
+    /// Waiting bytes that a planted defect hides from the client.
     pub(crate) hidden: u64,
-    /// A planted defect has said that there is no room, though there is.
+    /// A planted defect has said that there is no room, although there is.
     pub(crate) teased: bool,
     /// The client has written its Close frame.
     pub(crate) closing: bool,
@@ -110,36 +110,36 @@ pub(crate) struct Link {
     pub(crate) backlog: VecDeque<u8>,
     pub(crate) down: VecDeque<(u64, Vec<u8>)>,
     pub(crate) on_the_way: u64,
-    /// Bytes that the server has said in all.
+    /// All bytes that the server has sent.
     pub(crate) said: u64,
     pub(crate) received: VecDeque<u8>,
     pub(crate) read: u64,
     pub(crate) read_waker: Option<Waker>,
-    /// Of whoever does not read and waits for the end.
+    /// Of a reader that is paused and waits for the end.
     pub(crate) hang_up_waker: Option<Waker>,
-    /// The server says nothing more after its backlog.
+    /// The server sends nothing more after its backlog.
     pub(crate) hangs_up: bool,
     /// Data messages so far.
     pub(crate) data_said: u64,
     pub(crate) end: Option<End>,
-    /// What the client must answer yet.
+    /// What the client still has to answer.
     pub(crate) asked: VecDeque<Asked>,
-    /// Where the data messages end, for the account of what is read.
+    /// Where the data messages end, to count what is read.
     pub(crate) data_ends: VecDeque<u64>,
     /// Data messages that the client has read to their end.
     pub(crate) data_read: u64,
-    /// A large message goes out in pieces: nothing else may come between.
+    /// A large message goes out in pieces, and nothing else may come between them.
     pub(crate) trickle: VecDeque<u8>,
     pub(crate) trickle_piece: usize,
     pub(crate) trickle_every: u64,
 
-    // what is wrong with it
+    // the faults of the connection
     pub(crate) dead: bool,
     pub(crate) frozen: bool,
     pub(crate) no_pongs: bool,
-    /// Up to here something else was wrong with it that can explain a death.
+    /// Until this time it had another fault that can explain a death.
     pub(crate) trouble_until: u64,
-    /// The last byte in either direction, for boxes on the way that forget.
+    /// The last byte in either direction, for middleboxes that drop quiet connections.
     pub(crate) last_packet: u64,
 }
 
@@ -214,7 +214,7 @@ impl Link {
         !self.received.is_empty() || self.end.is_some()
     }
 
-    /// How many bytes a write may bring now.
+    /// How many bytes a write may take now.
     pub(crate) fn room(&self, capacity: u64) -> u64 {
         capacity.saturating_sub(self.written - self.taken)
     }
@@ -243,8 +243,8 @@ impl Link {
         }
     }
 
-    /// Up to here something was wrong with it that can explain a death: a server that thaws amid a partition
-    /// does not mend that.
+    /// Until this time it had a fault that can explain a death. A server that thaws during a partition does not
+    /// end the partition.
     pub(crate) fn troubled_until(&self) -> u64 {
         if self.frozen {
             u64::MAX
@@ -253,7 +253,7 @@ impl Link {
         }
     }
 
-    /// Is able to carry a question and its answer.
+    /// Whether it can carry a ping and its answer.
     pub(crate) fn is_good(&self) -> bool {
         self.upgraded
             && self.given

@@ -1,9 +1,9 @@
-//! A whole system in one thread and no time: client, network, server, host and application, all of it
-//! decided by one seed. `tests/docs/world.md` says what is simulated and how to replay a failure.
+//! A whole system in one thread and virtual time: client, network, server, host and application, all
+//! decided by one seed. `tests/docs/world.md` describes the simulation and how to replay a failure.
 //!
-//! The client is the adapters' own code over tungstenite's bytes. The rest is this: [`plan`] says what a
-//! seed stands for, [`world`] lets it happen, [`oracle`] judges what is seen from outside, and
-//! [`reference`] compares each step of the machine with the model of the core's tests.
+//! The client is the adapters' own code. The other parts: [`plan`] says what a seed stands for, [`world`]
+//! lets it happen, [`oracle`] judges what is seen from outside, and [`reference`] compares each step of the
+//! machine with the model of the core's tests.
 
 #![allow(dead_code, reason = "the campaign and the tests each use their part")]
 
@@ -32,20 +32,20 @@ use plan::Plan;
 use reference::Lines;
 use world::{World, lock};
 
-/// What was wrong, and how to see it again.
+/// A failure, and how to repeat it.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     /// The run.
     pub(crate) seed: u64,
-    /// What does not hold.
+    /// The broken rule.
     pub(crate) rule: String,
-    /// When, in nanoseconds of the world.
+    /// The time, in nanoseconds of the world.
     pub(crate) at: u64,
-    /// What was run, and on what.
+    /// The client and the plan of the run.
     pub(crate) plan: String,
     /// The machine's events, as `replay` reads them.
     pub(crate) trace: String,
-    /// Lines of it that were left out, before the others.
+    /// How many lines before them were left out.
     pub(crate) dropped: u64,
 }
 
@@ -63,9 +63,10 @@ fn plan(seed: u64, longest: Duration) -> Plan {
     plan
 }
 
-/// The same for a client of one's choice.
+/// Like [`run`], for a client of your choice.
 ///
 /// # Errors
+///
 /// As [`run`].
 pub(crate) fn run_client(
     seed: u64,
@@ -79,10 +80,11 @@ pub(crate) fn run_client(
     run_plan(&plan)
 }
 
-/// The same with a defect planted, on a kind of client of one's choice.
+/// The same with a planted defect, on a kind of client of your choice.
 ///
 /// # Errors
-/// As [`run`]; without one the defect was not found.
+///
+/// As [`run`]. Without an error, the defect was not noticed.
 pub(crate) fn run_flawed(
     seed: u64,
     longest: Duration,
@@ -99,7 +101,7 @@ pub(crate) fn run_flawed(
     run_plan(&plan)
 }
 
-/// The trace of a run, all of it or its last lines, and what became of it.
+/// The trace of a run (all of it or its last lines) and its result.
 pub(crate) fn record(
     seed: u64,
     longest: Duration,
@@ -115,7 +117,7 @@ fn run_plan(plan: &Plan) -> Result<Figures, Box<Violation>> {
     let (_, result) = once(plan, Lines::None);
     result.map_err(|first| match once(plan, Lines::Last).1 {
         Err(again) if again.rule == first.rule => again,
-        // Worse than any rule: the run cannot be repeated.
+        // Worse than any broken rule: the run cannot be repeated.
         other => Box::new(Violation {
             rule: format!(
                 "{} (and when run again: {:?})",

@@ -1,5 +1,5 @@
-//! What must hold, seen from outside: by the network, the server and the application. Nothing in here
-//! asks the machine; what the machine reports of itself goes through the reference model.
+//! The rules that must hold, seen from outside: by the network, the server and the application. Nothing in
+//! here asks the machine. The reference model checks what the machine reports of itself.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -18,10 +18,10 @@ const DIAL_FLOOR: u64 = 25_000_000;
 /// The answer to an application's ping.
 const JSON_PONG: &[u8] = br#"{"type":"pong"}"#;
 
-/// Turns at one moment that bring nothing: more is a busy loop.
+/// More turns than this at one moment without any effect are a busy loop.
 const IDLE_TURNS: u64 = 5_000;
 
-/// A message of the application's: its number and its length.
+/// A message of the application: its number and its length.
 type Sent = (u64, usize);
 
 /// When the next dial may come, by the rules.
@@ -43,7 +43,7 @@ pub(crate) struct Oracle {
     pub(crate) violation: Option<String>,
     /// The latest time that the client's clock has shown.
     pub(crate) clock: u64,
-    /// It shows less now, for it was set back: spans that begin now are not measured from below.
+    /// The clock shows less now, because it was set back. Spans that begin now have no lower bound.
     pub(crate) is_behind: bool,
     dialed_behind: bool,
     opened_behind: bool,
@@ -59,29 +59,30 @@ pub(crate) struct Oracle {
     expected: Option<u64>,
     data_read: u64,
     data_taken: u64,
-    /// Data messages that were read to their end, of each connection that has ended; `None`: not all of them had
-    /// to be told.
+    /// For each connection that has ended, the data messages that were read to their end. `None`: not all of
+    /// them had to be delivered.
     read_on: HashMap<u64, Option<u64>>,
-    /// The server's last message when the application came back, and how many of those before it has taken.
+    /// The server's last message when the application came back, and how many of the messages before it the
+    /// application has taken.
     backlog: (u64, u64),
 
     // connections
     live: Option<u64>,
     last_conn: u64,
     failures: u32,
-    /// Dials in a row that led to no stable connection.
+    /// Consecutive dials that led to no stable connection.
     fruitless: u32,
     opened: Option<u64>,
-    /// Where the latest dial went.
+    /// The endpoint of the latest dial.
     endpoint: usize,
-    /// What is known of each.
+    /// What is known of each endpoint.
     records: Vec<Record>,
-    /// It cannot be told from outside what was stable.
+    /// It cannot be told from outside whether the connection was stable.
     unsure: bool,
-    /// Fresh credentials are asked for; `true`: by the service behind the upgrade.
+    /// Fresh credentials are asked for. `true`: by the service behind the upgrade.
     refused: Option<bool>,
     fresh: bool,
-    /// The last end allows to give up, and leaves nothing else.
+    /// The last end allows only giving up.
     is_hopeless: bool,
     may_give_up: bool,
     dialed: u64,
@@ -93,28 +94,28 @@ pub(crate) struct Oracle {
     excused_since_heard: bool,
     /// The last whole data message.
     heard_data: u64,
-    /// Bytes of the client's wait for room on the wire since then.
+    /// Since then, bytes of the client wait for room on the wire.
     waits: Option<u64>,
-    /// In so much of the time since then the client could not judge.
+    /// How long the client could not judge since then.
     lost_waiting: u64,
-    /// The clock had been set back when bytes began to wait, moved, and when data were heard.
+    /// The clock had been set back when bytes began to wait, when they moved, and when data were heard.
     waits_behind: bool,
     moved_behind: bool,
     heard_data_behind: bool,
-    /// Some have waited since a byte was heard.
+    /// Some bytes have waited since a byte was heard.
     waited: bool,
-    /// Some waited when a byte was heard.
+    /// Some bytes waited when a byte was heard.
     heard_amid_waiting: bool,
-    /// When bytes that had to wait last moved, or the connection was opened.
+    /// When waiting bytes last moved, or the connection was opened.
     moved: u64,
     asked: Option<u64>,
     asked_among: bool,
-    /// In so much of the time since a byte was heard the client could not judge.
+    /// How long the client could not judge since a byte was heard.
     lost_since_heard: u64,
     not_dead_before: u64,
-    /// The connection whose end has come to the client's host, and when.
+    /// The connection whose end has reached the client's host, and when.
     ended: Option<(u64, u64)>,
-    /// The same of bytes that have come and are to be read.
+    /// The same for bytes that have arrived and must be read.
     unread: Option<(u64, u64)>,
     pub(crate) paused: Option<u64>,
     /// Spans in which the client could not judge: when each ended (on the world's clock), and its length.
@@ -209,8 +210,9 @@ impl Oracle {
         }
     }
 
-    /// From a healthy network to an open connection at the latest: an old one must be found dead, or a
-    /// dial into the void must end; then one delay, then one dial, or one of each for each endpoint.
+    /// The longest time from a healthy network to an open connection. First an old connection must be declared
+    /// dead, or a dial into the void must end. Then follow one delay and one dial, or one of each for each
+    /// endpoint.
     fn recovery(&self) -> u64 {
         let plan = &self.plan;
         let (idle, dial) = (
@@ -306,7 +308,7 @@ impl Oracle {
         }
     }
 
-    /// The end of a connection that the peer, the network or a dial has brought about.
+    /// The peer, the network or a dial has ended the connection.
     pub(crate) fn closes(&mut self, link: &Link, cause: Cause) {
         let truth = &link.truth;
         let is_true = match cause {
@@ -386,8 +388,7 @@ impl Oracle {
         });
     }
 
-    /// Takes note of an end that says that dialling this endpoint is hopeless, if that is believed. True if all are
-    /// hopeless.
+    /// Records an end that rules this endpoint out, if the policy agrees. True if all endpoints are ruled out.
     fn condemns(&mut self, cause: Option<Cause>) -> bool {
         let Some(cause) = cause else { return false };
         let verdict = row(&self.plan, cause);
@@ -412,8 +413,8 @@ impl Oracle {
         self.records.iter().all(|record| record.hopeless)
     }
 
-    /// Where a clock that was set back leaves open how long the connection was open, the client's own
-    /// count stands.
+    /// If a clock that was set back leaves open how long the connection was open, the client's own count is
+    /// used.
     pub(crate) fn announces(&mut self, attempt: u32) {
         if std::mem::take(&mut self.opened_behind) {
             self.failures = attempt;
@@ -481,7 +482,7 @@ impl Oracle {
                 if !excused {
                     let charged = match reason {
                         AbortReason::IdleTimeout => Some((self.silent_from(), idle)),
-                        // Whatever may have been a question counts here.
+                        // Everything that may have been a ping counts here.
                         _ => self
                             .asked
                             .or(self.asked_among.then_some(self.moved))
@@ -589,7 +590,7 @@ impl Oracle {
             .saturating_add(lost)
             .saturating_add(link.slow.map_or(0, |_| 2 * self.plan.slowest))
             .saturating_add(8 * self.plan.longest_way() + 4 * self.plan.slack());
-        // The clock may have been moved over nearly all of the time that the peer had.
+        // The clock may have been set forward over nearly all of the time that the peer had.
         let trouble_until = if self.lost_since_heard > 0 {
             trouble_until.max(link.dialed_at)
         } else {
@@ -607,10 +608,10 @@ impl Oracle {
         self.lost_time.iter().any(|(end, _)| *end >= since)
     }
 
-    /// Bytes of the client's have to wait: the network has no room for them.
+    /// Bytes of the client have to wait, because the network has no room for them.
     pub(crate) fn waits_for_room(&mut self) {
         if self.waits.is_none() && self.clock > self.moved {
-            // All that waited before has left, a question among it perhaps.
+            // All bytes that waited before have left, perhaps with a ping among them.
             self.asked = self.asked();
             self.asked_among = false;
         }
@@ -621,7 +622,7 @@ impl Oracle {
         self.waited = true;
     }
 
-    /// Bytes of the client's go onto the wire. Those that had to wait are a sign of life.
+    /// Bytes of the client go onto the wire. Bytes that had to wait are a sign of life.
     pub(crate) fn moves(&mut self) {
         if self.waits.take().is_some() {
             (self.moved, self.moved_behind) = (self.clock, self.is_behind);
@@ -638,19 +639,20 @@ impl Oracle {
         }
     }
 
-    /// Since when the first question since a byte was heard is on the wire. One that left among bytes that had to
-    /// wait is known to have left when none wait any more.
+    /// When the first ping since the last received byte went onto the wire. If it left among waiting bytes,
+    /// this is known once no bytes wait any more.
     fn asked(&self) -> Option<u64> {
         let among = self.asked_among && self.waits.is_none();
         self.asked.or(among.then_some(self.moved))
     }
 
-    /// Nothing was heard, and nothing that had to wait has moved, since then.
+    /// Since then no byte was heard, and no waiting byte has moved.
     fn silent_from(&self) -> u64 {
         self.heard.max(self.moved)
     }
 
-    /// When whoever opened this connection must have found it dead, if it is: from what the network has seen alone.
+    /// When the client must have noticed that this connection is dead, if it is, judged only from what the
+    /// network has seen.
     fn dead_by(&self) -> u64 {
         let config = &self.plan.config;
         let idle = nanos(config.idle_timeout());
@@ -669,7 +671,7 @@ impl Oracle {
             Ping::AfterSilence(time) | Ping::Every(time) => Some(nanos(time)),
         };
         if let (Some(ask), Some(pong)) = (asks, config.pong_timeout()) {
-            // Beats look like questions, and a question of before that is still to leave is none any more.
+            // Heartbeats look like pings here. An earlier ping that has not left yet no longer counts.
             let is_sure = config.keepalive().is_none() && !self.heard_amid_waiting;
             let known = self.asked().filter(|_| is_sure);
             let asked = match self.waits {
@@ -681,7 +683,8 @@ impl Oracle {
             }
         }
         if self.lost_since_heard > 0 {
-            // What was due meanwhile comes so much later; or one more question is asked, which may have to wait.
+            // A deadline in this span comes later by its length. Or the client sends one more ping, which may have to
+            // wait.
             by = by.saturating_add(self.lost_since_heard);
             if self.waited {
                 by = by.saturating_add(idle + 2 * self.plan.late_probe());
@@ -745,7 +748,7 @@ impl Oracle {
         }
     }
 
-    /// The application takes messages again, and with them goes what the client had not read.
+    /// The application takes messages again, and the bytes that the client had not read go with them.
     pub(crate) fn app_returns(&mut self, said: u64) {
         self.backlog = (said, 0);
         self.recover_by = self.clock.saturating_add(self.recovery());
@@ -757,7 +760,7 @@ impl Oracle {
         }
     }
 
-    /// At each event of the world's: what has not happened and should have.
+    /// At each event of the world, checks for what should have happened and has not.
     pub(crate) fn looks(
         &mut self,
         link: Option<&Link>,
@@ -778,7 +781,7 @@ impl Oracle {
         self.notices_ends(link, host_runs);
         self.reads_what_comes(link, host_runs);
         let good = link.is_some_and(|link| link.is_good() && link.reception == Reception::Welcome);
-        // Nothing need have happened since the network is healthy.
+        // Nothing must have happened since the network became healthy.
         self.recover_by = self
             .recover_by
             .max(healthy_from.saturating_add(self.recovery()));
@@ -808,7 +811,7 @@ impl Oracle {
         }
     }
 
-    /// An end that has come to the client's host is noticed at once, also by one that reads nothing.
+    /// An end that has reached the client's host is noticed at once, also by a client that does not read.
     fn notices_ends(&mut self, link: Option<&Link>, host_runs: bool) {
         let ended = link.filter(|link| link.given && !link.dropped && link.end.is_some());
         let Some(conn) = ended.map(|link| link.conn) else {
@@ -826,7 +829,7 @@ impl Oracle {
         });
     }
 
-    /// What has come is read at once, unless reading pauses because the application wants that.
+    /// Arrived bytes are read at once, unless reading pauses because the application wants that.
     fn reads_what_comes(&mut self, link: Option<&Link>, host_runs: bool) {
         let pauses = self.paused.is_some() && self.plan.overflow == Overflow::Pause;
         let unread = link.filter(|link| {
@@ -886,7 +889,7 @@ impl Oracle {
         self.outstanding.push_back((number, len));
         self.outstanding_bytes += len;
         let (messages, bytes) = self.plan.send_queue;
-        // What the queue may hold, one message that is too large for it, and what the driver has in hand.
+        // The queue's capacity, one message that is too large for it, and the messages in the driver's hands.
         let most = bytes + 3 * (self.plan.largest as usize).max(65_536) + 16_384;
         let (count, held) = (self.outstanding.len(), self.outstanding_bytes);
         self.ensure(count <= messages + 16_384 / 6 + 2 && held <= most, || {
@@ -894,7 +897,7 @@ impl Oracle {
         });
     }
 
-    /// The message that was accepted last was not, after all.
+    /// The last message was not accepted after all.
     pub(crate) fn refused(&mut self) {
         if let Some((_, len)) = self.outstanding.pop_back() {
             self.figures.accepted -= 1;
@@ -902,7 +905,7 @@ impl Oracle {
         }
     }
 
-    /// What the client's transport has taken.
+    /// The bytes that the client's transport has taken.
     pub(crate) fn writes(&mut self, link: &mut Link, wrote: &Wrote) {
         let Wrote::Frame(opcode, payload) = wrote else {
             if let Wrote::Garbage(what) = wrote {
@@ -1004,7 +1007,7 @@ impl Oracle {
                 });
             }
         }
-        // Whatever was accepted before the end of this connection has been written or handed back.
+        // Every message accepted before the end of this connection has been written or handed back.
         let before = match of {
             Back::Of(conn) => self.accepted_after.remove(&conn).unwrap_or(0),
             Back::OfMany => 0,
@@ -1018,7 +1021,8 @@ impl Oracle {
         }
     }
 
-    /// The client is told that its connection is open: what the server says on it begins anew.
+    /// The client has reported that its connection is open. The server's messages on it start from the
+    /// beginning.
     pub(crate) fn is_told_open(&mut self) {
         self.expected = Some(0);
     }
@@ -1038,7 +1042,7 @@ impl Oracle {
         });
     }
 
-    /// What is lost with a connection was never to be taken.
+    /// Messages lost with a connection could never be taken.
     pub(crate) fn forgets_data(&mut self) {
         self.data_read = self.data_taken;
     }
@@ -1062,7 +1066,7 @@ impl Oracle {
         self.expected = Some(index + 1);
     }
 
-    /// So many messages of the server's were dropped here.
+    /// The client reports that this many messages of the server were dropped here.
     pub(crate) fn lags(&mut self, dropped: u64) {
         self.figures.lagged += dropped;
         self.data_taken += dropped;
@@ -1076,13 +1080,14 @@ impl Oracle {
         self.expected = self.expected.map(|expected| expected + dropped);
     }
 
-    /// Whole connections came and went, and what was dropped of them has no place of its own.
+    /// Whole connections came and went, and the messages dropped from them have no place of their own.
     pub(crate) fn skips(&mut self) {
         self.figures.skipped += 1;
         self.expected = None;
     }
 
-    /// The client waits: all that has come must have been read, and all that it has read must have been answered.
+    /// The client waits, so every arrived message must have been read, and every message read must have been
+    /// answered.
     pub(crate) fn waits(&mut self, link: &Link) {
         let pauses = self.paused.is_some() && self.plan.overflow == Overflow::Pause;
         let unread = link.received.len();
@@ -1120,12 +1125,12 @@ impl Oracle {
 struct Record {
     /// It has had a stable connection.
     proven: bool,
-    /// It has said that dialling it is hopeless, and was believed.
+    /// It has failed in a permanent way, and the policy agreed.
     hopeless: bool,
 }
 
-/// The ping that a pong frame answers. Answers that are messages wait for the end of one that goes out in
-/// fragments; pong frames do not.
+/// The ping that a pong frame answers. Answers that are messages wait for the end of a message that goes
+/// out in fragments; pong frames do not.
 fn pop_frame(link: &mut Link) -> Option<super::link::Asked> {
     let at = if link.decoder.in_fragments {
         link.asked
@@ -1137,7 +1142,7 @@ fn pop_frame(link: &mut Link) -> Option<super::link::Asked> {
     link.asked.remove(at)
 }
 
-/// The table of causes, a third time (DESIGN, "causes and verdicts").
+/// The table of causes, written a third time (DESIGN, "causes and verdicts").
 fn row(plan: &Plan, cause: Cause) -> RetryPolicy {
     match cause {
         Cause::Close(code @ (1002 | 1007 | 1009)) | Cause::Protocol(code @ 1009)
@@ -1150,7 +1155,7 @@ fn row(plan: &Plan, cause: Cause) -> RetryPolicy {
             RetryPolicy::Backoff
         }
         Cause::Protocol(1009) => RetryPolicy::Never,
-        // Nothing can be refreshed: a client of a fixed URL.
+        // Nothing can be refreshed, because this is a client of a fixed URL.
         Cause::Close(1008) => RetryPolicy::Backoff,
         Cause::Close(1002 | 1003 | 1007 | 1009 | 1010 | 1015) | Cause::Tls => RetryPolicy::Never,
         Cause::Close(3000 | 4401) | Cause::Http { status: 401, .. } => RetryPolicy::Refresh,

@@ -1,4 +1,4 @@
-//! What one seed stands for: a client, a network, a server, a host and an application.
+//! The meaning of a seed: a client, a network, a server, a host and an application.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const S: u64 = 1_000 * MS;
 pub(crate) const HOUR: u64 = 3_600 * S;
 
-/// The code that is run.
+/// The code under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
     /// `heartbeat_blocking::InPlace` in a reactor with a clock of its own.
     BlockingInPlace,
-    /// `heartbeat_blocking::Client`: its thread, its hand-off.
+    /// `heartbeat_blocking::Client`: its thread, its queues.
     BlockingClient,
     /// `heartbeat_tokio::InPlace` on tokio's paused clock.
     TokioInPlace,
-    /// `heartbeat_tokio::Client`: its task, its hand-off.
+    /// `heartbeat_tokio::Client`: its task, its queues.
     TokioClient,
 }
 
@@ -38,13 +38,13 @@ impl Host {
         matches!(self, Self::TokioInPlace | Self::TokioClient)
     }
 
-    /// Driven on its own, with a queue between it and the application.
+    /// Runs on its own, with a queue between it and the application.
     pub(crate) const fn has_queue(self) -> bool {
         matches!(self, Self::BlockingClient | Self::TokioClient)
     }
 }
 
-/// A defect that is planted, to see that it is found.
+/// A planted defect, to check that the oracle notices it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
     /// The transport writes an application message twice.
@@ -59,9 +59,9 @@ pub(crate) enum Flaw {
     LosesAnEvent,
     /// The client waits twice as long as its user believes.
     SleepsTooLong,
-    /// The client gives up hope after half of the time that its user believes.
+    /// The client declares death after half of the time that its user believes.
     GivesUpHopeTooSoon,
-    /// Timers are not heeded: only the network ends a wait.
+    /// Timers are ignored: only the network ends a wait.
     IgnoresTimers,
     /// The client's backoff is far shorter than its user believes.
     DialsTooSoon,
@@ -71,29 +71,29 @@ pub(crate) enum Flaw {
     KeepsTheOldSocket,
     /// `stop` does not arrive.
     IgnoresStop,
-    /// The machine reports another wake than it has.
+    /// The machine reports a wrong wake.
     ReportsAnotherWake,
-    /// The transport takes everything, and tells nobody that it waits there.
+    /// The transport takes everything, and hides that bytes wait there.
     HidesThatBytesWait,
     /// The transport says that there is no room, and a moment later that there is.
     MovesForNothing,
-    /// The client bears a stuck write for far longer than its user believes.
+    /// The client tolerates a stuck write for far longer than its user believes.
     IgnoresAStuckWrite,
     /// One of the endpoints is never dialled.
     ForgetsAnEndpoint,
-    /// The client believes permanent errors of everyone, its user thinks otherwise.
+    /// The client treats permanent errors as final for every endpoint, against its user's policy.
     BelievesEveryone,
-    /// The client believes nobody that dialling is hopeless.
+    /// The client treats no error as final.
     BelievesNobody,
-    /// Who does not read is not told of the end.
+    /// A client that does not read is not told of the end.
     OverlooksAnEnd,
-    /// The application is not told what was dropped.
+    /// The application is not told which messages were dropped.
     ForgetsWhatWasDropped,
-    /// The client pauses reading where its user wants messages to be dropped.
+    /// The client pauses reading although its user wants messages to be dropped.
     PausesAnyway,
 }
 
-/// How a server behaves for its whole life, whatever else happens to it.
+/// A server's behaviour for its whole life, whatever else happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Well,
@@ -109,20 +109,20 @@ pub(crate) struct Plan {
     pub(crate) flaw: Option<Flaw>,
     /// When the application stops the client.
     pub(crate) life: u64,
-    /// It drops it instead.
+    /// The application drops the client instead.
     pub(crate) drops: bool,
     /// All times are multiples of this.
     pub(crate) grain: u64,
-    /// One way, without losses.
+    /// The time in one direction, without losses.
     pub(crate) latency: (u64, u64),
-    /// A lost packet arrives so much later.
+    /// How much later a lost packet arrives.
     pub(crate) loss_delay: u64,
     pub(crate) loss_permille: u64,
-    /// Bytes on the way in one direction.
+    /// The bytes in flight in one direction.
     pub(crate) capacity: u64,
-    /// A box on the way forgets a connection after so much silence.
+    /// A middlebox drops a connection after this much silence.
     pub(crate) nat_idle: Option<u64>,
-    /// Timers come up to so much late.
+    /// How late timers may be.
     pub(crate) wake_late: u64,
     /// The server sends data: time between messages.
     pub(crate) data_every: Option<(u64, u64)>,
@@ -130,23 +130,24 @@ pub(crate) struct Plan {
     pub(crate) ask_every: Option<(u64, u64)>,
     /// The application sends.
     pub(crate) send_every: Option<(u64, u64)>,
-    /// It answers each message of the server's.
+    /// The application answers each message of the server.
     pub(crate) echoes: bool,
     pub(crate) queue: usize,
     pub(crate) send_queue: (usize, usize),
     /// Mean time between faults.
     pub(crate) fault_every: u64,
-    /// Also what cannot be mended.
+    /// Also faults that cannot be overcome.
     pub(crate) fatal: bool,
     /// Stalls, steps and pauses may happen, too.
     pub(crate) host_faults: bool,
-    /// A slow server takes as many bytes as may be on the way in this time at the most; so it is well.
+    /// The most bytes that a slow server takes in this time: as many as may be in flight, so the server counts
+    /// as healthy.
     pub(crate) slowest: u64,
-    /// The largest message of the application's.
+    /// The largest message of the application.
     pub(crate) largest: u64,
     /// The servers that are dialled in turn.
     pub(crate) endpoints: Vec<Endpoint>,
-    /// What becomes of messages that the application does not take.
+    /// What happens to messages that the application does not take.
     pub(crate) overflow: Overflow,
     pub(crate) heartbeat_events: bool,
 }
@@ -194,7 +195,7 @@ fn odd_config(dice: &mut Dice) -> Config {
     builder.build().expect("consistent by construction")
 }
 
-/// One that is well in most runs; else several, of which most are not.
+/// One healthy server in most runs. Otherwise several, most of them broken.
 fn endpoints(dice: &mut Dice) -> Vec<Endpoint> {
     if dice.below(4) > 0 {
         return vec![Endpoint::Well];
@@ -260,7 +261,7 @@ impl Plan {
             3 => PermanentErrors::Retry,
             _ => PermanentErrors::GiveUpUnlessStable,
         };
-        // As a client of a fixed URL is.
+        // As for a client of a fixed URL.
         let builder = config.to_builder().fixed_credentials(true);
         let builder = builder.permanent_errors(policy);
         config = builder.build().expect("consistent before");
@@ -270,7 +271,7 @@ impl Plan {
             Ping::Never => idle / 2,
             Ping::AfterSilence(time) | Ping::Every(time) => nanos(time),
         };
-        // What a healthy network may take for one way at the most, so that health is no matter of opinion.
+        // The longest time in one direction on a healthy network, so that health is well defined.
         let most = [
             idle - first_ask,
             pong,
@@ -305,7 +306,7 @@ impl Plan {
         let send_every = (dice.below(3) == 0)
             .then(|| dice.spread(S, idle * 50))
             .map(|mean| (mean / 2, mean * 2));
-        // A talkative server makes hours dear: a shorter life shows as much.
+        // A talkative server makes simulated hours expensive. A shorter life shows as much.
         let busiest = [data_every, ask_every, send_every]
             .into_iter()
             .flatten()
@@ -379,7 +380,7 @@ impl Plan {
         }
     }
 
-    /// A life of at most `longest`, in which as much goes wrong.
+    /// A life of at most `longest`, with as many faults.
     pub(crate) fn shorten(&mut self, longest: Duration) {
         let longest = nanos(longest);
         if self.life > longest {
@@ -393,7 +394,7 @@ impl Plan {
         self.latency.1 + self.loss_delay + self.grain
     }
 
-    /// A timer of the client's may come so much late.
+    /// How late a timer of the client may be.
     pub(crate) fn slack(&self) -> u64 {
         if self.host.is_tokio() {
             MS
@@ -408,8 +409,8 @@ impl Plan {
         (20 * S).min(pong).min(nanos(self.config.idle_timeout()))
     }
 
-    /// From the last byte to the verdict, from the rules, not from the code: silence, or an
-    /// unanswered question, whichever comes first.
+    /// The time from the last byte to the verdict, by the rules and not by the code: silence, or an unanswered
+    /// ping, whichever comes first.
     pub(crate) fn detection(&self) -> u64 {
         let idle = nanos(self.config.idle_timeout());
         let asked = match self.config.ping() {

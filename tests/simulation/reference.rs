@@ -1,4 +1,4 @@
-//! The machine's own account, step by step, through the reference model of the core's tests.
+//! The reference model of the core's tests checks the machine's own record, step by step.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::support::did;
 use super::support::model::{Answer, Model};
 
-/// Lines of a trace that are shown; `--trace` writes all.
+/// How many lines of a trace are shown; `--trace` writes all.
 const LAST: usize = 200;
 
 /// How much of the trace is kept.
@@ -35,7 +35,8 @@ impl Reference {
         header.config = believed(plan);
         header.seed = plan.seed;
         Self {
-            // What the machine does with what it is given is one thing, what its user was promised another.
+            // The model has the configuration that the user believes. A planted defect may give the machine another
+            // one.
             model: Model::new(believed(plan), 0),
             header: header.line(),
             keeps,

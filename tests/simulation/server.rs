@@ -1,4 +1,4 @@
-//! The server: answers, asks, says data, and everything that it does wrong.
+//! The server: its answers, pings and data, and all of its faults.
 
 use heartbeat_kit::peer::accept_key;
 
@@ -8,7 +8,7 @@ use super::wire::{BINARY, CLOSE, PING, PONG, TEXT, Wrote, encode};
 use super::world::{What, World};
 
 impl World {
-    /// Takes what has arrived, unless it is frozen.
+    /// Takes the arrived bytes, unless it is frozen.
     pub(crate) fn server_takes(&mut self, conn: u64) {
         let Some(link) = self.current(conn).filter(|link| !link.frozen) else {
             return;
@@ -24,7 +24,7 @@ impl World {
         self.server_took(conn);
     }
 
-    /// A slow one takes its next piece.
+    /// A slow server takes its next piece.
     pub(crate) fn drains(&mut self, conn: u64) {
         let now = self.now;
         let Some(link) = self.current(conn) else {
@@ -143,7 +143,7 @@ impl World {
             return;
         }
         if self.now < self.odd_pongs_until {
-            // With other bytes, twice, or unasked and not at all the right one: activity all the same.
+            // A pong with other bytes, a second one, or an unasked one: a sign of life all the same.
             match self.dice.below(3) {
                 0 => self.say(conn, &encode(PONG, b"other")),
                 1 => {
@@ -188,7 +188,7 @@ impl World {
         self.after(span, What::Asks(conn));
     }
 
-    /// Asks so many times in a row, in both ways, and says data between.
+    /// Sends this many pings in a row, of both kinds, with data between them.
     pub(crate) fn ask(&mut self, conn: u64, times: u64) {
         for _ in 0..times {
             self.said += 1;
@@ -220,7 +220,7 @@ impl World {
     }
 
     fn speaks(&mut self, conn: u64) -> bool {
-        // It does not queue for a client that does not listen.
+        // The server does not queue data for a client that does not read.
         self.current(conn).is_some_and(|link| {
             link.upgraded
                 && !link.frozen
@@ -284,7 +284,7 @@ impl World {
         let Some(link) = self.current(conn).filter(|link| link.trickle.is_empty()) else {
             return;
         };
-        // So that what is said now lands in the trickle.
+        // So that the next bytes come in the middle of the trickle.
         link.trickle.push_back(0);
         link.trickle_piece = piece;
         link.trickle_every = every;
@@ -346,7 +346,7 @@ impl World {
         }
     }
 
-    /// A slow one takes nothing for a while, or never again.
+    /// A slow server takes nothing for a while, or never again.
     pub(crate) fn stalls(&mut self, conn: u64) {
         let (now, idle) = (self.now, nanos(self.plan.config.idle_timeout()));
         let (span, drain) = (self.dice.spread(S / 10, 2 * idle), 2 * self.plan.slowest);
@@ -370,7 +370,7 @@ impl World {
         }
     }
 
-    /// A box on the way forgets a connection on which nothing goes.
+    /// A middlebox drops a quiet connection.
     pub(crate) fn box_forgets(&mut self, conn: u64) {
         let now = self.now;
         let Some(idle) = self.plan.nat_idle else {
@@ -387,7 +387,7 @@ impl World {
         }
     }
 
-    /// From now on packets of this connection vanish, and nobody says so.
+    /// From now on packets of this connection vanish without a notice.
     pub(crate) fn kill(&mut self, conn: u64, name: &'static str) {
         if let Some(link) = self.current(conn) {
             link.dead = true;

@@ -1,14 +1,14 @@
-//! RFC 6455 §5.2 once more, independent of the library under test: what the client wrote is read here,
-//! what the server says is written here.
+//! RFC 6455 §5.2 once more, independent of the library under test: reads the client's bytes, and writes the
+//! server's.
 
-/// What a client wrote.
+/// An item that a client wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wrote {
     /// The HTTP request, and the key in it.
     Upgrade { key: String },
     /// A frame: its opcode and its payload, unmasked.
     Frame(u8, Vec<u8>),
-    /// What no client may write.
+    /// An item that no client may write.
     Garbage(String),
 }
 
@@ -24,12 +24,12 @@ pub(crate) const PONG: u8 = 10;
 pub(crate) struct Decoder {
     bytes: Vec<u8>,
     upgraded: bool,
-    /// The message that comes in fragments: its opcode and what is there of it.
+    /// The message that comes in fragments: its opcode and its bytes so far.
     partial: Option<(u8, Vec<u8>)>,
-    /// The last frame that was no control frame was a fragment: control frames may have overtaken what waits for
-    /// the message's end.
+    /// The last data frame was a fragment, so control frames may have overtaken the items that wait for the message's
+    /// end.
     pub(crate) in_fragments: bool,
-    /// Bytes of all that was taken out so far.
+    /// How many bytes were taken out so far.
     pub(crate) taken: u64,
 }
 
@@ -38,7 +38,7 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole thing that was written.
+    /// The next whole item that was written.
     pub(crate) fn next(&mut self) -> Option<Wrote> {
         if !self.upgraded {
             let (len, wrote) = upgrade(&self.bytes)?;
@@ -96,7 +96,7 @@ fn upgrade(bytes: &[u8]) -> Option<(usize, Wrote)> {
     Some((end, wrote))
 }
 
-/// Its length, its first byte and its payload; or what is no frame of a client's.
+/// Its length, its first byte and its payload; or the reason why it is not a client's frame.
 type RawFrame = Result<(usize, u8, Vec<u8>), String>;
 
 fn frame(bytes: &[u8]) -> Option<RawFrame> {
@@ -114,7 +114,7 @@ fn frame(bytes: &[u8]) -> Option<RawFrame> {
         ),
         short => (0, usize::from(short)),
     };
-    // A client masks each frame, and cuts no control frame.
+    // A client masks each frame, and does not fragment control frames.
     let is_cut_control = first & 0x88 == 0x08;
     if second & 0x80 == 0 || first & 0x70 != 0 || is_cut_control {
         return Some(Err(format!("{first:#x} {second:#x}")));

@@ -1,5 +1,5 @@
-//! The world: one clock, one queue of what is going to happen, one network, one server, one host, one
-//! application. Everything but the client itself.
+//! The world: one clock, one queue of future events, one network, one server, one host, one application.
+//! Everything but the client itself.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,7 +16,7 @@ use super::plan::{Endpoint, Flaw, MS, Plan, S};
 use super::reference::{Lines, Reference};
 use super::wire::Wrote;
 
-/// What is going to happen. A number is a connection's.
+/// A future event. A number is a connection's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum What {
     Dialed(u64),
@@ -56,7 +56,7 @@ pub(crate) struct World {
     pub(crate) commands: Option<Box<dyn Commands>>,
     /// Something has happened that the client waits for.
     pub(crate) stirred: bool,
-    /// Nothing is left to be seen.
+    /// There is nothing left to observe.
     pub(crate) over: bool,
 
     // the network
@@ -82,16 +82,16 @@ pub(crate) struct World {
     host_away: bool,
     pub(crate) host_away_until: u64,
     host_away_since: u64,
-    /// The clock does not run meanwhile.
+    /// The clock stands still during this time.
     pub(crate) clock_stands: bool,
     /// The client's clock minus the world's.
     pub(crate) offset: i64,
-    /// tokio's clock is to be moved by so much at once.
+    /// How far tokio's clock has to be moved at once.
     pub(crate) leap: Option<u64>,
     pub(crate) leaps: bool,
     /// When tokio's clock began.
     pub(crate) tokio_start: Option<tokio::time::Instant>,
-    /// Who sleeps until when, and must be told if something is to happen before.
+    /// Who sleeps until when, and must be woken if something is to happen before.
     pub(crate) sleeper: Option<Waker>,
     pub(crate) sleeps_until: u64,
     pub(crate) flaw_done: bool,
@@ -99,7 +99,7 @@ pub(crate) struct World {
 
 pub(crate) type Shared = Arc<Mutex<World>>;
 
-/// A panic elsewhere is reported as such; what it left behind is not looked at.
+/// A panic elsewhere is reported as such. The state that it left behind is not examined.
 pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
     world.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -161,7 +161,7 @@ impl World {
         }
     }
 
-    /// Catches up with tokio's clock, where that one runs the client and this world looks on.
+    /// Catches up with tokio's clock, when that clock runs the client and this world follows.
     pub(crate) fn sync(&mut self) {
         if let Some(start) = self.tokio_start {
             let now = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -173,12 +173,12 @@ impl World {
         self.at(self.now.saturating_add(span), what);
     }
 
-    /// When the next thing happens.
+    /// When the next event happens.
     pub(crate) fn next(&self) -> Option<u64> {
         self.queue.peek().map(|Reverse((time, ..))| *time)
     }
 
-    /// What the client's clock shows.
+    /// The time that the client's clock shows.
     pub(crate) fn clock(&self) -> u64 {
         let stands = if self.clock_stands {
             self.now.min(self.host_away_until) - self.host_away_since
@@ -204,7 +204,7 @@ impl World {
         self.host_away
     }
 
-    /// Lets everything happen that happens up to and including `until`.
+    /// Lets everything happen up to and including `until`.
     pub(crate) fn advance(&mut self, until: u64) {
         while let Some(Reverse((time, _, what))) = self.queue.peek().copied() {
             if time > until || self.over || self.leap.is_some() {
@@ -225,7 +225,7 @@ impl World {
     fn look(&mut self) {
         let healthy_from = self.healthy_from.saturating_add_signed(self.offset);
         let (runs, takes) = (!self.host_is_away(), self.app_takes());
-        // Somebody is well whom the client has not given up.
+        // Whether an endpoint is healthy that the client has not given up.
         let reachable = (0..self.plan.endpoints.len())
             .any(|endpoint| self.is_well(endpoint) && !self.oracle.is_hopeless(endpoint));
         self.oracle
@@ -236,7 +236,7 @@ impl World {
         self.now >= self.app_away_until
     }
 
-    /// Whoever dials this endpoint is welcome, as far as it is concerned.
+    /// Whether this endpoint itself would accept a dial.
     pub(crate) fn is_well(&self, endpoint: usize) -> bool {
         let is_down = self
             .endpoint_down
@@ -282,7 +282,7 @@ impl World {
 
     // ---- the client's half of the network ----------------------------------------------------------------
 
-    /// A packet's way.
+    /// The time that a packet takes.
     pub(crate) fn way(&mut self) -> u64 {
         let (low, high) = self.plan.latency;
         let way = self.dice.between(low, high);
@@ -434,7 +434,7 @@ impl World {
         Ok(count as usize)
     }
 
-    /// So many bytes of the client's go onto the wire.
+    /// This many bytes of the client go onto the wire.
     fn leaves(&mut self, conn: u64, count: u64) {
         let now = self.now;
         self.oracle.moves();
@@ -453,7 +453,7 @@ impl World {
         }
     }
 
-    /// What the client has written whole.
+    /// Processes what the client has written whole.
     fn decode(&mut self, conn: u64) {
         let Some(link) = self.link.as_mut().filter(|link| link.conn == conn) else {
             return;
@@ -472,7 +472,7 @@ impl World {
         }
     }
 
-    /// Bytes that a planted defect hides go on as there is room.
+    /// Bytes that a planted defect hides move on as soon as there is room.
     pub(crate) fn reveal(&mut self, conn: u64) {
         let capacity = self.plan.capacity;
         let Some(link) = self.current(conn).filter(|link| link.hidden > 0) else {
@@ -508,7 +508,7 @@ impl World {
             }
             let bytes: Vec<u8> = link.backlog.drain(..count as usize).collect();
             if bytes.is_empty() {
-                // An empty one is the end; said once.
+                // An empty piece is the end, and comes once.
                 link.hangs_up = false;
             }
             link.on_the_way += count;
@@ -630,7 +630,7 @@ impl World {
 
     // ---- the host -----------------------------------------------------------------------------------------
 
-    /// The host does nothing for a span; its clock runs on, or does not.
+    /// The host does nothing for a span. Its clock runs on, or stands still.
     pub(crate) fn host_leaves(&mut self, span: u64, clock_stands: bool) {
         let span = span.max(self.plan.grain);
         self.host_away = true;
@@ -673,7 +673,7 @@ impl World {
     }
 }
 
-/// What becomes of something that was written, where a defect is planted in the transport.
+/// What happens to a written item if a defect is planted in the transport.
 fn flawed(flaw: Option<Flaw>, done: &mut bool, wrote: Wrote) -> Vec<Wrote> {
     use super::wire::{BINARY, PONG, TEXT};
     let Some(flaw) = flaw.filter(|_| !*done) else {

@@ -1,4 +1,5 @@
-//! WebSocket frames by hand (RFC 6455 §5.2): a library would answer pings and refuse to send garbage.
+//! WebSocket frames by hand (RFC 6455 §5.2), because a library would answer pings and refuse to send
+//! garbage.
 
 /// FIN and text.
 pub const TEXT: u8 = 0x81;
@@ -14,10 +15,10 @@ pub const PONG: u8 = 0x8a;
 /// No client of the course sends a larger frame.
 const MAX_PAYLOAD: u64 = 64 << 20;
 
-/// A frame of a client's.
+/// A client's frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// FIN, reserved bits and opcode, as they came.
+    /// FIN, reserved bits and opcode, as received.
     pub first: u8,
     /// Unmasked.
     pub payload: Vec<u8>,
@@ -42,11 +43,11 @@ pub fn encode(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The first whole frame in `bytes`, and how many bytes it has there.
+/// The first whole frame in `bytes`, and its length there.
 ///
 /// # Errors
 ///
-/// It is not masked, or larger than 64 MiB: not the frame of a client of ours.
+/// It is not masked, or larger than 64 MiB, so it is not a frame of one of our clients.
 pub fn decode(bytes: &[u8]) -> Result<Option<(Frame, usize)>, &'static str> {
     let Some((head, length)) = head(bytes) else {
         return Ok(None);
@@ -75,7 +76,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame, usize)>, &'static str> {
     Ok(Some((frame, end)))
 }
 
-/// Where the mask begins, and how long the payload is.
+/// Where the mask begins, and the length of the payload.
 fn head(bytes: &[u8]) -> Option<(usize, u64)> {
     match bytes.get(1)? & 0x7f {
         126 => Some((

@@ -1,6 +1,6 @@
-//! What crosses the crates of the workspace, and is shared by their examples and tests.
+//! Code that the examples and tests of several crates share.
 //!
-//! The tests that run the program `heartbeat` against servers written by others are in `tests/interop`.
+//! The tests that run the program `heartbeat` against third-party servers are in `tests/interop`.
 //!
 //! Nothing here depends on the adapters, so that their examples can depend on it.
 

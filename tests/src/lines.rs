@@ -1,4 +1,4 @@
-//! What a program logs, kept for a test to read.
+//! A program's log, kept for a test to read.
 
 use std::io;
 use std::sync::{Arc, Mutex, Once};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Once};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What this thread logs while it runs `run`, as far as the filter lets it through.
+/// The log of this thread while it runs `run`, as far as the filter lets it through.
 ///
 /// Every other test of the process that may log calls [`listen`] first.
 pub fn log_at(filter: &str, run: impl FnOnce()) -> String {
@@ -34,12 +34,12 @@ pub fn listen() {
     });
 }
 
-/// The writer of a `tracing_subscriber`, with all that was written to it and to its clones.
+/// The writer of a `tracing_subscriber`, with everything written to it and to its clones.
 #[derive(Clone, Debug, Default)]
 pub struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    /// Keeps the warnings and errors of the whole process: a client's threads log, too.
+    /// Keeps the warnings and errors of the whole process, because a client's threads log, too.
     ///
     /// # Panics
     ///
@@ -56,11 +56,11 @@ impl Lines {
         lines
     }
 
-    /// All of it so far.
+    /// Everything so far.
     ///
     /// # Panics
     ///
-    /// It is no text, or a thread panicked while it wrote.
+    /// It is not UTF-8, or a thread panicked while it wrote.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text")

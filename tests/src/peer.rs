@@ -1,4 +1,4 @@
-//! A server of tungstenite's, for the tests of clients that run over another WebSocket library.
+//! A tungstenite server, for the tests of clients that run over another WebSocket library.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use heartbeat_driver::Reason;
 use heartbeat_driver::core::{AbortReason, Cause, GiveUp};
 use tungstenite::{Message, WebSocket};
 
-/// Nothing takes so long, also on a busy machine.
+/// Nothing takes this long, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Serves each connection in turn by the next of these.
@@ -57,7 +57,7 @@ pub fn pings_and_echoes(stream: TcpStream) {
 }
 
 /// Turns that end in a Close, a lost connection, a frozen server and a refusal with 403.
-/// [`assert_four_ends`] says what a client makes of them.
+/// [`assert_four_ends`] checks what a client reports of them.
 pub fn four_ends() -> Vec<fn(TcpStream)> {
     vec![
         |stream| {
@@ -67,7 +67,7 @@ pub fn four_ends() -> Vec<fn(TcpStream)> {
         },
         |stream| drop(accept(stream)),
         |stream| {
-            // Frozen: it says nothing, not even to a ping, until the client has gone.
+            // Frozen: it sends nothing, not even an answer to a ping, until the client is gone.
             let mut socket = accept(stream);
             let mut rest = Vec::new();
             let _ = socket.get_mut().read_to_end(&mut rest);
@@ -83,24 +83,26 @@ pub fn four_ends() -> Vec<fn(TcpStream)> {
 
 /// A server that reads an upload at 300 kB a second and stops in the middle.
 pub struct Slow {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
-    /// Tells when it has stopped.
+    /// Signals when it has stopped.
     pub stopped: mpsc::Receiver<Instant>,
-    /// Its connection stays open as long as this.
+    /// Its connection stays open as long as this value lives.
     pub held: mpsc::Sender<()>,
 }
 
-/// Reads for `span`, without a word after a ping at the beginning; says something; reads a little more, and then nothing.
+/// Reads for `span` and sends nothing after a ping at the beginning. Then it sends something, reads a
+/// little more, and then stops.
 ///
 /// # Panics
-/// In its own thread, if the client goes before.
+///
+/// In its own thread, if the client leaves before.
 #[cfg(unix)]
 pub fn reads_slowly_and_stops(span: Duration) -> Slow {
     const STEP: Duration = Duration::from_millis(20);
     const PACE: usize = 6_000;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    // What it has not read is soon as much as it holds.
+    // Its buffers are soon full of unread bytes.
     rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 16 << 10).expect("a size");
     let address = listener.local_addr().expect("an address");
     let (tell, stopped) = mpsc::channel();
@@ -115,7 +117,7 @@ pub fn reads_slowly_and_stops(span: Duration) -> Slow {
                 thread::sleep(STEP);
             }
         };
-        // The first bytes of the upload have come.
+        // The first bytes of the upload have arrived.
         socket.get_mut().read_exact(&mut [0; PACE]).expect("one");
         let ping = Message::Ping("amid the upload".into());
         socket.send(ping).expect("room");
@@ -133,9 +135,10 @@ pub fn reads_slowly_and_stops(span: Duration) -> Slow {
     }
 }
 
-/// Compares how a client's connections ended, and why it gave up, with [`four_ends`].
+/// Compares the ends of a client's connections, and its reason for giving up, with [`four_ends`].
 ///
 /// # Panics
+///
 /// If the client saw other ends.
 #[track_caller]
 pub fn assert_four_ends(ends: &[Reason], gave_up: GiveUp) {

@@ -1,20 +1,21 @@
-//! Chance that repeats: the same seed, the same draws.
+//! Repeatable random numbers: the same seed, the same draws.
 
-/// The golden ratio's fraction, odd.
+/// The fraction of the golden ratio, made odd.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// SplitMix64, as in the machine's backoff, but written for itself: any seed is a good one, and one takes 8 bytes.
+/// SplitMix64, as in the machine's backoff, but written independently. Any seed is a good one, and the
+/// state takes 8 bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct SplitMix(u64);
 
 impl SplitMix {
-    /// A row of draws.
+    /// A sequence of draws.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Draw `number` of the row of seed 0, counted from 1.
+    /// Draw `number` of the sequence with seed 0, counted from 1.
     #[must_use]
     pub const fn nth(number: u64) -> u64 {
         Self::mixed(number.wrapping_mul(STEP))
@@ -26,7 +27,7 @@ impl SplitMix {
         Self::mixed(self.0)
     }
 
-    /// An even draw below `limit`; 0 if that is 0.
+    /// A uniform draw below `limit`, or 0 if `limit` is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.roll()) * u128::from(limit)) >> 64) as u64
     }

@@ -1,5 +1,5 @@
-//! Each message is written or comes back, wherever the stream ends: after any byte, with and without fragments and
-//! compression.
+//! Each message is written or handed back, wherever the stream ends: after any byte, with and without
+//! fragments and compression.
 
 use std::io::{self, Read, Write};
 
@@ -16,13 +16,13 @@ impl Clock for Still {
     }
 }
 
-/// A stream that answers the upgrade, takes so many bytes after it, and breaks.
+/// A stream that answers the upgrade, takes a fixed number of bytes after it, and then breaks.
 struct Cut {
     request: Vec<u8>,
     answer: Vec<u8>,
     taken: Vec<u8>,
     left: usize,
-    /// The most bytes it takes at once.
+    /// The most bytes that one write takes.
     piece: usize,
 }
 
@@ -88,7 +88,7 @@ fn messages() -> Vec<Message> {
     ]
 }
 
-/// What came back, and what had been taken, of a connection that breaks after so many bytes.
+/// The messages handed back, and the bytes taken, on a connection that breaks after this many bytes.
 fn broken_after(left: usize, piece: usize, options: Options) -> (Option<Unsent>, Vec<u8>) {
     let mut engine = Engine::new(options, Still.now(), Box::new(|| {})).expect("no TLS");
     let mut taken = Vec::new();
@@ -121,8 +121,9 @@ fn broken_after(left: usize, piece: usize, options: Options) -> (Option<Unsent>,
     (unsent, taken)
 }
 
-/// How many messages are whole in there, and whether a part of one follows. A connection is told of its end after its
-/// last bytes were taken, so that the last look at the stream is older by a write: bytes are counted instead.
+/// The number of whole messages in these bytes, and whether a part of one follows. A connection learns of
+/// its end after its last bytes were taken, so the last look at the stream is one write too old. Therefore
+/// bytes are counted instead.
 fn whole(mut bytes: &[u8]) -> (usize, bool) {
     let (mut count, mut has_begun) = (0, false);
     while bytes.len() >= 2 {

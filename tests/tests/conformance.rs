@@ -1,4 +1,4 @@
-//! One set of scripts through core, tokio and blocking: the machine gets the same events at the same
+//! The same scripts run through core, tokio and blocking. The machine gets the same events at the same
 //! times and gives the same actions, byte for byte.
 
 mod world;
@@ -94,8 +94,8 @@ fn quiet_but_alive() -> Script {
 }
 
 fn half_a_message_at_a_time() -> Script {
-    // A text frame of 40 bytes (RFC 6455 §5.2: FIN and opcode 1, length), one byte every 0.907 s (no two things at one moment),
-    // with no pong in between: a server whose writer is busy with it.
+    // A text frame of 40 bytes (RFC 6455 §5.2: FIN and opcode 1, length), one byte every 0.907 s (so that no
+    // two events come at one moment), with no pong in between: a server whose writer is busy with the frame.
     let mut frame = vec![0x81, 40];
     frame.extend([b'x'; 40]);
     let bytes = frame
@@ -149,7 +149,7 @@ fn a_host_that_stalls() -> Script {
     }
 }
 
-/// The first place where two traces part.
+/// The first place where two traces differ.
 fn first_difference(left: &Trace, right: &Trace) -> Option<(Step, Step)> {
     let ended = || ("(end)".to_owned(), String::new());
     let longest = left.len().max(right.len());

@@ -1,4 +1,5 @@
-//! Many clients, one budget of dials: exactly in virtual time, and both adapters together on sockets.
+//! Many clients share one budget of dials: exactly in virtual time, and with both adapters together on
+//! sockets.
 #![allow(missing_docs)]
 #![allow(
     clippy::disallowed_methods,
@@ -26,7 +27,7 @@ impl Clock for Hands {
     }
 }
 
-/// A stream that is never had: every dial fails, or hangs.
+/// A stream that never comes: every dial fails, or hangs.
 struct Never;
 
 impl Read for Never {
@@ -56,7 +57,7 @@ fn engine(budget: &Arc<impl DialBudget + 'static>, seed: u64, clock: &Hands) -> 
     Engine::new(options, clock.now(), silent()).expect("no TLS")
 }
 
-/// What happens until there is nothing to do at this moment. True if a dial began.
+/// Runs until there is nothing to do at this moment. True if a dial began.
 fn turn(engine: &mut Engine<Never>, clock: &Hands, refuse: bool) -> (bool, Vec<Event>) {
     let (mut dialled, mut events) = (false, Vec::new());
     loop {
@@ -75,7 +76,8 @@ fn turn(engine: &mut Engine<Never>, clock: &Hands, refuse: bool) -> (bool, Vec<E
     }
 }
 
-/// 20 clients that would each dial 20 times a second: together they dial 10 times, evenly, each in its turn.
+/// 20 clients that would each dial 20 times a second. Together they dial 10 times, evenly, each in its
+/// turn.
 #[test]
 fn clients_that_share_a_budget_dial_in_turn_and_at_its_rate() {
     let clock = Hands::default();
@@ -98,14 +100,14 @@ fn clients_that_share_a_budget_dial_in_turn_and_at_its_rate() {
     let times: Vec<u64> = dials.iter().map(|(at, _)| *at).collect();
     let even: Vec<u64> = (0..100).map(|number| number * 100).collect();
     assert_eq!(times, even);
-    // First come, first served: all have had their turn before anybody has a second one.
+    // First come, first served: every client has had its turn before any client has a second one.
     for round in dials.chunks(20) {
         let clients: BTreeSet<_> = round.iter().map(|(_, client)| client).collect();
         assert_eq!(clients.len(), 20);
     }
 }
 
-/// Waiting for a turn is no part of the dial.
+/// Waiting for a turn does not count as dialling.
 #[test]
 fn the_connect_timeout_starts_when_the_dial_does() {
     let clock = Hands::default();
@@ -147,7 +149,7 @@ fn a_kick_waits_for_its_turn_and_a_stop_for_none() {
     }
 }
 
-/// After a suspend every client holds a turn of the past: those are lost, and asked for anew.
+/// After a suspend every client holds a turn of the past. These turns are lost, and the clients ask again.
 #[test]
 fn turns_that_were_slept_through_are_asked_for_anew() {
     let clock = Hands::default();
@@ -163,11 +165,11 @@ fn turns_that_were_slept_through_are_asked_for_anew() {
         dials.count()
     };
     assert_eq!(count(0), 1);
-    // One of the four that waited; the one that dialled an hour ago finds its dial dead.
+    // One of the four that waited. The one that dialled an hour ago finds its dial dead.
     assert_eq!(count(3_600_000 * MS), 1);
 }
 
-/// Ten clients of each adapter in one process, five dials a 100 ms: 20 connections take 300 ms at least.
+/// Ten clients of each adapter in one process, five dials in 100 ms: 20 connections take at least 300 ms.
 #[test]
 fn both_adapters_keep_to_one_budget() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port of the loopback interface");

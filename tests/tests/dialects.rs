@@ -1,5 +1,5 @@
-//! Dialects on real sockets, through both adapters: questions and answers in the service's words,
-//! messages on open, tracked values, and whose a response is.
+//! Dialects on real sockets, through both adapters: pings and answers in the service's own messages,
+//! messages on open, tracked values, and the owner of a response.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -12,7 +12,7 @@ use tungstenite::{Message as Frame, WebSocket};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server that says its part and notes what it hears; ends when the part ends.
+/// A server that plays its part and records what it receives. It ends when the part ends.
 fn serve(
     part: impl FnOnce(&mut WebSocket<TcpStream>) -> Vec<String> + Send + 'static,
 ) -> (String, thread::JoinHandle<Vec<String>>) {
@@ -97,7 +97,7 @@ fn named(name: &str) -> AnyDialect {
 fn a_discord_session_beats_with_the_last_number_it_saw() {
     for adapter in ["tokio", "blocking"] {
         let (url, server) = serve(|ws| {
-            // 1.2 s: the limits of a hello leave no shorter one.
+            // 1.2 s: the limits of a hello allow no shorter time.
             say(ws, r#"{"op":10,"d":{"heartbeat_interval":1200}}"#);
             say(ws, r#"{"t":"READY","s":41,"op":0,"d":{}}"#);
             let asked = hear(ws);
@@ -204,7 +204,7 @@ fn each_ping_of_a_joined_message_is_answered_and_the_data_delivered_once() {
 
 #[test]
 fn application_and_dialect_share_one_row_of_ids() {
-    // Home Assistant: an id that was used, or is lower than one that was, is refused.
+    // Home Assistant refuses an id that was used, or that is lower than a used one.
     let description = r#"{
         "rules": [{"json": {"/type": "pong"}, "pong": true}],
         "ping": {"text": "{\"id\":${id},\"type\":\"ping\"}", "every": "20ms", "first": "at_once"}
@@ -262,7 +262,7 @@ fn application_and_dialect_share_one_row_of_ids() {
     check(server.join().expect("a server"), "tokio");
 }
 
-/// Times, greeting and close codes come with the service's name, and its words with them.
+/// Times, greeting, close codes and messages come with the service's name.
 #[test]
 fn a_service_in_one_step_asks_and_answers_in_its_words_and_at_its_times() {
     let own = r#"{
@@ -353,7 +353,7 @@ fn a_contradiction_with_a_service_is_told_before_anything_is_dialled() {
             .expect("a rate"),
     );
     assert_eq!(told, "`send_rate` is 6/1s, and binance allows 5/1s");
-    // Of several rates, the one that is exceeded.
+    // The rate that is exceeded, of several.
     let several = r#"{"limits": {"messages": ["10/1s", "300/1m"]}}"#;
     let several = Description::from_json(several).expect("valid");
     let told = refused(
@@ -364,7 +364,7 @@ fn a_contradiction_with_a_service_is_told_before_anything_is_dialled() {
             .expect("a rate"),
     );
     assert_eq!(told, "`send_rate` is 6/1s, and the service allows 300/60s");
-    // Another dialect takes the place of the service, and with it of its times.
+    // Another dialect replaces the service, and with it the service's times.
     let other = kucoin().dialect(named("okx")).config(Config::brisk());
     assert!(engine(other).is_ok());
 }
@@ -374,7 +374,7 @@ fn no_more_messages_go_out_than_the_service_allows_beside_its_heartbeats() {
     let own = r#"{"ping": {"text": "ping", "every": "50ms"}, "limits": {"messages": "2/1h"}}"#;
     let (url, server) = serve(|ws| {
         let mut heard: Vec<String> = Vec::new();
-        // The others would have come before these pings.
+        // The other pings would have come before these.
         while heard.iter().filter(|text| *text == "ping").count() < 5 {
             heard.push(hear(ws));
         }

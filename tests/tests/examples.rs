@@ -1,6 +1,6 @@
-//! The examples do what they say: each is run as a newcomer runs it, and what it prints is looked at.
+//! The examples work as documented: each is run as a newcomer runs it, and its output is checked.
 //!
-//! `cargo test --workspace` builds them. For this file alone, build them before:
+//! `cargo test --workspace` builds them. For this file alone, build them first:
 //! `cargo build -p heartbeat-core -p heartbeat-tokio --examples && cargo test -p heartbeat-tests --test examples`.
 
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use heartbeat_blocking::{Client, Event, Options};
 
-/// No example takes a tenth of it, but for a busy machine.
+/// No example takes a tenth of this time, except on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The compiled example; not an old one.
+/// The compiled example, up to date.
 fn built(crate_name: &str, name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let profile = test.ancestors().nth(2).expect("target/debug/deps/test");
@@ -55,7 +55,7 @@ fn start(crate_name: &str, name: &str, arguments: &[&str]) -> Process {
     Process(child.expect("the example starts"))
 }
 
-/// What it prints until it ends, which must be by itself and well.
+/// Its output until it ends, which must happen by itself and with success.
 fn printed(crate_name: &str, name: &str, arguments: &[&str]) -> String {
     let mut process = start(crate_name, name, arguments);
     let mut stdout = process.0.stdout.take().expect("piped");
@@ -72,7 +72,7 @@ fn printed(crate_name: &str, name: &str, arguments: &[&str]) -> String {
     text
 }
 
-/// All of these, each in a line behind that of the one before.
+/// All of these texts, each in a line after the previous one.
 fn in_order(text: &str, wanted: &[&str]) {
     let mut lines = text.lines();
     for part in wanted {
@@ -83,7 +83,7 @@ fn in_order(text: &str, wanted: &[&str]) {
     }
 }
 
-/// The drivers of the core have the same server and tell the same story.
+/// The drivers of the core have the same server and print the same story.
 fn own_driver(name: &str) {
     let text = printed("heartbeat-core", name, &[]);
     in_order(
@@ -136,7 +136,7 @@ fn the_core_in_a_page_whose_timers_are_throttled() {
             "180.000 a ping sent",
             "200.000 the network is gone",
             "240.000 a ping sent",
-            // The verdict would be due: it is asked once more, since the timer came late.
+            // The verdict would be due, but the timer came late, so the peer is asked once more.
             "300.000 a ping sent",
             "310.000 the tab is seen again",
             "310.000 dropped (1): pong_timeout",
@@ -237,7 +237,7 @@ fn many_connections_come_back_at_their_budgets_pace() {
         assert_eq!((count, least), (120.0, 0.5));
         assert!(took >= least, "{round}");
     }
-    // Whoever was slow to say that it has enough may have come back once more.
+    // A client that was slow to say that it has enough may have come back once more.
     let figures: Vec<u32> = text
         .lines()
         .last()
@@ -254,7 +254,7 @@ fn many_connections_come_back_at_their_budgets_pace() {
     );
 }
 
-/// `heartbeat-tokio/tests/axum.rs` has clients of it that die.
+/// `heartbeat-tokio/tests/axum.rs` tests it with clients that die.
 #[test]
 fn the_axum_server_serves() {
     let mut process = start("heartbeat-tokio", "axum_server", &["127.0.0.1:0"]);

@@ -1,11 +1,11 @@
-//! The simulation of fleets holds to its own rules; small fleets, for any size has to.
+//! The simulation of fleets keeps its own rules. The fleets are small, because the rules hold for any size.
 #![allow(missing_docs)]
 
 use std::sync::atomic::AtomicBool;
 
 use heartbeat_tests::fleet::{Figures, QUIET_DAY, SHIPPED, Scenario, World};
 
-/// A shipped scenario for a fleet and a farm of a fiftieth of the size.
+/// A shipped scenario, with a fleet and a farm of a fiftieth of the size.
 fn small(name: &str) -> Scenario {
     let shipped = SHIPPED.into_iter().chain([QUIET_DAY]);
     let (_, text) = shipped
@@ -44,7 +44,7 @@ fn every_shipped_scenario_runs_and_repeats_exactly() {
     }
 }
 
-/// Jitter is what keeps a fleet from coming back as waves of all clients at once.
+/// Jitter keeps a fleet from coming back as waves of all clients at once.
 #[test]
 fn without_jitter_a_fleet_returns_in_waves_and_with_it_below_capacity() {
     let scenario = small("cold-outage");
@@ -59,7 +59,7 @@ fn without_jitter_a_fleet_returns_in_waves_and_with_it_below_capacity() {
     }
 }
 
-/// What the documentation recommends to those who know the size of their fleet.
+/// The documentation's advice for operators who know the size of their fleet.
 #[test]
 fn a_prepared_base_keeps_the_peak_below_one_and_a_half_times_the_capacity() {
     for (name, variant) in [
@@ -84,9 +84,9 @@ fn the_farm_never_does_more_handshakes_than_it_can() {
         let most = scenario.farm.handshakes_per_second;
         let awake = figures.counts.opened.iter().zip(0u64..);
         for (opened, second) in awake {
-            // Who wakes up counts as open again for a moment, without a handshake.
+            // A client that wakes up counts as open again for a moment, without a handshake.
             let waking = name == "nine-o-clock" && (900..921).contains(&second);
-            // The answers travel for 20 to 200 ms: some arrive together with those of the next second.
+            // The answers travel for 20 to 200 ms, so some arrive together with those of the next second.
             assert!(
                 waking || *opened <= most + most / 5,
                 "{name}: {opened} in second {second}"
@@ -95,7 +95,7 @@ fn the_farm_never_does_more_handshakes_than_it_can() {
     }
 }
 
-/// A quiet client asks every 30 s and a round trip, and nothing else happens.
+/// A quiet client pings every 30 s plus a round trip, and nothing else happens.
 #[test]
 fn a_quiet_fleet_pings_and_loses_nobody() {
     let mut scenario = small(QUIET_DAY.0);
@@ -103,8 +103,8 @@ fn a_quiet_fleet_pings_and_loses_nobody() {
     scenario.duration = scenario.start_within;
     scenario.start_within = Default::default();
     scenario.farm.handshakes_per_second = 100_000;
-    // The farm sorts dials by when they begin, not by when they arrive: answers that travel longer look
-    // like a queue of up to 0.1 s.
+    // The farm sorts dials by their beginning, not by their arrival. Answers that travel longer look like a
+    // queue of up to 0.1 s.
     scenario.farm.queue = 100_000;
     let figures = run(&scenario, DEFAULT);
     let pings: u64 = figures
@@ -119,7 +119,7 @@ fn a_quiet_fleet_pings_and_loses_nobody() {
     assert_eq!(figures.open.last(), Some(&500));
 }
 
-/// The ping must be shorter than the balancer's patience; then nothing is lost.
+/// If the ping is shorter than the balancer's patience, no connection is lost.
 #[test]
 fn a_balancer_ends_what_asks_too_late() {
     let mut scenario = small("balancer-idle");
@@ -138,7 +138,7 @@ fn a_balancer_ends_what_asks_too_late() {
     assert!(early.back.all.is_some());
 }
 
-/// A tight timeout finds the dead sooner and kills the slow; a patient one does neither.
+/// A tight timeout notices dead connections sooner and kills slow ones. A patient one does neither.
 #[test]
 fn tight_pong_timeouts_trade_false_deaths_for_detection() {
     let scenario = small("latency-spikes");
@@ -146,7 +146,7 @@ fn tight_pong_timeouts_trade_false_deaths_for_detection() {
     assert!(tight.counts.false_deaths > 1_000);
     assert_eq!(patient.counts.false_deaths, 0);
     let (tight, patient) = (tight.detection_max, patient.detection_max);
-    // Ping after 10 s, then the timeout.
+    // The ping after 10 s, then the timeout.
     assert!(
         tight.is_some_and(|max| (14.0..=15.0).contains(&max)),
         "{tight:?}"

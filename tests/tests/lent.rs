@@ -1,4 +1,5 @@
-//! Messages that are lent where they were received: the same ones, in the same order, with the same ends.
+//! Messages that are lent where they were received: the same messages, in the same order, with the same
+//! ends.
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -7,7 +8,7 @@ use std::thread;
 use heartbeat_blocking::{Event, MessageRef, Options};
 use heartbeat_tests::frames::{BINARY, PING, TEXT, encode as frame};
 
-/// A server that says this, and reads until the client has gone.
+/// A server that sends this, and reads until the client is gone.
 fn server(said: Vec<u8>) -> (Options, thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("ws://{}/", listener.local_addr().expect("bound"));
@@ -20,7 +21,7 @@ fn server(said: Vec<u8>) -> (Options, thread::JoinHandle<()>) {
     (Options::new(&url).expect("a URL"), server)
 }
 
-/// All kinds: small, large, fragmented, heartbeats between them, and a last one that is no text.
+/// All kinds: small, large, fragmented, heartbeats between them, and a last one that is not text.
 fn said() -> Vec<u8> {
     let small = (0..3000).map(|n| frame(TEXT, format!("message {n}").as_bytes()));
     let small: Vec<u8> = small.flatten().collect();
@@ -61,7 +62,7 @@ fn expected() -> Vec<String> {
     all
 }
 
-/// What was told besides: pongs and the end.
+/// The other events: pongs and the end.
 fn note(event: &Event, notes: &mut Vec<String>) {
     match event {
         Event::PongSent { .. } => notes.push("pong".into()),

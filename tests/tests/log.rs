@@ -1,4 +1,4 @@
-//! What the log says, in virtual time, so that every figure is exact.
+//! The log's lines, in virtual time, so that every figure is exact.
 
 mod world;
 
@@ -56,7 +56,7 @@ fn the_log_tells_monitor_checks_answers_verdicts_and_retries() {
     }
 }
 
-/// Each line names its client; nothing in it is empty or stands there twice; a figure has a unit.
+/// Each line names its client. Nothing in it is empty or appears twice. Each figure has a unit.
 fn assert_each_line_is_whole(log: &str) {
     for line in log.lines() {
         assert_eq!(line.matches("client{id=").count(), 1, "{line}");
@@ -71,7 +71,7 @@ fn assert_each_line_is_whole(log: &str) {
     }
 }
 
-/// A dead server, a retry that is refused, one that leads to a dead server again, and the end.
+/// A dead server, a refused retry, a retry that leads to a dead server again, and the end.
 fn a_bad_night() -> Script {
     Script {
         config: Config::from_json(r#"{"max_attempts": 2}"#).expect("consistent"),
@@ -128,7 +128,7 @@ fn at_info_only_the_check_repeats_by_itself_and_can_be_turned_off_alone() {
     }
 }
 
-/// Messages that nobody reads.
+/// Messages that nobody takes.
 struct Bytes;
 
 impl Codec for Bytes {
@@ -145,7 +145,7 @@ impl Codec for Bytes {
     }
 }
 
-/// A socket of another library's that says and takes nothing.
+/// A socket of another library that sends and takes nothing.
 struct Silent;
 
 impl Socket<Bytes> for Silent {
@@ -166,7 +166,7 @@ impl Socket<Bytes> for Silent {
     }
 }
 
-/// The driver of `Messages`: its first dial is refused, the second leads to a socket that is silent.
+/// The driver of `Messages`: its first dial is refused, and the second leads to a silent socket.
 #[test]
 fn the_log_of_messages_has_the_same_words() {
     let config = Config::from_json(
@@ -272,7 +272,7 @@ fn messages_that_are_dropped_are_a_warning_with_an_end_and_a_count() {
     }
 }
 
-/// Two clients of one name, and one that their maker has put into a span.
+/// Two clients of one name, and one whose maker has put it into a span.
 #[test]
 fn clients_of_one_name_are_told_apart_and_the_makers_span_is_the_parent() {
     let options = || Options::new("ws://127.0.0.1:9/feed").expect("a URL");
@@ -320,7 +320,7 @@ impl Clock for Shared {
 #[test]
 fn what_a_service_may_object_to_is_one_warning() {
     let mut okx = CatalogueEntry::named("okx").expect("in the catalogue");
-    // Nobody knows then how often OKX wants to be asked, only that it bears 30 s of silence.
+    // The entry does not know how often OKX wants pings, only that OKX accepts 30 s of silence.
     okx.interval = None;
     let warning =
         "name=\"127.0.0.1:9\"}: heartbeat_driver::options: the configuration does not suit okx: ";
@@ -352,14 +352,14 @@ fn more_clients_than_a_service_allows_connections_are_a_warning_with_both_number
     let mut living = Vec::new();
     let log = log_while(|| {
         living = (0..3).map(|_| engine("soniox-tts")).collect();
-        // Of another service, and of one without a limit.
+        // Clients of another service, and of one without a limit.
         living.push(engine("hyperliquid"));
         living.push(engine("kucoin"));
     });
     assert!(!log.contains("at once"), "{log}");
     let log = log_while(|| living.push(engine("soniox-tts")));
     assert_eq!(log.matches(words).count(), 1, "{log}");
-    // One that has ended is not counted.
+    // A client that has ended is not counted.
     living.drain(..2);
     let log = log_while(|| living.push(engine("soniox-tts")));
     assert!(!log.contains("at once"), "{log}");

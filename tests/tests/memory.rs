@@ -1,4 +1,5 @@
-//! What a connection holds: at rest, and after it was busy. Counted in bytes that are allocated, the engine's own included.
+//! The memory of a connection: at rest, and after it was busy. Counted in allocated bytes, including the
+//! engine's own.
 
 use std::cell::Cell;
 use std::io::{Read as _, Write as _};
@@ -78,7 +79,7 @@ impl Pair {
         }
     }
 
-    /// The server says this; `take` gets each message.
+    /// The server sends this, and `take` gets each message.
     fn say(&mut self, mut bytes: &[u8], mut take: impl FnMut(Message)) {
         loop {
             match self.engine.turn(&self.now) {
@@ -94,7 +95,7 @@ impl Pair {
         }
     }
 
-    /// One whose stream has been full: what the test's own pipe holds does not change any more.
+    /// A connection whose stream has been full, so that the memory of the test's own pipe no longer changes.
     fn used() -> Self {
         let mut this = Self::open();
         this.say(&frame(BINARY, &vec![7; 4 * PIPE]), drop);
@@ -111,7 +112,7 @@ impl Pair {
     }
 }
 
-/// Bytes that `work` has allocated and not given back.
+/// Bytes that `work` has allocated and not freed.
 fn held(work: impl FnOnce()) -> i64 {
     allocation_counter::measure(work).bytes_current
 }
@@ -120,7 +121,7 @@ fn held(work: impl FnOnce()) -> i64 {
 fn a_connection_at_rest_holds_at_most_7_and_a_half_kilobytes() {
     let mut pair = None;
     let open = held(|| pair = Some(Pair::open()));
-    // The answer and the request are in the pipe's lanes, 1 KiB each at most.
+    // The answer and the request are in the pipe's buffers, each at most 1 KiB.
     assert!(open < 7_500 + 2_048, "{open} bytes");
 }
 
@@ -140,7 +141,7 @@ fn small_messages_that_are_kept_keep_no_large_ones_alive() {
         }
     });
     assert_eq!(kept.len(), 44);
-    // Beside the block of a connection that is busy.
+    // In addition to the block of a busy connection.
     assert!(bytes < 44 * 23 * 20 + (70 << 10), "{bytes} bytes");
 }
 

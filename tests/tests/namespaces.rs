@@ -1,5 +1,5 @@
-//! T17 and T25: a client, a router and a server in network namespaces of their own, with the faults in
-//! the router, where neither end's kernel notices. Needs root, `ip` and `nft`; says `SKIPPED` otherwise.
+//! T17 and T25: a client, a router and a server in network namespaces of their own. The faults are in the
+//! router, where neither end's kernel notices. Needs root, `ip` and `nft`; prints `SKIPPED` otherwise.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -22,10 +22,10 @@ use heartbeat_tokio::core::Config;
 use heartbeat_tokio::{Event, Options};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// What a busy machine may add.
+/// The time that a busy machine may add.
 const SLACK: Duration = Duration::from_millis(1000);
 
-/// The addresses are for documentation (RFC 5737): nobody has them, and no packet leaves the namespaces.
+/// The addresses are reserved for documentation (RFC 5737), and no packet leaves the namespaces.
 const LAYOUT: &[&str] = &[
     "ip netns add C",
     "ip netns add R",
@@ -53,9 +53,9 @@ struct World {
 }
 
 impl World {
-    /// Why not, if they cannot be had.
+    /// The reason, if they are not available.
     fn new(prefix: &str) -> Result<Self, String> {
-        // Interface names have 15 characters at the most.
+        // Interface names have at most 15 characters.
         let prefix = format!("{prefix}{:x}", std::process::id());
         let world = Self { prefix };
         for command in LAYOUT {
@@ -91,7 +91,7 @@ impl World {
         self.run(command).unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Runs `body` on a thread that lives there; so do the sockets and threads that it makes.
+    /// Runs `body` on a thread in that namespace. Its sockets and threads are there too.
     fn within<T: Send>(&self, name: &str, body: impl FnOnce() -> T + Send) -> T {
         let file = File::open(format!("/run/netns/{}{name}", self.prefix)).expect("a namespace");
         thread::scope(|scope| {
@@ -117,7 +117,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         for name in ["C", "R", "S"] {
-            // It may not have come so far.
+            // The process may not have got that far yet.
             let _ = self.run(&format!("ip netns delete {name}"));
         }
     }
@@ -162,7 +162,7 @@ impl Client {
         }
     }
 
-    /// When an event comes that is picked, at most so long from now.
+    /// The time of the first picked event, within this time from now.
     #[track_caller]
     fn until<T>(
         &mut self,
@@ -199,12 +199,12 @@ impl Client {
     }
 }
 
-/// Not by `eprintln!`: the test harness would show it for a failed test only.
+/// Not `eprintln!`: the test harness would show its output only for a failed test.
 fn skipped(name: &str, why: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED {name}: {why}");
 }
 
-/// One layout at a time: the machine has one list of names.
+/// One layout at a time, because the machine has one list of names.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn world(name: &str, prefix: &str) -> Option<World> {
@@ -230,7 +230,7 @@ fn t17_a_half_open_link_is_dead_at_the_bound_and_healed_within_one_backoff() {
             world.must("ip netns exec R nft add rule ip course forward drop");
             let cut = Instant::now();
             let (reason, at) = client.lost(Duration::from_secs(10));
-            // Silence and the probe are due together; the server spoke each 200 ms.
+            // Silence and the probe are due together. The server talked every 200 ms.
             assert!(
                 reason == "idle_timeout" || reason == "pong_timeout",
                 "{reason}"
@@ -294,7 +294,7 @@ fn t25_a_nat_that_forgets_is_noticed_at_the_bound_and_keepalive_prevents_it() {
                     let (reason, at) = silent.lost(Duration::from_secs(20));
                     assert_eq!(reason, "pong_timeout");
                     let took = at - open;
-                    // 4 s of silence, 1 s for the pong: the probe went into the void.
+                    // 4 s of silence, 1 s for the pong: the probe was lost.
                     assert!(took > Duration::from_millis(4500), "{adapter}: {took:?}");
                     assert!(took < Duration::from_secs(5) + SLACK, "{adapter}: {took:?}");
                 });

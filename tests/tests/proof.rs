@@ -1,4 +1,4 @@
-//! `PROOF.md` names a test for each rule and promise, `SECURITY.md` for whatever can cost something: each of them is there.
+//! Each test exists that `PROOF.md` names for a rule or promise, or `SECURITY.md` for a cost.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn tests(folders: &[&str]) -> Vec<String> {
             );
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(path).unwrap();
-            // Each case is a test for each way of driving a client.
+            // Each case is one test for each way of driving a client.
             let cases = text.split("\ncases! {").nth(1);
             let cases = cases.and_then(|cases| cases.split("\n}").next());
             let words = cases.unwrap_or_default().split([',', '[', ']', ':', '\n']);
@@ -54,7 +54,7 @@ fn cells(row: &str) -> Vec<&str> {
     row.trim_matches('|').split('|').map(str::trim).collect()
 }
 
-/// The names in this cell, each of a test that exists.
+/// The names in this cell. Each is checked to be a test.
 fn named<'a>(cell: &'a str, known: &[String]) -> Vec<&'a str> {
     let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
     for name in &names {

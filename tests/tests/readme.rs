@@ -1,5 +1,5 @@
-//! The translation says the same as the README: the same commands, code, links and sections, in the same order. And what
-//! the README points at is there.
+//! The translation has the same commands, code, links and sections as the README, in the same order. And
+//! every file that the README links to exists.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ const OURS: [&str; 4] = [
     "blocking-in-place",
 ];
 
-/// What no translation changes: code blocks, code in lines, targets of links, the levels of headings, the
+/// The parts that a translation keeps: code blocks, inline code, link targets, the levels of headings, the
 /// number of cells of a table's row.
 fn skeleton(text: &str) -> Vec<String> {
     let mut parts = Vec::new();
@@ -49,7 +49,7 @@ fn links(line: &str) -> Vec<&str> {
     after.filter_map(|rest| rest.split(')').next()).collect()
 }
 
-/// Code within lines: in a translation it may come in another order, but not be missing.
+/// Inline code. A translation may reorder it, but must not drop any.
 fn spans(text: &str) -> Vec<&str> {
     let mut block = false;
     let mut spans: Vec<&str> = text
@@ -92,7 +92,7 @@ fn each_file_that_the_readme_points_at_is_there() {
     }
 }
 
-/// Of the clients that are not ours, per case: how many failed, and how many took part.
+/// For each case, how many third-party clients failed, and how many took part.
 fn course() -> BTreeMap<String, (u32, u32)> {
     let mut cases = BTreeMap::new();
     for line in include_str!("../../docs/torture.json").lines() {

@@ -1,7 +1,8 @@
-//! What the fuzzer begins with, held to the same checks as by the fuzz targets, without a fuzzer: on every
-//! toolchain, in the ordinary tests. (`heartbeat-core/tests/seeds.rs` does the same for the target `step`.)
+//! The fuzzers' seeds go through the same checks as in the fuzz targets, without a fuzzer: on every
+//! toolchain, in the ordinary tests. (`heartbeat-core/tests/seeds.rs` does this for the target `step`.)
 //!
-//! `UPDATE_SEEDS=1` writes `fuzz/seeds/frames` and `reader` anew. `SEED=FILE` checks that file, by the name of its target.
+//! `UPDATE_SEEDS=1` rewrites `fuzz/seeds/frames` and `reader`. `SEED=FILE` checks that file, by the name of
+//! its target.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
-/// How the server behaves (`harness/frames.rs`), and what it says.
+/// The server's behaviour (`harness/frames.rs`), and its bytes.
 fn frames_seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
     let json_ping = frame(TEXT, br#"{"type":"ping"}"#);
     let fragments = [
@@ -132,7 +133,7 @@ fn each_connection_has_one_end_and_holds_no_more_than_it_may() {
     assert_eq!(files, frames_seeds().len());
 }
 
-/// What the server says, after a list of cuts. More is in those of `frames`.
+/// The server's bytes, after a list of cuts. The seeds of `frames` have more.
 fn reader_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let said = |cuts: &[u8], frames: &[Vec<u8>]| {
         let cuts = [&[cuts.len() as u8], cuts].concat();
@@ -203,7 +204,7 @@ fn the_frames_reader_gives_what_tungstenites_gives() {
     }
 }
 
-/// Frames as servers send them and as they should not, in any cuts.
+/// Valid and invalid frames from a server, in any cuts.
 fn frames_of_any_kind() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
         6 => prop::sample::select(vec![0x81_u8, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8a]),

@@ -1,5 +1,5 @@
-//! The simulated world, in the size of a test: some seeds, some more for as long as there is time, and
-//! the proof that its oracle finds what is wrong. `tests/docs/world.md` says what it simulates.
+//! The simulated world, in the size of a test: fixed seeds, more seeds while there is time, and the proof
+//! that its oracle notices defects. `tests/docs/world.md` describes the simulation.
 
 #![allow(
     clippy::disallowed_methods,
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use heartbeat_core::Config;
 use simulation::{Figures, Flaw, Host, record, run, run_client, run_flawed};
 
-/// Virtual time of a run at the most: many short lives show more than a few long ones.
+/// The longest virtual time of a run: many short lives show more than a few long ones.
 const SHORT: Duration = Duration::from_secs(1800);
 
-/// Runs that are always made.
+/// Runs that always take place.
 const SEEDS: u64 = 100;
 
 #[track_caller]
@@ -93,7 +93,7 @@ fn no_rule_is_broken_on_fixed_seeds_and_the_world_is_not_boring() {
 #[test]
 fn no_rule_is_broken_on_as_many_seeds_as_there_is_time_for() {
     let started = Instant::now();
-    // Other seeds than the fixed ones, the same ones each time: a failure here can be seen again.
+    // Seeds other than the fixed ones, but the same each time, so that a failure here can be repeated.
     for seed in 1_000_000.. {
         if started.elapsed() > Duration::from_secs(3) {
             println!("{} seeds", seed - 1_000_000);
@@ -141,11 +141,11 @@ fn one_seed_is_one_run() {
     }
 }
 
-/// The first seed on which the defect shows, on each kind of client, and what is said about it.
+/// The first seed on which the defect shows, on each kind of client, and the oracle's complaint.
 #[track_caller]
 fn is_found(flaw: Flaw, words: &[&str]) {
     let hosts: &[Host] = match flaw {
-        // A defect of the reactor's own, which is not tokio's.
+        // A defect of the reactor, which tokio does not have.
         Flaw::IgnoresTimers => &[Host::BlockingInPlace],
         // An application that takes nothing has a queue.
         Flaw::OverlooksAnEnd | Flaw::ForgetsWhatWasDropped | Flaw::PausesAnyway => {

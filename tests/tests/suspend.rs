@@ -1,6 +1,6 @@
-//! A suspend as the clocks see it: `CLOCK_BOOTTIME` jumps by an hour under a running client, and `CLOCK_MONOTONIC` does
-//! not. Each client is a process of its own with one thread, which enters a time namespace while it is connected. Needs
-//! root and `unshare` of util-linux; says `SKIPPED` otherwise.
+//! The clocks' view of a suspend: `CLOCK_BOOTTIME` jumps by an hour under a running client, and
+//! `CLOCK_MONOTONIC` does not. Each client is a process of its own with one thread, which enters a time
+//! namespace while it is connected. Needs root and `unshare` of util-linux; prints `SKIPPED` otherwise.
 
 #![allow(
     clippy::std_instead_of_core,
@@ -37,13 +37,14 @@ mod linux {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// What a busy machine may add.
+    /// The time that a busy machine may add.
     const SLACK: Duration = Duration::from_secs(3);
 
     const CONFIG: &str = r#"{"idle_timeout": "20s", "check_interval": "1s", "ping": {"after_silence": "1s"},
         "pong_timeout": "2s", "backoff": {"base": "60s"}}"#;
 
-    /// Tells a client's process what it is: the adapter, the server's mode, its URL, the process whose time it enters.
+    /// Tells a client's process its task: the adapter, the server's mode, its URL, and the process whose time
+    /// it enters.
     const CLIENT: &str = "HEARTBEAT_SUSPENDED_CLIENT";
 
     pub(super) fn main() {
@@ -58,7 +59,7 @@ mod linux {
             };
             return suspended(events, mode, sleeper);
         }
-        // `cargo test -- NAME` asks for tests of other programs, too.
+        // `cargo test -- NAME` runs other test programs, too.
         let wanted = env::args().skip(1).find(|word| !word.starts_with('-'));
         if wanted.is_some_and(|name| !"suspend".contains(&name))
             || env::args().any(|word| word == "--list")
@@ -76,7 +77,7 @@ mod linux {
         let server = TortureServer::start((Ipv4Addr::LOCALHOST, 0), times, OnTls::Stall);
         let server = server.expect("a port");
         for adapter in ["tokio", "blocking"] {
-            // t4 is well, t2 says nothing any more.
+            // t4 is healthy, t2 sends nothing any more.
             for mode in ["t4", "t2"] {
                 let url = server.url(&format!("{adapter}{mode}"), mode);
                 let client = format!("{adapter} {mode} {url} {}", sleeper.0.id());
@@ -89,7 +90,7 @@ mod linux {
         }
     }
 
-    /// A process to which the host has been up for an hour longer.
+    /// A process for which the host has been up for an hour longer.
     struct Sleeper(Child);
 
     impl Sleeper {
@@ -107,7 +108,7 @@ mod linux {
                 .stderr(Stdio::null())
                 .spawn();
             let mut sleeper = Self(child.ok()?);
-            // Its child is in there, and it says where its children go.
+            // Its child is in the namespace, and shows the namespace of its children.
             thread::sleep(Duration::from_millis(300));
             let lives = matches!(sleeper.0.try_wait(), Ok(None));
             lives.then_some(sleeper)
@@ -116,7 +117,7 @@ mod linux {
 
     impl Drop for Sleeper {
         fn drop(&mut self) {
-            // Its `cat` reads the end of its input, and goes.
+            // Its `cat` reads the end of its input, and exits.
             drop(self.0.stdin.take());
             let _ = self.0.wait();
         }
@@ -164,7 +165,7 @@ mod linux {
         Duration::from_secs(time.tv_sec.try_into().expect("after the boot"))
     }
 
-    /// One client, an hour of suspend, and what it does after that.
+    /// One client, an hour of suspend, and the client's next actions.
     fn suspended(mut client: Source, mode: &str, sleeper: &str) {
         while !matches!(
             client.next(SLACK).expect("it connects"),
@@ -187,7 +188,7 @@ mod linux {
         let mut has_pinged = false;
         while let Some(event) = client.next(Duration::from_secs(5)) {
             match event {
-                // At once, or where a ping had been on its way, after its answer.
+                // At once, or, if a ping was on its way, after its answer.
                 Event::PingSent { .. } => has_pinged = true,
                 Event::Disconnected { reason, idle, .. } => {
                     let took = awake.elapsed();

@@ -1,5 +1,5 @@
-//! When exactly things happen: both adapters against the same scripted servers in virtual time, to
-//! the millisecond that their timers count.
+//! Exact times: both adapters against the same scripted servers in virtual time, to the millisecond that
+//! their timers count.
 
 mod world;
 
@@ -15,7 +15,7 @@ use heartbeat_tokio::{Event, Options};
 use tungstenite::{HandshakeError, Message, WebSocket};
 use world::{Script, User, run_on_blocking, run_on_tokio, seconds, turned_away, visit};
 
-/// Asks after 3 s of silence, gives up hope after 9 s; nothing else has a reason to happen.
+/// Pings after 3 s of silence, declares death after 9 s, and nothing else has a reason to happen.
 const PATIENT: &str = r#""idle_timeout": "9s", "ping": {"after_silence": "3s"}, "check_interval": null,
     "backoff": {"base": "100s", "cap": "100s", "jitter_percent": 0}"#;
 
@@ -37,7 +37,7 @@ fn data() -> Act {
     Act::Send(Message::text("data"))
 }
 
-/// What the application is told, in words, and when: the same by both adapters.
+/// The application's events, in words, with their times. Both adapters give the same ones.
 fn told(script: &Script) -> Vec<(f64, String)> {
     let (tokio, blocking) = (run_on_tokio(script).events, run_on_blocking(script).events);
     assert_eq!(tokio, blocking, "tokio, blocking");
@@ -249,7 +249,8 @@ fn a_stuck_write_is_judged_after_write_timeout_and_handed_back() {
     );
 }
 
-/// What was written before the last byte was heard is not in doubt, nor is what was not written.
+/// A message that was written before the last byte was heard is not in doubt, nor is one that was not
+/// written.
 #[test]
 fn messages_written_after_the_last_byte_are_in_doubt() {
     let acts = [(2.0, data()), (3.5, Act::Freeze)];
@@ -278,7 +279,7 @@ fn messages_written_after_the_last_byte_are_in_doubt() {
 #[test]
 fn a_stuck_write_does_not_move_the_verdict_on_silence() {
     let mut script = script(config(r#", "write_timeout": "60s""#), [(0.5, Act::Freeze)]);
-    // The application goes on writing all the time.
+    // The application keeps writing all the time.
     script.user = vec![(seconds(1.0), User::Send(large()))];
     script
         .user
@@ -391,7 +392,7 @@ fn a_host_that_stalls_asks_once_more_before_it_judges() {
     );
 }
 
-/// A clock that stands still, so many seconds after its origin.
+/// A clock that stands still, this many seconds after its origin.
 struct Still(u64);
 
 impl Clock for Still {
@@ -400,7 +401,7 @@ impl Clock for Still {
     }
 }
 
-/// What the engine has to tell at that moment.
+/// The engine's events at that moment.
 fn turn_until_idle<S: Read + Write>(engine: &mut Engine<S>, seconds: u64) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
@@ -437,7 +438,7 @@ fn narrow() -> (Engine<End>, WebSocket<End>) {
 #[test]
 fn pongs_go_on_however_long_the_send_path_stays_full() {
     let (mut engine, mut server) = narrow();
-    // In all, their answers are far more than a client holds at once.
+    // Together their answers are far more than a client holds at once.
     for number in 0_u64..5_000 {
         let payload = [&number.to_be_bytes()[..], &[0; 100]].concat();
         server
@@ -489,7 +490,7 @@ fn what_has_arrived_beats_the_deadline_whatever_the_user_does_at_that_moment() {
     }
 }
 
-/// A stream whose peer takes as many bytes as there is room for, and says no more than what is put here.
+/// A stream whose peer takes as many bytes as there is room for, and sends only the bytes put here.
 #[derive(Clone, Default)]
 struct Spacious(Arc<Mutex<Far>>);
 
@@ -582,7 +583,7 @@ fn has_lost(events: &[Event]) -> bool {
 fn bytes_that_did_not_have_to_wait_are_no_sign_of_life_however_many_they_are() {
     let (mut engine, _peer) = spacious(Config::default());
     turn_until_idle(&mut engine, 30);
-    // More than is written before others get their turn; the system takes all of it.
+    // More than is written before others get their turn. The system takes all of it.
     let large = vec![0; 8 << 20];
     engine.send_queue().try_send(large.into()).expect("room");
     assert!(!has_lost(&turn_until_idle(&mut engine, 80)));
@@ -591,7 +592,7 @@ fn bytes_that_did_not_have_to_wait_are_no_sign_of_life_however_many_they_are() {
 
 #[test]
 fn bytes_that_wait_are_tried_once_more_before_a_late_step_judges() {
-    // What has come meanwhile: nothing, data, a ping.
+    // What has arrived meanwhile: nothing, data, or a ping.
     for said in [&b""[..], &[0x81, 0x01, b'd'], &[0x89, 0x00]] {
         let (mut engine, peer) = spacious(Config::default());
         peer.has_room_for(1000);
@@ -600,7 +601,7 @@ fn bytes_that_wait_are_tried_once_more_before_a_late_step_judges() {
             .try_send(vec![0; 200_000].into())
             .expect("room");
         assert!(!has_lost(&turn_until_idle(&mut engine, 1)));
-        // The host sleeps; the peer has long taken what was on its way.
+        // The host sleeps. Meanwhile the peer has taken everything that was on its way.
         peer.has_room_for(1000);
         peer.says(said);
         assert!(!has_lost(&turn_until_idle(&mut engine, 600)), "{said:?}");
@@ -631,7 +632,7 @@ fn a_question_that_leaves_when_the_next_one_falls_due_counts_from_then() {
 
 #[test]
 fn a_bad_gateway_is_no_broken_protocol() {
-    // tungstenite does not know 1014, and says 1002 in its place.
+    // tungstenite does not know 1014, and reports 1002 instead.
     assert_told(
         &script(config(""), [(2.0, Act::Close(1014))]),
         &[

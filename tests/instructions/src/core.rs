@@ -1,4 +1,4 @@
-//! The machine and the dialects alone.
+//! The machine and the dialects, without a driver.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use heartbeat_core::{
 use crate::stream::trade;
 use crate::{Case, Result};
 
-/// Dialects whose classification is counted: the default, those of large feeds, one of prefixes, one with many
-/// rules; each with a ping of the service's.
+/// Dialects whose classification is counted: the default, dialects of large feeds, one with prefixes, one
+/// with many rules. Each comes with one of the service's pings.
 const DIALECTS: &[(&str, &str)] = &[
     ("json-type", r#"{"type":"ping"}"#),
     ("bybit", r#"{"op":"ping"}"#),
@@ -62,14 +62,15 @@ pub(crate) fn cases() -> Result<Vec<(String, Case)>> {
     Ok(cases)
 }
 
-/// The machine's size with its configuration shared, as the drivers have it, and with its own.
+/// The machine's size with a shared configuration, as in the drivers, and with a configuration of its own.
 pub(crate) fn sizes() -> String {
     let shared = size_of::<Heartbeat<Arc<Config>, Shared>>();
     let own = size_of::<Heartbeat<Config, JsonType>>();
     format!("{shared} with a shared configuration, {own} with its own")
 }
 
-/// The machine as the drivers have it, its configuration and dialect shared; time advances by `nanos` a step.
+/// The machine as in the drivers, with shared configuration and dialect. Time advances by `nanos` at each
+/// step.
 fn step(nanos: u64, event: impl Fn(&'static [u8]) -> Event<'static> + 'static) -> Case {
     let dialect: Shared = Arc::new(JsonType);
     let mut now = 1_000_000_000;

@@ -1,13 +1,12 @@
-//! What the hot paths cost in instructions, held against `recorded.txt`. Needs valgrind.
+//! Counts the instructions of the hot paths, and compares them with `recorded.txt`. Needs valgrind.
 //!
 //! ```sh
 //! cargo run --release -p heartbeat-instructions                              # a regression is an error
 //! HEARTBEAT_RECORD=1 cargo run --release -p heartbeat-instructions           # records anew
 //! ```
 //!
-//! callgrind counts the same on every run, whatever else the machine is doing. Another compiler, C library or
-//! processor makes other figures: so the record says which compiler it holds for, and is not judged by under
-//! another one.
+//! callgrind counts the same on every run, whatever else the machine is doing. Another compiler, C library or processor
+//! gives other figures. So the record names its compiler, and is not used under another one.
 
 mod core;
 mod receive;
@@ -21,17 +20,18 @@ use std::process::{Command, ExitCode};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// What is measured: does its work so many times.
+/// The measured function: does its work this many times.
 type Case = Box<dyn FnMut(u64)>;
 
 const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recorded.txt");
 
-/// Times that a case runs before it counts, and in the two runs whose difference is counted.
+/// How often a case runs before counting, and in the two runs whose difference counts.
 const WARM: u64 = 1_000;
 const SHORT: u64 = 1_000;
 const LONG: u64 = 4_000;
 
-/// More than the recorded figure by this is a regression: 3 %, and one instruction for rounding.
+/// A figure above the recorded one by more than this is a regression: 3 %, and one instruction for
+/// rounding.
 const SLACK: f64 = 0.03;
 
 const COUNTED: &str = "heartbeat_instructions::counted";
@@ -57,7 +57,7 @@ fn cases() -> Result<Vec<(String, Case)>> {
     Ok(cases)
 }
 
-/// What runs under callgrind.
+/// The part that runs under callgrind.
 fn measure() -> Result<ExitCode> {
     for (name, mut case) in cases()? {
         case(WARM);
@@ -68,11 +68,13 @@ fn measure() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// callgrind writes down its counts when this begins and when it ends: it knows the function by its name.
+/// callgrind writes its counts when this function begins and when it ends. It knows the function by its
+/// name.
 #[inline(never)]
 fn counted(work: &mut dyn FnMut()) {
     std::hint::black_box(work)();
-    // Not as its last act, which would be a jump: callgrind is to see where it ends.
+    // The call is not the last act, because that would become a jump, and callgrind has to see the function
+    // end.
     std::hint::black_box(());
 }
 
@@ -127,7 +129,7 @@ fn version(program: &str) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// Every case with its instructions for one time.
+/// Every case, with its instructions for one repetition.
 fn under_callgrind() -> Result<Vec<(String, f64)>> {
     let dir = std::env::temp_dir().join(format!("heartbeat-instructions-{}", std::process::id()));
     fs::create_dir_all(&dir)?;
@@ -160,7 +162,7 @@ fn dumped(dir: &Path) -> Result<Vec<(String, f64)>> {
     };
     let mut seen = Vec::new();
     for (number, name) in names.lines().enumerate() {
-        // Four dumps a case: what came before each of its two runs, and the run.
+        // Four dumps for each case: for each of its two runs, the part before and the run.
         let (short, long) = (total(4 * number + 2)?, total(4 * number + 4)?);
         seen.push((name.to_owned(), (long - short) / (LONG - SHORT) as f64));
     }

@@ -1,4 +1,4 @@
-//! The receive path: what a message of 150 bytes costs, from the byte stream to the application.
+//! The receive path: the cost of a message of 150 bytes, from the byte stream to the application.
 
 use std::hint::black_box;
 use std::io;
@@ -28,7 +28,7 @@ fn options() -> Result<Options> {
     Ok(Options::new("ws://127.0.0.1/")?)
 }
 
-/// What all of them do with `count` messages: look at each.
+/// What every case does with `count` messages: look at each.
 fn take(mut count: u64, mut next: impl FnMut() -> Option<Event>) {
     while count > 0 {
         match next() {
@@ -55,7 +55,7 @@ fn raw() -> Case {
     })
 }
 
-/// A world in which no time passes and nothing has to be waited for.
+/// A world in which no time passes and nothing waits.
 struct Still {
     dialing: Option<ConnId>,
     flood: fn() -> Flood,
@@ -112,7 +112,7 @@ fn blocking_in_place() -> Result<Case> {
     Ok(Box::new(move |count| take(count, || client.recv())))
 }
 
-/// Lending ends with an event: a ping after each hundred messages.
+/// An event ends the lending: here a ping after every hundred messages.
 fn blocking_lent() -> Result<Case> {
     let mut client = heartbeat_blocking::InPlace::with_reactor(options()?, Still::asking())?;
     Ok(Box::new(move |count| {

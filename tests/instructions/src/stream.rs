@@ -1,5 +1,5 @@
-//! A server that costs next to nothing: a byte stream in memory that answers the upgrade, and then never runs
-//! out of messages.
+//! A server that costs next to nothing: a byte stream in memory that answers the upgrade, and then never
+//! runs out of messages.
 
 use std::io::{self, Read, Write};
 use std::task::{Context, Poll};
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use heartbeat_tokio::Transport;
 use tungstenite::handshake::derive_accept_key;
 
-/// A trade as exchanges send them, 150 bytes; no dialect takes it for a heartbeat.
+/// A trade in the form that exchanges send, 150 bytes. No dialect takes it for a heartbeat.
 pub(crate) fn trade() -> String {
     let head = r#"{"e":"trade","E":1672515782136,"s":"BNBBTC","p":"612.40","x":""#;
     let tail = r#"","m":true}"#;
@@ -22,7 +22,7 @@ pub(crate) struct Flood {
     /// The answer, then frames without end.
     bytes: Vec<u8>,
     at: usize,
-    /// After each hundred messages it asks.
+    /// After every hundred messages comes a ping.
     asks: bool,
 }
 
@@ -36,7 +36,7 @@ impl Flood {
         }
     }
 
-    /// With a ping after each hundred messages.
+    /// With a ping after every hundred messages.
     pub(crate) fn asking() -> Self {
         Self {
             asks: true,
@@ -53,7 +53,7 @@ impl Flood {
     }
 }
 
-/// About as much as one large read of a socket brings.
+/// About the size of one large read of a socket.
 fn frames(asks: bool) -> Vec<u8> {
     let text = trade();
     // RFC 6455 §5.2: a final text frame, two bytes of length, no mask.
@@ -78,7 +78,7 @@ impl Read for Flood {
             self.at = 0;
         }
         let count = buffer.len().min(self.bytes.len() - self.at);
-        // In pieces: callgrind counts a large copy by the byte, and a kernel's not at all.
+        // In pieces, because callgrind counts a large copy by the byte, and a kernel's copy not at all.
         let pieces = self.bytes[self.at..self.at + count].chunks(1024);
         for (to, from) in buffer.chunks_mut(1024).zip(pieces) {
             to[..from.len()].copy_from_slice(from);

@@ -1,5 +1,6 @@
 "use strict";
-// The common command line, JSON lines and counts of the torture course, as in src/driver.rs.
+// The command line, JSON lines and counts that all clients of the torture course share, as in
+// src/driver.rs.
 
 const args = {};
 for (let i = 2; i < process.argv.length; i += 2) args[process.argv[i].slice(2)] = process.argv[i + 1];
@@ -30,7 +31,7 @@ const course = {
       next = Number(digits[1]) + 1;
     }
   },
-  // Calls send(text) as the act wants it; it throws, or says false, where the client refuses.
+  // Calls send(text) as the act requires. It throws, or returns false, if the client refuses.
   start(send) {
     const [count, size, pause] =
       { write: [Infinity, 100, 1500], flood: [64, 1 << 20, 0], upload: [1, Number(argument), 0], burst: [Number(argument), 1000, 0],
@@ -48,7 +49,7 @@ const course = {
       setInterval(() => one(n++), pause);
     }
   },
-  // An application that takes nothing: in JavaScript that is a busy loop, once.
+  // An application that takes nothing. In JavaScript that is a busy loop, once.
   hold() {
     if (act !== "hold" || course.held) return;
     course.held = true;

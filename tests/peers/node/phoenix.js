@@ -1,5 +1,6 @@
 "use strict";
-// `phoenix`'s Socket over `ws`: its heartbeat is a message, and its answer is awaited until the next.
+// `phoenix`'s Socket over `ws`: its heartbeat is a message, and it waits for the answer until the next
+// heartbeat.
 process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0";
 const WebSocket = require("ws");
 global.WebSocket = WebSocket;
@@ -10,7 +11,7 @@ const socket = new Socket(course.url, {
   transport: WebSocket,
   timeout: course.connect,
   heartbeatIntervalMs: course.ping,
-  // The server's messages and ours are no Phoenix messages; only its heartbeat is.
+  // Only its heartbeat is a Phoenix message; the server's messages and ours are not.
   decode: (text, callback) => {
     const parsed = JSON.parse(text);
     if (Array.isArray(parsed)) {

@@ -1,5 +1,6 @@
 "use strict";
-// `reconnecting-websocket` over `ws`. A browser's WebSocket cannot ping, and neither can it.
+// `reconnecting-websocket` over `ws`. A browser's WebSocket cannot send pings, so this client cannot
+// either.
 process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0";
 const WebSocket = require("ws");
 const ReconnectingWebSocket = require("reconnecting-websocket");

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 
-# This file has the library's name.
+# This file has the same name as the library.
 sys.path.append(sys.path.pop(0))
 import aiohttp  # noqa: E402
 
@@ -23,7 +23,7 @@ async def send_all(ws, sends, course):
 
 async def live(course, session, sends):
     timeout = aiohttp.ClientWSTimeout(ws_close=1.0)
-    # The heartbeat's pong is awaited for half of its interval.
+    # The client waits for the heartbeat's pong for half of its interval.
     dial = session.ws_connect(
         course.url, heartbeat=course.ping, timeout=timeout, max_msg_size=64 << 20, ssl=False
     )

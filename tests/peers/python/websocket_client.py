@@ -43,8 +43,8 @@ app = websocket.WebSocketApp(
     on_error=lambda app, error: course.say("error", repr(error)),
     on_close=lambda app, code, reason: course.say("disconnected", code),
 )
-# It looks for the pong once in each ping timeout, and wants that to be shorter than the interval: half of
-# what `death` leaves, so that the verdict is due by then.
+# The library checks for the pong once in each ping timeout, and requires the timeout to be shorter than the
+# interval. So the timeout is half of what `death` leaves, and the verdict is due by then.
 app.run_forever(
     ping_interval=course.ping,
     ping_timeout=min((course.death - course.ping) / 2, course.ping * 0.9),

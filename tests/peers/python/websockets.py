@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-# This file has the library's name.
+# This file has the same name as the library.
 sys.path.append(sys.path.pop(0))
 import websockets.asyncio.client  # noqa: E402
 from websockets.exceptions import ConnectionClosed  # noqa: E402

@@ -1,5 +1,5 @@
-//! What every driver program of the torture course has in common: the command line, the JSON lines,
-//! the counting. Shared by source with the drivers of our own clients.
+//! The parts that all driver programs of the torture course share: the command line, the JSON lines, the
+//! counts. The drivers of our own clients include this source file.
 
 use std::io::Write;
 use std::process;
@@ -7,34 +7,34 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What a driver is asked to do.
+/// The task of a driver.
 #[derive(Clone, Debug)]
 pub struct Course {
-    /// Where to connect.
+    /// The URL to connect to.
     pub url: String,
-    /// Which of several clients in this program.
+    /// Which of this program's clients to run.
     pub client: String,
-    /// Ask the peer after so much silence, or this often.
+    /// Ping the peer after this much silence, or this often.
     pub ping: Duration,
-    /// Ask at that interval, whatever is heard, where there is a choice.
+    /// Ping at that interval, whatever is heard, if there is a choice.
     pub every: bool,
-    /// The connection is dead after so much silence.
+    /// The connection is dead after this much silence.
     pub death: Duration,
-    /// A dial is given up after so long.
+    /// A dial is given up after this time.
     pub connect: Duration,
-    /// A connection is stable after so long, where there is such a setting.
+    /// A connection counts as stable after this time, if there is such a setting.
     pub stable: Duration,
     /// The first delay before a reconnect; the longest is eight times as long.
     pub backoff: Duration,
-    /// Data must come so often.
+    /// How often data must come.
     pub data: Option<Duration>,
-    /// Something must be sent so often.
+    /// How often something must be sent.
     pub keepalive: Option<Duration>,
-    /// What the application does.
+    /// The application's behaviour.
     pub act: Act,
 }
 
-/// What the application does, apart from taking messages.
+/// The application's behaviour, apart from taking messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Nothing.
@@ -43,13 +43,13 @@ pub enum Act {
     Write,
     /// 64 messages of 1 MiB at once.
     Flood,
-    /// A message of so many bytes.
+    /// A message of this many bytes.
     Upload(u64),
-    /// So many messages of 1000 bytes at once.
+    /// This many messages of 1000 bytes at once.
     Burst(u64),
-    /// So many messages a second.
+    /// This many messages a second.
     Rate(u64),
-    /// Takes nothing for so long after it is connected.
+    /// Takes nothing for this long after it is connected.
     Hold(Duration),
 }
 
@@ -57,8 +57,8 @@ const HELP: &str = "--url URL --client NAME --ping MS --every 0|1 --death MS --c
 --keepalive MS --act idle|write|flood|upload=BYTES|burst=N|rate=N|hold=MS";
 
 impl Course {
-    /// From the command line; tells what is wrong and ends the process otherwise. When standard
-    /// input ends, the counts are printed and the process ends.
+    /// Reads the command line. On an error, prints it and ends the process. When standard input ends, the
+    /// counts are printed and the process ends.
     #[must_use]
     pub fn from_args() -> Self {
         let course = Self::parse().unwrap_or_else(|error| {
@@ -127,7 +127,7 @@ impl Course {
         Ok(course)
     }
 
-    /// What the application sends once it is connected, each after a pause: numbered texts.
+    /// The application's messages after it is connected, each after a pause: numbered texts.
     pub fn sends(&self) -> impl Iterator<Item = (Duration, String)> + Send + 'static {
         let (count, size, pause) = match self.act {
             Act::Idle | Act::Hold(_) => (0, 0, Duration::ZERO),
@@ -162,14 +162,14 @@ static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
 static RETURNED: AtomicU64 = AtomicU64::new(0);
 
-/// One JSON line, with the time in ms since the Unix epoch.
+/// Prints one JSON line, with the time in ms since the Unix epoch.
 pub fn say(event: &str, detail: &str) {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let line =
         serde_json::json!({ "t": since.as_secs_f64() * 1000.0, "event": event, "detail": detail });
-    // Whoever reads it may be gone.
+    // The reader of the output may be gone.
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
@@ -179,7 +179,7 @@ pub fn connected() {
     say("connected", "");
 }
 
-/// A message `{"n":NUMBER…`: they are numbered from 0 on each connection.
+/// A message `{"n":NUMBER…`. Messages are numbered from 0 on each connection.
 pub fn message(text: &str) {
     let count = MESSAGES.fetch_add(1, Ordering::Relaxed);
     if count < 3 {
@@ -196,13 +196,13 @@ pub fn message(text: &str) {
     }
 }
 
-/// The client took a message to send, or said at once that it does not.
+/// The client accepted a message, or refused it at once.
 pub fn sent(accepted: bool) {
     let counter = if accepted { &ACCEPTED } else { &REFUSED };
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The client handed messages back that it had accepted.
+/// The client handed back messages that it had accepted.
 pub fn returned(messages: usize) {
     RETURNED.fetch_add(messages as u64, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! Drivers of other people's clients for the torture course. Each program in `bin` shows, by its
-//! settings, what comes closest to what every client is asked for.
+//! Drivers of third-party clients for the torture course. Each program in `bin` configures its client as
+//! closely as possible to the course's settings.
 
 pub mod driver;

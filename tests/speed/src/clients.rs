@@ -17,7 +17,7 @@ use tungstenite::protocol::WebSocketConfig;
 
 use crate::{Meter, Result, latency};
 
-/// Every client's name, what it is measured against first.
+/// Every client's name, those that others are compared with first.
 pub(crate) const ALL: &[&str] = &[
     "raw-tokio-tungstenite",
     "raw-tokio-tungstenite-4k",
@@ -75,7 +75,7 @@ pub(crate) fn receive(name: &str, url: &str, count: u64, meter: &mut Meter) -> R
     }
 }
 
-/// tungstenite as it comes, or with a buffer of the size that ours have.
+/// tungstenite with its defaults, or with a buffer of the same size as ours.
 pub(crate) fn tungstenite_config(name: &str) -> WebSocketConfig {
     match name.ends_with("-4k") {
         true => WebSocketConfig::default().read_buffer_size(4096),
@@ -83,8 +83,8 @@ pub(crate) fn tungstenite_config(name: &str) -> WebSocketConfig {
     }
 }
 
-/// Looks at a message, as every client here does with every message. Where the server writes the time into its messages
-/// (`latency`), also notes how old the message is.
+/// Looks at a message, which every client here does with every message. If the server writes the time into
+/// its messages (`latency`), also records how old the message is.
 #[inline]
 fn look(message: &[u8]) {
     black_box(message.len());
@@ -93,7 +93,7 @@ fn look(message: &[u8]) {
     }
 }
 
-/// The bytes of one of tungstenite's messages.
+/// The bytes of a tungstenite message.
 fn bytes(message: &tungstenite::Message) -> &[u8] {
     match message {
         tungstenite::Message::Text(text) => text.as_bytes(),
@@ -124,8 +124,8 @@ async fn raw_tokio(name: &str, url: &str, count: u64, meter: &mut Meter) -> Resu
     Ok(())
 }
 
-/// tokio-tungstenite in a task, with a channel to the application: what a user would write who wants what
-/// `heartbeat_tokio::Client` is.
+/// tokio-tungstenite in a task, with a channel to the application: the code that a user would write to get
+/// what `heartbeat_tokio::Client` does.
 async fn raw_task(name: &str, url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     let config = Some(tungstenite_config(name));
     let (mut ws, _) = tokio_tungstenite::connect_async_with_config(url, config, true).await?;
@@ -145,8 +145,8 @@ async fn raw_task(name: &str, url: &str, count: u64, meter: &mut Meter) -> Resul
     Ok(())
 }
 
-/// Takes `count` messages of a client of ours, each looked at; measured from when it is connected. A macro, since
-/// half of the clients are awaited.
+/// Takes `count` messages of one of our clients and looks at each. Measured from the connection on. A
+/// macro, because half of the clients are async.
 macro_rules! take {
     ($count:expr, $meter:expr, $next:expr) => {
         let mut left = $count;
@@ -176,7 +176,7 @@ async fn tokio_lent(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
         look(message.as_bytes());
         left.set(left.get().saturating_sub(1));
     }));
-    // It comes back for an event alone, and none need come after the last message.
+    // `next_lent` returns only for an event, and none has to come after the last message.
     poll_fn(|cx| match next.as_mut().poll(cx) {
         Poll::Ready(_) => Poll::Ready(()),
         Poll::Pending if left.get() == 0 => Poll::Ready(()),
@@ -278,7 +278,7 @@ async fn messages(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     Ok(())
 }
 
-/// Address and path of a URL of the track.
+/// Address and path of a URL of the test server.
 pub(crate) fn parts(url: &str) -> Result<(SocketAddr, &str)> {
     let rest = url.strip_prefix("ws://").ok_or("not ws")?;
     let slash = rest.find('/').ok_or("no path")?;
@@ -294,7 +294,7 @@ fn request(url: &str) -> Result<(SocketAddr, String)> {
     Ok((address, request))
 }
 
-/// The request by hand, as fastwebsockets' own needs hyper; returns the socket after the answer.
+/// The request by hand, because fastwebsockets' own needs hyper. Returns the socket after the answer.
 pub(crate) async fn upgraded(url: &str) -> Result<TcpStream> {
     let (address, request) = request(url)?;
     let mut socket = TcpStream::connect(address).await?;
@@ -307,7 +307,7 @@ pub(crate) async fn upgraded(url: &str) -> Result<TcpStream> {
     Ok(socket)
 }
 
-/// The pong to a ping in one read and one write: no client does less.
+/// Answers a ping in one read and one write: no client does less.
 fn pong(ping: &[u8]) -> Option<Vec<u8>> {
     let payload = ping.strip_prefix(b"\x89\x08")?;
     let mut pong = b"\x8a\x88\x01\x02\x03\x04".to_vec();
@@ -381,8 +381,8 @@ async fn sockudo_ws(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     Ok(())
 }
 
-/// The least that a message can cost on tokio: reads into one buffer, finds the frames, checks UTF-8,
-/// hands out slices. No client does so little; it says how far from the floor one is.
+/// The least that a message can cost on tokio: reads into one buffer, finds the frames, checks UTF-8, hands
+/// out slices. No client does so little. It shows how far a client is from the floor.
 async fn floor(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     let socket = upgraded(url).await?;
     meter.start();
@@ -418,7 +418,7 @@ async fn floor(url: &str, count: u64, meter: &mut Meter) -> Result<()> {
     Ok(())
 }
 
-/// Says `true` when it is connected, and `false` after so many messages.
+/// Sends `true` when it is connected, and `false` after this many messages.
 pub(crate) struct Ez {
     started: tokio::sync::mpsc::UnboundedSender<bool>,
     left: u64,

@@ -1,5 +1,5 @@
-//! Many connections that say little: what they cost, whether all of them stay, and when a dead one is
-//! noticed. Clients and servers are in processes of their own, 20 000 descriptors each at the most.
+//! Many connections that send little: their cost, whether all of them stay, and when a dead one is noticed.
+//! Clients and servers are in processes of their own, each with 20 000 descriptors at most.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::process::{Process, Server, Usage, remove_certificate};
 use crate::results::{Results, median, quantile};
 use crate::{Result, Settings, progress};
 
-/// Starts connections of `name`: it has none yet.
+/// Starts a process for connections of `name`. It has none yet.
 fn start(
     processor: Option<usize>,
     name: &str,
@@ -49,10 +49,10 @@ fn sleep(seconds: f64) {
     std::thread::sleep(Duration::from_secs_f64(seconds));
 }
 
-/// Memory, processor time and wake-ups of connections on which nothing happens. All clients at the same
-/// time: none has anything to do.
+/// Memory, processor time and wake-ups of connections on which nothing happens. All clients run at the same
+/// time, because none has anything to do.
 pub(crate) fn idle(settings: &Settings) -> Result<()> {
-    /// By then the deadline of the dial, 10 s, has passed, for which a timer was set.
+    /// By then the dial's deadline of 10 s has passed, for which a timer was set.
     const SETTLED: f64 = 11.0;
     /// One whole interval of the default configuration.
     const CYCLE: f64 = 30.0;
@@ -87,7 +87,7 @@ pub(crate) fn idle(settings: &Settings) -> Result<()> {
         let seconds = opened.elapsed().as_secs_f64() - SETTLED;
         let each = count as f64;
         let [_, lost, ..] = tally(&mut process)?;
-        // The first thread of the blocking one is the application's, which looks about every second.
+        // The first thread of the blocking client belongs to the application, and looks about every second.
         let sleeps = |usage: Usage| match name {
             "heartbeat-blocking-thread" => usage.sleeps_of_others,
             _ => usage.sleeps,
@@ -120,7 +120,7 @@ pub(crate) fn idle(settings: &Settings) -> Result<()> {
 
 /// The memory of connections under TLS on which nothing happens.
 pub(crate) fn idle_tls(settings: &Settings) -> Result<()> {
-    /// By then the deadline of the dial, 10 s, has passed, for which a timer was set.
+    /// By then the dial's deadline of 10 s has passed, for which a timer was set.
     const SETTLED: f64 = 11.0;
     let count = settings.connections.unwrap_or(1000);
     let names = settings.names(&[
@@ -148,7 +148,7 @@ pub(crate) fn idle_tls(settings: &Settings) -> Result<()> {
 
 /// A hundred thousand connections with their heartbeats.
 pub(crate) fn crowd(settings: &Settings) -> Result<()> {
-    /// Descriptors are limited to 20 000 a process; a dial needs some.
+    /// A process has at most 20 000 descriptors, and a dial needs some.
     const EACH: usize = 16_700;
     /// All are opened within one interval, so that their pings are spread over it.
     const OPENING: f64 = 30.0;
@@ -232,9 +232,10 @@ pub(crate) fn crowd(settings: &Settings) -> Result<()> {
     results.finish()
 }
 
-/// One in ten of many servers falls silent at the same moment: when does each client notice?
+/// One in ten of many servers falls silent at the same moment. When does each client notice?
 pub(crate) fn detection(settings: &Settings) -> Result<()> {
-    /// Ping after so much silence, dead so long after it, in milliseconds; the third plays no part.
+    /// The ping after this much silence, and death this long after the ping, in milliseconds. The third value
+    /// does not matter.
     const TIMES: (&str, f64) = ("5000/5000/20000", 10_000.0);
     const EVERY: f64 = 10.0;
     let count = settings.connections.unwrap_or(10_000);
@@ -270,7 +271,7 @@ pub(crate) fn detection(settings: &Settings) -> Result<()> {
         let deaths = server.process.ask("deaths")?;
         let late: Vec<f64> = deaths.iter().map(|us| us / 1000.0 - TIMES.1).collect();
         let [_, lost, ..] = tally(&mut client)?;
-        // Of the others, one ping every five seconds each; those that came back ping, too.
+        // Each of the other connections sends a ping every five seconds. Those that came back do, too.
         let others = count as f64 * (1.0 - 1.0 / EVERY);
         let expected = others * seconds / 5.0;
         results.row(
@@ -290,7 +291,7 @@ pub(crate) fn detection(settings: &Settings) -> Result<()> {
     results.finish()
 }
 
-/// What a message costs, each to another of so many connections.
+/// The cost of a message, when each goes to another of this many connections.
 pub(crate) fn scale(settings: &Settings) -> Result<()> {
     const CONNECTIONS: [usize; 5] = [1, 10, 100, 1000, 10_000];
     const RATE: u64 = 10_000;

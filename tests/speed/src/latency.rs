@@ -1,5 +1,5 @@
-//! How old a message is when the application takes it. The server writes the time into the message as it sends it; both
-//! processes read the same clock.
+//! The age of a message when the application takes it. The server writes the time into the message as it
+//! sends it, and both processes read the same clock.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -12,14 +12,14 @@ pub(crate) static ARE_NOTED: AtomicBool = AtomicBool::new(false);
 
 static AGES: Mutex<Vec<f64>> = Mutex::new(Vec::new());
 
-/// The time has so many digits: it comes round after 2.8 hours.
+/// The number of digits of the time. It wraps after 2.8 hours.
 const DIGITS: usize = 13;
 const ROUND: u64 = 10_u64.pow(DIGITS as u32);
 
-/// Where a message of [`message`](crate::message) has its time.
+/// Where a message of [`message`](crate::message) holds its time.
 const AT: usize = r#"{"e":"trade","E":"#.len();
 
-/// Messages that are not counted: the first ones find the caches cold.
+/// Messages that do not count, because the first ones find the caches cold.
 const WARM: usize = 100;
 
 /// Writes the time into a message.
@@ -28,7 +28,7 @@ pub(crate) fn stamp(message: &mut [u8]) {
     message[AT..AT + DIGITS].copy_from_slice(digits.as_bytes());
 }
 
-/// Notes how old a message is.
+/// Records how old a message is.
 pub(crate) fn note(message: &[u8]) {
     let now = wall_ns() % ROUND;
     let digits = message.get(AT..AT + DIGITS).unwrap_or_default();

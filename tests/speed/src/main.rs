@@ -52,7 +52,7 @@ profiles      what LTO and codegen units do to a received message; builds this p
 figures       docs/speed.md and its pictures, from what the other modes have written
 ";
 
-/// What was asked for; what was not has a default in each mode.
+/// The options on the command line. A missing one has a default in each mode.
 pub(crate) struct Settings {
     clients: Vec<String>,
     pub(crate) messages: Option<u64>,
@@ -63,7 +63,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The clients that were asked for, or all of these.
+    /// The clients named on the command line, or all of these.
     pub(crate) fn names(&self, all: &[&str]) -> Vec<String> {
         match &self.clients[..] {
             [] => all.iter().map(|&name| name.to_owned()).collect(),
@@ -71,7 +71,7 @@ impl Settings {
         }
     }
 
-    /// The same of those that each come with another to be measured against.
+    /// The same for clients that each come with another to compare with.
     pub(crate) fn chosen<'a>(
         &'a self,
         all: &'a [(&'a str, &'a str)],
@@ -83,13 +83,13 @@ impl Settings {
             .filter(move |(name, _)| is_chosen(*name))
     }
 
-    /// The one client that was asked for, or this one.
+    /// The one client named on the command line, or this one.
     pub(crate) fn only<'a>(&'a self, default: &'a str) -> &'a str {
         self.clients.first().map_or(default, String::as_str)
     }
 }
 
-/// Says how far a mode is.
+/// Reports the progress of a mode.
 pub(crate) fn progress(mode: &str, at: usize, of: usize) {
     eprintln!("{mode}: {} of {of}", at + 1);
 }
@@ -105,7 +105,7 @@ fn wall_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// What one measured stretch cost.
+/// The cost of one measured stretch.
 #[derive(Default)]
 pub(crate) struct Meter {
     cpu: u64,
@@ -129,7 +129,8 @@ fn sleeps() -> f64 {
     process::Usage::of(std::process::id()).map_or(f64::NAN, |usage| usage.sleeps)
 }
 
-/// A trade as exchanges send them, padded to `len` bytes; no dialect takes it for a heartbeat. Shorter than that, digits alone.
+/// A trade in the form that exchanges send, padded to `len` bytes. No dialect takes it for a heartbeat. If
+/// `len` is too short for it, only digits.
 pub(crate) fn message(len: usize) -> String {
     if len < 80 {
         return "7".repeat(len);
@@ -213,7 +214,7 @@ fn run() -> Result<()> {
 
 type Mode = fn(&Settings) -> Result<()>;
 
-/// Modes in the order of `all`: what is soon done first.
+/// Modes in the order of `all`: the quickest first.
 const MODES: &[(&str, Mode)] = &[
     ("receive", receive::receive),
     ("tls", receive::tls),
@@ -253,7 +254,8 @@ fn mode(name: &str, settings: &Settings) -> Result<()> {
     }
 }
 
-/// A sender's process: says when a tenth is accepted and when all is written, and waits to be looked at.
+/// A sender's process: reports when a tenth is accepted and when everything is written, and waits to be
+/// measured.
 fn send(name: &str, url: &str, plan: &sending::Plan) -> Result<()> {
     let mut meter = Meter::default();
     let slow = url.contains("/slow/");
@@ -265,7 +267,7 @@ fn send(name: &str, url: &str, plan: &sending::Plan) -> Result<()> {
     sending::send(name, url, plan, &mut meter, &mut each)?;
     if slow {
         println!("sent");
-        // Until whoever looks has seen enough.
+        // Until the measuring process is done.
         std::io::stdin().read_line(&mut String::new())?;
     } else {
         println!("took {} {} {}", meter.cpu, meter.wall, meter.sleeps);

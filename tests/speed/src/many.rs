@@ -1,7 +1,8 @@
 //! Many connections of one kind in one process.
 //!
-//! It says `ready` before the first, `open` when all are, then waits for a word on its input: `stats`
-//! (connections lost, pongs heard, messages taken, all so far). Each connection is in a task of its own, or a thread.
+//! It prints `ready` before the first, `open` when all are open, and then waits for a command on its input:
+//! `stats` (connections lost, pongs heard, messages taken, all so far). Each connection is in a task of its
+//! own, or a thread.
 
 use std::io::{self, BufRead, Write};
 use std::net::Ipv4Addr;
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use crate::Result;
 use crate::clients::{parts, tungstenite_config, upgraded};
 
-/// Everybody who can hold connections, what ours are measured against first.
+/// All clients that can hold connections, those that ours are compared with first.
 pub(crate) const ALL: &[&str] = &[
     "raw-tokio-tungstenite-4k",
     "raw-tokio-tungstenite",
@@ -29,10 +30,10 @@ pub(crate) const ALL: &[&str] = &[
     "ezsockets",
 ];
 
-/// Connections to one address: 28 000 ports are there for each.
+/// Connections to one address: 28 000 ports are available for each.
 const PER_ADDRESS: usize = 4000;
 
-/// What the connections of this process have come to.
+/// The counts of this process's connections.
 #[derive(Default)]
 struct Tally {
     open: AtomicU64,
@@ -42,7 +43,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Counts an event of one of ours.
+    /// Counts an event of one of our clients.
     fn event(&self, event: &Event) {
         let counter = match event {
             Event::Connected { .. } => &self.open,
@@ -55,14 +56,14 @@ impl Tally {
     }
 }
 
-/// What to open.
+/// The connections to open.
 struct Plan {
     name: String,
     scheme: String,
     port: u16,
     path: String,
     config: Arc<Config>,
-    /// Which part of 127.0.0.0/8 is ours.
+    /// Our part of 127.0.0.0/8.
     block: usize,
 }
 
@@ -93,7 +94,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     });
     let (count, rate): (usize, f64) = (count.parse()?, rate.parse()?);
     let tally = Arc::new(Tally::default());
-    // Even the first connection of all finds the allocator and the runtime at work.
+    // Even the very first connection finds the allocator and the runtime in use.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -102,14 +103,14 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     let theirs = Arc::clone(&tally);
-    // Its waits are in no thread that is measured twice: it sleeps on its input.
+    // This thread sleeps on its input, so its waits are not in a thread that is measured.
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(io::Result::ok) {
             let figures = [&theirs.open, &theirs.lost, &theirs.pongs, &theirs.messages];
             let figures = figures.map(|counter| counter.load(Ordering::Relaxed).to_string());
             say(&format!("{line} {}", figures.join(" ")));
         }
-        // Whoever started us is gone.
+        // The process that started us is gone.
         std::process::exit(0);
     });
     if plan.name == "heartbeat-blocking-thread" {
@@ -130,12 +131,12 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     })
 }
 
-/// Begun together, then a pause.
+/// Started together, then a pause.
 const BATCH: usize = 25;
 
 fn say(line: &str) {
     println!("{line}");
-    // Nobody reads any more: the next read of the input tells.
+    // The reader is gone. The next read of the input will show that.
     let _ = io::stdout().flush();
 }
 
@@ -158,7 +159,7 @@ fn config(times: &str) -> Result<Config> {
     Ok(config.build()?)
 }
 
-/// A connection in a task of its own, which is no larger than this kind of client makes it.
+/// A connection in a task of its own, no larger than this kind of client makes it.
 fn spawn(plan: Arc<Plan>, number: usize, tally: Arc<Tally>) -> Result<()> {
     match plan.name.as_str() {
         "heartbeat-tokio-in-place" => go(in_place(plan, number, tally)),
@@ -173,7 +174,7 @@ fn spawn(plan: Arc<Plan>, number: usize, tally: Arc<Tally>) -> Result<()> {
     Ok(())
 }
 
-/// A connection that ends is never counted as open, or is missed by its tally.
+/// A connection that ends is either never counted as open, or counted as lost.
 fn go(client: impl Future<Output = Result<()>> + Send + 'static) {
     tokio::spawn(async {
         if let Err(error) = client.await {
@@ -223,7 +224,7 @@ async fn messages(plan: Arc<Plan>, number: usize, tally: Arc<Tally>) -> Result<(
     Err("ended".into())
 }
 
-/// Takes messages until there is an error; dialling leaves nothing behind in the task.
+/// Takes messages until there is an error. The dial leaves nothing behind in the task.
 macro_rules! take {
     ($tally:expr, $client:expr) => {{
         let mut client = $client;
@@ -275,7 +276,8 @@ async fn ezsockets(plan: Arc<Plan>, number: usize, tally: Arc<Tally>) -> Result<
     Ok(ended?)
 }
 
-/// A thread each, and this one to take what the clients tell. It does so seldom: the threads are what is measured.
+/// A thread for each connection, and this thread to take the clients' events. It does so rarely, because
+/// the other threads are what is measured.
 fn threads(plan: &Plan, count: usize, rate: f64, tally: &Tally) -> Result<()> {
     let mut clients = Vec::with_capacity(count);
     for number in 0..count {

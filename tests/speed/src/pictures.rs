@@ -7,7 +7,7 @@ use crate::Result;
 
 const FONT: &str = "sans-serif";
 
-/// Ours and the others, told apart by those who see no red or green, too (Okabe and Ito's palette).
+/// Ours and the others, distinguishable without red and green (Okabe and Ito's palette).
 const OURS: RGBColor = RGBColor(0, 114, 178);
 const OTHERS: RGBColor = RGBColor(160, 160, 160);
 const LINES: [RGBColor; 3] = [OURS, RGBColor(213, 94, 0), RGBColor(0, 158, 115)];
@@ -57,7 +57,7 @@ pub(crate) fn bars(title: &str, figures: &[(String, f64)]) -> Result<String> {
     Ok(svg)
 }
 
-/// What share of the values is below each.
+/// The share of the values below each value.
 pub(crate) fn shares(unit: &str, lines: &[(String, Vec<f64>)]) -> Result<String> {
     let most = lines.iter().flat_map(|(_, values)| values).copied();
     let most = most.fold(1.0, f64::max);

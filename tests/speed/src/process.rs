@@ -1,4 +1,4 @@
-//! Servers and clients as processes of their own, and what the operating system says of them.
+//! Servers and clients as processes of their own, and the operating system's figures about them.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -7,8 +7,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::Result;
 
-/// One of ours in a process of its own, told by its standard input and read by its standard output. It
-/// ends with its input, so also when whoever started it dies.
+/// A child process, controlled by its standard input and read from its standard output. It ends with its
+/// input, so also when its parent dies.
 pub(crate) struct Process {
     child: Child,
     input: Option<ChildStdin>,
@@ -17,12 +17,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts this program anew with these arguments, on one processor alone or on any.
+    /// Starts this program again with these arguments, on one processor or on any.
     pub(crate) fn start(processor: Option<usize>, arguments: &[&str]) -> Result<Self> {
         Self::start_as(&std::env::current_exe()?, processor, arguments)
     }
 
-    /// The same of this program built otherwise.
+    /// The same for this program built with other settings.
     pub(crate) fn start_as(
         program: &Path,
         processor: Option<usize>,
@@ -72,7 +72,7 @@ impl Process {
         Ok(numbers.collect::<std::result::Result<_, _>>()?)
     }
 
-    /// The numbers with which it answers.
+    /// The numbers in its answer.
     pub(crate) fn ask(&mut self, word: &str) -> Result<Vec<f64>> {
         self.tell(word)?;
         self.numbers(word.split(' ').next().unwrap_or_default())
@@ -86,13 +86,13 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.input.take());
-        // By then it may be busy with what nobody asks for any more.
+        // By then it may be busy with work that no longer matters.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Where a server under TLS leaves its certificate.
+/// Where a server under TLS puts its certificate.
 fn certificate() -> PathBuf {
     std::env::temp_dir().join(format!("heartbeat-speed-{}.pem", std::process::id()))
 }
@@ -102,7 +102,7 @@ pub(crate) fn remove_certificate() {
     let _ = fs::remove_file(certificate());
 }
 
-/// Starts a program on one processor alone: `taskset` becomes it.
+/// Starts a program on one processor: `taskset` becomes it.
 fn pinned(program: &Path, processor: usize) -> Command {
     let mut command = Command::new("taskset");
     command.arg("-c").arg(processor.to_string()).arg(program);
@@ -121,7 +121,7 @@ impl Server {
         Self::start_as(processor, "ws", &["server"])
     }
 
-    /// The same under TLS: clients started later take its certificate for a root.
+    /// The same under TLS: clients that start later trust its certificate.
     pub(crate) fn start_tls(processor: Option<usize>) -> Result<Self> {
         let file = certificate();
         Self::start_as(processor, "wss", &["server", &file.to_string_lossy()])
@@ -154,17 +154,17 @@ impl Server {
     }
 }
 
-/// What a process has taken so far: its threads together.
+/// What a process has used so far, all threads together.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// Resident memory in bytes; shared pages count whole in the first, by share in the second.
+    /// Resident memory in bytes. The first counts shared pages whole, the second by share.
     pub(crate) rss: f64,
     pub(crate) pss: f64,
-    /// The most that was ever resident.
+    /// The highest resident memory so far.
     pub(crate) peak: f64,
     /// Processor time in nanoseconds.
     pub(crate) cpu: f64,
-    /// How often a thread has gone to sleep by itself, and so was woken.
+    /// How often a thread has gone to sleep by itself, and was woken.
     pub(crate) sleeps: f64,
     /// The same without the first thread.
     pub(crate) sleeps_of_others: f64,
@@ -199,7 +199,7 @@ impl Usage {
         self.since(Self::default().since(other))
     }
 
-    /// What was taken since.
+    /// The difference since then.
     pub(crate) fn since(self, before: Self) -> Self {
         Self {
             rss: self.rss - before.rss,
@@ -212,7 +212,7 @@ impl Usage {
     }
 }
 
-/// The number in the line that begins so.
+/// The number in the line that begins like this.
 fn field(text: &str, name: &str) -> Result<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|rest| rest.split_whitespace().next());

@@ -1,4 +1,4 @@
-//! What a received message costs, and a sent one, and one that comes alone: a client in a process of its
+//! The cost of a received message, of a sent one, and of one that comes alone: a client in a process of its
 //! own on the second processor, a server on the first. The rounds are interleaved, and ratios are taken
 //! within a round.
 
@@ -12,7 +12,8 @@ use crate::process::{Process, Server, remove_certificate};
 use crate::results::{Results, median};
 use crate::{Result, Settings, clients, progress, sending};
 
-/// What several rounds of several clients came to, each with the name of what it is measured against.
+/// The results of several rounds of several clients, each with the name of the client that it is compared
+/// with.
 #[derive(Default)]
 struct Rounds(BTreeMap<String, Vec<f64>>);
 
@@ -25,7 +26,7 @@ impl Rounds {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Median, least, most, and the median ratio to the other within a round.
+    /// Median, least, most, and the median of the ratios within a round.
     fn figures(&self, name: &str, base: &str) -> [f64; 4] {
         let own = self.of(name);
         let pairs = own.iter().zip(self.of(base));
@@ -53,7 +54,7 @@ fn took(path: &str, arguments: &[&str]) -> Result<[f64; 3]> {
     )
 }
 
-/// The same of this server and a client that may be built otherwise.
+/// The same for this server and a client that may be built with other settings.
 fn took_of(server: Server, program: &Path, path: &str, arguments: &[&str]) -> Result<[f64; 3]> {
     let url = server.url(path);
     let mut all = vec![arguments[0], arguments[1], &url];
@@ -138,7 +139,7 @@ pub(crate) fn tls(settings: &Settings) -> Result<()> {
     results.finish()
 }
 
-/// Lengths of messages in bytes, and the columns of what they cost and of the ratio to the raw client.
+/// Lengths of messages in bytes, and the columns of their cost and of the ratio to the raw client.
 const SIZES: [(usize, &str, &str); 5] = [
     (16, "16 B", "x, 16 B"),
     (1 << 10, "1 KiB", "x, 1 KiB"),
@@ -147,9 +148,9 @@ const SIZES: [(usize, &str, &str); 5] = [
     (1 << 20, "1 MiB", "x, 1 MiB"),
 ];
 
-/// What messages of several lengths cost, received and sent.
+/// The cost of messages of several lengths, received and sent.
 pub(crate) fn sizes(settings: &Settings) -> Result<()> {
-    /// So many bytes of each length, or so many messages, whatever is less.
+    /// This many bytes of each length, or this many messages, whichever is less.
     const BYTES: usize = 400 << 20;
     const MESSAGES: usize = 500_000;
     let rounds_of_each = settings.rounds;
@@ -174,7 +175,7 @@ pub(crate) fn sizes(settings: &Settings) -> Result<()> {
                 let path = format!("/flood/{count}/{len}");
                 let [cpu, ..] = took(&path, &["client", name, &count.to_string()])?;
                 rounds.add(&key(name, "received", len), cpu / count as f64);
-                // Small ones share a write, as those do that a program sends in a row.
+                // Small messages share a write, like those that a program sends in a row.
                 let at_once = (64 * 1024 / len).clamp(1, 64).to_string();
                 let (count_text, len_text) = (count.to_string(), len.to_string());
                 let arguments = ["send", name, &count_text, &len_text, &at_once];
@@ -196,7 +197,7 @@ pub(crate) fn sizes(settings: &Settings) -> Result<()> {
     results.finish()
 }
 
-/// How old a message that comes alone is when the application has it.
+/// The age of a message that comes alone when the application has it.
 pub(crate) fn latency(settings: &Settings) -> Result<()> {
     const RATE: u64 = 2000;
     let messages = settings.messages.unwrap_or(5000);
@@ -231,7 +232,7 @@ pub(crate) fn latency(settings: &Settings) -> Result<()> {
     results.finish()
 }
 
-/// Cargo's profiles in this project, the one of `--release` first, and what they are.
+/// Cargo's profiles in this project, the one of `--release` first, with their settings.
 const PROFILES: &[(&str, &str)] = &[
     ("release", "thin LTO, 1 unit"),
     ("units", "no LTO, 16 units"),
@@ -239,7 +240,7 @@ const PROFILES: &[(&str, &str)] = &[
     ("fat", "fat LTO, 1 unit"),
 ];
 
-/// What the compiler's settings do to a received message.
+/// The effect of the compiler's settings on a received message.
 pub(crate) fn profiles(settings: &Settings) -> Result<()> {
     let messages = settings.messages.unwrap_or(1_000_000);
     let names = settings.names(&[
@@ -250,7 +251,7 @@ pub(crate) fn profiles(settings: &Settings) -> Result<()> {
     ]);
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
-    // The first is the one that runs.
+    // The first one is the running program.
     for (profile, _) in &PROFILES[1..] {
         let build = Command::new(env!("CARGO"))
             .args(["build", "--locked", "--profile", profile])
@@ -326,7 +327,8 @@ fn count(client: &str, messages: u64, settings: &Settings) -> Result<f64> {
     Ok(total.trim().parse()?)
 }
 
-/// Who takes part where every message comes alone, each with what it is measured against.
+/// The clients of the modes in which every message comes alone, each with the client that it is compared
+/// with.
 const ALONE: &[(&str, &str)] = &[
     ("raw-tokio-tungstenite-4k", "raw-tokio-tungstenite-4k"),
     ("raw-tokio-tungstenite-task", "raw-tokio-tungstenite-4k"),
@@ -341,7 +343,7 @@ const ALONE: &[(&str, &str)] = &[
     ("heartbeat-blocking-thread", "raw-tungstenite-4k"),
 ];
 
-/// A wake for every message.
+/// A wake-up for every message.
 pub(crate) fn trickle(settings: &Settings) -> Result<()> {
     const RATE: u64 = 10_000;
     let messages = settings.messages.unwrap_or(20_000);
@@ -369,7 +371,7 @@ pub(crate) fn trickle(settings: &Settings) -> Result<()> {
     results.finish()
 }
 
-/// Who answers pings, each with what it is measured against.
+/// The clients that answer pings, each with the client that it is compared with.
 const ANSWERING: &[(&str, &str)] = &[
     ("bare-echo", "bare-echo"),
     ("raw-tokio-tungstenite-4k", "bare-echo"),
@@ -421,7 +423,7 @@ pub(crate) fn ping(settings: &Settings) -> Result<()> {
     results.finish()
 }
 
-/// Messages sent each by itself, and 64 at once.
+/// Messages sent one by one, and 64 at once.
 pub(crate) fn send(settings: &Settings) -> Result<()> {
     let messages = settings.messages.unwrap_or(200_000);
     let about = json!({"messages": messages, "bytes": 150, "rounds": settings.rounds});
@@ -456,7 +458,7 @@ pub(crate) fn send(settings: &Settings) -> Result<()> {
     results.finish()
 }
 
-/// A million messages to a server that reads slowly: what waits is bounded.
+/// A million messages to a server that reads slowly: the memory of waiting messages is bounded.
 pub(crate) fn backpressure(settings: &Settings) -> Result<()> {
     const BYTES_A_SECOND: u64 = 32 << 20;
     let messages = settings.messages.unwrap_or(1_000_000);
@@ -475,7 +477,7 @@ pub(crate) fn backpressure(settings: &Settings) -> Result<()> {
         let before = client.usage()?;
         client.numbers("sent")?;
         let after = client.usage()?;
-        // What the kernel holds is read yet.
+        // The bytes in the kernel are still to be read.
         let mut arrived = 0.0;
         for _ in 0..100 {
             arrived = server.process.ask("stats")?[1];

@@ -8,18 +8,18 @@ use serde_json::{Map, Value, json};
 
 use crate::Result;
 
-/// What one mode has measured.
+/// The measurements of one mode.
 pub(crate) struct Results {
     mode: &'static str,
     settings: Value,
     columns: Vec<(&'static str, usize)>,
     rows: Vec<Map<String, Value>>,
-    /// Load of the machine before anything was started, a one-minute average.
+    /// The machine's load before anything was started, as a one-minute average.
     load: f64,
 }
 
 impl Results {
-    /// A table with these columns: name, and digits behind the point.
+    /// A table with these columns: name, and digits after the decimal point.
     pub(crate) fn new(
         mode: &'static str,
         settings: Value,
@@ -34,7 +34,7 @@ impl Results {
         }
     }
 
-    /// A row: its name, a figure a column (NaN: none).
+    /// A row: its name, and one figure for each column (NaN: none).
     pub(crate) fn row(&mut self, name: &str, figures: &[f64]) {
         let mut row = Map::new();
         row.insert("name".into(), json!(name));
@@ -44,7 +44,7 @@ impl Results {
         self.rows.push(row);
     }
 
-    /// Something more about the last row.
+    /// A further note on the last row.
     pub(crate) fn more(&mut self, key: &str, value: Value) {
         if let Some(row) = self.rows.last_mut() {
             row.insert(key.into(), value);
@@ -100,7 +100,7 @@ pub(crate) fn folder() -> PathBuf {
         .collect()
 }
 
-/// The value below which this share of the values lies.
+/// The value below which this share of the values is.
 pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,5 +1,5 @@
-//! The clients as senders. With `at_once` 1 each message is written to the socket before the next one is made, as far as the
-//! client lets one have that.
+//! The clients as senders. If `at_once` is 1, each message is written to the socket before the next one is
+//! made, as far as the client allows it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use futures_util::SinkExt;
 use crate::clients::tungstenite_config;
 use crate::{Meter, Result};
 
-/// Each with what it is measured against.
+/// Each with the client that it is compared with.
 pub(crate) const ALL: &[(&str, &str)] = &[
     ("raw-tokio-tungstenite-4k", "raw-tokio-tungstenite-4k"),
     ("heartbeat-tokio-in-place", "raw-tokio-tungstenite-4k"),
@@ -18,7 +18,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("heartbeat-blocking-thread", "raw-tungstenite-4k"),
 ];
 
-/// Called after each message with the number of those accepted so far.
+/// Called after each message with the number of messages accepted so far.
 type Each<'a> = &'a mut dyn FnMut(u64);
 
 pub(crate) fn send(
@@ -65,13 +65,13 @@ pub(crate) fn send(
     }
 }
 
-/// What is sent.
+/// The messages to send.
 pub(crate) struct Plan {
     /// How many messages.
     pub(crate) count: u64,
     /// Their length in bytes.
     pub(crate) len: usize,
-    /// How many of them before they are on their way.
+    /// How many of them are made before they are sent.
     pub(crate) at_once: u64,
 }
 
@@ -106,7 +106,7 @@ async fn in_place(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> 
     let text = crate::message(plan.len);
     meter.start();
     for number in 1..=plan.count {
-        // One by one in its place, several by way of the queue, as the docs advise.
+        // One by one in place, several through the queue, as the docs advise.
         let sent = match plan.at_once {
             1 => client.try_send(text.clone()),
             _ => sender.try_send(text.clone()),
@@ -115,7 +115,7 @@ async fn in_place(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> 
             if error.reason != SendErrorKind::Full {
                 return Err(error.into());
             }
-            // Until there is room the client is driven.
+            // The client is driven until there is room.
             let mut room = std::pin::pin!(sender.send(error.message));
             loop {
                 tokio::select! {
@@ -158,7 +158,7 @@ async fn task(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> Resu
 
 fn blocking_in_place(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> Result<()> {
     use heartbeat_blocking::{Event, InPlace, Message, Options, SendErrorKind};
-    // One by one in its place, several by way of the queue, as the docs advise.
+    // One by one in place, several through the queue, as the docs advise.
     let give = |client: &mut InPlace, message: Message, at_once: u64| match at_once {
         1 => client.try_send(message),
         _ => client.sender().try_send(message),
@@ -188,7 +188,7 @@ fn blocking_in_place(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) 
     Ok(())
 }
 
-/// The thread takes what there is whenever it runs: how many at once is not ours to say.
+/// The thread takes all waiting messages whenever it runs. We cannot decide how many at once.
 fn blocking_thread(url: &str, plan: &Plan, meter: &mut Meter, each: Each<'_>) -> Result<()> {
     use heartbeat_blocking::{Client, Event, Options};
     let mut client = Client::spawn(Options::new(url)?)?;

@@ -90,12 +90,12 @@ MODES:
             server.address()
         };
         println!("{{\"listening\": {}}}", address.port());
-        // Whoever started it is gone when this ends.
+        // The process that started it is gone when this ends.
         std::io::copy(
             &mut std::io::stdin().lock().take(u64::MAX),
             &mut std::io::sink(),
         )?;
-        // Threads that are stuck in a write must not keep the process.
+        // Threads that are stuck in a write must not keep the process alive.
         std::process::exit(0)
     }
     fn millis(parser: &mut Parser) -> Result<Duration, lexopt::Error> {

@@ -181,7 +181,7 @@ fn draw(directory: &Path, scenario: &Scenario, runs: &[Figures]) -> io::Result<(
     fs::write(directory.join(format!("{}.svg", scenario.name)), svg)
 }
 
-/// Runs a scenario with one configuration, and tells now and then how far it is.
+/// Runs a scenario with one configuration, and reports its progress now and then.
 fn simulate(scenario: &Scenario, name: &str, config: &Config, stop: &AtomicBool) -> Figures {
     let total = scenario.duration.seconds();
     let mut told = now();
@@ -261,7 +261,7 @@ fn table(scenario: &Scenario, runs: &[Figures]) -> String {
 
 // ---- what a step costs ---------------------------------------------------------------------------
 
-/// As many steps for every size of fleet: about 50 million.
+/// The same number of steps for every size of fleet: about 50 million.
 fn cost(stop: &AtomicBool) {
     println!(
         "bytes for each client: {}\n\n{:>10} {:>12} {:>14} {:>14} {:>12}",
@@ -298,14 +298,14 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// CPU time of this thread, where the system tells (Linux): on a busy machine the wall clock says little.
+/// CPU time of this thread, if the system reports it (Linux). On a busy machine the wall clock says little.
 fn cpu_time() -> Option<Duration> {
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     let nanos = text.split_whitespace().next()?.parse().ok()?;
     Some(Duration::from_nanos(nanos))
 }
 
-/// The most memory that this process ever held, in MB, where the system tells (Linux).
+/// The highest memory use of this process so far, in MB, if the system reports it (Linux).
 fn peak_memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;

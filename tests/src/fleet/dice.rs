@@ -1,4 +1,4 @@
-//! Chance that repeats: the world's own, apart from the machines' jitter.
+//! Repeatable random numbers for the simulation, apart from the machines' jitter.
 
 use std::sync::LazyLock;
 
@@ -8,8 +8,9 @@ use crate::split_mix::SplitMix;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dice(SplitMix);
 
-/// `-ln(1 - u)` at the middle of 4096 equal steps of `u`, in 1/65536: the mean is 1 to within 0.1 %, the
-/// largest value 9.01. A table, since a logarithm for each of three billion pings would be most of a run.
+/// `-ln(1 - u)` at the middle of 4096 equal steps of `u`, in 1/65536. The mean is 1 to within 0.1 %, the
+/// largest value 9.01. A table, because computing a logarithm for each of three billion pings would take
+/// most of a run.
 static EXPONENTIAL: LazyLock<[u32; 4096]> = LazyLock::new(|| {
     std::array::from_fn(|step| {
         let u = (step as f64 + 0.5) / 4096.0;
@@ -30,7 +31,7 @@ impl Dice {
         self.0.below(limit)
     }
 
-    /// An exponential draw with this mean.
+    /// An exponentially distributed number with this mean.
     pub(crate) fn exponential(&mut self, mean: u64) -> u64 {
         let step = (self.roll() >> 52) as usize;
         ((u128::from(mean) * u128::from(EXPONENTIAL[step])) >> 16) as u64

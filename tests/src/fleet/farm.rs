@@ -1,5 +1,5 @@
-//! The servers: what they can take, and how they are at a moment. Between two [changes](Farm::changes)
-//! nothing about them depends on the time, but for the capacity after an outage.
+//! The servers: their capacity, and their state at a moment. Between two [changes](Farm::changes) nothing
+//! about them depends on the time, except the capacity after an outage.
 
 use heartbeat_core::Cause;
 
@@ -9,23 +9,23 @@ use super::scenario::{BalancerIdle, Incident, Loss, Refusal, RoundTrip, Scenario
 /// The farm between two changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Weather {
-    /// Dials fail like this, whatever the queue.
+    /// Dials fail in this way, whatever the queue.
     pub(crate) down: Option<Refusal>,
     /// The nodes that are up.
     pub(crate) up: Vec<u16>,
-    /// Connections that open now end so much later.
+    /// How much later connections end that open now.
     pub(crate) flapping: Option<(u64, Loss)>,
     pub(crate) rtt: RoundTrip,
     /// Since when capacity grows, and over what time.
     recovery: Option<(u64, u64)>,
 }
 
-/// What becomes of a dial.
+/// The result of a dial.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
     /// The handshake is done at this time, if the client still waits for it.
     Accepted(u64),
-    /// The client learns at this time.
+    /// The client learns of the failure at this time.
     Refused(u64, Refusal),
     /// Nothing is ever heard.
     Swallowed,
@@ -91,7 +91,7 @@ impl Farm {
         times
     }
 
-    /// The weather changes: an outage empties the queue.
+    /// The conditions change: an outage empties the queue.
     pub(crate) fn change(&mut self, now: u64) {
         self.weather = self.weather_at(now);
         if self.weather.down.is_some() {
@@ -145,7 +145,7 @@ impl Farm {
         weather
     }
 
-    /// What begins at this very time and ends connections.
+    /// The incident that begins at exactly this time and ends connections.
     pub(crate) fn begins(&self, now: u64) -> impl Iterator<Item = (Loss, Option<u16>)> + '_ {
         self.incidents.iter().flat_map(move |incident| {
             let nodes = match incident {
@@ -167,7 +167,7 @@ impl Farm {
         })
     }
 
-    /// Who falls asleep at this very time: how many percent, until when, woken over what time.
+    /// The clients that fall asleep at exactly this time: how many percent, until when, woken over what time.
     pub(crate) fn sleepers(&self, now: u64) -> Option<(u8, u64, u64)> {
         self.incidents.iter().find_map(|incident| match *incident {
             Incident::Sleep {
@@ -214,7 +214,7 @@ impl Farm {
         {
             return refused(self.when_full);
         }
-        // Done whether or not the client still waits: a server does not know that it is gone.
+        // Done even if the client no longer waits: a server does not know that it is gone.
         self.free_at = begins + 1e9 / rate;
         Outcome::Accepted(self.free_at as u64 + rtt / 2)
     }
@@ -233,7 +233,7 @@ impl Farm {
 }
 
 impl Loss {
-    /// What the client sees; `None`: nothing.
+    /// What the client sees. `None`: nothing.
     pub(crate) fn cause(self) -> Option<Cause> {
         match self {
             Self::Reset => Some(Cause::Reset),
@@ -247,7 +247,7 @@ impl Loss {
 impl Refusal {
     pub(crate) fn cause(self) -> Cause {
         match self {
-            // A swallowed dial tells nothing; `Outcome::Swallowed` stands for it.
+            // A swallowed dial brings no answer; `Outcome::Swallowed` stands for it.
             Self::Refuse | Self::Drop => Cause::Refused,
             Self::Http {
                 status,

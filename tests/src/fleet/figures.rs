@@ -1,16 +1,16 @@
-//! What came of it, in figures.
+//! The results, in figures.
 
 use serde::Serialize;
 
 use super::scenario::SECOND;
 
-/// Upper ends of the classes of delays in the distribution: 1 s wide, the last for all that is longer.
+/// Upper ends of the classes of the delay distribution: 1 s wide, the last for all longer delays.
 pub const DELAY_CLASSES: usize = 121;
 
 /// One number for each second of the scenario.
 pub type Series = Vec<u32>;
 
-/// Counts while a fleet runs, by the second where that is of use.
+/// Counts while a fleet runs, by the second if that is useful.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Counts {
     /// Dials begun.
@@ -19,7 +19,7 @@ pub struct Counts {
     pub capacity: Series,
     /// Connections opened.
     pub opened: Series,
-    /// Connections ended, seen from the client; of those asleep, from the server.
+    /// Connections ended, as the client sees it, or as the server sees it if the client sleeps.
     pub ended: Series,
     /// Pings sent.
     pub pings: Series,
@@ -33,7 +33,7 @@ pub struct Counts {
     pub false_deaths: u64,
     /// Connections that the load balancer ended.
     pub balancer_drops: u64,
-    /// Connections that had frozen, and were found dead.
+    /// Frozen connections that were declared dead.
     pub detections: u64,
     /// The sum of the times from freeze to verdict, in nanoseconds.
     pub detection_sum: u64,
@@ -65,35 +65,35 @@ impl Counts {
 pub struct Figures {
     /// How many clients.
     pub machines: u32,
-    /// What was compared.
+    /// The variant of the scenario.
     pub variant: String,
-    /// How long was watched, in seconds; less than the scenario's if it was interrupted.
+    /// The simulated time in seconds. Less than the scenario's if it was interrupted.
     pub watched: f64,
     /// The farm's nominal handshakes a second.
     pub capacity: u32,
-    /// Most dials in a second while the farm took any.
+    /// The most dials in a second while the farm took any.
     pub peak_dials: u32,
     /// The same as a multiple of the nominal capacity.
     pub peak_ratio: f64,
-    /// Most dials in a second at any time.
+    /// The most dials in a second at any time.
     pub peak_dials_at_all: u32,
     /// Seconds from the end of the last incident until this share of the fleet was open.
     pub back: Back,
-    /// Most pings in a second.
+    /// The most pings in a second.
     pub peak_pings: u32,
-    /// Pings in a second, on average over the time watched.
+    /// Pings in a second, on average over the simulated time.
     pub mean_pings: f64,
     /// From freeze to verdict, in seconds.
     pub detection_mean: Option<f64>,
     /// The longest.
     pub detection_max: Option<f64>,
-    /// All that was counted.
+    /// All counts.
     pub counts: Counts,
     /// Clients with an open connection, by the second.
     pub open: Series,
 }
 
-/// Seconds until a share of the fleet was open; `None`: not within the time watched.
+/// Seconds until a share of the fleet was open. `None`: not within the simulated time.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Back {
     /// Half of it.
@@ -153,7 +153,7 @@ impl Figures {
     }
 }
 
-/// What the figures are about.
+/// The explanation of the figures.
 pub(crate) struct Run {
     pub(crate) machines: u32,
     pub(crate) variant: String,

@@ -1,7 +1,6 @@
 //! A fleet seen before the outage: N machines of `heartbeat-core` against a modelled server farm, in
-//! virtual time. The binary `fleet` runs it; `docs/fleet.md` says what came of it.
-//!
-//! What is modelled, and what is not: `docs/fleet.md`, "The model".
+//! virtual time. The binary `fleet` runs it. `docs/fleet.md` shows the results, and its section "The model"
+//! describes what is modelled and what is not.
 
 pub mod command;
 mod dice;

@@ -1,5 +1,5 @@
-//! One SVG a scenario: dials against capacity for each variant side by side, the share of the fleet that is
-//! open, and how the delays before dials are distributed.
+//! One SVG for each scenario: dials against capacity for each variant side by side, the share of the fleet
+//! that is open, and the distribution of the delays before dials.
 
 use std::ops::Range;
 
@@ -12,12 +12,12 @@ use super::scenario::{SECOND, Scenario};
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Points in a line at most: what a screen shows, and a file of a reasonable size.
+/// The most points in a line: as many as a screen shows, for a file of a reasonable size.
 const COLUMNS: usize = 240;
 
 const SIZE: (u32, u32) = (1000, 640);
 
-/// Told apart by those who see no red or green, too (Okabe and Ito's palette).
+/// Distinguishable without red and green (Okabe and Ito's palette).
 const COLORS: [RGBColor; 6] = [
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
@@ -58,8 +58,8 @@ pub(crate) fn draw(scenario: &Scenario, runs: &[Figures]) -> Result<String, Erro
     Ok(svg)
 }
 
-/// The seconds that are shown: from a minute before the first incident until two minutes after the last
-/// run had everybody back, or to the end.
+/// The seconds shown: from a minute before the first incident until two minutes after the whole fleet was
+/// back in the last run, or to the end.
 fn window(scenario: &Scenario, runs: &[Figures]) -> Range<usize> {
     let seconds = scenario.duration.0.div_ceil(SECOND) as usize;
     let first = scenario.incidents.iter().map(|incident| incident.begins());
@@ -93,7 +93,7 @@ fn minutes(window: &Range<usize>) -> Range<f64> {
     window.start as f64 / 60.0..window.end as f64 / 60.0
 }
 
-/// Where something is wrong, in minutes, cut to what is shown.
+/// When an incident is going on, in minutes, cut to the shown range.
 fn incidents(scenario: &Scenario, window: &Range<usize>) -> Vec<(f64, f64)> {
     let minutes = minutes(window);
     let minute = |nanos: u64| nanos as f64 / SECOND as f64 / 60.0;

@@ -1,4 +1,4 @@
-//! What is simulated, as JSON: a fleet, the farm it connects to, and what goes wrong. Durations are text
+//! The simulation's input, as JSON: a fleet, the farm it connects to, and the incidents. Durations are text
 //! (`"90s"`); an unknown key is an error.
 
 use heartbeat_core::{Config, ConfigTextError, DurationText, parse_duration};
@@ -51,27 +51,28 @@ const LONGEST: Time = Time(31 * 86_400 * SECOND);
 pub struct Scenario {
     /// Names files and pictures: small letters, digits and hyphens.
     pub name: String,
-    /// What it is about, in a sentence.
+    /// The subject, in a sentence.
     pub about: String,
     /// How many clients.
     pub machines: u32,
-    /// How long to watch.
+    /// How long to simulate.
     pub duration: Time,
     /// The first dials are spread evenly over this time.
     #[serde(default)]
     pub start_within: Time,
-    /// Decides all chance.
+    /// Decides all random numbers.
     #[serde(default = "default_seed")]
     pub seed: u64,
     /// The clients' configuration.
     #[serde(default)]
     pub config: Config,
-    /// What is compared: each replaces some keys of `config`. Without any, jitter strategies are.
+    /// The configurations to compare: each replaces some keys of `config`. Without any, jitter strategies are
+    /// compared.
     #[serde(default)]
     pub variants: Vec<Variant>,
-    /// What they connect to.
+    /// The servers that they connect to.
     pub farm: Farm,
-    /// What goes wrong.
+    /// The incidents.
     #[serde(default)]
     pub incidents: Vec<Incident>,
 }
@@ -84,7 +85,7 @@ const fn default_seed() -> u64 {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
-    /// What tables and pictures call it.
+    /// Its name in tables and pictures.
     pub name: String,
     /// The keys that differ.
     pub config: serde_json::Map<String, serde_json::Value>,
@@ -94,7 +95,7 @@ pub struct Variant {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Farm {
-    /// Equal servers; a new connection goes to one of those that are up.
+    /// Equal servers. A new connection goes to one of those that are up.
     pub nodes: u16,
     /// Handshakes a second that all of them complete together.
     pub handshakes_per_second: u32,
@@ -102,21 +103,21 @@ pub struct Farm {
     pub queue: u32,
     /// What happens to a dial when that many wait.
     pub when_full: Refusal,
-    /// Connections that may be open at once; absent: any number.
+    /// Connections that may be open at once. Absent: any number.
     pub connections: Option<u32>,
     /// How long an answer takes.
     pub rtt: RoundTrip,
-    /// The load balancer ends what is silent.
+    /// The load balancer, which ends silent connections.
     pub balancer_idle: Option<BalancerIdle>,
 }
 
-/// A round trip: the least, and an exponential draw with this mean on top.
+/// A round trip: a minimum, plus an exponentially distributed time with this mean.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoundTrip {
-    /// The least.
+    /// The minimum.
     pub least: Time,
-    /// The mean of what is added; the largest addition is nine times that.
+    /// The mean of the added time. The largest addition is nine times that.
     #[serde(default)]
     pub extra: Time,
 }
@@ -162,33 +163,33 @@ pub enum Loss {
     Freeze,
 }
 
-/// Something that goes wrong, at a time.
+/// An incident, at a time.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Incident {
-    /// The whole farm is away.
+    /// The whole farm is down.
     Outage {
         /// From when.
         at: Time,
         /// How long.
         lasts: Time,
-        /// What becomes of open connections.
+        /// What happens to open connections.
         connections: Loss,
-        /// What becomes of dials.
+        /// What happens to dials.
         dials: Refusal,
         /// The farm comes back slowly: capacity grows evenly over this time, from a tenth.
         #[serde(default)]
         recovers_over: Time,
     },
-    /// One node after the other is away.
+    /// One node after another is down.
     RollingRestart {
-        /// The first goes.
+        /// When the first goes down.
         at: Time,
-        /// The next goes so much later.
+        /// How much later the next goes down.
         every: Time,
-        /// Each is away so long.
+        /// How long each is down.
         down: Time,
-        /// What becomes of its connections.
+        /// What happens to its connections.
         connections: Loss,
     },
     /// The farm accepts and ends each connection soon after.
@@ -197,7 +198,7 @@ pub enum Incident {
         at: Time,
         /// How long.
         lasts: Time,
-        /// Each connection lives so long.
+        /// How long each connection lives.
         open_for: Time,
         /// How it ends.
         how: Loss,
@@ -208,7 +209,7 @@ pub enum Incident {
         at: Time,
         /// How long.
         lasts: Time,
-        /// The round trip meanwhile.
+        /// The round trip during this time.
         rtt: RoundTrip,
     },
     /// Clients are suspended: laptops are closed in the evening and opened at nine.
@@ -237,7 +238,7 @@ impl Incident {
         }
     }
 
-    /// When it is over, for a farm of so many nodes.
+    /// When it is over, for a farm of this many nodes.
     #[must_use]
     pub fn ends(&self, nodes: u16) -> u64 {
         match self {
@@ -252,19 +253,19 @@ impl Incident {
     }
 }
 
-/// Why a text is no scenario.
+/// Why a text is not a scenario.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScenarioError {
     /// Not JSON, or not of the right shape.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
-    /// A variant's configuration is none.
+    /// A variant's configuration is invalid.
     #[error("variant \"{name}\": {error}")]
     Variant {
         /// Its name.
         name: String,
-        /// What is wrong with it.
+        /// The fault in it.
         error: ConfigTextError,
     },
     /// A value that breaks a rule.
@@ -302,7 +303,7 @@ pub const SHIPPED: [(&str, &str); 7] = [
     ),
 ];
 
-/// One more, which is about the simulation's own speed.
+/// One more, which measures the simulation's own speed.
 pub const QUIET_DAY: (&str, &str) = ("quiet-day", include_str!("scenarios/quiet-day.json"));
 
 impl Scenario {
@@ -319,10 +320,11 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// The configurations that are compared, with their names.
+    /// The configurations to compare, with their names.
     ///
     /// # Errors
-    /// The first that is none.
+    ///
+    /// The first invalid one.
     pub fn variants(&self) -> Result<Vec<(String, Config)>, ScenarioError> {
         let with = |variant: &Variant| {
             let mut value = self.config.to_value();
@@ -368,10 +370,11 @@ impl Scenario {
         self.incidents.iter().map(ends).max().unwrap_or(0)
     }
 
-    /// Checks the whole; also after a value was replaced.
+    /// Checks the whole scenario, also after a value was replaced.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    ///
+    /// The first broken rule.
     pub fn check(&self) -> Result<(), ScenarioError> {
         let rule = |holds: bool, key, value: String, rule| {
             if holds {
@@ -482,7 +485,7 @@ impl Scenario {
 
 impl RoundTrip {
     fn check(&self, key: &'static str) -> Result<(), ScenarioError> {
-        // Nothing happens in no time: the order of events would be lost.
+        // No round trip may be zero, because the order of events would be lost.
         if self.least.0 >= 1000 {
             return Ok(());
         }

@@ -1,9 +1,9 @@
 //! A timer wheel for one timer per machine: two levels, intrusive lists, nothing allocated after the start.
 //!
 //! A heap of a million timers pays a cache miss at each of its 20 levels; a wheel pays one or two. The
-//! crates that offer one (`hierarchical_hash_wheel_timer` among them, which asks for a newer compiler than
-//! this workspace) count in milliseconds and give what is due within one in no order; here a run must
-//! repeat exactly, to the nanosecond.
+//! crates that offer a wheel (such as `hierarchical_hash_wheel_timer`, which needs a newer compiler than
+//! this workspace) count in milliseconds and return the timers of one millisecond in no order. Here a run
+//! must repeat exactly, to the nanosecond.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,16 +16,16 @@ const COARSE_BITS: u32 = FINE_BITS + SLOT_BITS;
 const FINE_SLOTS: usize = 1 << SLOT_BITS;
 const NONE: u32 = u32::MAX;
 
-/// Timers by owner: each of `owners` has one at most.
+/// Timers by owner: each of `owners` has at most one.
 #[derive(Debug)]
 pub(crate) struct Wheel {
-    /// What is due in the current fine slot, in order.
+    /// The timers that are due in the current fine slot, in order.
     due: BinaryHeap<Reverse<(u64, u32)>>,
     /// The first owner in each fine slot of the current coarse slot.
     fine: Box<[u32]>,
     /// The first owner in each coarse slot.
     coarse: Box<[u32]>,
-    /// One bit per fine slot that holds something.
+    /// One bit for each fine slot, set if the slot holds something.
     occupied: Box<[u64]>,
     next: Box<[u32]>,
     at: Box<[u64]>,
@@ -34,7 +34,7 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
-    /// A wheel for times up to `horizon` nanoseconds; what is later never comes.
+    /// A wheel for times up to `horizon` nanoseconds. A later time never comes.
     pub(crate) fn new(owners: usize, horizon: u64) -> Self {
         let coarse = (horizon >> COARSE_BITS) as usize + 1;
         Self {
@@ -48,7 +48,7 @@ impl Wheel {
         }
     }
 
-    /// Sets the timer of an owner that has none. A time that has passed is due at once.
+    /// Sets the timer of an owner that has none. A time in the past is due at once.
     pub(crate) fn set(&mut self, owner: u32, at: u64) {
         self.at[owner as usize] = at;
         self.place(owner, at);
@@ -73,7 +73,8 @@ impl Wheel {
         self.next[owner as usize] = std::mem::replace(head, owner);
     }
 
-    /// Takes the earliest timer that is due before `until`; of two at the same time the lower owner's.
+    /// Takes the earliest timer that is due before `until`. Of two at the same time, takes that of the lower
+    /// owner.
     pub(crate) fn pop(&mut self, until: u64) -> Option<(u64, u32)> {
         loop {
             if let Some(Reverse((at, _))) = self.due.peek() {
@@ -97,7 +98,7 @@ impl Wheel {
         }
         self.slot = slot;
         if next.is_none() {
-            // A new turn of the fine level: what the coarse slot holds is spread over it.
+            // A new turn of the fine level: the coarse slot's timers are spread over it.
             let Some(head) = self.coarse.get_mut((slot >> SLOT_BITS) as usize) else {
                 return false;
             };
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
     use crate::fleet::dice::Dice;
 
-    /// Against a sorted set: same timers, same order, whatever the distances.
+    /// Compared with a sorted set: same timers, same order, whatever the distances.
     #[test]
     fn a_wheel_is_a_sorted_set() {
         const OWNERS: u32 = 300;

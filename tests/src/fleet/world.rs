@@ -1,9 +1,10 @@
 //! A fleet of real machines against the farm, in virtual time.
 //!
-//! Clients meet only where they dial: in the farm's queue. An open connection is between one client and one
-//! server, so between two changes of the farm each open machine lives on by itself, through all its pings
-//! and pongs at once, while it is in the cache. Only dials, their ends, and awakenings go through the timer
-//! wheel, in the order of time over the whole fleet. Every event is a `step` of the machine that ships.
+//! Clients affect each other only where they dial: in the farm's queue. An open connection involves one
+//! client and one server. So between two changes of the farm, each open machine runs through all its pings
+//! and pongs at once, while it is in the cache. Only dials, their ends, and wake-ups from sleep go through
+//! the timer wheel, in the order of time over the whole fleet. Every event is a `step` of the machine that
+//! ships.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,32 +21,32 @@ use super::wheel::Wheel;
 
 const NEVER: u64 = u64::MAX;
 
-/// A run is looked at (progress, an interrupt) at least this often in virtual time: 1 h.
+/// How often a run reports progress and checks for an interrupt, at least, in virtual time: 1 h.
 const LONGEST_EPOCH: u64 = 3600 * SECOND;
 
-/// What the world keeps about a client, beside its machine.
+/// The simulation's data about a client, besides its machine.
 #[derive(Clone, Debug)]
 struct Side {
     dice: Dice,
-    /// When something last passed over the connection.
+    /// When a byte last passed over the connection.
     passed: u64,
-    /// When the pong that is on its way arrives, and what it carries. One at most: a server may answer
-    /// only the latest of several pings (RFC 6455 §5.5.3).
+    /// When the pong on its way arrives, and its payload. There is at most one: a server may answer only the
+    /// latest of several pings (RFC 6455 §5.5.3).
     pong_at: u64,
     payload: [u8; 8],
     /// When the connection ends, and how.
     ends_at: u64,
     end: Loss,
-    /// Nothing is answered since then.
+    /// Since then nothing is answered.
     frozen_at: u64,
-    /// Outages so far when the dial began: a later one takes it along.
+    /// The number of outages when the dial began. A later outage ends the dial.
     outages: u32,
     node: u16,
     planned: Planned,
     is_asleep: bool,
 }
 
-/// What the wheel's timer of a client is for.
+/// The purpose of a client's timer in the wheel.
 #[derive(Clone, Copy, Debug)]
 enum Planned {
     Tick,
@@ -54,7 +55,7 @@ enum Planned {
     Awakening,
 }
 
-/// A simulation under way.
+/// A running simulation.
 #[derive(Debug)]
 pub struct World<'c> {
     machines: Vec<Heartbeat<&'c Config, FramesOnly>>,
@@ -65,7 +66,7 @@ pub struct World<'c> {
     now: u64,
 }
 
-/// What all clients meet.
+/// The part that all clients share.
 #[derive(Debug)]
 struct Shared {
     farm: Farm,
@@ -75,12 +76,12 @@ struct Shared {
     /// Open connections, as of the start of the second `open_second`.
     open: i64,
     open_second: usize,
-    /// Open machines live on by themselves until then.
+    /// Until this time open machines run by themselves.
     until: u64,
 }
 
 impl<'c> World<'c> {
-    /// A fleet that is about to start; every client has this configuration.
+    /// A fleet before its start. Every client has this configuration.
     #[must_use]
     pub fn new(scenario: &Scenario, variant: &str, config: &'c Config) -> Self {
         let mut dice = Dice::new(scenario.seed);
@@ -126,13 +127,14 @@ impl<'c> World<'c> {
         }
     }
 
-    /// Bytes kept for each client: its machine, the world's notes, its place in the wheel.
+    /// Bytes kept for each client: its machine, the simulation's data, its place in the wheel.
     #[must_use]
     pub const fn bytes_per_client() -> usize {
         size_of::<Heartbeat<&Config, FramesOnly>>() + size_of::<Side>() + 12
     }
 
-    /// Runs to the end, or until `stop` is set. `progress` is told the virtual time and the steps so far.
+    /// Runs to the end, or until `stop` is set. `progress` gets the virtual time and the number of steps so
+    /// far.
     pub fn run(mut self, stop: &AtomicBool, mut progress: impl FnMut(u64, u64)) -> Figures {
         let horizon = self.scenario.duration.0;
         let mut changes = self.shared.farm.changes();
@@ -157,14 +159,14 @@ impl<'c> World<'c> {
         Figures::new(&run, self.shared.counts)
     }
 
-    /// From now to `until`, in which the farm does not change.
+    /// Runs from now to `until`. The farm does not change in that time.
     fn epoch(&mut self, until: u64, stop: &AtomicBool) {
         let shared = &mut self.shared;
         shared.note_capacity(self.now, until);
         shared.until = until;
         for (index, (machine, side)) in self.machines.iter_mut().zip(&mut self.sides).enumerate() {
             if index % 1024 == 0 && stop.load(Ordering::Relaxed) {
-                // Half an epoch is no result: time stays where it was.
+                // Half an epoch is not a result, so time stays where it was.
                 return;
             }
             if machine.phase() == Phase::Open && !side.is_asleep {
@@ -208,7 +210,7 @@ impl<'c> World<'c> {
                 side.planned = Planned::Awakening;
                 let at = until + side.dice.below(within + 1);
                 shared.wheel.set(index as u32, at);
-                // Its server finds out by itself.
+                // Its server notices by itself.
                 shared.count(now, |counts| &mut counts.ended);
             }
         }
@@ -216,7 +218,7 @@ impl<'c> World<'c> {
 }
 
 impl Side {
-    /// The peer ends the connection at `now`; the client hears of it at `heard`, if at all.
+    /// The peer ends the connection at `now`. The client learns of it at `heard`, if at all.
     fn lose(&mut self, now: u64, heard: u64, loss: Loss) {
         match loss {
             Loss::Freeze => {
@@ -234,7 +236,7 @@ impl Side {
 }
 
 impl Shared {
-    /// Counts one at a time within what is watched.
+    /// Adds one at a time within the simulated range.
     #[inline]
     fn count(&mut self, at: u64, series: impl Fn(&mut Counts) -> &mut Vec<u32>) {
         if let Some(count) = series(&mut self.counts).get_mut((at / SECOND) as usize) {
@@ -271,7 +273,7 @@ struct Client<'w, 'c> {
     shared: &'w mut Shared,
 }
 
-/// What a step brought, as far as the world must act on it.
+/// The effects of a step that the simulation must act on.
 #[derive(Default)]
 struct Did {
     ping: Option<[u8; 8]>,
@@ -298,7 +300,7 @@ impl<'w, 'c> Client<'w, 'c> {
         self.machine.wake().map_or(NEVER, Instant::as_nanos)
     }
 
-    /// Takes what was planned for now.
+    /// Takes the event that was planned for now.
     fn take(mut self, at: u64) {
         match self.side.planned {
             Planned::Tick => {
@@ -321,7 +323,7 @@ impl<'w, 'c> Client<'w, 'c> {
             }
             Planned::Awakening => {
                 self.side.is_asleep = false;
-                // Its server has dropped it long ago, and resets what it still sends.
+                // Its server has dropped the connection long ago, and answers further bytes with a reset.
                 let heard = at + self.shared.farm.round_trip(&mut self.side.dice);
                 self.side.frozen_at = at;
                 self.side.pong_at = NEVER;
@@ -356,7 +358,7 @@ impl<'w, 'c> Client<'w, 'c> {
         }
     }
 
-    /// Lives on by itself while the connection is open, until the farm changes.
+    /// Runs by itself while the connection is open, until the farm changes.
     fn live(mut self) {
         let idle = self.shared.farm.balancer_idle;
         while self.machine.phase() == Phase::Open {
@@ -367,7 +369,7 @@ impl<'w, 'c> Client<'w, 'c> {
             if at >= self.shared.until {
                 return;
             }
-            // At one moment: what the peer has sent, then its end, then our timers.
+            // At one moment: first the peer's bytes, then its end, then our timers.
             if at == side.pong_at {
                 side.pong_at = NEVER;
                 side.passed = at;
@@ -391,7 +393,7 @@ impl<'w, 'c> Client<'w, 'c> {
         self.plan();
     }
 
-    /// Without a connection the next event is the fleet's business.
+    /// Without a connection, the fleet handles the next event.
     fn plan(&mut self) {
         if self.machine.phase() == Phase::Waiting {
             self.side.planned = Planned::Tick;
@@ -400,7 +402,7 @@ impl<'w, 'c> Client<'w, 'c> {
         }
     }
 
-    /// A step of the machine, and what follows from it in the world.
+    /// A step of the machine, and its effects on the simulation.
     #[inline]
     fn step(&mut self, at: u64, event: Event<'_>) {
         let was_open = self.machine.phase() == Phase::Open;
@@ -413,7 +415,7 @@ impl<'w, 'c> Client<'w, 'c> {
                     ping: PingMessage::Frame(payload),
                     ..
                 } => did.ping = Some(*payload),
-                // `FramesOnly` asks by frames alone.
+                // `FramesOnly` pings only with frames.
                 Action::SendPing { .. } => {}
                 Action::Connect { .. } => did.dials = true,
                 Action::Abort { reason, .. } => did.verdict = Some(*reason),
@@ -491,7 +493,7 @@ impl<'w, 'c> Client<'w, 'c> {
                     counts.detection_max = counts.detection_max.max(took);
                 }
             }
-            // None of these is about silence.
+            // None of these is a verdict on silence.
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! What the server saw of each client: the course is judged by this, not by what a client says.
+//! What the server saw of each client. The course is judged by this, not by a client's own report.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-/// Connections of one client that are kept one by one. A client that storms is only counted after these.
+/// The number of a client's connections that are recorded one by one. Further connections of a client that
+/// storms are only counted.
 const KEPT: usize = 2_500;
 
 /// Milliseconds since the Unix epoch: the programs of a course run on one machine and share its clock.
@@ -25,7 +26,7 @@ pub struct Book {
 
 #[derive(Debug, Default)]
 struct Client {
-    /// Also those that are not kept.
+    /// Including those that are not recorded.
     connects: u64,
     /// All connections to a path count as one client's.
     connections: Vec<Record>,
@@ -34,7 +35,7 @@ struct Client {
     received: u64,
     gaps: u64,
     duplicates: u64,
-    /// Of ours, the one that it dialled first.
+    /// Our address that the client dialled first.
     address: Option<IpAddr>,
 }
 
@@ -44,9 +45,9 @@ struct Record {
     peer_port: u16,
     accepted: f64,
     upgraded: Option<f64>,
-    /// When we wrote to it last.
+    /// When we last wrote to it.
     said: f64,
-    /// When something of it was read last.
+    /// When we last read something from it.
     heard: f64,
     ended: Option<f64>,
     end: String,
@@ -100,7 +101,7 @@ impl Book {
         (entry, client.connects)
     }
 
-    /// Whether this is the address of ours that the client dialled first.
+    /// Whether this is our address that the client dialled first.
     pub fn is_first_address(&self, entry: &Entry, address: IpAddr) -> bool {
         let mut clients = self.lock();
         let client = clients.entry(entry.id.clone()).or_default();
@@ -124,7 +125,7 @@ impl Book {
         });
     }
 
-    /// Something was written. What answers the client's Close no longer counts.
+    /// Something was written. The answer to the client's Close no longer counts.
     pub fn said(&self, entry: &Entry) {
         let now = now_ms();
         self.with(entry, |record| {
@@ -153,7 +154,7 @@ impl Book {
         self.with(entry, |record| record.pongs += 1);
     }
 
-    /// A message was read. Those that begin with a number are expected in order, over all connections.
+    /// A message was read. Numbered messages are expected in order, over all connections.
     pub fn message(&self, entry: &Entry, payload: &[u8]) {
         self.with(entry, |record| record.messages += 1);
         let digits = payload
@@ -175,12 +176,12 @@ impl Book {
         }
     }
 
-    /// Something that the mode has found out.
+    /// A finding of the mode.
     pub fn note(&self, entry: &Entry, note: impl Into<String>) {
         self.with(entry, |record| record.notes.push(note.into()));
     }
 
-    /// The client's end of the connection, or ours, is closed. The first word counts.
+    /// The client's end of the connection, or ours, is closed. The first reason counts.
     pub fn ended(&self, entry: &Entry, how: &str) {
         let now = now_ms();
         self.with(entry, |record| {
@@ -191,7 +192,7 @@ impl Book {
         });
     }
 
-    /// All that is known of a client; times in milliseconds since the Unix epoch.
+    /// Everything known of a client. Times are in milliseconds since the Unix epoch.
     #[must_use]
     pub fn report(&self, id: &str) -> Value {
         let clients = self.lock();

@@ -1,4 +1,4 @@
-//! One connection: buffered reading with a time limit, and every byte counted.
+//! One connection: buffered reading with a time limit, and a count of every byte.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -12,22 +12,22 @@ use super::book::{Book, Entry};
 use super::kernel;
 use crate::frames::{self, CLOSE, Frame, PING, PONG, TEXT};
 
-/// A request head may be this long; a client that sends more is not one of ours.
+/// The longest request head. A client that sends more is not one of ours.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// How often a frozen server looks whether the client is still there.
+/// How often a frozen server checks whether the client is still there.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Pings and an application's few words are less; a full receive buffer is more.
+/// More than pings and an application's few messages, less than a full receive buffer.
 const FULL: u64 = 32 << 10;
 
-/// How long a client may take to send its request.
+/// The time that a client has to send its request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// No connection is served for longer.
+/// The longest time that a connection is served.
 pub(super) const LIFETIME: Duration = Duration::from_secs(7200);
 
-/// The connection is over; the record says how.
+/// The connection is over, and the record says how.
 #[derive(Debug)]
 pub(super) struct Over;
 
@@ -38,12 +38,12 @@ pub(super) struct Connection<'a> {
     pub(super) book: &'a Book,
     pub(super) entry: Entry,
     buffer: Vec<u8>,
-    /// So many bytes of the buffer are done with.
+    /// How many bytes of the buffer have been processed.
     done: usize,
     pace: Option<Pace>,
 }
 
-/// Reads no faster than this.
+/// The limit on the reading rate.
 struct Pace {
     /// Bytes a second.
     rate: u32,
@@ -51,7 +51,7 @@ struct Pace {
     read: u32,
 }
 
-/// The request line and the headers that matter.
+/// The request line and the relevant headers.
 #[derive(Debug, Default)]
 pub(super) struct Request {
     pub(super) path: String,
@@ -60,7 +60,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Reads no further than the head's end.
+    /// Reads only to the end of the head.
     pub(super) fn read(socket: &mut TcpStream) -> io::Result<Self> {
         socket.set_read_timeout(Some(PATIENCE))?;
         let mut head = Vec::new();
@@ -89,7 +89,7 @@ impl Request {
         Ok(request)
     }
 
-    /// The answer to an upgrade. A subprotocol that was asked for is granted, the first of several.
+    /// The answer to an upgrade. Of the offered subprotocols, the first is accepted.
     pub(super) fn accept(&self) -> String {
         let key = derive_accept_key(self.key.as_deref().unwrap_or_default().as_bytes());
         let protocol = self
@@ -106,7 +106,7 @@ impl Request {
     }
 }
 
-/// Some clients ask with the whole URL, which a server must accept (RFC 9112, section 3.2.2).
+/// Some clients send the whole URL, which a server must accept (RFC 9112, section 3.2.2).
 fn origin_form(target: &str) -> &str {
     match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
@@ -117,18 +117,18 @@ fn origin_form(target: &str) -> &str {
 }
 
 impl Pace {
-    /// Waits until the next piece is due, and says how large it is.
+    /// Waits until the next piece is due, and returns its size.
     fn wait(&self) -> usize {
         let due = Duration::from_secs_f64(f64::from(self.read) / f64::from(self.rate));
         thread::sleep((self.since + due).saturating_duration_since(Instant::now()));
-        // A fiftieth of a second's.
+        // The bytes of a fiftieth of a second.
         self.rate as usize / 50
     }
 }
 
 impl<'a> Connection<'a> {
     pub(super) fn new(socket: TcpStream, book: &'a Book, entry: Entry) -> Self {
-        // A socket that does not take these is gone, and reading says so.
+        // A socket that does not accept these settings is gone, and reading will show that.
         let _ = socket.set_nodelay(true);
         let _ = socket.set_write_timeout(Some(Duration::from_secs(60)));
         Self {
@@ -141,9 +141,9 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// From here on reads so many bytes a second, out of a short receive buffer.
+    /// From now on, reads this many bytes a second, out of a short receive buffer.
     pub(super) fn read_at(&mut self, rate: u32) {
-        // A socket that does not take it has more in hand, and reads as slowly.
+        // A socket that does not accept the setting buffers more, and reads just as slowly.
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&self.socket, 64 << 10);
         self.pace = Some(Pace {
             rate,
@@ -169,7 +169,7 @@ impl<'a> Connection<'a> {
         self.write(&frames::encode(first, payload))
     }
 
-    /// The client's next frame, counted; `None` if none is whole by then.
+    /// The client's next frame, counted. `None` if none is whole by then.
     pub(super) fn frame_until(&mut self, until: Instant) -> Going<Option<Frame>> {
         loop {
             match frames::decode(&self.buffer[self.done..]) {
@@ -185,14 +185,14 @@ impl<'a> Connection<'a> {
                 }
             }
             let left = until.saturating_duration_since(Instant::now());
-            // A read timeout of zero would be none.
+            // A read timeout of zero would mean no timeout.
             if left < Duration::from_millis(1) || self.read_within(left)? == 0 {
                 return Ok(None);
             }
         }
     }
 
-    /// Reads what there is into the buffer; 0 if nothing came.
+    /// Reads the available bytes into the buffer. 0 if nothing came.
     fn read_within(&mut self, patience: Duration) -> Going<usize> {
         let mut bytes = [0; 64 << 10];
         let most = self.pace.as_ref().map_or(bytes.len(), Pace::wait);
@@ -239,7 +239,7 @@ impl<'a> Connection<'a> {
                 let code = code.map_or("without a code".to_owned(), |code| code.to_string());
                 self.book.ended(&self.entry, &format!("close {code}"));
             }
-            // Whole messages and beginnings alone have a number.
+            // Only whole messages and first fragments have a number.
             first if first & 0xf != 0 => self.book.message(&self.entry, &frame.payload),
             _ => {}
         }
@@ -276,7 +276,7 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Reads and forgets whatever comes, frames or not, until the client is gone.
+    /// Reads and discards everything, frames or not, until the client is gone.
     pub(super) fn drain(&mut self) -> Going {
         let end = Instant::now() + LIFETIME;
         while Instant::now() < end {
@@ -300,7 +300,7 @@ impl<'a> Connection<'a> {
             if poll(&mut fds, look.as_ref()).is_ok_and(|ready| ready > 0) {
                 break;
             }
-            // Its FIN may wait behind bytes for which there is no room: only then is the kernel asked.
+            // Its FIN may wait behind bytes for which there is no room. Only then is the kernel asked.
             let waiting = rustix::io::ioctl_fionread(&self.socket).unwrap_or(0);
             if waiting >= FULL
                 && let (Ok(client), Ok(own)) = (&ports.0, &ports.1)
@@ -308,7 +308,7 @@ impl<'a> Connection<'a> {
             {
                 let open = kernel::is_open(client.port(), own.port());
                 missed = if open { 0 } else { missed + 1 };
-                // The table is not read at one moment: a socket can be missed once while others come and go.
+                // The table is not read atomically: a socket can be missed once while others come and go.
                 if missed == 2 {
                     break;
                 }
@@ -324,8 +324,8 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Phoenix's clients ask by message, `[null,"REF","phoenix","heartbeat",{}]`, and any server of theirs
-/// answers it as a ping.
+/// Phoenix's clients ping by message, `[null,"REF","phoenix","heartbeat",{}]`, and a Phoenix server answers
+/// it like a ping.
 fn phoenix_reply(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?;
     let reference = text.strip_prefix(r#"[null,""#)?;

@@ -1,21 +1,21 @@
-//! What the kernel knows of the other end: a server that has stopped reading learns nothing otherwise,
-//! for a FIN waits behind bytes that are not taken.
+//! The kernel's knowledge of the other end. A server that has stopped reading has no other source, because
+//! a FIN waits behind unread bytes.
 
 use std::collections::HashSet;
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The table is as large as the machine's, and many connections ask: it is read once for all of them.
+/// The table covers the whole machine, and many connections ask. So it is read once for all of them.
 const FRESH: Duration = Duration::from_millis(40);
 
-/// Both ports of each socket that is open on its own side.
+/// Both ports of each socket that its own side has not closed.
 type Sockets = HashSet<(u16, u16)>;
 
 static TABLE: Mutex<Option<(Instant, Sockets)>> = Mutex::new(None);
 
-/// Whether the socket of this machine that is bound to port `local` and connected to port `remote`,
-/// both on IPv4, is still open on its own side; the answer may be 40 ms old.
+/// Whether the socket of this machine that is bound to port `local` and connected to port `remote`, both on
+/// IPv4, is still open on its own side. The answer may be 40 ms old.
 ///
 /// True if the table cannot be read.
 #[must_use]

@@ -1,8 +1,8 @@
-//! The torture course's server: what servers and networks do to a long-lived client, chosen by the
-//! URL's path, for clients in any language. It counts what it sees, and the counts are the judge.
+//! The torture course's server. It does to a long-lived client what servers and networks do, chosen by the
+//! URL's path, for clients in any language. Its counts are the judge.
 //!
-//! `ws://127.0.0.1:PORT/@ID/t1` is mode `t1` for the client `ID`; `http://127.0.0.1:PORT/report/ID`
-//! tells what was seen of it. Without `@ID` the client's name is the mode. [`MODES`] lists them all.
+//! `ws://127.0.0.1:PORT/@ID/t1` is mode `t1` for the client `ID`; `http://127.0.0.1:PORT/report/ID` reports
+//! what was seen of it. Without `@ID` the client's name is the mode. [`MODES`] lists all modes.
 
 pub mod book;
 mod connection;

@@ -1,4 +1,4 @@
-//! What the server does to a connection, by the path that it was asked for.
+//! What the server does to a connection, by the requested path.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -12,14 +12,14 @@ use super::connection::{Connection, Going, LIFETIME, Over, Request};
 use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
 use crate::split_mix::SplitMix;
 
-/// The times that a client is told, which the server's own are made from.
+/// The client's times, from which the server's own are computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// A client asks after so much silence.
+    /// A client pings after this much silence.
     pub ping: Duration,
-    /// A client calls a connection dead after so much silence.
+    /// A client declares a connection dead after this much silence.
     pub death: Duration,
-    /// A client gives up a dial after so long.
+    /// A client gives up a dial after this time.
     pub connect: Duration,
 }
 
@@ -33,7 +33,7 @@ impl Default for Times {
     }
 }
 
-/// Every path, and what happens there.
+/// Every path, with its behaviour.
 pub const MODES: &[(&str, &str)] = &[
     (
         "t1",
@@ -149,7 +149,7 @@ pub(super) struct Mode {
 }
 
 impl Mode {
-    /// Segments behind the mode are the client's own business (`/websocket` of Phoenix).
+    /// Segments after the mode belong to the client (such as Phoenix's `/websocket`).
     pub(super) fn parse(path: &str) -> Option<Self> {
         let mut segments = path.split('/');
         let first = segments.next()?;
@@ -194,7 +194,7 @@ pub(super) fn help() -> String {
     text
 }
 
-/// Plays a connection to its end; `number` is how many the client has had.
+/// Runs a connection to its end. `number` is how many the client has had.
 pub(super) fn play(
     mode: &Mode,
     number: u64,
@@ -284,7 +284,7 @@ pub(super) fn play(
     }
 }
 
-/// A numbered message each 200 ms; pings answered.
+/// A numbered message every 200 ms. Pings are answered.
 fn talk_for(connection: &mut Connection<'_>, span: Duration) -> Going {
     beat(connection, Duration::from_millis(200), span)
 }
@@ -314,9 +314,9 @@ fn echo(connection: &mut Connection<'_>) -> Going {
     Ok(())
 }
 
-/// A single frame, so that nothing can be said in between.
+/// A single frame, so that nothing can be sent in between.
 fn trickle(connection: &mut Connection<'_>, span: Duration) -> Going {
-    // A frame of more than 16 MiB is refused by many clients as they come, and this is about time.
+    // With default settings, many clients refuse a frame of more than 16 MiB, and this case is about time.
     const SIZE: usize = 15_000_000;
     const PIECES: u32 = 100;
     let frame = frames::encode(BINARY, &vec![b'.'; SIZE]);
@@ -325,7 +325,7 @@ fn trickle(connection: &mut Connection<'_>, span: Duration) -> Going {
         .collect();
     for piece in pieces {
         connection.write(piece)?;
-        // Looked at, not answered: a pong cannot stand inside a frame.
+        // Frames are read and not answered, because a pong cannot be inside a frame.
         while connection
             .frame_until(Instant::now() + span / PIECES)?
             .is_some()
@@ -342,7 +342,7 @@ fn busy(connection: &mut Connection<'_>) -> Going {
     let Ok(mut writer) = connection.socket.try_clone() else {
         return Err(Over);
     };
-    // The application's pause is longer than any time limit of ours should be.
+    // No write timeout, because the application's pause is longer than any sensible limit.
     let _ = writer.set_write_timeout(None);
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -364,7 +364,7 @@ fn busy(connection: &mut Connection<'_>) -> Going {
         let end = Instant::now() + LIFETIME;
         while let Some(frame) = connection.frame_until(end)? {
             match frame.first {
-                // The writer may be gone with the connection.
+                // The writer may end with the connection.
                 PING => drop(pongs.send(frame.payload)),
                 CLOSE => break,
                 _ => {}
@@ -462,7 +462,7 @@ fn old_and_new(connection: &mut Connection<'_>, number: u64, times: &Times) -> G
         thread::sleep(Duration::from_millis(20));
     }
     thread::sleep(Duration::from_millis(300));
-    // It may be reset already: then nothing can arrive.
+    // It may be reset already, and then nothing can arrive.
     connection.send(CLOSE, &1008_u16.to_be_bytes())?;
     connection.drain()
 }
@@ -530,10 +530,10 @@ fn spoil(connection: &mut Connection<'_>, what: &str) -> Going {
     connection.drain()
 }
 
-/// Half-closed after so many bytes: what the client had handed to its system still arrives.
+/// Half-closed after this many bytes. The bytes that the client had handed to its system still arrive.
 fn cut(connection: &mut Connection<'_>, bytes: u64) -> Going {
     let end = Instant::now() + LIFETIME;
-    // Frames are counted, so the cut falls behind the frame with that byte.
+    // Frames are counted, so the cut is after the frame with that byte.
     let mut read = 0;
     while read < bytes {
         match connection.frame_until(end)? {
@@ -548,10 +548,10 @@ fn cut(connection: &mut Connection<'_>, bytes: u64) -> Going {
     Ok(())
 }
 
-/// What T27 and T28 read in a second.
+/// How many bytes T27 and T28 read in a second.
 const SLOW: u32 = 1_500_000;
 
-/// Reads a message of so many bytes, or a little more, in whatever fragments it comes.
+/// Reads a message of at least this many bytes, in any fragments.
 fn slow_reader(connection: &mut Connection<'_>, size: usize) -> Going {
     connection.read_at(SLOW);
     let mut received = 0;
@@ -568,7 +568,7 @@ fn slow_reader(connection: &mut Connection<'_>, size: usize) -> Going {
     connection.serve_for(LIFETIME)
 }
 
-/// Asks while it reads, and notes the longest time to an answer; one that never comes took until the end.
+/// Pings while it reads, and records the longest time to an answer. A missing answer counts until the end.
 fn asking_reader(connection: &mut Connection<'_>, size: usize) -> Going {
     const EVERY: Duration = Duration::from_millis(500);
     let Ok(mut writer) = connection.socket.try_clone() else {
@@ -594,7 +594,7 @@ fn asking_reader(connection: &mut Connection<'_>, size: usize) -> Going {
                 }
             }
         });
-        // Asks until the message is whole, or the connection over.
+        // Pings until the message is whole, or the connection is over.
         let mut done = Some(done);
         let end = Instant::now() + Duration::from_secs(60);
         while received < size || !lock(asked).is_empty() {
@@ -640,13 +640,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// More than an application takes that takes nothing, less than a client's socket holds besides.
+/// More messages than a client queues while its application takes nothing, and fewer bytes than its socket holds.
 fn untaken(connection: &mut Connection<'_>, reset: bool) -> Going {
     for n in 0..1200 {
         let text = format!(r#"{{"n":{n},"pad":"{}"}}"#, ".".repeat(480));
         connection.send(TEXT, text.as_bytes())?;
     }
-    // It may answer pings meanwhile, and what is in the socket when it is closed would make a reset of the end.
+    // The client may answer pings meanwhile, and unread bytes in the socket at the close would turn the end
+    // into a reset.
     let end = Instant::now() + Duration::from_millis(500);
     while let Some(frame) = connection.frame_until(end)? {
         connection.answer(&frame)?;
@@ -659,7 +660,7 @@ fn untaken(connection: &mut Connection<'_>, reset: bool) -> Going {
     connection.drain()
 }
 
-/// The endurance run's: each connection has a fault of its own, from its number.
+/// For the endurance run: each connection has a fault of its own, determined by its number.
 fn at_random(connection: &mut Connection<'_>, number: u64) -> Going {
     // The same run has the same faults.
     let seed = SplitMix::nth(number);

@@ -1,4 +1,4 @@
-//! A relay between a client and a server that does what networks do.
+//! A relay between a client and a server that simulates network faults.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
-/// What is done to each connection, counted in bytes from the server (the upgrade's answer among them).
+/// The fault of each connection. Bytes are counted from the server, including the upgrade's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// After so many bytes nothing passes any more, in either direction; both sockets stay open.
+    /// After this many bytes nothing passes any more, in either direction. Both sockets stay open.
     Freeze(u64),
-    /// So many bytes a second pass from the server, from the beginning.
+    /// From the beginning, this many bytes a second pass from the server.
     Trickle(u64),
-    /// After so many bytes both sides see the end of the stream.
+    /// After this many bytes both sides see the end of the stream.
     Cut(u64),
-    /// After so many bytes both sides see a reset.
+    /// After this many bytes both sides see a reset.
     Reset(u64),
     /// As soon as the upgrade is answered, both sides see the end of the stream.
     DropAfterUpgrade,
@@ -54,19 +54,19 @@ impl FromStr for Fault {
     }
 }
 
-/// Relays from a free port of the loopback interface to `server`; returns where it listens. It ends
-/// with the process.
+/// Relays from a free port of the loopback interface to `server`. Returns the address on which it listens.
+/// It ends with the process.
 ///
 /// # Errors
 ///
-/// No port can be had.
+/// No port is available.
 pub fn start(port: u16, server: SocketAddr, fault: Fault) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             thread::spawn(move || {
-                // Either end may be gone: then so is the other.
+                // Either end may be gone, and then the other goes, too.
                 let _ = relay(&client, server, fault);
             });
         }
@@ -88,7 +88,7 @@ fn relay(client: &TcpStream, server: SocketAddr, fault: Fault) -> io::Result<()>
     match down(client, &server, fault).unwrap_or(Ending::Over) {
         Ending::Frozen => {
             faulty.store(true, Ordering::Relaxed);
-            // Nobody reads and nobody writes; the sockets live as long as this thread.
+            // Nothing is read or written. The sockets live as long as this thread.
             loop {
                 thread::park();
             }
@@ -97,7 +97,7 @@ fn relay(client: &TcpStream, server: SocketAddr, fault: Fault) -> io::Result<()>
             faulty.store(true, Ordering::Relaxed);
             sockopt::set_socket_linger(client, Some(Duration::ZERO))?;
             sockopt::set_socket_linger(&server, Some(Duration::ZERO))?;
-            // Says nothing on the wire, but ends the other thread, whose handles would keep both open.
+            // Sends nothing on the wire, but ends the other thread, whose handles would keep both sockets open.
             let _ = client.shutdown(Shutdown::Read);
         }
         Ending::Over => {
@@ -116,7 +116,7 @@ enum Ending {
     Reset,
 }
 
-/// Passes on what the client says, until the relay freezes or resets, or an end is gone.
+/// Passes on the client's bytes, until the relay freezes or resets, or an end is gone.
 fn up(mut client: &TcpStream, mut server: &TcpStream, faulty: &AtomicBool) {
     let mut bytes = [0; 16 << 10];
     while let Ok(count @ 1..) = client.read(&mut bytes) {

@@ -1,4 +1,5 @@
-//! Accepts, finds out who wants what, and plays it, a thread a connection.
+//! Accepts connections, finds out the client and its mode, and runs the mode, with a thread for each
+//! connection.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -13,19 +14,19 @@ use super::book::{Book, now_ms};
 use super::connection::{Connection, Request};
 use super::modes::{self, Mode, Times};
 
-/// What happens to a client that begins with a TLS handshake. Its name in the report is `tls`.
+/// The behaviour towards a client that begins with a TLS handshake. Its name in the report is `tls`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnTls {
     /// The handshake is never answered (T11).
     Stall,
-    /// It is answered in plain HTTP (T21).
+    /// The handshake is answered in plain HTTP (T21).
     Plain,
 }
 
 /// A running torture server. Dropping it hangs up on every client.
 #[derive(Debug)]
 pub struct TortureServer {
-    /// A second handle, to end the waiting for clients.
+    /// A second handle, to stop waiting for clients.
     listener: TcpListener,
     address: SocketAddr,
     stage: Arc<Stage>,
@@ -48,18 +49,18 @@ struct Open {
     sockets: HashMap<u64, TcpStream>,
 }
 
-/// A stack of a connection's thread: two buffers of 64 KiB and little else.
+/// The stack of a connection's thread: two buffers of 64 KiB and little else.
 const STACK: usize = 512 << 10;
 
 impl TortureServer {
-    /// Starts on this address; port 0 is any free one.
+    /// Starts on this address. Port 0 means any free one.
     ///
     /// # Errors
     ///
-    /// The address cannot be had, or no thread can be started.
+    /// The address is not available, or no thread can be started.
     pub fn start(address: (Ipv4Addr, u16), times: Times, on_tls: OnTls) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
-        // A fleet that comes back at once must not be turned away by a short queue.
+        // A short queue must not turn away a fleet that comes back at once.
         rustix::net::listen(&listener, 4096)?;
         let address = listener.local_addr()?;
         let stage = Arc::new(Stage {
@@ -86,13 +87,13 @@ impl TortureServer {
         format!("ws://{}/@{id}/{mode}", self.address)
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it saw of a client, as at `/report/ID`.
+    /// Everything it saw of a client, as at `/report/ID`.
     #[must_use]
     pub fn report(&self, id: &str) -> Value {
         self.stage.book.report(id)
@@ -108,7 +109,7 @@ impl Drop for TortureServer {
                 drop(socket.shutdown(Shutdown::Both));
             }
         }
-        // On Linux this ends an `accept` that waits, also in another network namespace.
+        // On Linux this ends a waiting `accept`, also in another network namespace.
         let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
         if let Some(accepting) = self.accepting.take() {
             drop(accepting.join());
@@ -121,7 +122,7 @@ impl Stage {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number to leave with; none once the server stops.
+    /// A number to remove the connection with. None once the server stops.
     fn enter(&self, socket: &TcpStream) -> Option<u64> {
         let mut open = self.open();
         let second = socket.try_clone().ok()?;
@@ -141,7 +142,7 @@ fn accept(listener: &TcpListener, stage: &Arc<Stage>) {
             return;
         }
         let accepted = now_ms();
-        // Out of descriptors, say: those that are open go on.
+        // For example, out of descriptors. Open connections go on.
         let Ok(socket) = socket else {
             thread::sleep(Duration::from_millis(10));
             continue;
@@ -180,7 +181,7 @@ fn serve(mut socket: TcpStream, accepted: f64, stage: &Stage) {
     };
     let path = request.path.split('?').next().unwrap_or("/");
     if request.key.is_none() && !path.starts_with("/@") {
-        // It may have gone away.
+        // It may be gone already.
         let _ = tell(&mut socket, path, stage);
         return;
     }
@@ -206,7 +207,7 @@ fn serve(mut socket: TcpStream, accepted: f64, stage: &Stage) {
     }
 }
 
-/// Plain HTTP: reports, and what there is.
+/// Plain HTTP: reports, and the list of modes.
 fn tell(socket: &mut TcpStream, path: &str, stage: &Stage) -> io::Result<()> {
     let (kind, body) = match path.strip_prefix("/report/") {
         Some(id) => ("application/json", stage.book.report(id).to_string()),
@@ -218,7 +219,7 @@ fn tell(socket: &mut TcpStream, path: &str, stage: &Stage) -> io::Result<()> {
         body.len()
     )?;
     socket.shutdown(Shutdown::Write)?;
-    // Until it has taken all: closing a socket with unread bytes would reset it.
+    // Until the client has taken everything: closing a socket with unread bytes would reset it.
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     while socket.read(&mut [0; 1024])? > 0 {}
     Ok(())

@@ -1,9 +1,9 @@
-//! What every line of `watch --json` promises, and in which order lines come, whatever the scenario.
+//! The format of every line of `watch --json`, and the order of the lines, in any scenario.
 
 use serde_json::Value;
 
-/// `t` is taken when a line is printed, not when the thing was decided: on a busy machine the first of two
-/// lines may come later than it should, and the second in time. Exact times are held in virtual time.
+/// `t` is taken when a line is printed, not when the event was decided. So on a busy machine the first of
+/// two lines may be late, and the second in time. Tests in virtual time check exact times.
 const SLACK_SECONDS: f64 = 0.25;
 
 /// Checks a run line by line.
@@ -12,7 +12,7 @@ pub(crate) struct Contract {
     phase: Phase,
     t: f64,
     conn: u64,
-    /// What the last `reconnect` said: the attempt, and the earliest `t` of the dial.
+    /// From the last `reconnect`: the attempt, and the earliest `t` of the dial.
     announced: (u64, f64),
 }
 
@@ -29,7 +29,7 @@ enum Phase {
 }
 
 impl Contract {
-    /// Takes the next line, or says what is wrong with it.
+    /// Takes the next line, or returns the fault in it.
     pub(crate) fn take(&mut self, line: &Value) -> Result<(), String> {
         let t = line["t"].as_f64().ok_or("`t` is not a number")?;
         if t < self.t {
@@ -71,7 +71,7 @@ impl Contract {
                 }
             }
             ("pong_sent" | "ping_sent", Phase::Open) => Ok(Phase::Open),
-            // Null: it answers no question of the client's last.
+            // Null: the pong answers no ping of the client.
             ("pong_received", Phase::Open) if line.get("rtt_ms").is_some_and(Value::is_null) => {
                 Ok(Phase::Open)
             }

@@ -1,11 +1,12 @@
-//! permessage-deflate against servers written by others: each set of parameters, messages of all kinds both ways.
+//! permessage-deflate against third-party servers: each set of parameters, messages of all kinds in both
+//! directions.
 
 use heartbeat_blocking::{Deflate, Event, InPlace, Message, Options};
 
 use crate::server::{Library, Server};
 
-/// What the server is made with: no context takeover of its own, of the client's; bits of its window, of the client's (0:
-/// nothing is said).
+/// The server's parameters: no context takeover for the server and for the client, window bits for the
+/// server and for the client (0: none).
 const SERVERS: [(u8, u8, u8, u8); 7] = [
     (0, 0, 0, 0),
     (1, 0, 0, 0),
@@ -28,7 +29,7 @@ fn offers() -> [Deflate; 4] {
     ]
 }
 
-/// Small ones that repeat, large ones in fragments, some that cannot be compressed, empty ones.
+/// Small repeating messages, large ones in fragments, incompressible ones, empty ones.
 fn messages() -> Vec<Message> {
     let mut all: Vec<Message> = (0..50)
         .map(|n| format!(r#"{{"e":"trade","s":"BNBBTC","p":"612.{n}","é":true}}"#).into())
@@ -37,7 +38,7 @@ fn messages() -> Vec<Message> {
     all.push("prices ".repeat(20_000).into());
     let mut seed = 1_u32;
     let noise = std::iter::repeat_with(|| {
-        // Numerical Recipes' generator: no more than incompressible.
+        // Numerical Recipes' generator: its output only has to be incompressible.
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (seed >> 24) as u8
     });
@@ -48,7 +49,7 @@ fn messages() -> Vec<Message> {
     all
 }
 
-/// Everything comes back as it went; how many bytes that took each way.
+/// Everything comes back unchanged. Returns how many bytes each direction took.
 fn echo(server: &Server, path: &str, deflate: Deflate) -> (String, u64, u64) {
     let options = Options::new(&server.url(path))
         .expect("a URL")
@@ -98,13 +99,13 @@ fn passes(name: &str, library: Library) {
         for deflate in offers() {
             let (agreed, sent, received) = echo(&server, &path, deflate);
             assert!(agreed.starts_with("permessage-deflate"), "{path}: {agreed}");
-            // The noise is a fifth of it all.
+            // The noise is a fifth of all bytes.
             for bytes in [sent, received] {
                 assert!(bytes < plain as u64 / 3, "{path}, {agreed}: {bytes} bytes");
             }
         }
     }
-    // A server that declines is spoken to in plain.
+    // With a server that declines, messages are not compressed.
     let (agreed, sent, _) = echo(&server, "/deflate/none", Deflate::new());
     assert_eq!(agreed, "");
     assert!(sent > plain as u64);

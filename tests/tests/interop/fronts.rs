@@ -1,5 +1,5 @@
-//! What stands in front of many services: nginx and haproxy, before a server of Python's `websockets`, and what their
-//! limits, reloads and errors are to a client.
+//! nginx and haproxy, which stand in front of many services, before a server of Python's `websockets`: the
+//! effect of their limits, reloads and errors on a client.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,7 +20,7 @@ use crate::process::{Line, PATIENCE};
 use crate::server::{Library, Server, output};
 use crate::watch::{Client, Watch};
 
-/// Nothing for so long from the server, and the front hangs up. The client asks after half a second.
+/// The front hangs up after this much silence from the server. The client pings after half a second.
 const LIMIT: Duration = Duration::from_millis(1500);
 const CONFIG: &str = r#"{
     "idle_timeout": "5s", "ping": {"after_silence": "500ms"}, "connect_timeout": "5s", "stable_after": "300ms",
@@ -45,12 +45,12 @@ impl Kind {
         }
     }
 
-    /// Debian puts both where the path of a user does not lead.
+    /// Debian installs both outside a user's path.
     fn path() -> String {
         format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default())
     }
 
-    /// Why not, if it cannot be had here.
+    /// The reason, if the front is not available.
     pub(crate) fn is_there(self) -> Result<(), String> {
         let asked = Command::new(self.program())
             .arg("-v")
@@ -68,7 +68,7 @@ impl Kind {
         }
     }
 
-    /// What it says of an upstream that refuses connections.
+    /// The front's status for an upstream that refuses connections.
     fn of_a_dead_upstream(self) -> u16 {
         match self {
             Self::Nginx => 502,
@@ -137,14 +137,14 @@ impl Kind {
     }
 }
 
-/// It runs beside a shell, which ends it when our end of its standard input is closed, also because we were killed.
+/// It runs under a shell that ends it when our end of its standard input is closed, even if we were killed.
 const UNTIL_STDIN_ENDS: &str = r#""$@" </dev/null & read end; kill -TERM $!; wait $!"#;
 
-/// One that runs, and lets one connection through at a time.
+/// A front that runs, and lets one connection through at a time.
 struct Front {
     kind: Kind,
     dir: PathBuf,
-    /// In plain text; under TLS, where HTTP/2 is preferred.
+    /// In plain text, and under TLS, where HTTP/2 is preferred.
     ports: [u16; 2],
     certificate: CertificateDer<'static>,
     shell: Child,
@@ -156,7 +156,7 @@ impl Front {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = output().join(format!("front-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).expect("the target directory takes files");
-        // Free a moment ago; somebody else may have them by then.
+        // These ports were free a moment ago. Another process may have them by then.
         let free = [(); 2].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("a port"));
         let ports = free.map(|free| free.local_addr().expect("bound").port());
         let name = dir.to_str().expect("a path in UTF-8");
@@ -204,7 +204,7 @@ impl Front {
         Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
     }
 
-    /// Reads its configuration anew, as an operator would have it.
+    /// Reloads its configuration, as an operator would.
     fn reload(&self) {
         let signal = match self.kind {
             Kind::Nginx => Signal::HUP,
@@ -246,7 +246,7 @@ fn certify(dir: &Path) -> CertificateDer<'static> {
     certificate.der().clone()
 }
 
-/// What the front chooses of HTTP/2 and HTTP/1.1.
+/// The front's choice between HTTP/2 and HTTP/1.1.
 fn chosen_of_both(front: &Front) -> Option<Vec<u8>> {
     let mut roots = RootCertStore::empty();
     roots.add(front.certificate.clone()).expect("a certificate");
@@ -264,7 +264,7 @@ fn chosen_of_both(front: &Front) -> Option<Vec<u8>> {
     tls.alpn_protocol().map(<[u8]>::to_vec)
 }
 
-/// What meets in a scenario.
+/// The parts of a scenario.
 pub(crate) struct Trio {
     pub(crate) watch: Watch,
     pub(crate) kind: Kind,
@@ -278,7 +278,7 @@ impl Trio {
     }
 }
 
-/// The connection was there, and the front has ended it.
+/// The connection was open, and the front has ended it.
 #[track_caller]
 fn ended(client: &mut Client) {
     is_an_end(&client.event("disconnected"));
@@ -293,7 +293,7 @@ fn is_an_end(line: &Line) {
     );
 }
 
-/// The next dial that is answered is answered with this.
+/// The next answered dial gets this answer.
 #[track_caller]
 fn refused(client: &mut Client, status: u16) {
     let lost = client.until("an answer", |line| {
@@ -327,7 +327,8 @@ pub(crate) fn a_reload_is_followed_by_a_new_connection(trio: &Trio) {
     let mut messages = 0;
     let end = client.until("disconnected", |line| {
         messages += u32::from(line.json["event"] == "message");
-        // A message comes every 100 ms, old workers have a second. haproxy's master misses a signal while it starts.
+        // A message comes every 100 ms, and old workers have a second. haproxy's master misses a signal while it
+        // starts.
         if messages == 20 {
             messages = 0;
             front.reload();
@@ -387,7 +388,7 @@ pub(crate) fn http_1_1_is_agreed_on_where_http_2_is_preferred(trio: &Trio) {
     client.interrupt();
 }
 
-/// Neither is a matter of language: one that is not installed fails nobody's run.
+/// Neither depends on a language: if one is not installed, the run does not fail.
 pub(crate) fn skip(name: &str, why: &str) {
     drop(io::Write::write_fmt(
         &mut io::stderr(),

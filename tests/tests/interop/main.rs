@@ -1,6 +1,6 @@
-//! `heartbeat watch` with the clients of both adapters, as a black box, against servers written by others:
-//! Python's `websockets` and `aiohttp`, and `ws` of Node. `tests/README.md` says how to run one scenario,
-//! and what happens where Python or Node is missing.
+//! `heartbeat watch` with the clients of both adapters, as a black box, against third-party servers:
+//! Python's `websockets` and `aiohttp`, and Node's `ws`. `tests/README.md` says how to run one scenario,
+//! and what happens if Python or Node is missing.
 
 #![cfg(unix)]
 #![allow(
@@ -29,7 +29,7 @@ use fronts::{Kind, Trio};
 use server::Library;
 use watch::{Adapter, Watch};
 
-/// What meets in a scenario.
+/// The parts of a scenario.
 struct Pair {
     watch: Watch,
     library: Library,
@@ -63,7 +63,7 @@ macro_rules! scenarios {
     };
 }
 
-/// What concerns the command line alone, as tests for one adapter.
+/// Scenarios of the command line only, as tests for one adapter.
 macro_rules! usage {
     ($adapter:ident) => {
         usage! { $adapter:
@@ -107,7 +107,7 @@ macro_rules! services {
     };
 }
 
-/// What a front in between does, as tests for one adapter and each front.
+/// Scenarios with a front in between, as tests for one adapter and each front.
 macro_rules! fronts {
     ($adapter:ident) => {
         mod nginx {
@@ -174,7 +174,8 @@ mod blocking {
     }
 }
 
-/// Set to `1`, it makes a missing Python or Node a failure: for CI, where nothing may be skipped.
+/// Set to `1`, it turns a missing Python or Node into a failure. CI sets it, because nothing may be skipped
+/// there.
 const REQUIRE: &str = "HEARTBEAT_REQUIRE_INTEROP";
 
 fn run(name: &str, adapter: Adapter, library: Library, scenario: fn(&Pair)) {
@@ -200,12 +201,12 @@ fn run_behind(name: &str, adapter: Adapter, kind: Kind, scenario: fn(&Trio)) {
     }
 }
 
-/// Says that something cannot be had here; fails where nothing may be skipped.
+/// Says that something is not available here. Fails if nothing may be skipped.
 fn skip(name: &str, why: &str) {
     assert!(
         std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
         "{REQUIRE}=1, but {why}"
     );
-    // Not by `eprintln!`: the test harness would show it for a failed test only.
+    // Not `eprintln!`: the test harness would show its output only for a failed test.
     drop(writeln!(io::stderr(), "SKIPPED {name}: {why}"));
 }

@@ -1,4 +1,4 @@
-//! A child process that prints JSON lines: what it said and when, signals, and an end for certain.
+//! A child process that prints JSON lines: its lines with their times, signals, and a certain end.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Nothing here takes so long, also on a busy machine: who waits for longer waits in vain.
+/// Nothing here takes this long, even on a busy machine. A longer wait is in vain.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A line of standard output.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// When it was read. What the process says about time is checked against this.
+    /// When the line was read. The times that the process prints are checked against it.
     pub(crate) at: Instant,
     pub(crate) json: Value,
 }
 
-/// A process of ours. Dropping it kills it, and shows what it said if a test has failed.
+/// A child process. Dropping it kills it, and shows its output if a test has failed.
 pub(crate) struct Process {
     name: String,
     child: Child,
@@ -109,19 +109,19 @@ impl Process {
         writeln!(self.stdin, "{line}").expect("it reads its standard input");
     }
 
-    /// Not after [`end`](Self::end): by then the id may be another process's.
+    /// Not after [`end`](Self::end): by then the id may belong to another process.
     pub(crate) fn signal(&self, signal: Signal) {
         assert!(self.reading_stderr.is_some(), "{} has ended", self.name);
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a child's id is not 0");
         kill_process(pid, signal).expect("a child that was not waited for");
     }
 
-    /// Waits for its end, which is near: it closed its standard output, or was told to.
+    /// Waits for the end, which is near: the process closed its standard output, or was told to end.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         while self.next("its end", deadline).is_some() {}
-        // Its output has ended; std knows no `wait` with a limit.
+        // Its output has ended. std has no `wait` with a limit.
         loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
                 if let Some(reading) = self.reading_stderr.take() {
@@ -138,7 +138,7 @@ impl Process {
         }
     }
 
-    /// All of it after [`end`](Self::end), what has come so far before.
+    /// All of the output after [`end`](Self::end), or the output so far before.
     pub(crate) fn stderr(&self) -> String {
         self.stderr
             .lock()

@@ -1,7 +1,7 @@
-//! What happens to the two ends, and what the client must make of it.
+//! Faults at either end, and the client's correct reaction.
 //!
-//! Times are asserted by order and with generous bounds: these are real programs on a shared machine.
-//! The exact times of the same rules are asserted in virtual time elsewhere.
+//! Times are asserted by order and with generous bounds, because these are real programs on a shared
+//! machine. Tests in virtual time assert the exact times of the same rules.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ const STABLE_AFTER: Duration = Duration::from_millis(300);
 /// No configuration makes the time between two dials shorter.
 const SHORTEST_MS: f64 = 25.0;
 
-/// How far a verdict may be off its time, as seen through two pipes.
+/// How far a verdict may be off its time, seen through two pipes.
 const EARLY: Duration = Duration::from_millis(250);
 const LATE: Duration = Duration::from_secs(1);
 
-/// An answer is at once; this is what interpreter, pipe and scheduler may add.
+/// An answer comes at once. This is the time that interpreter, pipe and scheduler may add.
 const PROMPT_MS: f64 = 1000.0;
 
 const QUESTIONS: &str = include_str!("../../servers/pings.json");
@@ -45,7 +45,7 @@ pub(crate) fn answers_every_ping_once_in_order_with_its_bytes(pair: &Pair) {
     let mut server = pair.server();
     let mut client = pair.client(&server, "/pings", CONFIG);
     client.message("asked");
-    // Answers stay in order, so one that comes too often comes before this.
+    // Answers stay in order, so a repeated answer would come before this one.
     client.send("over");
 
     let mut answers = Vec::new();
@@ -114,7 +114,7 @@ pub(crate) fn an_unanswered_probe_is_noticed_on_time_and_the_successor_found(pai
     frozen(pair, config, "pong_timeout", Duration::from_secs(1));
 }
 
-/// A server that talks is stopped; `bound` after its last byte the client must know.
+/// A server that talks is stopped. The client must notice `bound` after the server's last byte.
 fn frozen(pair: &Pair, config: &str, reason: &str, bound: Duration) {
     let server = pair.server();
     let mut client = pair.client(&server, "/chat", config);
@@ -122,7 +122,7 @@ fn frozen(pair: &Pair, config: &str, reason: &str, bound: Duration) {
     server.freeze();
 
     let lost = client.until("the verdict", |line| {
-        // What was sent before the freeze still arrives.
+        // Messages sent before the freeze still arrive.
         if line.json["event"] == "message" {
             heard = line.at;
         }
@@ -136,7 +136,7 @@ fn frozen(pair: &Pair, config: &str, reason: &str, bound: Duration) {
     );
     assert!(number(&lost.json["idle_ms"]) >= millis(bound));
 
-    // The system still completes TCP handshakes for it, but nobody answers the upgrade.
+    // The system still completes TCP handshakes for the server, but nothing answers the upgrade.
     let stuck = client.event("disconnected").json;
     assert_eq!(stuck["reason"], "connect_timeout");
 
@@ -165,7 +165,7 @@ pub(crate) fn a_killed_server_is_dialled_until_it_is_back(pair: &Pair) {
         line.json["event"] == "message"
             && number(&line.json["t"]) > open + 1.5 * STABLE_AFTER.as_secs_f64()
     });
-    // A stable connection is behind us, so the count starts anew.
+    // The client had a stable connection, so the count restarts.
     server.kill();
     client.event("disconnected");
     refused(&mut client, 1, 100.0);
@@ -292,7 +292,7 @@ pub(crate) fn http_503_is_retried_when_the_server_says_so(pair: &Pair) {
     let lost = client.event("disconnected").json;
     assert_eq!(lost["reason"], json!({ "http": 503, "retry_after": "2s" }));
     let delay = number(&client.event("reconnect").json["delay_ms"]);
-    // Jitter comes on top, as much as the ordinary backoff would have had.
+    // Jitter is added, as much as the ordinary backoff would have had.
     assert!((2_000.0..=2_100.0).contains(&delay), "{delay} ms");
     client.interrupt();
 }
@@ -325,16 +325,16 @@ pub(crate) fn a_proxy_carries_the_connection_by_http_and_socks(pair: &Pair) {
 pub(crate) fn a_proxy_that_wants_another_password_is_final(pair: &Pair) {
     let Some(proxy) = proxy(pair) else { return };
     let server = pair.server();
-    // By SOCKS it says nothing and hangs up, which is no reason to give up.
+    // With SOCKS the proxy hangs up without an answer, which is no reason to give up.
     let mut client = through(pair, &proxy.proxy_url("http", "me:SECRET"), &server);
-    // Asked once more with what the factory then has, which is the same.
+    // The dial is tried once more with the factory's credentials, which are the same.
     client.event("gave_up");
     assert_eq!(client.end().code(), Some(1));
     assert_eq!(client.seen("disconnected").len(), 2);
     assert!(!client.stderr().contains("SECRET"), "{}", client.stderr());
 }
 
-/// The proxy, if it can be had.
+/// The proxy, if it is available.
 fn proxy(pair: &Pair) -> Option<Server> {
     match Library::Pproxy.install() {
         Ok(()) => Some(Server::start(Library::Pproxy)),

@@ -1,4 +1,4 @@
-//! Servers written by others, installed where the tests' other output is.
+//! Third-party servers, installed beside the tests' other output.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::process::{Line, PATIENCE, Process};
 
-/// Somebody else's WebSocket implementation.
+/// A third-party WebSocket implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Library {
     /// `websockets`, Python.
@@ -21,12 +21,13 @@ pub(crate) enum Library {
     Aiohttp,
     /// `ws`, Node.
     Ws,
-    /// `pproxy`, Python: no server but a proxy, HTTP and SOCKS5 on one port, for `me` with the password `p@ss`.
+    /// `pproxy`, Python: not a server but a proxy, HTTP and SOCKS5 on one port, for `me` with the password
+    /// `p@ss`.
     Pproxy,
 }
 
 impl Library {
-    /// Sees to it that its server can be started, or says why it cannot.
+    /// Makes sure that the server can be started, or returns the reason why not.
     pub(crate) fn install(self) -> Result<(), &'static str> {
         static PYTHON: OnceLock<Result<(), String>> = OnceLock::new();
         static NODE: OnceLock<Result<(), String>> = OnceLock::new();
@@ -64,7 +65,7 @@ impl Server {
         Self::start_on(library, 0)
     }
 
-    /// On a port that was in use a moment ago, somebody else's outgoing connection may sit for a moment.
+    /// On a port that was in use a moment ago, another process's outgoing connection may sit for a moment.
     fn start_on(library: Library, port: u64) -> Self {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -88,7 +89,8 @@ impl Server {
         }
     }
 
-    /// Its successor on the same port, after the end of this one. A frozen server can only be killed.
+    /// The successor of this server on the same port, started after this one's end. A frozen server can only be
+    /// killed.
     pub(crate) fn replace(self) -> Self {
         let Self {
             library,
@@ -112,7 +114,7 @@ impl Server {
         format!("ws://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Stops it in its tracks: TCP stays open, and the system still takes connections on its behalf.
+    /// Freezes it: TCP stays open, and the system still accepts connections for it.
     pub(crate) fn freeze(&self) {
         self.process.signal(Signal::STOP);
     }
@@ -122,7 +124,7 @@ impl Server {
         self.process.end();
     }
 
-    /// Ends it; what it had said that nobody has looked at.
+    /// Ends it. Returns the lines that were not read yet.
     #[track_caller]
     pub(crate) fn end(mut self) -> Vec<Value> {
         self.process.signal(Signal::KILL);
@@ -137,7 +139,7 @@ impl Server {
         line.unwrap_or_else(|| panic!("the server ended before {waiting_for}"))
     }
 
-    /// Passes over what it says until it says this.
+    /// Skips lines until this one.
     #[track_caller]
     pub(crate) fn until(&mut self, event: &str) -> Value {
         loop {
@@ -153,7 +155,7 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("servers")
 }
 
-/// Where things are installed. Not in the source tree: `cargo clean` removes them.
+/// Where things are installed. Not in the source tree, so that `cargo clean` removes them.
 pub(crate) fn output() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
@@ -220,7 +222,7 @@ fn install_node() -> Result<(), String> {
     })
 }
 
-/// Installs into `dir`, unless that was done before with the same `versions` and still works.
+/// Installs into `dir`, unless the same `versions` were installed before and still work.
 fn once_per_version(
     dir: &Path,
     versions: &Path,
@@ -238,7 +240,7 @@ fn once_per_version(
     fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))
 }
 
-/// Two runs of the tests may share one target directory; the lock ends with the process at the latest.
+/// Two runs of the tests may share one target directory. The lock ends with the process at the latest.
 pub(crate) fn lock() -> File {
     let file =
         File::create(output().join("interop.lock")).expect("the target directory takes files");

@@ -1,5 +1,5 @@
-//! `watch --dialect NAME` against a server that behaves like that service, and closes a client that does not
-//! keep to its rules. Real time: order, and generous bounds.
+//! `watch --dialect NAME` against a server that behaves like that service, and closes a client that breaks
+//! its rules. In real time: order, and generous bounds.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn start(pair: &Pair, name: &str, more: &[&str]) -> (Server, Client) {
     (server, client)
 }
 
-/// The service has played its part; what the client sent meanwhile.
+/// The service has finished its part. Returns what the client sent in that time.
 #[track_caller]
 fn done(server: &mut Server) -> Vec<String> {
     let mut heard = Vec::new();
@@ -40,7 +40,7 @@ pub(crate) fn discord_hears_the_last_number_at_the_interval_it_announced(pair: &
     let beats = [7, 8, 8].map(|s| format!(r#"{{"op":1,"d":{s}}}"#));
     assert_eq!(heard, beats);
     client.interrupt();
-    // Acknowledgements are the client's own affair; hello and events are the application's.
+    // Acknowledgements stay within the client. Hello and events go to the application.
     assert_eq!(client.seen("message").len(), 3);
     assert_eq!(client.seen("pong_received").len(), 2);
     assert_eq!(client.seen("pong_sent").len(), 1);
@@ -50,7 +50,8 @@ pub(crate) fn engine_io_is_answered_and_missed_when_its_own_times_are_over(pair:
     let (mut server, mut client) = start(pair, "engine-io", &[]);
     assert_eq!(done(&mut server), ["3"; 3]);
     let answered = client.until("the last answer", |line| line.json["event"] == "pong_sent");
-    // Then it is silent: 300 ms and 1 s later it must be missed, and not after the 45 s of the catalogue.
+    // Then the service is silent. It must be declared dead 300 ms and 1 s later, and not after the catalogue's
+    // 45 s.
     let lost = client.event("disconnected");
     assert_eq!(lost.json["reason"], "idle_timeout");
     let idle = lost.json["idle_ms"].as_f64().expect("a number");

@@ -1,4 +1,4 @@
-//! The command line: what it refuses, and how it ends.
+//! The command line: the arguments that it refuses, and its exit.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use crate::process::PATIENCE;
 use crate::server;
 use crate::watch::Watch;
 
-/// Port 9 is `discard`: nobody listens there, and nobody gets as far as a dial.
+/// Port 9 is `discard`: nothing listens there, and no test gets as far as a dial.
 const URL: &str = "ws://127.0.0.1:9/";
 
 pub(crate) fn an_unknown_flag_is_named(watch: &Watch) {
@@ -23,7 +23,7 @@ pub(crate) fn a_url_that_is_none_is_named(watch: &Watch) {
 
 pub(crate) fn a_flag_without_its_value_is_named(watch: &Watch) {
     for flag in ["--config", "--dialect", "--service", "--for"] {
-        // With its `=`, or it would take what follows.
+        // With its `=`, or the option would take the next argument.
         refuses(watch, &[URL, &format!("{flag}=")], &[flag]);
     }
 }
@@ -95,7 +95,7 @@ pub(crate) fn an_interrupt_ends_it_although_the_dial_hangs(watch: &Watch) {
 #[track_caller]
 fn refuses(watch: &Watch, arguments: &[&str], names: &[&str]) {
     let mut client = watch.start(arguments.iter().copied());
-    // Nothing on standard output, or `end` would have held it to the contract.
+    // Nothing on standard output, or `end` would have checked it.
     let code = client.end().code();
     assert_eq!((code, client.events()), (Some(2), vec![]), "{arguments:?}");
     let stderr = client.stderr();
@@ -107,7 +107,7 @@ fn refuses(watch: &Watch, arguments: &[&str], names: &[&str]) {
     }
 }
 
-/// The system completes the TCP handshake; nobody answers the upgrade.
+/// The system completes the TCP handshake, and nothing answers the upgrade.
 fn hanging() -> (TcpListener, String) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port of the loopback interface");
     let url = format!("ws://{}/", listener.local_addr().expect("an address"));

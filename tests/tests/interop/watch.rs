@@ -1,4 +1,4 @@
-//! The client under test: builds the program `heartbeat`, runs its `watch`, reads what it prints.
+//! The client under test: builds the program `heartbeat`, runs its `watch`, and reads its output.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::contract::Contract;
 use crate::process::{Line, PATIENCE, Process};
 use crate::server;
 
-/// Whose client it runs.
+/// The adapter whose client it runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Adapter {
     Tokio,
@@ -70,7 +70,7 @@ impl Watch {
         self.start([url, "--json", "--config", config, "--for", "60s"])
     }
 
-    /// The same, with the certificates of this file for trusted authorities.
+    /// The same, with this file's certificates as trusted authorities.
     pub(crate) fn watch_trusting(&self, url: &str, config: &str, roots: &Path) -> Client {
         let mut command = self.command([url, "--json", "--config", config, "--for", "60s"]);
         command.env("SSL_CERT_FILE", roots);
@@ -88,7 +88,7 @@ fn build() -> Result<PathBuf, String> {
     ]);
     cargo.args(["--package", "heartbeat-cli", "--bin", "heartbeat"]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    // Cargo puts CARGO_TARGET_TMPDIR into the target directory of the run that we are part of.
+    // Cargo puts CARGO_TARGET_TMPDIR into the target directory of the current run.
     cargo.env(
         "CARGO_TARGET_DIR",
         server::output()
@@ -118,7 +118,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// The next line, or `None` after the last; each line is held to the contract.
+    /// The next line, or `None` after the last. Each line is checked against the contract.
     #[track_caller]
     fn next(&mut self, waiting_for: &str, deadline: Instant) -> Option<Line> {
         let line = self.process.next(waiting_for, deadline)?;
@@ -129,7 +129,7 @@ impl Client {
         Some(line)
     }
 
-    /// Passes over what it prints until a line is right.
+    /// Skips lines until one fits.
     #[track_caller]
     pub(crate) fn until(
         &mut self,
@@ -146,13 +146,13 @@ impl Client {
         }
     }
 
-    /// Passes over what it prints until this event.
+    /// Skips lines until this event.
     #[track_caller]
     pub(crate) fn event(&mut self, event: &str) -> Line {
         self.until(event, |line| line.json["event"] == event)
     }
 
-    /// Passes over what it prints until this text message.
+    /// Skips lines until this text message.
     #[track_caller]
     pub(crate) fn message(&mut self, text: &str) {
         self.until(text, |line| {
@@ -168,7 +168,7 @@ impl Client {
             .collect()
     }
 
-    /// What it has printed so far of this event.
+    /// The lines of this event so far.
     pub(crate) fn seen(&self, event: &str) -> Vec<&Value> {
         self.seen
             .iter()
@@ -180,14 +180,14 @@ impl Client {
         self.process.write_line(text);
     }
 
-    /// Ctrl-C, and what that must lead to.
+    /// Sends Ctrl-C, and checks the result.
     #[track_caller]
     pub(crate) fn interrupt(&mut self) {
         self.process.signal(Signal::INT);
         assert_eq!(self.end().code(), Some(0));
     }
 
-    /// Reads on to its end. Whatever led to it, the last line is `stopped`, if there is any line.
+    /// Reads on to the end. If there is any line, the last one is `stopped`, whatever caused the end.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;

@@ -1,7 +1,7 @@
 //! A budget of dials in a Redis server, so that processes on several machines share it. An example of
-//! [`DialBudget`]: it never waits in `ask`, and falls back to this process's own budget when Redis is away.
+//! [`DialBudget`]: it never waits in `ask`, and falls back to this process's own budget when Redis is down.
 //!
-//! It speaks the one command that it needs itself; an application would use the `redis` crate.
+//! It implements the one command that it needs. An application would use the `redis` crate.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 
 use heartbeat_driver::{DialBudget, DialLimiter, Grant};
 
-/// Redis must answer within this time, or it is away.
+/// Redis must answer within this time, or it counts as down.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// So long it is left alone then.
+/// How long Redis is left alone then.
 const AWAY: Duration = Duration::from_secs(1);
 /// A client asks again after this time while Redis is being asked.
 const SOON: Duration = Duration::from_millis(5);
-/// A turn that nobody took for so long is thrown away.
+/// An unused turn is discarded after this time.
 const STALE: Duration = Duration::from_secs(1);
 
-/// The generic cell rate algorithm, as in `heartbeat_core::Limiter`, run by Redis on Redis's own clock: times
-/// in microseconds, answers how long to wait. The key ends by itself when it says nothing any more.
+/// The generic cell rate algorithm, as in `heartbeat_core::Limiter`, run by Redis on Redis's own clock.
+/// Times are in microseconds; it answers how long to wait. The key expires when it no longer matters.
 const SCRIPT: &str = "\
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -43,7 +43,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// A turn that Redis has given to this process: when it was told, and how long to wait from then.
+    /// A turn that Redis has given to this process: when the answer came, and how long to wait from then.
     turn: Option<(Instant, Duration)>,
     is_wanted: bool,
     away: bool,
@@ -115,7 +115,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks Redis for a turn whenever one is wanted. Only this thread ever waits for it.
+    /// Asks Redis for a turn whenever one is wanted. Only this thread ever waits for Redis.
     fn run(&self, address: SocketAddr, command: &[String]) {
         let mut connection = None;
         loop {
@@ -166,7 +166,7 @@ fn connect(
         .ok_or_else(|| io::ErrorKind::NotConnected.into())
 }
 
-/// Sends a command and reads the whole number that is its answer (RESP: `:1234\r\n`).
+/// Sends a command and reads the integer that answers it (RESP: `:1234\r\n`).
 fn evaluate(connection: &mut BufReader<TcpStream>, command: &[String]) -> io::Result<u64> {
     let mut request = format!("*{}\r\n", command.len());
     for word in command {

@@ -1,4 +1,4 @@
-//! Two processes' budgets in a real Redis server, and what happens when it goes away.
+//! The budgets of two processes in a real Redis server, also while the server is down.
 #![allow(missing_docs)]
 #![allow(
     clippy::disallowed_methods,
@@ -17,7 +17,7 @@ use heartbeat_tests::lines::Lines;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server on a loopback port, without a file of its own. Ends with this.
+/// A server on a loopback port that writes no file. It ends when dropped.
 struct Redis {
     child: Child,
     address: SocketAddr,
@@ -67,7 +67,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
-/// Asks as a client does, until a turn is had; when it comes.
+/// Asks like a client until it gets a turn. Returns when that was.
 fn turn(budget: &RedisBudget) -> Instant {
     let start = Instant::now();
     loop {
@@ -79,7 +79,7 @@ fn turn(budget: &RedisBudget) -> Instant {
     }
 }
 
-/// One test, for there is one log.
+/// One test, because there is one log.
 #[test]
 fn processes_share_one_budget_through_redis_and_go_on_without_it() {
     let port = free_port();
@@ -98,20 +98,20 @@ fn processes_share_one_budget_through_redis_and_go_on_without_it() {
         .with_writer(lines.clone());
     subscriber.init();
 
-    // Two processes with budgets of their own for bad times, far tighter than the shared one.
+    // Two processes whose own budgets, for bad times, are far tighter than the shared one.
     let local = || DialLimiter::new(10, Duration::from_secs(1), 1).expect("a rate");
     let budget = || RedisBudget::new(redis.address, "dials", 50, 5, local());
     let (one, other) = (budget(), budget());
     let mut turns: Vec<_> = (0..20).flat_map(|_| [turn(&one), turn(&other)]).collect();
     turns.sort_unstable();
-    // 40 turns, 5 of them at once, then one every 20 ms. What the two clocks and the network cost, a
-    // turn may come later, but never much sooner.
+    // 40 turns, 5 of them at once, then one every 20 ms. The two clocks and the network may make a turn later,
+    // but never much sooner.
     let took = turns[39] - turns[0];
     assert!(took >= Duration::from_millis(650), "{took:?}");
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert!(!one.is_away() && !other.is_away());
 
-    // Away: each process keeps to its own budget, and nobody waits for Redis.
+    // Redis is down: each process keeps to its own budget, and no client waits for Redis.
     let address = redis.address;
     drop(redis);
     let start = Instant::now();
@@ -129,7 +129,7 @@ fn processes_share_one_budget_through_redis_and_go_on_without_it() {
     );
     assert_eq!(lines.text().matches("redis is away").count(), 1);
 
-    // Back, by itself.
+    // Redis is back, without any help.
     let redis = Redis::start(address.port()).expect("it was there before");
     while one.is_away() {
         assert!(start.elapsed() < PATIENCE, "redis was not found again");

@@ -54,7 +54,7 @@ fn address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 0, number)
 }
 
-/// Says these addresses to whoever asks.
+/// Resolves every host to these addresses.
 fn resolver(numbers: &'static [u8]) -> Resolver {
     let addresses = numbers
         .iter()
@@ -70,7 +70,7 @@ fn options(port: u16, resolver: Resolver) -> Options {
         .resolver(resolver)
 }
 
-/// A server that receives its clients badly, and counts them. It goes on until the process ends.
+/// A server that treats its clients badly, and counts them. It runs until the process ends.
 fn receive_badly(listener: TcpListener, how: &'static str) -> Arc<AtomicUsize> {
     let dials = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&dials);
@@ -158,7 +158,7 @@ fn an_address_that_fails_is_known_again_when_the_resolver_changes_its_order(case
     assert_eq!(dials.map(|dials| dials.load(Ordering::Acquire)), [1, 1]);
 }
 
-/// A 404 is hopeless, but not before each address has said so.
+/// A 404 is final, but only after each address has given it.
 fn what_one_address_says_is_no_word_on_the_others(case: Case) {
     let ([bad, good], port) = listeners();
     let dials = receive_badly(bad, "says 404");
@@ -198,12 +198,12 @@ fn an_address_with_a_scope_is_dialled(case: Case) {
     }
 }
 
-/// A resolver that says nothing until it is dropped.
+/// A resolver that does not answer until it is dropped.
 fn silent() -> (Resolver, mpsc::Sender<()>) {
     let (end, ended) = mpsc::channel::<()>();
     let ended = Mutex::new(ended);
     let resolver = Resolver::new(move |_| {
-        // A poisoned one: many hang in here.
+        // A poisoned lock is fine: many threads hang in here.
         let _ = ended.lock().map(|ended| ended.recv());
         Err(std::io::Error::other("the test has ended"))
     });
@@ -230,7 +230,7 @@ fn the_end_waits_for_no_resolver(case: Case) {
         assert!(took < Duration::from_secs(2), "{took:?}");
         drop(silence);
     }
-    // The process ends, too, with a resolver that never answers.
+    // The process can end, too, with a resolver that never answers.
     let begun = Instant::now();
     case.alone(|| {
         let (resolver, silence) = silent();
@@ -242,11 +242,11 @@ fn the_end_waits_for_no_resolver(case: Case) {
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
 
-/// Threads of this process by name.
+/// The number of threads of this process with this name.
 fn threads(name: &str) -> usize {
     let tasks = fs::read_dir("/proc/self/task").expect("Linux");
     let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    // Linux keeps 15 characters.
+    // Linux keeps 15 characters of a name.
     names.filter(|comm| comm.trim() == &name[..15]).count()
 }
 
@@ -268,7 +268,7 @@ fn dials_that_were_given_up_share_the_one_lookup_that_hangs(case: Case) {
     });
 }
 
-/// A wake-up that is lost is a `connect_timeout`.
+/// A lost wake-up costs a `connect_timeout`.
 fn each_of_many_lookups_is_heard_of(case: Case) {
     let port = Server::start().port();
     let dials = if case.how == How::BlockingInPlace {
@@ -306,7 +306,7 @@ fn without_a_thread_for_a_factory_a_dial_fails(case: Case) {
     });
 }
 
-/// Lets nobody dial before it is time, and knows who has asked.
+/// Allows no dial before its time, and records who has asked.
 #[derive(Default)]
 struct Closed {
     opened: AtomicBool,
@@ -348,7 +348,7 @@ fn fails_without_a_thread(case: Case, server: &Server, options: Options) {
     });
 }
 
-/// To what is in use, and the least more.
+/// Limits the address space to the used part plus the minimum.
 #[cfg(target_os = "linux")]
 fn limit_address_space(limited: bool) {
     use rustix::process::{Resource, Rlimit, setrlimit};
@@ -367,6 +367,6 @@ fn limit_address_space(limited: bool) {
     setrlimit(Resource::As, limit).expect("the right to lower and raise it");
 }
 
-/// Skipped before: which limit keeps threads from being made is each system's own.
+/// Skipped before: each system has its own limit that keeps threads from being made.
 #[cfg(not(target_os = "linux"))]
 fn limit_address_space(_: bool) {}

@@ -1,4 +1,5 @@
-//! Where a client's driver runs: in a thread of its own, in no runtime at all, in the application's own code.
+//! The driver of a client in various places: in a thread of its own, outside any runtime, in the
+//! application's own code.
 
 use std::fs;
 use std::future::Future;
@@ -33,7 +34,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Awaits without any runtime, also within one.
+/// Awaits without a runtime, also inside one.
 fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut future = pin!(future);
@@ -108,7 +109,7 @@ fn heartbeats_go_on_while_tasks_block_every_worker() {
                                 thread::sleep(Duration::from_secs(3));
                             });
                         }
-                        // This thread is none of the workers, and is kept as busy.
+                        // This thread is not a worker, and is kept just as busy.
                         blocked.wait();
                         thread::sleep(Duration::from_secs(3));
                     } else {
@@ -159,7 +160,7 @@ fn a_client_with_a_thread_of_its_own_needs_no_runtime_and_leaves_no_thread() {
             until_there_are(0);
             assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
         }
-        // And the end of `main` waits for none.
+        // The end of `main` does not wait for a client.
         let server = Server::start();
         let client = heartbeat_tokio::Client::spawn_thread(server.options("{}"));
         std::mem::forget(client.expect("a thread"));
@@ -215,7 +216,7 @@ fn outside_of_a_runtime_or_without_its_timer_a_client_is_refused_and_nothing_pan
     refused();
 }
 
-/// One that was made within a runtime may be driven from anywhere.
+/// A client that was made within a runtime may be driven from anywhere.
 #[test]
 fn a_client_is_driven_in_the_runtime_in_which_it_was_made() {
     let server = Server::start();
@@ -228,7 +229,7 @@ fn a_client_is_driven_in_the_runtime_in_which_it_was_made() {
         let _inside = runtime.enter();
         InPlace::new(server.options("{}")).expect("no TLS, no error")
     };
-    // And with no room at all for its events, which counts as room for one.
+    // Also with no room at all for its events, which counts as room for one.
     let mut client = heartbeat_tokio::Client::drive(driver, 0);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -270,7 +271,7 @@ fn a_blocking_client_with_no_room_for_events_has_room_for_one() {
     });
 }
 
-/// Sends as an application does that may wait, in code that runs within a runtime of tokio's, too.
+/// Sends like an application that may wait, also in code that runs within a tokio runtime.
 fn send(sender: &Sender, text: &str) -> Result<(), SendErrorKind> {
     let sent = match sender {
         Sender::Tokio(sender, _) => block_on(sender.send(text)),
@@ -282,7 +283,7 @@ fn send(sender: &Sender, text: &str) -> Result<(), SendErrorKind> {
     })
 }
 
-/// Sends four where three are held.
+/// Sends four messages where three fit.
 fn send_too_much(sender: &OnceLock<Sender>, told: &Mutex<Vec<Result<(), SendErrorKind>>>) {
     let Some(sender) = sender.get() else { return };
     let mut told = told.lock().expect("no panic");
@@ -376,7 +377,7 @@ impl OnConnect for AtOnce {
     }
 }
 
-/// A client of a server that only listens, whose own `on_connect` gets hold of it.
+/// A client of a server that only listens. Its own `on_connect` gets hold of the client.
 fn within<C: Send + 'static>(
     spawn: impl FnOnce(Options) -> C,
     body: impl Fn(C) + Send + Sync + 'static,

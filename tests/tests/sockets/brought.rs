@@ -1,4 +1,4 @@
-//! Byte streams, dialers and reactors of the application's that panic: an end like any other.
+//! A panic in an application's byte stream, dialer or reactor ends the client like any other end.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -29,11 +29,11 @@ enum At {
     Now,
 }
 
-/// A stream that is well, but for one thing, once a connection is open.
+/// A stream that works, except for one fault once a connection is open.
 struct Stream {
     stream: TcpStream,
     at: At,
-    /// Read so far: the answer to the upgrade is heard out.
+    /// How far the stream has read: the answer to the upgrade is read whole.
     is_open: bool,
 }
 
@@ -74,7 +74,7 @@ impl Write for Stream {
 }
 
 impl Transport for Stream {
-    /// Asks again and again: this test has no poller.
+    /// Polls again and again, because this test has no poller.
     fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.mishap(At::Ready);
         cx.waker().wake_by_ref();
@@ -87,7 +87,7 @@ impl Transport for Stream {
     }
 }
 
-/// A world of the same.
+/// A reactor with the same fault.
 struct World {
     port: u16,
     at: At,
@@ -153,7 +153,7 @@ fn options() -> Options {
         .hold(10, 100)
 }
 
-/// Takes the events of an end, which are all that there is to be.
+/// Takes the events of an end. There must be no others.
 fn assert_told(what: &str, code: &str, mut next: impl FnMut() -> Option<Event>) {
     let (mut told, mut unsent) = (Vec::new(), 0);
     while let Some(event) = next() {

@@ -1,7 +1,8 @@
-//! T22 on a real clock: the host's wall clock is set an hour back and forth under a running client.
+//! T22 on a real clock: the host's wall clock is set an hour forward and back under a running client.
 //!
-//! `libfaketime` moves the wall clock of one process alone and leaves the monotonic clock as it is, which
-//! is what `settimeofday` does to all of them. A time namespace cannot: it has no wall clock of its own.
+//! `libfaketime` moves the wall clock of one process and leaves the monotonic clock as it is, as
+//! `settimeofday` does for all processes. A time namespace cannot do this, because it has no wall clock of
+//! its own.
 
 use std::env;
 use std::fs;
@@ -23,10 +24,10 @@ cases! {
 const CONFIG: &str = r#"{"idle_timeout": "1s", "ping": {"after_silence": "400ms"}, "pong_timeout": "600ms",
     "backoff": {"base": "100ms", "cap": "400ms"}}"#;
 
-/// Tells the process in which the wall clock moves the file that says by how much.
+/// Tells the process whose wall clock moves which file holds the offset.
 const STEP: &str = "HEARTBEAT_STEP";
 
-/// Debian puts it below its triplet.
+/// Debian installs it below the architecture's triplet.
 fn libfaketime() -> Option<PathBuf> {
     let triplets = fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok);
     let folders = triplets.map(|folder| folder.path().join("faketime"));
@@ -91,11 +92,12 @@ fn under_a_clock_that_is_set(case: Case, step: &Path) {
         set(hours);
         healthy.drive_for(Duration::from_millis(1200));
     }
-    // An hour's silence was not charged to it.
+    // The hour did not count as silence.
     let report = server.report("t4");
     assert_eq!(report["connects"], 1, "{report}");
     assert!(report["connections"][0]["ended"].is_null(), "{report}");
-    // Nor is it forgiven: who waited for the old hour would wait for longer than a test may.
+    // Nor does the hour excuse silence: a client that waited for the old hour would wait longer than a test
+    // may.
     let mut frozen = case.start(options("t2"));
     frozen.until_connected();
     set(-1);

@@ -1,4 +1,4 @@
-//! A wait for a connection, beside the events.
+//! Waiting for a connection, in parallel with the events.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::harness::{PATIENCE, Server, hang_up, read_to_the_end};
 
-/// Either adapter's client, which drives itself.
+/// A client of either adapter that drives itself.
 enum Client {
     Tokio(heartbeat_tokio::Client, Runtime),
     Blocking(heartbeat_blocking::Client),
@@ -180,7 +180,7 @@ fn a_wait_goes_over_failed_dials_and_ends_when_its_time_has_passed() {
     });
 }
 
-/// Says a word, and is ready once another one has come.
+/// Sends a text, and is ready once another text has come.
 struct Login;
 
 impl OnConnect for Login {

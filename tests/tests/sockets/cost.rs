@@ -1,4 +1,5 @@
-//! Waiting costs nothing: processor time and wake-ups while nothing happens, each in a process of its own.
+//! Waiting costs nothing: processor time and wake-ups while nothing happens, each measured in a process of
+//! its own.
 
 use std::fs;
 use std::io::Write;
@@ -20,14 +21,14 @@ cases! {
     ]
 }
 
-/// Long enough to tell a loop from a nap.
+/// Long enough to tell a busy loop from a sleep.
 const WHILE: Duration = Duration::from_millis(600);
 
 /// User and system time of this process so far, and how often its threads went to sleep.
 fn spent() -> (Duration, u64) {
     let stat = fs::read_to_string("/proc/self/stat").expect("Linux");
-    // The name may hold blanks: fields are counted from its end; utime and stime are the 14th and
-    // 15th of all, in ticks of 10 ms (proc(5), USER_HZ).
+    // The name may hold blanks, so fields are counted from its end. utime and stime are the 14th and 15th
+    // fields of all, in ticks of 10 ms (proc(5), USER_HZ).
     let fields: Vec<&str> = stat
         .rsplit(')')
         .next()
@@ -40,7 +41,7 @@ fn spent() -> (Duration, u64) {
         .sum();
     let mut naps = 0;
     for task in fs::read_dir("/proc/self/task").expect("Linux").flatten() {
-        // A thread may have ended since.
+        // A thread may have ended in the meantime.
         let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
         let line = status.lines().find(|line| line.starts_with("voluntary"));
         naps += line
@@ -50,7 +51,7 @@ fn spent() -> (Duration, u64) {
     (Duration::from_millis(ticks * 10), naps)
 }
 
-/// What `wait` costs.
+/// The cost of `wait`.
 fn assert_cheap(wait: impl FnOnce()) {
     let before = spent();
     wait();
@@ -156,7 +157,7 @@ fn a_reset_while_the_application_takes_nothing_costs_nothing(case: Case) {
         drop(ws);
         reset(socket);
         assert_cheap(|| thread::sleep(WHILE));
-        // What had arrived before is still handed out, and then the end.
+        // Events that had arrived before are still handed out, and then the end.
         let mut messages = 0;
         let reason = client.until(|event| match event {
             heartbeat_tokio::Event::Message { .. } => {
@@ -167,7 +168,7 @@ fn a_reset_while_the_application_takes_nothing_costs_nothing(case: Case) {
             _ => None,
         });
         assert_eq!(messages, 200);
-        // Whether a read or a write hears of it first is a matter of chance.
+        // A read or a write may notice the end first, by chance.
         assert!(["eof", "reset"].contains(&reason.as_str()), "{reason}");
     });
 }

@@ -1,5 +1,5 @@
-//! Cases of the torture course that need its server, on all four ways of driving a client, with the
-//! bound asserted. The other cases stand beside this file; `t_numbers.rs` says which test is whose.
+//! Cases of the torture course that need its server, on all four ways of driving a client, with the bound
+//! asserted. The other cases are in the files next to this one; `t_numbers.rs` lists the test of each case.
 
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
@@ -30,7 +30,7 @@ cases! {
 
 const PING: Duration = Duration::from_millis(400);
 const DEATH: Duration = Duration::from_millis(1000);
-/// What a busy machine may add.
+/// The time that a busy machine may add.
 const SLACK: f64 = 3000.0;
 
 const CONFIG: &str = r#"{"idle_timeout": "1s", "ping": {"after_silence": "400ms"}, "pong_timeout": "600ms",
@@ -70,7 +70,7 @@ impl Course {
         self.server.report(&self.id)["connections"][index].clone()
     }
 
-    /// Drives the client until the server has seen so many connects.
+    /// Drives the client until the server has seen this many connects.
     #[track_caller]
     fn until_connects(&self, client: &mut Client, connects: u64) {
         let end = Instant::now() + Duration::from_secs(15);
@@ -80,11 +80,11 @@ impl Course {
         }
     }
 
-    /// The time from the last byte said on the first connection to its end, by the server's clock.
+    /// The time from the last byte sent on the first connection to its end, by the server's clock.
     #[track_caller]
     fn assert_death(&self, from: &str, bound: Duration) {
         let end = Instant::now() + Duration::from_secs(10);
-        // The thread that watches it may come to it later than the one that accepts the next.
+        // The thread that watches the connection may notice its end later than the thread that accepts the next.
         while self.connection(0)["ended"].is_null() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -92,7 +92,7 @@ impl Course {
         let time = |name: &str| first[name].as_f64().expect("a time");
         let death = time("ended") - time(from);
         let bound = bound.as_secs_f64() * 1000.0;
-        // It heard a byte a little after it was said, and its own end was seen a little later.
+        // The client received a byte a little after it was sent, and the server saw the end a little later.
         assert!(
             (bound - 50.0..bound + SLACK).contains(&death),
             "{death} ms: {first}"
@@ -129,8 +129,8 @@ fn t4_a_quiet_server_that_answers_pings_lives(case: Case) {
     assert!(first["pings"].as_u64() >= Some(2), "{first}");
 }
 
-/// Stops this process, in which the client runs, for three times `DEATH`, by the hand of another.
-/// Returns when it went on.
+/// Stops this process, in which the client runs, for three times `DEATH`, with the help of another process.
+/// Returns when it continues.
 fn stop_this_process(client: &mut Client) -> Instant {
     let own = std::process::id();
     let mut other = Command::new("sh")
@@ -141,14 +141,14 @@ fn stop_this_process(client: &mut Client) -> Instant {
         .stdin(Stdio::null())
         .spawn()
         .expect("a shell");
-    // It lives while it waits to be stopped; the shell ends once it has let us go on.
+    // The other process lives while it waits to be stopped. The shell ends once it has let us continue.
     while other.try_wait().expect("a child").is_none() {
         client.drive_for(Duration::from_millis(10));
     }
     Instant::now()
 }
 
-/// In a process of its own, whose server is in another one.
+/// In a process of its own, with the server in another one.
 fn stopped(case: Case, mode: &str, body: impl FnOnce(&mut Client, &dyn Fn() -> Value)) {
     case.alone(|| {
         // A server in this process would be stopped as well.
@@ -207,7 +207,7 @@ fn t8_a_peer_that_died_while_we_were_stopped_is_dead_one_probe_later(case: Case)
         let end = client.until_disconnected();
         assert_eq!(end.reason, "pong_timeout");
         let took = went_on.elapsed();
-        // `pong_timeout` is 600 ms; the rest is the machine's.
+        // `pong_timeout` is 600 ms; the rest is the machine's load.
         assert!(took < Duration::from_millis(3600), "{took:?}");
     });
 }
@@ -216,7 +216,7 @@ fn t10_close_codes_are_heeded(case: Case) {
     let course = Course::new(case);
     let mut client = course.connect(case, "t10/1001", CONFIG);
     course.until_connects(&mut client, 4);
-    // Of a fixed URL 1008 is backoff: there is nothing to refresh, and it also says "too many requests".
+    // For a fixed URL 1008 is backoff: there is nothing to refresh, and 1008 also means "too many requests".
     let course = Course::new(case);
     let mut client = course.connect(case, "t10/1008", CONFIG);
     course.until_connects(&mut client, 4);
@@ -225,7 +225,7 @@ fn t10_close_codes_are_heeded(case: Case) {
     client.until(|event| matches!(event, Event::GaveUp { .. }).then_some(()));
     client.drive_for(Duration::from_millis(300));
     assert_eq!(course.connects(), 2);
-    // Where a factory could bring fresh credentials and they are refused, it is given up.
+    // If a factory can bring fresh credentials and these are refused, the client gives up.
     let course = Course::new(case);
     let url = course.server.url(&course.id, "t10/1008");
     let options = Options::from_factory(move |_| Request::new(&url));

@@ -39,7 +39,7 @@ fn a_server_that_accepts_and_drops_is_dialled_no_faster_than_the_backoff_allows(
         let dials = dials.join().expect("no panic");
         let pauses: Vec<_> = dials.windows(2).map(|pair| pair[1] - pair[0]).collect();
         for (pause, least) in pauses.iter().zip([100, 200, 300, 300]) {
-            // Taken after the upgrade, at both ends.
+            // Measured after the upgrade, at both ends.
             let least = Duration::from_millis(least * 9 / 10);
             assert!(*pause >= least, "{pauses:?}");
         }
@@ -84,7 +84,7 @@ fn a_dial_that_hangs_ends_at_connect_timeout_and_its_socket_is_closed(case: Case
                 "connect_timeout",
                 "{name}"
             );
-            // The beginning was told a little after it happened.
+            // The beginning was reported a little after it happened.
             assert!(begun.elapsed() >= Duration::from_millis(200), "{name}");
         });
     }
@@ -107,7 +107,7 @@ fn a_connect_that_hangs_is_given_up_with_its_socket(case: Case) {
     }
 }
 
-/// Sockets whose connect to this port is under way (SYN_SENT).
+/// Sockets that are connecting to this port (SYN_SENT).
 fn connects_to(port: u16) -> usize {
     let table = fs::read_to_string("/proc/self/net/tcp").expect("Linux");
     let remote = format!(":{port:04X}");

@@ -26,7 +26,7 @@ cases! {
     ]
 }
 
-/// Where a client can be when it is told to end.
+/// The phase in which a client is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     BeforeTheDial,
@@ -48,12 +48,12 @@ const PHASES: [Phase; 7] = [
     Phase::GivenUp,
 ];
 
-/// A client in a phase, and whatever holds it there.
+/// A client in a phase, and everything that keeps it there.
 struct Scene {
     client: Client,
-    /// The server's side, where there is one.
+    /// The server's side, if there is one.
     socket: Option<TcpStream>,
-    /// The listener, and what fills its queue.
+    /// The listener, and the sockets that fill its queue.
     rest: (Server, Vec<TcpStream>),
 }
 
@@ -116,7 +116,7 @@ fn set(case: Case, phase: Phase) -> Scene {
     }
 }
 
-/// Makes a listener's queue full, so that a dial to it hangs.
+/// Fills a listener's queue, so that a dial to it hangs.
 pub(crate) fn fill_the_queue(server: &Server) -> Vec<TcpStream> {
     server.shorten_the_queue();
     let address = ([127, 0, 0, 1], server.port()).into();
@@ -142,7 +142,7 @@ fn stop_ends_every_phase_within_close_timeout(case: Case) {
             "{phase:?}: {last:?}"
         );
         let took = told.elapsed();
-        // `close_timeout` is 150 ms; the rest is the machine's.
+        // `close_timeout` is 150 ms; the rest is the machine's load.
         assert!(took < Duration::from_secs(2), "{phase:?}: {took:?}");
         assert_eq!(scene.client.next_within(Duration::ZERO), Next::Ended);
         drop(scene.client);
@@ -159,7 +159,7 @@ fn possessions() -> (usize, usize) {
 }
 
 fn a_drop_in_any_phase_closes_the_socket_and_leaves_nothing_behind(case: Case) {
-    /// A thread that has been joined may be in the list for a moment more.
+    /// A thread that has been joined may stay in the list for a moment.
     fn until(what: impl std::fmt::Debug, done: impl Fn() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !done() {
@@ -171,7 +171,7 @@ fn a_drop_in_any_phase_closes_the_socket_and_leaves_nothing_behind(case: Case) {
         return;
     }
     case.alone(|| {
-        // Some descriptors are made once for all, by the first client.
+        // The first client opens some descriptors for the whole process.
         let (threads, _) = possessions();
         drop(set(case, Phase::Open));
         until("the first", || possessions().0 == threads);
@@ -284,7 +284,7 @@ fn stop_ends_in_time_while_the_server_floods_and_the_application_takes_nothing(c
         scope.spawn(|| {
             let mut ws = server.upgrade();
             let burst = frame(BINARY, b"").repeat(500_000);
-            // Until the client is gone, and its Close is never answered.
+            // Reads until the client is gone, and never answers its Close.
             while ws.get_mut().write_all(&burst).is_ok() {}
         });
         client.until_connected();

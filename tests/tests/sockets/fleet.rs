@@ -35,7 +35,7 @@ fn two_hundred_clients_in_one_runtime_all_recover_when_their_server_restarts() {
         drop(first);
         let listener = TcpListener::bind(address).expect("the port is ours");
         let second = accept_all(&listener);
-        // Until each client has seen it.
+        // Waits until each client has seen it.
         for mut ws in second {
             while ws.read().is_ok() {}
         }

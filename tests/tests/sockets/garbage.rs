@@ -1,4 +1,4 @@
-//! Servers that break the protocol: one typed end, the table's policy, no panic.
+//! Servers that break the protocol cause one typed end, the table's policy, and no panic.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -21,7 +21,7 @@ cases! {
     ]
 }
 
-/// Frames that no server may send, and the codes that say so.
+/// Frames that no server may send, and their close codes.
 fn broken() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
     let length = |bytes: u64| [&[BINARY, 127][..], &bytes.to_be_bytes()].concat();
     vec![
@@ -62,7 +62,7 @@ fn broken() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
     ]
 }
 
-/// Takes the events up to the one end, and to what follows from it.
+/// Takes the events up to the one end, and the event after it.
 fn ended(client: &mut Client) -> (Reason, Option<GiveUp>) {
     let mut ends = Vec::new();
     let gave_up = client.until(|event| match event {
@@ -95,14 +95,14 @@ fn a_broken_protocol_ends_in_one_typed_end_and_the_server_is_told(case: Case) {
                 .iter()
                 .find(|code| reason == Reason::Cause(Cause::Protocol(**code)));
             let code = *code.unwrap_or_else(|| panic!("{name}: {reason}"));
-            // Too large is a matter of settings; anything else is corruption, which passes.
+            // A message that is too large is a matter of settings. Everything else is corruption, which passes.
             let permanent = (code == 1009).then_some(GiveUp::Cause(Cause::Protocol(code)));
             assert_eq!(gave_up, permanent, "{name}");
         });
     }
 }
 
-/// Bad gateway, a code of no protocol, and one that must not be sent: the server is ending anyway.
+/// Bad gateway, a code outside any protocol, and one that must not be sent: the server is ending anyway.
 fn a_close_code_that_tungstenite_does_not_know_is_retried(case: Case) {
     for code in [1014_u16, 999, 1006] {
         let server = Server::start();
@@ -125,7 +125,7 @@ fn a_close_code_that_tungstenite_does_not_know_is_retried(case: Case) {
     }
 }
 
-/// The server is told what was wrong, and comes back to life as after any other loss.
+/// The server is told what was wrong, and the client comes back as after any other loss.
 fn a_close_that_cannot_be_read_has_closed_all_the_same(case: Case) {
     let cases: [(&[u8], u16, &str); 4] = [
         (&[3], 1002, "close 1005"),
@@ -159,7 +159,7 @@ fn a_close_that_cannot_be_read_has_closed_all_the_same(case: Case) {
     }
 }
 
-/// A message that never ends, and has no bytes: something is there to be read at any time.
+/// A message that never ends and has no bytes, so there is always something to read.
 fn fragments_of_nothing_without_end_keep_nobody_from_the_timers(case: Case) {
     let server = Server::start();
     let config = r#"{"ping": {"every": "50ms"}, "close_timeout": "200ms"}"#;
@@ -232,7 +232,7 @@ fn an_upgrade_answered_with_garbage_is_one_typed_end(case: Case) {
             assert_eq!(client.until_disconnected().reason, expected, "{name}");
         });
     }
-    // A head without an end: bounded, not collected for ever.
+    // A head without an end is bounded, and not collected for ever.
     let server = Server::start();
     let mut client = case.connect(&server, config);
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! One face for all ways of driving a client, a server of bare sockets, and processes of our own.
+//! One interface for all ways of driving a client, a server of bare sockets, and child processes.
 
 use std::env;
 use std::fmt::Debug;
@@ -15,10 +15,10 @@ use tungstenite::WebSocket;
 
 pub(crate) use heartbeat_tests::frames::{BINARY, PING, TEXT, encode as frame};
 
-/// Nothing here takes so long, also on a busy machine: who waits for longer waits in vain.
+/// Nothing here takes this long, even on a busy machine. A longer wait is in vain.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A case's name, and for which way of driving it runs.
+/// A case's name, and the way of driving a client that it runs for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     pub(crate) how: How,
@@ -48,14 +48,14 @@ enum Driver {
     BlockingInPlace(Box<heartbeat_blocking::InPlace>),
 }
 
-/// The way in, waiting like a thread in both adapters.
+/// The sender, which blocks the thread in both adapters.
 #[derive(Clone)]
 pub(crate) enum Sender {
     Tokio(heartbeat_tokio::Sender, Handle),
     Blocking(heartbeat_blocking::Sender),
 }
 
-/// What came of waiting for an event.
+/// The result of waiting for an event.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Next {
     Event(Event),
@@ -102,7 +102,7 @@ impl Case {
         }
     }
 
-    /// Says that it is skipped where the system is not Linux, whose `/proc` tells what the case looks at.
+    /// Prints that the case is skipped if the system is not Linux, because the case needs `/proc`.
     pub(crate) fn lacks_proc(self) -> bool {
         let lacks = !cfg!(target_os = "linux");
         if lacks {
@@ -116,8 +116,7 @@ impl Case {
         self.start(server.options(config))
     }
 
-    /// Runs `body` in a process of its own, where nothing else counts as threads, descriptors or
-    /// processor time.
+    /// Runs `body` in a process of its own, so that only its threads, descriptors and processor time count.
     pub(crate) fn alone(self, body: impl FnOnce()) {
         const ALONE: &str = "HEARTBEAT_ALONE";
         let name = self
@@ -195,7 +194,7 @@ impl Client {
         }
     }
 
-    /// Takes events until one of them is picked.
+    /// Takes events until one is picked.
     #[track_caller]
     pub(crate) fn until<T>(&mut self, mut pick: impl FnMut(Event) -> Option<T>) -> T {
         while let Some(event) = self.next() {
@@ -250,7 +249,7 @@ impl Client {
         }
     }
 
-    /// Waits for the end that it asks for.
+    /// Waits for the end that was asked for.
     pub(crate) fn stop(self) -> Unsent {
         match self.driver {
             Driver::TokioTask(client, runtime) => runtime.block_on(client.stop()),
@@ -260,7 +259,7 @@ impl Client {
         }
     }
 
-    /// What its `Debug` says.
+    /// Its `Debug` output.
     pub(crate) fn shown(&self) -> String {
         let (client, sender): (&dyn Debug, &dyn Debug) = (
             match &self.driver {
@@ -277,7 +276,7 @@ impl Client {
         format!("{client:?} {sender:?}")
     }
 
-    /// Drives the client, throwing its events away, for this long.
+    /// Drives the client for this long, and discards its events.
     pub(crate) fn drive_for(&mut self, span: Duration) {
         let end = Instant::now() + span;
         while let left @ 1.. = end.saturating_duration_since(Instant::now()).as_nanos() {
@@ -361,7 +360,7 @@ impl Sender {
     }
 }
 
-/// A listening socket. What becomes of its connections is each case's own business.
+/// A listening socket. Each case decides what happens to its connections.
 pub(crate) struct Server {
     listener: TcpListener,
 }
@@ -370,28 +369,28 @@ impl Server {
     pub(crate) fn start() -> Self {
         let listener =
             TcpListener::bind(("127.0.0.1", 0)).expect("a port of the loopback interface");
-        // Who waits for a client that never comes must not wait for ever.
+        // A wait for a client that never comes must end.
         SockRef::from(&listener)
             .set_read_timeout(Some(PATIENCE))
             .expect("a timeout");
         Self { listener }
     }
 
-    /// One whose connections hold little, so that a path is soon full.
+    /// A server whose connections hold few bytes, so that a path is soon full.
     pub(crate) fn narrow() -> Self {
         let server = Self::start();
         server.narrow_to(16 << 10);
         server
     }
 
-    /// The bytes that each side of a connection that is accepted from now on holds.
+    /// How many bytes each side holds, on connections accepted from now on.
     pub(crate) fn narrow_to(&self, bytes: usize) {
         let socket = SockRef::from(&self.listener);
         socket.set_recv_buffer_size(bytes).expect("a size");
         socket.set_send_buffer_size(bytes).expect("a size");
     }
 
-    /// Leaves room for hardly any client that is not accepted.
+    /// Leaves hardly any room for clients that are not accepted.
     pub(crate) fn shorten_the_queue(&self) {
         SockRef::from(&self.listener)
             .listen(0)
@@ -435,7 +434,7 @@ pub(crate) fn read_to_the_end(socket: &mut TcpStream) -> Vec<u8> {
     }
 }
 
-/// Writes as much as goes within the socket's timeout, and returns how much that was.
+/// Writes as much as possible within the socket's timeout, and returns how much that was.
 pub(crate) fn write_until_full(socket: &mut TcpStream, bytes: &[u8]) -> usize {
     let mut written = 0;
     while written < bytes.len() {
@@ -449,7 +448,7 @@ pub(crate) fn write_until_full(socket: &mut TcpStream, bytes: &[u8]) -> usize {
 }
 
 pub(crate) fn hang_up(socket: &TcpStream) {
-    // It may be gone already.
+    // The socket may be gone already.
     let _ = socket.shutdown(Shutdown::Both);
 }
 

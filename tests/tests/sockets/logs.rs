@@ -1,4 +1,4 @@
-//! What the log says of clients that are driven on their own, or in place.
+//! The log of clients that are driven on their own, or in place.
 
 use heartbeat_tests::lines::Lines;
 use heartbeat_tokio::core::{Config, Description};
@@ -13,9 +13,9 @@ cases! {
     ]
 }
 
-/// Also the lines of a thread or a task of the client's own.
+/// Including the lines of the client's own thread or task.
 fn each_line_names_its_client_and_stands_in_the_span_of_its_maker(case: Case) {
-    // The client has threads: one subscriber for the whole process.
+    // The client has threads, so one subscriber serves the whole process.
     case.alone(|| {
         let lines = Lines::default();
         let subscriber = tracing_subscriber::fmt()

@@ -1,9 +1,9 @@
-//! Both adapters, in every way of driving them, on real loopback sockets: what breaks a long-lived
-//! client. Exact times are the business of `virtual_time`; here the order of things counts, and the
-//! bounds on time are generous.
+//! Both adapters, in every way of driving them, on real loopback sockets, against everything that breaks a
+//! long-lived client. `virtual_time` checks exact times. Here the order of events counts, and the bounds on
+//! time are generous.
 //!
-//! They run wherever there are sockets. What counts threads, descriptors or processor time, or needs the torture
-//! server, runs on Linux alone.
+//! The cases run wherever there are sockets. Cases that count threads, descriptors or processor time, or
+//! need the torture server, run on Linux only.
 
 #![allow(
     clippy::std_instead_of_core,
@@ -17,7 +17,7 @@
 
 /// Each case as a test of its own, for each way of driving a client.
 ///
-/// `everywhere`: all four; `driven`: a task and a thread, which go on without the application.
+/// `everywhere`: all four ways. `driven`: a task and a thread, which run without the application's help.
 macro_rules! cases {
     (everywhere: [$($all:ident),* $(,)?]) => { cases! { everywhere: [$($all),*], driven: [] } };
     (everywhere: [$($all:ident),* $(,)?], driven: [$($driven:ident),* $(,)?]) => {

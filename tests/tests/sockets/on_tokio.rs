@@ -1,4 +1,4 @@
-//! What only tokio has: its scheduler, its runtimes that end, and futures that are dropped.
+//! Cases that only tokio has: its scheduler, its runtimes that end, and dropped futures.
 
 use std::io::Write;
 use std::pin::pin;
@@ -20,8 +20,9 @@ fn one_thread() -> Runtime {
         .expect("a runtime")
 }
 
-/// What tokio knows of a socket is as old as its last look at epoll. Here the application keeps the thread from that
-/// look over a deadline: what has arrived by then is life, and the socket itself is asked for it.
+/// What tokio knows of a socket is as old as its last look at epoll. Here the application keeps the thread
+/// busy from that look until after a deadline. Bytes that arrived before count as life, because the driver
+/// asks the socket itself.
 #[test]
 fn what_arrives_while_the_thread_is_kept_busy_is_heard_before_a_verdict() {
     let server = Server::start();
@@ -56,7 +57,7 @@ fn what_arrives_while_the_thread_is_kept_busy_is_heard_before_a_verdict() {
     });
 }
 
-/// The same of a write that was stuck, for a client that had paused reading: the first thing that it does after the
+/// The same for a write that was stuck, on a client that had paused reading. Its first action after the
 /// deadline is to resume.
 #[test]
 fn what_the_peer_makes_room_for_while_the_thread_is_kept_busy_is_written_before_a_verdict() {
@@ -104,7 +105,7 @@ fn what_the_peer_makes_room_for_while_the_thread_is_kept_busy_is_written_before_
     });
 }
 
-/// All that is binary is a sign of life and nothing more.
+/// Every binary message is a sign of life and nothing more.
 struct Beats;
 
 impl Dialect for Beats {
@@ -117,7 +118,7 @@ impl Dialect for Beats {
     }
 }
 
-/// Another task's turns while `flood` comes in without a pause.
+/// Counts another task's turns while `flood` comes in without a pause.
 fn turns_of_others(
     flood: Vec<u8>,
     in_place: bool,
@@ -178,17 +179,17 @@ fn turns_of_others(
 fn a_flood_does_not_starve_other_tasks_of_its_thread() {
     for in_place in [true, false] {
         let data = turns_of_others(frame(BINARY, b"data").repeat(10_000), in_place, FramesOnly);
-        // 100 000 messages at 2048 for a budget make about 48 turns.
+        // 100 000 messages, with a budget of 2048, make about 48 turns.
         assert!(data >= 25, "data, in place: {in_place}: {data} turns");
         let pings = turns_of_others(frame(PING, b"ping").repeat(2_000), in_place, FramesOnly);
-        // Nothing of these reaches the application.
+        // None of these reaches the application.
         let beats = turns_of_others(frame(BINARY, b"beat").repeat(10_000), in_place, Beats);
         assert!(beats >= 5, "beats, in place: {in_place}: {beats} turns");
         assert!(pings >= 5, "pings, in place: {in_place}: {pings} turns");
     }
 }
 
-/// Its client is in another thread, which always has more.
+/// Its client is in another thread, which always has more messages.
 #[test]
 fn an_application_that_is_slower_than_its_client_lets_others_have_their_turn() {
     const MESSAGES: usize = 100_000;
@@ -216,7 +217,7 @@ fn an_application_that_is_slower_than_its_client_lets_others_have_their_turn() {
                 while taken < MESSAGES {
                     if let Event::Message { message, .. } = client.next().await.expect("messages") {
                         taken += 1;
-                        // Some microseconds, in which the client brings the next ones.
+                        // Some microseconds, in which the client brings the next messages.
                         let sum = (0..10)
                             .flat_map(|_| message.as_bytes())
                             .map(|byte| u64::from(*byte));
@@ -234,7 +235,7 @@ fn an_application_that_is_slower_than_its_client_lets_others_have_their_turn() {
             }
         });
     });
-    // 95 000 messages at 2048 for a budget make 46 turns.
+    // 95 000 messages, with a budget of 2048, make 46 turns.
     assert!(turns.into_inner() >= 40, "others starve");
 }
 
@@ -272,7 +273,7 @@ fn a_runtime_that_ends_takes_its_clients_with_it_and_whoever_waits_is_told() {
     );
 }
 
-/// Polls once and drops the future, as a `select!` that took another branch does.
+/// Polls once and drops the future, like a `select!` that took another branch.
 fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
@@ -359,7 +360,7 @@ fn a_client_moves_between_tasks_and_is_woken_in_the_last_one() {
         let mut ws = upgrade.join().expect("no panic");
         let mut client = runtime.block_on(async move {
             let mut client = client;
-            // This task waits for it, and is gone then.
+            // This task waits for the end, and is gone then.
             let waiting = tokio::spawn(async move {
                 let _ = tokio::time::timeout(Duration::from_millis(20), client.next()).await;
                 client

@@ -1,4 +1,4 @@
-//! Code of the application's that panics: the client ends with every word that it owes.
+//! A panic in the application's code ends the client, which still reports every event that it owes.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -22,8 +22,8 @@ cases! {
     ]
 }
 
-/// A server that welcomes everybody with a text that is a ping, one that is none, and a close code of its own. It
-/// goes on until the process ends.
+/// A server that sends everybody a text that is a ping, a text that is not, and a close code of its own. It
+/// runs until the process ends.
 fn server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it is bound");
@@ -115,10 +115,10 @@ impl OnConnect for AtAMessage {
     }
 }
 
-/// The kind that panics when the end has been told: what is to follow from it is asked then.
+/// The kind that panics after the end was reported, when it is asked for what follows.
 const AFTER_THE_CLOSE: usize = 13;
 
-/// What panics by name, and the options that bring it.
+/// The code that panics, by name, and the options that install it.
 fn kinds(address: SocketAddr) -> Vec<(&'static str, Options)> {
     let url = format!("ws://{address}/");
     let well = || Options::new(&url).expect("a URL");
@@ -162,7 +162,7 @@ fn each_panic_of_the_applications_ends_the_client_as_one_in_on_connect_does(case
     for (number, (code, options)) in kinds(server()).into_iter().enumerate() {
         let what = format!("{number}: {code}");
         let mut client = case.start(options.hold(10, 1000));
-        // Held, or written, or refused if it was too late.
+        // The message was held, or written, or refused because it was too late.
         let accepted = client.sender().try_send("held").is_ok();
         let mut told = Vec::new();
         let mut unsent = 0;
@@ -251,7 +251,7 @@ fn a_factory_that_returns_or_panics_after_the_end_troubles_nobody(case: Case) {
     }
 }
 
-/// Tells when it is dropped, by a panic too.
+/// Reports when it is dropped, also by a panic.
 struct Ended(std::sync::mpsc::Sender<()>);
 
 impl Drop for Ended {

@@ -1,4 +1,4 @@
-//! Messages that come compressed: heartbeats among them are answered, bombs end the connection.
+//! Messages that arrive compressed: heartbeats among them are answered, and bombs end the connection.
 
 use std::io::Write;
 use std::thread;
@@ -77,7 +77,7 @@ fn ends_with(case: Case, message: Bytes, code: u16) {
             Event::Reconnect { .. } => Some(None),
             _ => None,
         });
-        // Too large is a matter of settings; what is garbled passes.
+        // A message that is too large is a matter of settings. A garbled message is corruption, which passes.
         assert_eq!(gave_up, (code == 1009).then_some(GiveUp::Cause(cause)));
     });
 }

@@ -1,4 +1,4 @@
-//! Pings: every one is answered, once, in order, and before anything else happens.
+//! Every ping is answered, once, in order, and before anything else happens.
 
 use std::io::Write;
 use std::thread;
@@ -47,8 +47,8 @@ fn a_flood_of_100_000_pings_is_answered_one_by_one_in_order(case: Case) {
     });
 }
 
-/// Writes pings until the path is full both ways; returns how many are wholly out, and the rest of
-/// the one that is not.
+/// Writes pings until the path is full in both directions. Returns how many are written whole, and the rest
+/// of the one that is not.
 fn flood(socket: &mut std::net::TcpStream) -> (u64, Vec<u8>) {
     let ping = |n: u64| {
         let mut payload = [b'.'; 125];
@@ -138,7 +138,7 @@ fn a_json_ping_in_a_burst_is_answered_before_later_messages_are_handed_out(case:
             matches!(event, Event::PongSent { .. }).then_some(())
         });
         assert_eq!((before, after), (100, 0));
-        // Nobody drives a client in place now: its answer has left already.
+        // The in-place client is not driven now: its answer has left already.
         client.until(|event| match event {
             Event::Message { message, .. } => (message.as_text() != Some("after")).then_some(()),
             _ => None,
@@ -153,7 +153,7 @@ fn pings_between_the_fragments_of_a_message_are_answered_and_it_arrives_whole(ca
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut ws = server.upgrade();
-            // A first fragment, one in the middle, the last one (RFC 6455 §5.4).
+            // A first fragment, a middle one, and the last one (RFC 6455 §5.4).
             for (first, fragment) in [(0x01, "he"), (0x00, "l"), (0x80, "lo")] {
                 let mut bytes = frame(PING, fragment.as_bytes());
                 bytes.extend(frame(first, fragment.as_bytes()));

@@ -1,4 +1,4 @@
-//! Back-pressure in both directions: an application that does not take, a server that does not read.
+//! Back-pressure in both directions: an application that takes nothing, and a server that does not read.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -54,8 +54,8 @@ fn an_application_that_takes_nothing_for_three_idle_timeouts_loses_nothing(case:
                     .write_all(&frame(BINARY, b""))
                     .expect("the client reads");
             });
-            // tungstenite would answer them itself, in the midst of the writer's frames: the client
-            // does not read, so that there is nobody to answer to.
+            // tungstenite would answer pings itself, between the writer's frames. The client does not read here, so
+            // no answer is needed.
             while let Ok(message) = read_frame(ws.get_mut()) {
                 if message == 0x9 {
                     pings.fetch_add(1, Ordering::Relaxed);
@@ -64,7 +64,7 @@ fn an_application_that_takes_nothing_for_three_idle_timeouts_loses_nothing(case:
         });
         client.until_connected();
         let before = pings.load(Ordering::Relaxed);
-        // The application is busy with something else.
+        // The application is busy with other work.
         thread::sleep(Duration::from_millis(1300));
         let meanwhile = pings.load(Ordering::Relaxed) - before;
         assert!(meanwhile >= 3, "{meanwhile} pings went out meanwhile");
@@ -83,8 +83,9 @@ fn an_application_that_takes_nothing_for_three_idle_timeouts_loses_nothing(case:
     });
 }
 
-/// The server is slow, so that only the order on the wire counts: the pong stands behind what the client's kernel and its
-/// own buffer held when it was made, a fragment each and some more, and not behind the rest of the upload.
+/// The server is slow, so only the order on the wire counts. The pong is behind the bytes that the client's
+/// kernel and its own buffer held when the pong was made (a fragment each, and some more), and not behind
+/// the rest of the upload.
 fn a_ping_during_an_upload_is_answered_between_its_fragments(case: Case) {
     let server = Server::narrow();
     let mut client = case.connect(&server, "{}");
@@ -100,7 +101,7 @@ fn a_ping_during_an_upload_is_answered_between_its_fragments(case: Case) {
 
 const UPLOAD: usize = 20 << 20;
 
-/// Sends a large message, and tells when a ping has been answered meanwhile.
+/// Sends a large message, and reports when a ping has been answered meanwhile.
 pub(crate) fn upload(client: &mut Client, tell: mpsc::Sender<()>) {
     client.until_connected();
     let message = client.sender().try_send(vec![7; UPLOAD]);
@@ -111,7 +112,7 @@ pub(crate) fn upload(client: &mut Client, tell: mpsc::Sender<()>) {
     assert_eq!(client.stats().messages_sent, 1);
 }
 
-/// Asks when 5 MiB of the upload have come, and reads on only when the client has answered.
+/// Pings when 5 MiB of the upload have come, and reads on only when the client has answered.
 pub(crate) fn asks_amid_an_upload(stream: &mut (impl Read + Write), answered: mpsc::Receiver<()>) {
     let (mut received, mut behind) = (0, None);
     let mut fragments = 0;
@@ -124,7 +125,7 @@ pub(crate) fn asks_amid_an_upload(stream: &mut (impl Read + Write), answered: mp
         let (first, len) = skip_frame(stream).expect("it goes on");
         if first == 0x8a {
             let bytes = received - behind.expect("it was asked for");
-            // Elsewhere the kernel takes as much as it likes.
+            // Elsewhere the kernel takes as much as it wants.
             let is_short = cfg!(any(target_os = "linux", target_os = "android"));
             let most = if is_short { 400_000 } else { UPLOAD / 2 };
             assert!(bytes < most, "{bytes} bytes stood before the pong");
@@ -169,13 +170,13 @@ fn skip_frame(stream: &mut impl Read) -> io::Result<(u8, usize)> {
 fn read_frame(socket: &mut impl std::io::Read) -> std::io::Result<u8> {
     let mut head = [0; 6];
     socket.read_exact(&mut head)?;
-    // Short ones only: two bytes, a mask, the payload.
+    // Short frames only: two bytes, a mask, the payload.
     let mut payload = vec![0; usize::from(head[1] & 0x7f)];
     socket.read_exact(&mut payload)?;
     Ok(head[0] & 0xf)
 }
 
-/// Numbered messages, as the server gets them: how many are whole.
+/// Numbered messages at the server. Returns how many are whole.
 fn whole_messages(mut bytes: &[u8]) -> u64 {
     let mut expected = 0_u64;
     // FIN and opcode, 126 and the length, the mask, the payload (RFC 6455 §5.2).
@@ -204,7 +205,7 @@ fn whole_messages(mut bytes: &[u8]) -> u64 {
     expected
 }
 
-/// A message of 1000 bytes that says its number.
+/// A message of 1000 bytes that contains its number.
 fn numbered(number: u64) -> Message {
     let mut payload = number.to_be_bytes().to_vec();
     payload.resize(1000, b'.');
@@ -213,8 +214,8 @@ fn numbered(number: u64) -> Message {
 
 #[track_caller]
 fn assert_accounts(accepted: u64, received: u64, unsent: Unsent) {
-    // All that the operating system took arrives, whole or in part; what comes back begins with
-    // what did not arrive whole.
+    // All bytes that the operating system took arrive, as whole messages and perhaps a part. The messages
+    // handed back begin with the first that did not arrive whole.
     let expected: Vec<Message> = (received..accepted).map(numbered).collect();
     assert_eq!(
         unsent.len(),
@@ -233,12 +234,12 @@ fn frozen(case: Case, config: &str, verdict: &str) {
         let server = &server;
         let receiver = scope.spawn(move || {
             let mut ws = server.upgrade();
-            // Until the client has dropped its end.
+            // Reads until the client has dropped its end.
             let _ = thaw.recv();
             whole_messages(&read_to_the_end(ws.get_mut()))
         });
         client.until_connected();
-        // The application goes on writing, as long as it can.
+        // The application keeps writing, as long as it can.
         let accepted = scope.spawn(move || {
             (0_u64..)
                 .take_while(|&number| sender.send(numbered(number)).is_ok())
@@ -281,7 +282,7 @@ fn a_connection_that_dies_in_a_send_burst_accounts_for_every_message(case: Case)
                 let mut ws = server.upgrade();
                 let mut bytes = vec![0; read];
                 std::io::Read::read_exact(ws.get_mut(), &mut bytes).expect("a burst");
-                // The connection ends; what is under way still arrives.
+                // The connection ends, and bytes on their way still arrive.
                 ws.get_ref()
                     .shutdown(Shutdown::Write)
                     .expect("an open socket");
@@ -313,7 +314,7 @@ fn a_connection_that_dies_in_a_send_burst_accounts_for_every_message(case: Case)
     }
 }
 
-/// `01 00`, and then `00 00` without end: there is always more to read, and nothing to tell.
+/// `01 00`, and then `00 00` without end: there is always more to read, and nothing to report.
 fn an_endless_row_of_empty_fragments_keeps_neither_a_timeout_nor_a_stop_from_its_time(case: Case) {
     let server = Server::start();
     let config = r#"{"close_timeout": "300ms", "check_interval": null}"#;
@@ -323,7 +324,7 @@ fn an_endless_row_of_empty_fragments_keeps_neither_a_timeout_nor_a_stop_from_its
             let mut ws = server.upgrade();
             let socket = ws.get_mut();
             let more = [0x00, 0x00].repeat(32 << 10);
-            // Until the client is gone.
+            // Writes until the client is gone.
             let _ = socket.write_all(&[0x01, 0x00]);
             while socket.write_all(&more).is_ok() {}
         });
@@ -371,14 +372,14 @@ fn a_queue_of_16_holds_what_is_promised_and_no_more(case: Case) {
         let mut ws = upgrade.join().expect("no panic");
         let short = Some(Duration::from_millis(100));
         ws.get_ref().set_write_timeout(short).expect("a timeout");
-        // Nobody takes anything: the server can write until all buffers of the system are full.
+        // The application takes nothing. The server can write until all buffers of the system are full.
         let written = write_until_full(ws.get_mut(), &frame(BINARY, &[0; 100_000]).repeat(400));
         assert!(
             written > 17 * 100_000,
             "the system holds more than the queue"
         );
         assert_eq!(taken.load(Ordering::Relaxed), QUEUE, "messages were taken");
-        // The first of what waits is taken, and all that waits with it.
+        // The application takes the first waiting message, and all others with it.
         client.message();
         for _ in 1..QUEUE {
             client.message();

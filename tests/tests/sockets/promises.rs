@@ -1,4 +1,4 @@
-//! What goes on and on: each wake-up is there, however often it is needed.
+//! Repeated work without end: each wake-up comes, however often it is needed.
 
 use std::io::Read;
 use std::sync::mpsc;
@@ -20,7 +20,7 @@ cases! {
     ]
 }
 
-/// Calls that were given up meanwhile do not make the next one wait for a backoff more.
+/// Calls that were given up meanwhile do not make the next one wait for a further backoff.
 fn a_slow_factory_delays_the_dial_by_no_more_than_it_takes(case: Case) {
     let server = Server::start();
     let url = format!("ws://127.0.0.1:{}/", server.port());
@@ -75,7 +75,8 @@ fn sending_and_awaiting_the_answer_goes_on(case: Case) {
     });
 }
 
-/// The server counts bytes, and a busy machine takes longer than the default silence: no ping may come between.
+/// The server counts bytes, and a busy machine takes longer than the default silence, so no ping may come
+/// in between.
 const QUIET: &str = r#"{"ping": "never", "idle_timeout": "1h"}"#;
 
 fn sending_through_room_for_one_goes_on(case: Case) {
@@ -87,7 +88,7 @@ fn sending_through_room_for_one_goes_on(case: Case) {
         let received = scope.spawn(|| {
             let mut ws = server.upgrade();
             let (mut bytes, mut total) = (vec![0; 64 << 10], 0);
-            // Each is a header, a mask and a byte.
+            // Each message is a header, a mask and a byte.
             while total < MESSAGES * 7 {
                 total += ws.get_mut().read(&mut bytes).expect("the client writes");
             }
@@ -96,7 +97,7 @@ fn sending_through_room_for_one_goes_on(case: Case) {
         client.until_connected();
         let sender = client.sender();
         let (all, sent) = mpsc::channel();
-        // One that is never called would keep a thread of the test's for ever.
+        // A lookup that is never called would keep a thread of the test for ever.
         thread::spawn(move || {
             for _ in 0..MESSAGES {
                 sender.send("x").expect("room");

@@ -1,4 +1,5 @@
-//! The way through a proxy: CONNECT and SOCKS5, with and without TLS inside, and proxies that misbehave.
+//! Connections through a proxy: CONNECT and SOCKS5, with and without TLS inside, and proxies that
+//! misbehave.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -43,7 +44,7 @@ fn socks(proxy: &Server) -> Proxy {
     Proxy::new(&format!("socks5://me:p%40ss@127.0.0.1:{}", proxy.port())).expect("a proxy")
 }
 
-/// Nobody but the proxy knows this name.
+/// Only the proxy knows this name.
 fn options(scheme: &str, server: &Server, proxy: Proxy) -> Options {
     Options::new(&format!("{scheme}://server.test:{}/", server.port()))
         .expect("a URL")
@@ -57,10 +58,10 @@ fn exactly<const N: usize>(socket: &mut TcpStream) -> [u8; N] {
     bytes
 }
 
-/// `me:p@ss`, as RFC 7617 §2 has it.
+/// `me:p@ss`, encoded as in RFC 7617 §2.
 const BASIC: &str = "Proxy-Authorization: Basic bWU6cEBzcw==\r\n";
 
-/// Takes a CONNECT to the server and opens the way.
+/// Accepts a CONNECT to the server and opens the tunnel.
 fn connect(socket: &mut TcpStream, port: u16, pieces: usize) {
     let head = String::from_utf8(read_head(socket)).expect("ASCII");
     let target = format!("server.test:{port}");
@@ -73,7 +74,7 @@ fn connect(socket: &mut TcpStream, port: u16, pieces: usize) {
     );
 }
 
-/// Takes a SOCKS5 login and request and opens the way.
+/// Accepts a SOCKS5 login and request and opens the tunnel.
 fn socks_connect(socket: &mut TcpStream, port: u16, pieces: usize) {
     assert_eq!(
         exactly::<4>(socket),
@@ -86,7 +87,7 @@ fn socks_connect(socket: &mut TcpStream, port: u16, pieces: usize) {
     let [high, low] = port.to_be_bytes();
     let request = [&[5, 1, 0, 3, 11][..], b"server.test", &[high, low]].concat();
     assert_eq!(exactly::<18>(socket)[..], request);
-    // The bound address is a name: its length must be heeded.
+    // The bound address is a name, so the client must heed its length.
     say(socket, b"\x05\x00\x00\x03\x05proxy\x00\x50", pieces);
 }
 
@@ -99,11 +100,11 @@ fn say(socket: &mut TcpStream, words: &[u8], pieces: usize) {
     }
 }
 
-/// Carries bytes both ways until both are done.
+/// Copies bytes in both directions until both are done.
 fn carry(client: TcpStream, server: &Server) {
     let upstream = TcpStream::connect(("127.0.0.1", server.port())).expect("the server listens");
     let copy = |mut from: &TcpStream, mut to: &TcpStream| {
-        // Ends with either side; what it was is the others' business.
+        // Ends with either side. Others check what the end was.
         let _ = io::copy(&mut from, &mut to);
         let _ = to.shutdown(Shutdown::Write);
     };
@@ -189,7 +190,7 @@ fn a_silent_proxy_ends_at_connect_timeout(case: Case) {
     }
 }
 
-/// How a dial ends whose proxy does this, and whether for good.
+/// The end of a dial whose proxy does this, and whether it is final.
 fn ends(
     case: Case,
     proxy: fn(&Server) -> Proxy,
@@ -245,7 +246,7 @@ fn what_an_http_proxy_refuses_is_judged_by_its_status(case: Case) {
     });
     assert!(delay >= Duration::from_secs(7), "{delay:?}");
 
-    // R6: also where the status alone would give up, and where credentials are asked for.
+    // R6: also with a status that alone would mean giving up, and with one that asks for credentials.
     for answer in ["403 No", "407 Who"] {
         let (server, way) = (Server::start(), Server::start());
         let mut client = case.start(options("ws", &server, http(&way)));
@@ -321,7 +322,7 @@ fn what_a_socks_proxy_refuses_is_judged_as_http_would_be(case: Case) {
     };
     let refused: Script = |socket| {
         asked(socket);
-        // Cut short, as some do.
+        // Cut short, as some proxies do.
         say(socket, &[5, 5], 4096);
     };
     let unreachable: Script = |socket| {
@@ -354,7 +355,7 @@ fn a_proxy_that_speaks_nonsense_is_final_and_bounded(case: Case) {
     for (proxy, words, expected) in [
         (http as fn(&Server) -> Proxy, &b"\x05\x00"[..], "close 1002"),
         (http, b"220 mail.test ESMTP\r\n", "close 1002"),
-        // A server cannot speak before it was asked: somebody smuggles.
+        // A server cannot speak before it was asked, so these bytes are smuggled in.
         (
             http,
             b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 101 Switching",
@@ -432,7 +433,7 @@ fn no_credentials_are_logged_shown_or_sent_to_the_wrong_one(case: Case) {
         let mut client = case.start(options);
         thread::scope(|scope| {
             scope.spawn(|| {
-                // Refused by the proxy, by the server, led away, and refused for good.
+                // Refused by the proxy, refused by the server, redirected, and refused for good.
                 let mut socket = way.accept();
                 read_head(&mut socket);
                 say(
@@ -491,14 +492,14 @@ fn no_credentials_are_logged_shown_or_sent_to_the_wrong_one(case: Case) {
     });
 }
 
-/// D13: Digest asked by the proxy, found too old once, and then asked by the server behind it.
+/// D13: the proxy asks for Digest, calls the nonce stale once, and then the server behind it asks too.
 fn a_proxys_challenge_is_answered_and_then_the_servers(case: Case) {
     use crate::requests::{challenge, digest};
     let (server, way) = (Server::start(), Server::start());
     let authority = format!("server.test:{}", server.port());
     let target = Request::new(&format!("ws://{authority}/")).expect("a URL");
     let (asked, port) = (authority.clone(), way.port());
-    // What was answered is kept: each refusal shows but its own challenge.
+    // The answered challenges are kept, but each refusal shows only its own.
     let (mut for_proxy, mut for_server) = (None, None);
     let factory = Options::from_factory(move |attempt| {
         let said = |method, uri: &str, header| {
@@ -626,11 +627,11 @@ fn what_a_proxy_says_beside_its_refusal_is_told(case: Case) {
     });
 }
 
-/// A SOCKS5 proxy that refuses before it has heard everything, and hangs up.
+/// A SOCKS5 proxy that refuses before it has received everything, and hangs up.
 fn a_proxy_that_has_spoken_and_gone_is_heard(case: Case) {
     let (reason, detail, _client) = ends(case, socks, |socket| {
         say(socket, &[5, 0xff], 4096);
-        // Its receive buffer is empty: a FIN, and what the client writes then meets a reset.
+        // Its receive buffer is empty, so it sends a FIN, and the client's next write causes a reset.
         exactly::<4>(socket);
         let _ = socket.shutdown(Shutdown::Both);
     });

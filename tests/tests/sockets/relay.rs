@@ -1,4 +1,4 @@
-//! The torture course's relay does what it says, to the byte; and our clients behind it.
+//! The torture course's relay works as described, exact to the byte, also with our clients behind it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -38,7 +38,7 @@ fn read(mut socket: &TcpStream, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// What comes after: the end of the stream, or an error.
+/// The next event of the stream: its end, or an error.
 fn rest(mut socket: &TcpStream) -> Result<Vec<u8>, ErrorKind> {
     let mut bytes = Vec::new();
     let end = socket.read_to_end(&mut bytes);
@@ -61,7 +61,7 @@ fn a_cut_comes_after_its_byte_on_both_sides() {
     let (client, mut server) = through(Fault::Cut(10));
     server.write_all(&[7; 1000]).expect("open");
     assert_eq!(rest(&client), Ok(vec![7; 10]));
-    // What was not read when it closed makes a reset of the end.
+    // Unread bytes at the close turn the end into a reset.
     assert!(matches!(
         rest(&server),
         Ok(_) | Err(ErrorKind::ConnectionReset)
@@ -82,7 +82,7 @@ fn frozen_means_that_nothing_passes_and_nothing_closes() {
     let (mut client, mut server) = through(Fault::Freeze(10));
     server.write_all(&[7; 1000]).expect("open");
     assert_eq!(read(&client, 10), [7; 10]);
-    // The relay has stopped by the time that the first of these is due to pass.
+    // The relay has stopped by the time when the first of these should pass.
     thread::sleep(Duration::from_millis(200));
     client.write_all(b"is anybody there?").expect("open");
     for socket in [&client, &server] {
@@ -98,7 +98,7 @@ fn a_trickle_keeps_to_its_rate() {
     let begun = Instant::now();
     server.write_all(&[7; 500]).expect("open");
     assert_eq!(read(&client, 500), [7; 500]);
-    // Five pieces of a tenth, with four pauses between them.
+    // Five pieces of a tenth each, with four pauses between them.
     assert!(begun.elapsed() >= Duration::from_millis(400));
 }
 
@@ -136,7 +136,7 @@ fn faults_are_read_from_text_and_others_are_refused() {
 const CONFIG: &str = r#"{"idle_timeout": "1s", "ping": {"after_silence": "400ms"}, "pong_timeout": "600ms",
     "connect_timeout": "10s", "backoff": {"base": "100ms", "cap": "400ms"}}"#;
 
-/// A client behind a relay of the torture server's.
+/// A client behind a relay of the torture server.
 fn behind(case: Case, mode: &str, fault: Fault) -> (TortureServer, crate::harness::Client) {
     let times = Times {
         ping: Duration::from_millis(400),
@@ -166,7 +166,7 @@ fn a_path_that_freezes_is_dead_at_the_bound_and_dialled_again(case: Case) {
 }
 
 fn a_path_that_trickles_is_life(case: Case) {
-    // A thirtieth of what `t6` says in this time, so a message takes longer than any timeout.
+    // A thirtieth of the bytes that `t6` sends in this time, so a message takes longer than any timeout.
     let (server, mut client) = behind(case, "t6", Fault::Trickle(400));
     client.until_connected();
     let message = client.message();

@@ -19,7 +19,7 @@ cases! {
     ]
 }
 
-/// Everything until the peer's Close, which is answered, and its code.
+/// Reads everything until the peer's Close, answers it, and returns its code.
 fn read_to_the_close(ws: &mut WebSocket<TcpStream>) -> (Vec<String>, u16) {
     let (mut texts, mut code) = (Vec::new(), 0);
     loop {
@@ -32,7 +32,7 @@ fn read_to_the_close(ws: &mut WebSocket<TcpStream>) -> (Vec<String>, u16) {
     }
 }
 
-/// Takes events until the client is connected, and returns what else was told on the way.
+/// Takes events until the client is connected, and returns the others.
 #[track_caller]
 fn until_connected(client: &mut Client) -> Vec<String> {
     let mut words = Vec::new();

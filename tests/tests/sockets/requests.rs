@@ -1,4 +1,4 @@
-//! What is dialled: factories that wait, endpoints in turn, redirects, subprotocols, addresses.
+//! Requests: factories that wait, endpoints in turn, redirects, subprotocols, addresses.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -59,7 +59,7 @@ fn request(server: &Server) -> Request {
     Request::new(&format!("ws://127.0.0.1:{}/", server.port())).expect("a URL")
 }
 
-/// Reads an upgrade request and answers it with these lines; `KEY` is the key that fits.
+/// Reads an upgrade request and answers it with these lines. `KEY` becomes the matching key.
 fn answer(server: &Server, lines: &str) -> (TcpStream, String) {
     let mut socket = server.accept();
     let head = String::from_utf8(read_head(&mut socket)).expect("ASCII");
@@ -143,7 +143,7 @@ fn a_factory_is_told_how_the_last_connection_ended(case: Case) {
     assert_eq!((told[2].0, told[2].2), (2, io));
 }
 
-/// A token that comes when somebody sets it, from a thread of its own.
+/// A token that another thread provides when it is set.
 #[derive(Clone, Default)]
 struct Token(Arc<Mutex<(bool, Option<Waker>)>>);
 
@@ -157,7 +157,7 @@ impl Token {
     }
 }
 
-/// Notes that it was dropped.
+/// Records that it was dropped.
 struct OnDrop(Arc<AtomicBool>);
 
 impl Drop for OnDrop {
@@ -224,7 +224,7 @@ fn an_async_factory_that_wakes_itself_while_it_is_polled_is_polled_again(case: C
                 return Err(RequestError::failed(Cause::Io, "not yet"));
             }
             let mut turns = 0;
-            // Whatever wakes before the poll has returned, another thread for one, looks like this.
+            // A wake-up before the poll has returned (by another thread, for example) looks like this.
             std::future::poll_fn(|cx| {
                 turns += 1;
                 cx.waker().wake_by_ref();
@@ -242,7 +242,7 @@ fn an_async_factory_that_wakes_itself_while_it_is_polled_is_polled_again(case: C
     let mut client = case.start(options.config(config(slow)));
     client.until_disconnected();
     client.drive_for(Duration::from_millis(50));
-    // What wakes the client is used up by the kick.
+    // The kick uses up the client's wake-up.
     client.sender().kick();
     thread::scope(|scope| {
         scope.spawn(|| drop(server.upgrade().send(Message::text("welcome"))));
@@ -277,7 +277,7 @@ fn a_blocking_factory_delays_nothing_and_is_never_called_twice_at_once(case: Cas
         );
         client.until(|event| matches!(event, Event::Message { .. }).then_some(()));
     });
-    // The first one's result was thrown away, and of the dials while it ran the last one was served.
+    // The first result was discarded. Of the dials during that run, only the last was served.
     assert!(calls.load(Ordering::Acquire) >= 2);
 }
 
@@ -337,7 +337,7 @@ fn a_redirect_is_followed_and_takes_no_credentials_to_another_host(case: Case) {
 }
 
 fn a_redirect_that_is_not_followed_is_judged_by_its_status(case: Case) {
-    // By default none is followed; 301 and 308 are final, the others are not.
+    // By default no redirect is followed. 301 and 308 are final, the others are not.
     for (hops, lines, is_final, words) in [
         (0, "302 Found\nLocation: /there", false, "no more redirects"),
         (0, "301 Moved\nLocation: /there", true, "no more redirects"),
@@ -442,7 +442,7 @@ fn a_subprotocol_that_was_not_offered_is_final(case: Case) {
     }
 }
 
-/// A server that takes no connection, so that the system does not answer.
+/// A server that accepts no connection, so that the system does not answer.
 fn blackhole() -> (Server, Vec<TcpStream>) {
     let server = Server::start();
     server.shorten_the_queue();
@@ -542,7 +542,7 @@ fn what_the_server_answered_is_told_at_both_ends(case: Case) {
     });
 }
 
-/// How long after this answer the next dial is planned; `None` if there is none.
+/// The planned time from this answer to the next dial, or `None` if no dial is planned.
 fn planned(case: Case, config: &str, lines: &str) -> Option<Duration> {
     let server = Server::start();
     let mut client = case.connect(&server, config);
@@ -556,7 +556,7 @@ fn planned(case: Case, config: &str, lines: &str) -> Option<Duration> {
     })
 }
 
-/// R6: a ban says how long it lasts.
+/// R6: a ban gives its length.
 fn a_servers_own_time_is_heeded_whatever_the_status(case: Case) {
     for status in [
         "200 OK",
@@ -596,7 +596,7 @@ fn an_override_leaves_a_row_to_the_servers_time(case: Case) {
     }
 }
 
-/// D7: some servers compare the case of a name, which means nothing.
+/// D7: some servers compare the case of header names, although it means nothing.
 fn header_names_arrive_in_the_case_in_which_they_were_given(case: Case) {
     let server = Server::start();
     let target = request(&server)
@@ -643,7 +643,7 @@ impl Scoped {
 }
 
 impl Scoped {
-    /// This test's thread, and what it makes from here on, lives there.
+    /// This test's thread is in the namespace, and everything that it makes from here on.
     #[cfg(target_os = "linux")]
     fn enter(&self) {
         use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -654,14 +654,14 @@ impl Scoped {
             .expect("the right to enter it");
     }
 
-    /// There are no namespaces: nobody has made this one.
+    /// There are no namespaces, so this one was not made.
     #[cfg(not(target_os = "linux"))]
     fn enter(&self) {}
 }
 
 impl Drop for Scoped {
     fn drop(&mut self) {
-        // It may not have come so far.
+        // The process may not have got that far yet.
         let _ = Command::new("ip")
             .args(["netns", "delete", &self.0])
             .output();
@@ -679,7 +679,7 @@ fn a_scoped_address_is_dialled_through_its_interface(case: Case) {
     let listener = TcpListener::bind("[fe80::1%1]:0").expect("an address");
     let address = listener.local_addr().expect("it is bound");
     let port = address.port();
-    // The kernel makes the route to a new address in its own time.
+    // The kernel adds the route to a new address after a short time.
     let has_route = (0..5000).any(|_| {
         thread::sleep(Duration::from_millis(1));
         TcpStream::connect(address).is_ok()
@@ -709,7 +709,7 @@ fn a_scoped_address_is_dialled_through_its_interface(case: Case) {
     }
 }
 
-/// D6: what other user agents read.
+/// D6: heads that other user agents accept.
 fn a_lenient_head_is_understood(case: Case) {
     const SPACED: &str =
         "101 Switching\nUpgrade : websocket\nConnection\t: Upgrade\nSec-WebSocket-Accept : KEY";
@@ -756,7 +756,7 @@ fn a_lenient_head_is_understood(case: Case) {
     });
 }
 
-/// Whoever adds a second one wants each of two readers to see another.
+/// A second header could be meant to give two parsers different values.
 fn two_answers_to_one_key_are_refused(case: Case) {
     for more in [
         "\nSec-WebSocket-Accept: another",
@@ -774,7 +774,7 @@ fn two_answers_to_one_key_are_refused(case: Case) {
     }
 }
 
-/// How the first dial ends, with its body.
+/// The end of the first dial, with its body.
 fn refused(client: &mut Client) -> (String, Arc<Response>) {
     client.until(|event| match event {
         Event::Disconnected {
@@ -820,7 +820,7 @@ fn the_body_of_a_refusal_is_waited_for_however_it_ends(case: Case) {
             );
         });
     }
-    // Not a moment where there is none.
+    // Without a body there is no wait at all.
     for lines in ["403 No\nContent-Length: 0", "204 Nothing", "304 As before"] {
         let server = Server::start();
         let mut client = case.connect(&server, QUICK);
@@ -867,14 +867,14 @@ fn a_body_is_not_waited_for_beyond_connect_timeout(case: Case) {
     thread::scope(|scope| {
         scope.spawn(|| read_to_the_end(&mut answer(&server, "403 No").0));
         let begun = Instant::now();
-        // What is known is said.
+        // The known part is reported.
         assert_eq!(refused(&mut client).0, "http 403");
         assert!(begun.elapsed() < Duration::from_millis(900));
         drop(client);
     });
 }
 
-/// SHA-256 in hexadecimal digits: what Digest is made of (RFC 7616).
+/// SHA-256 in hexadecimal digits, which Digest is made of (RFC 7616).
 fn sha256(text: &str) -> String {
     let suite = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
     let suite = suite.tls13().expect("a suite of TLS 1.3");
@@ -885,7 +885,7 @@ fn sha256(text: &str) -> String {
         .collect()
 }
 
-/// What `me` with the password `secret` says to a challenge.
+/// The answer of `me`, with the password `secret`, to a challenge.
 pub(crate) fn digest(method: &str, uri: &str, challenge: &str) -> String {
     let nonce = challenge
         .split_once("nonce=\"")
@@ -904,7 +904,7 @@ pub(crate) fn challenge(nonce: &str, more: &str) -> String {
     format!("Digest realm=\"here\", nonce=\"{nonce}\", algorithm=SHA-256, qop=\"auth\"{more}")
 }
 
-/// D13: Digest, whose nonce is found too old when it is answered, and again after the connection was lost.
+/// D13: Digest, whose nonce is called stale when it is answered, and again after the connection was lost.
 fn a_factory_answers_the_challenge_that_refused_it(case: Case) {
     let server = Server::start();
     let target = request(&server);
@@ -940,7 +940,7 @@ fn a_factory_answers_the_challenge_that_refused_it(case: Case) {
             right(&head, "one");
             let (_, head) = answer(&server, SWITCH);
             right(&head, "two");
-            // It was accepted: what comes now is a new row.
+            // The dial was accepted, so a new series of refusals begins here.
             let (_, head) = answer(&server, &asks("three", ""));
             assert_eq!(header(&head, "Authorization"), None);
             let (_socket, head) = answer(&server, SWITCH);
@@ -975,7 +975,7 @@ fn a_redirect_to_where_the_dial_has_been_ends_it_at_once(case: Case) {
     }
 }
 
-/// "Never two dials within 25 ms", wherever they lead.
+/// "Never two dials within 25 ms", wherever the dials lead.
 fn hops_are_no_closer_together_than_dials(case: Case) {
     let server = Server::start();
     let mut client = case.start(server.options(QUICK).max_redirects(u32::MAX));
@@ -987,7 +987,7 @@ fn hops_are_no_closer_together_than_dials(case: Case) {
                 let accepted = Instant::now();
                 read_head(&mut socket);
                 if let Some(before) = before.replace(accepted) {
-                    // A moment passes between the dial and here.
+                    // A moment passes between the dial and this line.
                     let apart = accepted.duration_since(before);
                     assert!(apart >= Duration::from_millis(15), "{apart:?}");
                 }
@@ -1022,7 +1022,7 @@ fn a_redirect_is_followed_when_the_server_wants_it(case: Case) {
         assert!(after >= Duration::from_secs(1), "{after:?}");
         drop(client);
     });
-    // Not within `connect_timeout`: then it is a dial that has failed.
+    // Not within `connect_timeout`, so the dial has failed.
     let server = Server::start();
     thread::scope(|scope| {
         let mut client = case.start(server.options(QUICK).max_redirects(1));
@@ -1037,7 +1037,7 @@ fn a_redirect_is_followed_when_the_server_wants_it(case: Case) {
     });
 }
 
-/// A request that is too large is refused before it is read; then the connection is reset, or stays as it is.
+/// A request that is too large is refused before it is read. Then the connection is reset, or stays open.
 fn a_refusal_is_heard_though_the_request_is_not_read_to_its_end(case: Case) {
     for resets in [true, false] {
         let server = Server::narrow();
@@ -1053,7 +1053,7 @@ fn a_refusal_is_heard_though_the_request_is_not_read_to_its_end(case: Case) {
                 socket
                     .write_all(b"HTTP/1.1 431 Too large\r\nContent-Length: 0\r\n\r\n")
                     .expect("the client reads");
-                // What was not read makes the end a reset.
+                // Unread bytes turn the end into a reset.
                 if !resets {
                     waits.wait();
                 }

@@ -1,4 +1,5 @@
-//! Services that end every connection after a time: with a rotation nothing is missed, without it is.
+//! Services that end every connection after a time: with a rotation no message is missed, without it some
+//! are.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,7 +21,7 @@ use crate::harness::{PATIENCE, Server};
 const SUBSCRIBE: &str = "subscribe";
 const SUBSCRIBED: &str = "subscribed";
 
-/// How often a number comes.
+/// How often each number comes.
 const BEAT: Duration = Duration::from_millis(5);
 
 fn runtime() -> Runtime {
@@ -48,7 +49,7 @@ impl OnConnect for Subscribe {
     }
 }
 
-/// A feed of numbers, the same to everyone who is subscribed. Each connection ends after `limit`.
+/// A feed of numbers, the same for every subscriber. Each connection ends after `limit`.
 struct Feed {
     port: u16,
     shared: Arc<Shared>,
@@ -59,9 +60,9 @@ struct Feed {
 struct Shared {
     subscribers: Mutex<Vec<(Instant, WebSocket<TcpStream>)>>,
     heard: Mutex<Vec<String>>,
-    /// The most at a time.
+    /// The most subscribers at one time.
     most: AtomicU64,
-    /// Ended for their age.
+    /// How many were ended for their age.
     expired: AtomicU64,
     stop: AtomicBool,
 }
@@ -104,10 +105,10 @@ impl Feed {
         format!("ws://127.0.0.1:{}/", self.port)
     }
 
-    /// What it has heard, when all that was on its way has arrived.
+    /// The messages it received, once all bytes on their way have arrived.
     fn stop(self) -> Vec<String> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        // Whoever waits for a client gets one.
+        // A test that waits for a client gets one.
         drop(TcpStream::connect(("127.0.0.1", self.port)).expect("it listens"));
         for thread in self.threads {
             thread.join().expect("no panic");
@@ -129,13 +130,13 @@ impl Shared {
         }
     }
 
-    /// The next number to everyone, and what everyone has said.
+    /// Sends the next number to every client, and reads their messages.
     fn tick(&self, number: u64, limit: Duration) {
         let mut subscribers = self.subscribers.lock().expect("no panic");
         subscribers.retain_mut(|(since, ws)| {
             if since.elapsed() > limit {
                 self.expired.fetch_add(1, Ordering::Relaxed);
-                // Without a word: the socket is dropped.
+                // Silently: the socket is dropped.
                 return false;
             }
             loop {
@@ -225,7 +226,7 @@ fn with_a_rotation_nothing_is_missed_and_nothing_that_is_sent_is_lost() {
     let mut heard = feed.stop();
     assert_eq!(shared.expired.load(Ordering::Relaxed), 0, "we were first");
     assert_eq!(shared.most.load(Ordering::Relaxed), 2);
-    // Each once; the order of two connections is nobody's promise.
+    // Each number comes once. The order of two connections is not guaranteed.
     let place = |text: &String| text.split(' ').next().and_then(|n| n.parse::<usize>().ok());
     heard.sort_by_key(place);
     assert_eq!(heard, sent);
@@ -262,7 +263,7 @@ fn without_a_rotation_there_is_a_gap_and_numbers_are_missing() {
     feed.stop();
 }
 
-/// The service announces an end; nobody calls `rotate_within`.
+/// The service announces an end, and the application does not call `rotate_within`.
 #[test]
 fn an_announced_end_has_a_successor_ready_before_the_connection_is_closed() {
     let server = Server::start();
@@ -272,7 +273,7 @@ fn an_announced_end_has_a_successor_ready_before_the_connection_is_closed() {
             let mut first = server.upgrade();
             first.send(Frame::text("bye")).expect("it reads");
             let mut second = server.upgrade();
-            // The old connection lives until the new one is there, and is closed then.
+            // The old connection lives until the new one is open, and is closed then.
             let last = std::iter::from_fn(|| first.read().ok()).last();
             let told =
                 matches!(last, Some(Frame::Close(Some(close))) if u16::from(close.code) == 1000);
@@ -280,7 +281,7 @@ fn an_announced_end_has_a_successor_ready_before_the_connection_is_closed() {
             told
         });
         runtime().block_on(async {
-            // Told within 20 s; with this seed after 0.1 s.
+            // Reported within 20 s; with this seed after 0.1 s.
             let service = r#"{"rules": [{"text": "bye", "ending": "40s"}]}"#;
             let service = Description::from_json(service).expect("a description");
             let times = RotationTimes::new(Duration::from_secs(100)).expect("times");
@@ -320,7 +321,7 @@ fn an_announced_end_has_a_successor_ready_before_the_connection_is_closed() {
     });
 }
 
-/// The successor's server is in no hurry, and the current one's dies meanwhile.
+/// The successor's server is slow, and the current client's server dies meanwhile.
 #[test]
 fn a_successor_under_way_takes_over_from_a_connection_that_is_lost() {
     let server = Server::start();
@@ -336,7 +337,7 @@ fn a_successor_under_way_takes_over_from_a_connection_that_is_lost() {
             let mut second = server.upgrade();
             subscribed(&mut second);
             drop(first);
-            // `HandedOver` comes without a word of ours.
+            // `HandedOver` comes without any call of ours.
             assert_eq!(second.read().expect("a message"), Frame::text("seen"));
             second.send(Frame::text(SUBSCRIBED)).expect("it reads");
             while second.read().is_ok() {}
@@ -356,7 +357,7 @@ fn a_successor_under_way_takes_over_from_a_connection_that_is_lost() {
                     RotatingEvent::Client { generation, event } => match event {
                         Event::Connected { conn: id, .. } => conn = Some(id),
                         Event::Ready { .. } if generation.get() == 1 => {
-                            // A notice: at once.
+                            // An announcement: at once.
                             client.rotate_within(generation, Duration::ZERO);
                             story.push("ready 1");
                         }
@@ -389,7 +390,7 @@ fn a_successor_under_way_takes_over_from_a_connection_that_is_lost() {
     });
 }
 
-/// A feed without a login has no `Ready` to wait for: connected is ready.
+/// A feed without a login has no `Ready` to wait for, so connected means ready.
 #[test]
 fn a_feed_without_a_session_rotates_too() {
     let server = Server::start();
@@ -403,7 +404,7 @@ fn a_feed_without_a_session_rotates_too() {
                 if generation > 0 {
                     heard.push(ws.read().expect("a message"));
                 }
-                // The successor is there before this one is closed.
+                // The successor is open before this one is closed.
                 scope.spawn(move || while ws.read().is_ok() {});
             }
             heard
@@ -425,7 +426,7 @@ fn a_feed_without_a_session_rotates_too() {
                     None => panic!("the end"),
                 }
             }
-            // What was accepted is written.
+            // Accepted messages are written.
             assert!(client.stop().await.is_empty());
         });
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The way in: a message is accepted, or handed back with the reason.
+//! Sending: a message is accepted, or handed back with the reason.
 
 use std::sync::Barrier;
 use std::thread;
@@ -72,7 +72,7 @@ fn too_much_is_handed_back_and_too_large_as_well(case: Case) {
     });
 }
 
-/// A client whose server reads nothing until its socket is told to, and whose queue is full.
+/// A client whose queue is full, and whose server reads nothing until its socket is told to.
 fn with_a_full_path(case: Case, then: impl FnOnce(&mut Client, &Sender, &std::net::TcpStream)) {
     let server = Server::narrow();
     let options = server
@@ -87,7 +87,7 @@ fn with_a_full_path(case: Case, then: impl FnOnce(&mut Client, &Sender, &std::ne
     });
     let sender = client.sender();
     let mut full = 0;
-    // What is full for a moment may be taken by the next turn.
+    // The next turn may take messages from a queue that is full for a moment.
     while full < 20 {
         match sender.try_send(vec![0; 100_000]) {
             Ok(()) => full = 0,
@@ -98,7 +98,7 @@ fn with_a_full_path(case: Case, then: impl FnOnce(&mut Client, &Sender, &std::ne
     then(&mut client, &sender, ws.get_ref());
 }
 
-/// A message waits for room; then `act` happens.
+/// A message waits for room, and then `act` happens.
 fn waits(
     case: Case,
     act: impl FnOnce(&Sender, &std::net::TcpStream),
@@ -174,7 +174,7 @@ fn many_threads_send_at_once_and_each_keeps_its_order(case: Case) {
     });
 }
 
-/// In place nothing makes room between two calls of `recv`: who waited there would wait for ever.
+/// In place, nothing makes room between two calls of `recv`, so a wait there would never end.
 #[test]
 fn the_thread_that_drives_a_blocking_client_in_place_does_not_wait_for_room() {
     let server = Server::start();

@@ -1,4 +1,4 @@
-//! Sessions, what is held until they are ready, and what is told about the time between two of them.
+//! Sessions, messages held until a session is ready, and the report of the gap between two sessions.
 
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -79,7 +79,7 @@ fn on_connect_goes_first_and_what_is_held_follows_in_order(case: Case) {
     let server = Server::start();
     let options = server.options(PROMPT).hold(10, 1000).on_connect(subscribe);
     let mut client = case.start(options);
-    // Whether the connection is open by now or not.
+    // Whether the connection is open now.
     for number in 0..3 {
         client
             .sender()
@@ -100,7 +100,7 @@ fn on_connect_goes_first_and_what_is_held_follows_in_order(case: Case) {
     });
 }
 
-/// Logs in with a number that grows when it is told to refresh.
+/// Logs in with a number that grows with each refresh.
 struct Login {
     token: u32,
 }
@@ -143,7 +143,7 @@ fn a_login_is_answered_before_the_session_is_ready(case: Case) {
             ws.send(Frame::text("done")).expect("the client reads");
             ws
         });
-        // What the server says comes to the application, too.
+        // The application gets the server's messages, too.
         assert_words(
             &mut client,
             &[
@@ -166,12 +166,12 @@ fn a_login_that_is_refused_is_judged_as_the_application_says(case: Case) {
     client.sender().try_send("order").expect("room");
     thread::scope(|scope| {
         scope.spawn(|| {
-            // Whoever comes back keeps the session, if the service can resume one.
+            // A client that comes back keeps the session, if the service can resume one.
             for (token, answer, goodbye) in [(1, "expired", 4000), (2, "banned", 1000)] {
                 let mut ws = server.upgrade();
                 assert_eq!(read(&mut ws), format!("login {token}"));
                 ws.send(Frame::text(answer)).expect("the client reads");
-                // It takes its leave, and nothing that was held has gone before.
+                // The client closes first, and no held message was sent before.
                 match ws.read().expect("a goodbye") {
                     Frame::Close(Some(frame)) => assert_eq!(u16::from(frame.code), goodbye),
                     other => panic!("{other:?}"),
@@ -243,7 +243,7 @@ fn an_application_makes_the_session_ready_in_its_own_loop(case: Case) {
             other.expect_err("not this one").reason,
             SendErrorKind::NotConnected
         );
-        // Nobody has asked for that one.
+        // This one was not asked for.
         sender.ready(ConnId::new(9));
         sender.send_opening(conn, "login").expect("it is open");
         assert_words(&mut client, &["welcome"]);
@@ -295,7 +295,7 @@ fn until_the_session_is_ready_messages_are_refused(case: Case) {
     assert_eq!(refusal.reason, SendErrorKind::NotReady);
 }
 
-/// More than a narrow path holds: some of it is under way, some waits, one is cut.
+/// More than a narrow path holds: some of it is on its way, some waits, and one message is cut.
 fn what_is_held_goes_out_on_the_next_connection_and_is_sent_once(case: Case) {
     const MESSAGES: u32 = 600;
     let numbered = |number: u32| {
@@ -308,7 +308,7 @@ fn what_is_held_goes_out_on_the_next_connection_and_is_sent_once(case: Case) {
     let mut client = case.start(options.hold(2000, 8 << 20));
     thread::scope(|scope| {
         let received = scope.spawn(|| {
-            // The first connection hangs up in the midst of a burst; the second takes what is left.
+            // The first connection hangs up during a burst. The second takes the remaining messages.
             let mut numbers = Vec::new();
             let mut take = |ws: &mut WebSocket<_>| match ws.read() {
                 Ok(Frame::Binary(bytes)) => {
@@ -321,7 +321,7 @@ fn what_is_held_goes_out_on_the_next_connection_and_is_sent_once(case: Case) {
             for _ in 0..50 {
                 assert!(take(&mut ws));
             }
-            // What the operating system has taken still arrives.
+            // Bytes that the operating system has taken still arrive.
             ws.get_ref()
                 .shutdown(std::net::Shutdown::Write)
                 .expect("an open socket");
@@ -419,7 +419,7 @@ fn a_gap_comes_before_any_message_of_the_new_connection(case: Case) {
         };
         assert_eq!((conn.get(), attempts, unsent, in_doubt), (3, 2, 0, 0));
         assert_eq!(cause.to_string(), "eof");
-        // Two delays of 50 ms; how much of the silence before the end we saw is the machine's load.
+        // Two delays of 50 ms. The machine's load decides how much silence there was before we saw the end.
         assert!(down_for >= Duration::from_millis(100), "{down_for:?}");
         let now = SystemTime::now();
         assert!(begin <= since && since + down_for <= now + Duration::from_millis(50));
@@ -506,7 +506,7 @@ fn stop_waits_for_the_end_and_says_what_was_not_sent(case: Case) {
         assert!(unsent.is_empty());
         assert_eq!(received.join().expect("no panic"), accepted);
     });
-    // Nobody ever answers the upgrade.
+    // The upgrade is never answered.
     let mut client = case.start(
         Options::new(&format!("ws://127.0.0.1:{}/", server.port()))
             .expect("a URL")
@@ -544,7 +544,7 @@ fn stats_count_what_went_over_all_connections(case: Case) {
             (stats.machine.sessions, stats.machine.losses, stats.ready),
             (2, 2, false)
         );
-        // Two answers to the upgrade (RFC 6455 §1.3: over 100 bytes), two frames of 2 + 10 and 2 + 3.
+        // Two answers to the upgrade (RFC 6455 §1.3: over 100 bytes), two frames of 2 + 10 and 2 + 3 bytes.
         assert!(stats.bytes_received > 2 * (100 + 12 + 5), "{stats:?}");
         assert!(stats.bytes_sent > 2 * (100 + 6 + 5), "{stats:?}");
         assert_eq!(

@@ -1,9 +1,9 @@
-//! Which test is whose, for each number of the torture course. A number without a test, or a name that
-//! is none any more, fails.
+//! The test for each number of the torture course. A number without a test fails, and so does the name of a
+//! test that no longer exists.
 
 use std::path::Path;
 
-/// The number, the file below `tests`, and the function (or, for a program, what must stand in it).
+/// The number, the file below `tests`, and the function (or, for a program, a text in it).
 const TESTS: &[(u32, &str, &str)] = &[
     (
         1,

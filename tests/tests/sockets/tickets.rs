@@ -1,4 +1,4 @@
-//! A TLS server that sends session tickets without end: bytes that bring nothing to read.
+//! A TLS server that sends session tickets without end: records without application data.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ cases! {
     ]
 }
 
-/// What a busy machine may take.
+/// The time that a busy machine may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn config(authority: &Authority) -> Arc<ServerConfig> {
@@ -32,13 +32,14 @@ fn config(authority: &Authority) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// A record full of the smallest tickets (RFC 8446 §4.6.1): each has a lifetime, an age, no nonce, a byte and no extensions.
+/// A record full of the smallest tickets (RFC 8446 §4.6.1): each has a lifetime, an age, no nonce, a byte
+/// and no extensions.
 fn tickets() -> Vec<u8> {
     let ticket = [4, 0, 0, 14, 0, 0, 28, 32, 0, 0, 0, 0, 0, 0, 1, b'.', 0, 0];
     ticket.repeat((1 << 14) / ticket.len())
 }
 
-/// Sends tickets until the client is gone, or has had four times its time.
+/// Sends tickets until the client is gone, or for four times its time.
 fn send_tickets(tls: Tls) {
     let (session, mut socket) = tls.into_parts();
     let Some(SupportedCipherSuite::Tls13(suite)) = session.negotiated_cipher_suite() else {

@@ -1,4 +1,5 @@
-//! `wss://`: what is trusted works, what is not gives up, and nothing is ever said in the clear.
+//! `wss://`: trusted servers work, untrusted ones make the client give up, and nothing is ever sent in the
+//! clear.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -41,7 +42,7 @@ fn ring() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// An authority, and what a client needs to trust it.
+/// An authority, and the client's configuration to trust it.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
@@ -70,7 +71,7 @@ impl Authority {
         client_config(roots)
     }
 
-    /// A certificate for this name, good until this year.
+    /// A certificate for this name, valid until this year.
     fn issue(&self, name: &str, year: i32) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
         params.not_after = date_time_ymd(year, 1, 1);
@@ -86,7 +87,7 @@ impl Authority {
         )
     }
 
-    /// A server with a certificate for this name, good until this year.
+    /// A server with a certificate for this name, valid until this year.
     pub(crate) fn server(&self, name: &str, year: i32) -> Arc<ServerConfig> {
         self.config(
             self.issue(name, year),
@@ -94,7 +95,7 @@ impl Authority {
         )
     }
 
-    /// One that wants to see the client's certificate, too.
+    /// A server that also asks for the client's certificate.
     fn server_asking(
         &self,
         name: &str,
@@ -132,7 +133,7 @@ pub(crate) fn for_name(name: &str) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     (authority.server(name, 4000), authority.trusted())
 }
 
-/// For cases in which no certificate is ever seen.
+/// For cases in which no certificate is ever shown.
 pub(crate) fn trusting_nobody() -> Arc<ClientConfig> {
     client_config(RootCertStore::empty())
 }
@@ -161,7 +162,7 @@ pub(crate) fn upgrade(server: &Server, config: Arc<ServerConfig>) -> WebSocket<T
 fn a_trusted_server_is_spoken_to_and_large_messages_pass(case: Case) {
     const LARGE: usize = 8 << 20;
     let (server, authority) = (Server::start(), Authority::new("ours"));
-    // By name: the resolver takes part.
+    // By name, so that the resolver takes part.
     let mut client = case.start(options(&server, "localhost", "{}", authority.trusted()));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -268,8 +269,8 @@ fn pings_and_pongs_pass_under_tls(case: Case) {
     });
 }
 
-/// What the client says, and only says, when it does not trust: handshake (22), change of cipher
-/// (20) and alert (21) records (RFC 8446 §5.1), never application data (23) nor plain text.
+/// A client that does not trust the server sends only handshake (22), change of cipher (20) and alert (21)
+/// records (RFC 8446 §5.1), never application data (23) or plain text.
 fn assert_nothing_was_said(bytes: &[u8]) {
     let mut rest = bytes;
     while let [kind, 3, _, high, low, ..] = rest {
@@ -285,7 +286,7 @@ fn assert_nothing_was_said(bytes: &[u8]) {
     );
 }
 
-/// A socket that keeps what it reads.
+/// A socket that keeps the bytes it reads.
 struct Tapped(TcpStream, Vec<u8>);
 
 impl Read for Tapped {
@@ -330,7 +331,7 @@ fn a_certificate_that_is_not_to_be_trusted_is_final_and_nothing_is_said(case: Ca
                 let mut socket = Tapped(server.accept(), Vec::new());
                 while session.is_handshaking() && session.complete_io(&mut socket).is_ok() {}
                 let said = [socket.1, read_to_the_end(&mut socket.0)].concat();
-                // All after the greeting is encrypted with a key that the server has: the alert.
+                // Everything after the greeting is encrypted with a key that the server has: the alert.
                 assert!(said.starts_with(&[22, 3]), "{name}");
                 assert!(
                     !said.windows(4).any(|word| word == b"GET "),
@@ -416,7 +417,8 @@ fn http_1_1_alone_is_offered_to_a_server_that_prefers_h2(case: Case) {
     }
 }
 
-/// D12: its body in a record of its own, and an end without a goodbye; or before the request is read to its end.
+/// D12: the body in a record of its own, and an end without close_notify; or a refusal before the request
+/// is read whole.
 fn a_refusal_under_tls_is_heard_to_its_end(case: Case) {
     for (header, pieces, body) in [
         (10, &["X: y\r\n\r\n", "not ", "you"][..], "not you"),
@@ -472,7 +474,7 @@ fn a_stuck_write_under_tls_is_judged_and_accounted_for(case: Case) {
         let (server, authority) = (&server, &authority);
         let received = scope.spawn(move || {
             let mut ws = upgrade(server, authority.server("127.0.0.1", 4000));
-            // It listens for a while, slower than the client speaks, then freezes.
+            // The server reads for a while, slower than the client writes, and then freezes.
             for n in 0_u64..2000 {
                 assert_eq!(
                     ws.read().expect("a message").into_data()[..8],
@@ -500,7 +502,7 @@ fn a_stuck_write_under_tls_is_judged_and_accounted_for(case: Case) {
             accepted.join().expect("no panic"),
             received.join().expect("no panic"),
         );
-        // All that went arrives, and nothing that came back.
+        // All sent messages arrive, and none that was handed back.
         let expected: Vec<_> = (received..accepted).map(numbered).collect();
         assert_eq!(
             end.unsent.len(),
@@ -511,7 +513,7 @@ fn a_stuck_write_under_tls_is_judged_and_accounted_for(case: Case) {
     });
 }
 
-/// While our own write is stuck, the server goes on talking and asking.
+/// While our own write is stuck, the server keeps sending data and pings.
 fn a_stuck_write_under_tls_keeps_nobody_from_hearing(case: Case) {
     let (server, authority) = (Server::narrow(), Authority::new("ours"));
     let config =

@@ -1,5 +1,5 @@
-//! An application that takes no events: its heartbeats go on, an end is noticed, and what becomes of its messages is
-//! what was chosen.
+//! An application that takes no events: its heartbeats go on, an end is noticed at once, and messages are
+//! handled as configured.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -33,7 +33,7 @@ cases! {
 const CONFIG: &str =
     r#"{"backoff": {"base": "100ms", "cap": "100ms", "jitter_percent": 0}, "idle_timeout": "60s"}"#;
 
-/// A notice within less than this is at once: `write_timeout` and `idle_timeout` are 60 s.
+/// A notice within less than this counts as at once: `write_timeout` and `idle_timeout` are 60 s.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn numbered(n: u32) -> Vec<u8> {
@@ -48,7 +48,7 @@ fn all_numbered(count: u32) -> Vec<u8> {
         .collect()
 }
 
-/// Takes these messages and then how the connection ended.
+/// Takes these messages and then the connection's end.
 #[track_caller]
 fn takes_all(client: &mut Client, count: u32) -> String {
     for n in 0..count {
@@ -61,7 +61,7 @@ fn takes_all(client: &mut Client, count: u32) -> String {
     })
 }
 
-/// Waits until it is so.
+/// Waits until this is true.
 #[track_caller]
 fn until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
@@ -93,7 +93,7 @@ fn pings_without_end_are_answered_while_nobody_takes_an_event(case: Case) {
         client.stats().heartbeat_events_dropped >= left_out
     });
     assert_eq!(client.stats().reading_paused_since, None);
-    // Nor has its end to wait for anything.
+    // Nor does its end have to wait for anything.
     drop(ws);
     drop(server.upgrade());
 }
@@ -109,7 +109,7 @@ fn an_end(case: Case, end: impl FnOnce(WebSocket<TcpStream>), reason: &str) {
     until("reading pauses", || paused(&client));
     let ended = Instant::now();
     end(ws);
-    // The next dial: nobody has taken anything yet.
+    // The next dial, although no event has been taken yet.
     let next = server.upgrade();
     assert!(ended.elapsed() < AT_ONCE, "{:?}", ended.elapsed());
     assert_eq!(takes_all(&mut client, MESSAGES), reason);
@@ -142,7 +142,8 @@ fn a_fin_under_tls_is_noticed_at_once_while_reading_is_paused(case: Case) {
     drop(next);
 }
 
-/// While it is paused, what the operating system told of readiness is used up: nothing may hang on it.
+/// While reading is paused, the operating system's readiness events are used up, so nothing may depend on
+/// them.
 fn what_arrived_before_the_pause_ended_is_read_once_however_often_reading_pauses(case: Case) {
     let server = Server::start();
     let mut client = case.start(server.options(CONFIG).queue(2));
@@ -170,7 +171,7 @@ fn a_program_that_only_sends_is_connected_again_and_again(case: Case) {
     let sender = client.sender();
     for n in 0..150 {
         let mut ws = server.upgrade();
-        // Never taken: from the first connection on reading is paused.
+        // Never taken, so reading is paused from the first connection on.
         ws.get_mut().write_all(&all_numbered(6)).expect("room");
         if n % 50 == 0 {
             until("accepted", || sender.try_send(format!("{n}")).is_ok());
@@ -310,7 +311,7 @@ fn heartbeat_events_are_told_only_where_they_are_wanted(case: Case) {
     }
 }
 
-/// What had arrived, and what the server still says until it sees our Close.
+/// The messages that had arrived, and those that the server still sends until it sees our Close.
 fn what_arrived_before_the_close_is_told_after_a_stop(case: Case) {
     const MESSAGES: u32 = 20_000;
     let server = Server::start();
@@ -325,7 +326,7 @@ fn what_arrived_before_the_close_is_told_after_a_stop(case: Case) {
                     .collect();
                 writer.write_all(&small).expect("the client reads");
             });
-            // Its Close, which is answered behind all of that.
+            // The server's Close, which is answered behind all of them.
             while ws.read().is_ok() {}
         });
         client.message();

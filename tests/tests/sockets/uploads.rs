@@ -1,4 +1,5 @@
-//! An upload to a server that reads slowly: alive while it moves, dead once it stops, plain and under TLS.
+//! An upload to a server that reads slowly: the connection is alive while bytes move, and dead once they
+//! stop, plain and under TLS.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -38,10 +39,10 @@ const UPLOAD: usize = 1_800_000;
 const PACE: usize = 6_000;
 const STEP: Duration = Duration::from_millis(20);
 
-/// What a busy machine may add.
+/// The time that a busy machine may add.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// A server with small buffers, and how it is spoken to.
+/// A server with small buffers, and how to reach it.
 struct Scene {
     server: Server,
     tls: Option<(Arc<ServerConfig>, Arc<ClientConfig>)>,
@@ -108,7 +109,7 @@ impl Read for Slow<'_> {
     }
 }
 
-/// A frame of the client's: its first byte, and its payload unmasked.
+/// A frame of the client: its first byte, and its payload unmasked.
 fn read_frame(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 2];
     stream.read_exact(&mut head)?;
@@ -128,13 +129,13 @@ fn read_frame(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     Ok((head[0], payload))
 }
 
-/// No two pieces of it are the same.
+/// No two pieces of it are equal.
 fn pattern(len: usize) -> Vec<u8> {
     let words = (0_u32..).flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_be_bytes());
     words.take(len).collect()
 }
 
-/// Reads data until it has so many bytes, and answers pings as it gets to them, if it answers any.
+/// Reads data until it has this many bytes. Answers pings when it gets to them, if it answers any.
 fn read_slowly(stream: &mut dyn Stream, len: usize, answers: bool) -> Vec<u8> {
     let mut slow = Slow::new(stream);
     let mut data = Vec::new();
@@ -164,7 +165,7 @@ fn moves(case: Case, under_tls: bool) {
             let begun = Instant::now();
             assert!(read_slowly(&mut *stream, UPLOAD, true) == pattern(UPLOAD));
             assert!(begun.elapsed() > IDLE * 2, "it was no slow upload");
-            // Once: what follows is the next message.
+            // Once: the next message follows.
             stream.write_all(&frame(TEXT, b"done")).expect("it reads");
             assert_eq!(next_data(&mut *stream), b"thanks");
             stream.write_all(&frame(TEXT, b"bye")).expect("it reads");
@@ -179,7 +180,7 @@ fn moves(case: Case, under_tls: bool) {
     });
 }
 
-/// The next message of the client's, pings answered.
+/// The next message of the client. Pings are answered.
 fn next_data(mut stream: &mut dyn Stream) -> Vec<u8> {
     loop {
         let (first, payload) = read_frame(&mut stream).expect("the client goes on");
@@ -209,7 +210,7 @@ fn stops(case: Case, under_tls: bool) {
         let (scene, (over, is_over)) = (&scene, std::sync::mpsc::channel::<()>());
         scope.spawn(move || {
             let mut stream = scene.upgrade();
-            // It moves for longer than the client may be silent, and then no more.
+            // The upload moves for longer than the client's allowed silence, and then stops.
             read_slowly(&mut *stream, UPLOAD / 2, true);
             stopped.send(Instant::now()).expect("the client waits");
             // The socket stays open until the client has judged.
@@ -226,7 +227,7 @@ fn stops(case: Case, under_tls: bool) {
         let judged = Instant::now();
         let stopped = when.try_recv().expect("alive while it moved");
         let took = judged - stopped;
-        // What the kernel still takes moves, too; then the shortest of the times runs.
+        // The bytes that the kernel still takes move, too. Then the shortest of the times runs.
         assert!(took < IDLE + SLACK, "{took:?}");
         let reason = end.reason.as_str();
         assert!(
@@ -248,8 +249,9 @@ fn an_upload_that_stops_moving_under_tls_is_dead_and_comes_back_cut(case: Case) 
     stops(case, true);
 }
 
-/// A ping falls due almost two seconds after the server has stopped reading. The client's own kernel may take some bytes
-/// more then, in which the server has no part; how many depends on where in its buffer the server has stopped.
+/// A ping falls due almost two seconds after the server has stopped reading. The client's own kernel may
+/// then take some more bytes, although the server takes none. How many depends on where in its buffer the
+/// server has stopped.
 fn stops_between_two_pings(case: Case, under_tls: bool) {
     const PIECE: usize = 8 << 10;
     thread::scope(|scope| {
@@ -322,8 +324,9 @@ fn an_upload_of_many_small_messages_that_moves_is_alive(case: Case) {
     });
 }
 
-/// The peer's window is always smaller than the next segment. Linux has a timer for that (`TCP_USER_TIMEOUT`), which bytes
-/// that move do not restart. The upload takes longer than all of the client's times.
+/// The peer's window is always smaller than the next segment. Linux has a timer for that
+/// (`TCP_USER_TIMEOUT`), which moving bytes do not restart. The upload takes longer than all of the
+/// client's times.
 fn an_upload_through_a_narrow_window_is_alive(case: Case) {
     const LEN: usize = 300_000;
     const CONFIG: &str = r#"{"idle_timeout": "6s", "ping": {"after_silence": "2s"}, "pong_timeout": "5s",
@@ -354,7 +357,7 @@ fn an_upload_through_a_narrow_window_is_alive(case: Case) {
     });
 }
 
-/// The server says nothing at all until it has everything, not even to pings.
+/// The server sends nothing until it has everything, not even answers to pings.
 fn an_upload_that_moves_needs_no_word_of_the_peers(case: Case) {
     let scene = Scene::new(false);
     let mut client = case.start(scene.options());

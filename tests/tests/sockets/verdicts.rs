@@ -1,5 +1,5 @@
-//! What an end means for the next dial: whoever was once well is waited for, credentials are given up only when fresh
-//! ones were refused, and each endpoint has its own record.
+//! What an end means for the next dial: an endpoint that was once stable is retried, the client gives up
+//! only when fresh credentials were refused, and each endpoint has its own record.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -49,7 +49,7 @@ fn config(json: &str) -> Config {
     Config::from_json(json).expect("a configuration")
 }
 
-/// `QUICK`, and `permanent_errors`.
+/// `QUICK`, with `permanent_errors`.
 fn believing(policy: &str) -> String {
     QUICK.replacen('{', &format!(r#"{{"permanent_errors": "{policy}", "#), 1)
 }
@@ -75,11 +75,11 @@ fn serve_well(server: &Server) {
 fn say_again(server: &Server) {
     let mut ws = server.upgrade();
     ws.send(Frame::text("again")).expect("the client reads");
-    // Until the client leaves.
+    // Reads until the client leaves.
     while ws.read().is_ok() {}
 }
 
-/// Why each connection or dial ended, until the message of the last one.
+/// The reason for the end of each connection or dial, until the message of the last one.
 #[track_caller]
 fn ends_until_again(client: &mut Client) -> Vec<String> {
     let mut ends = Vec::new();
@@ -111,7 +111,7 @@ fn given_up(client: &mut Client) -> (GiveUp, usize) {
     (reason, dials)
 }
 
-/// Of this service 418 is the end, 503 a pause of two seconds, and 404 is nothing.
+/// For this service 418 is final, 503 means a pause of two seconds, and 404 means nothing.
 const SERVICE: &str =
     r#"{"http_statuses": {"418": "never", "503": {"after": "2s"}, "404": "backoff"}}"#;
 
@@ -158,10 +158,10 @@ fn a_status_means_what_the_service_says_unless_the_answer_or_the_configuration_s
     });
 }
 
-/// What a factory was told on each dial: whether to refresh.
+/// For each dial, whether the factory was told to refresh.
 type Told = Arc<Mutex<Vec<bool>>>;
 
-/// A factory that fails on these dials, and notes what it is told.
+/// A factory that fails on these dials, and records what it is told.
 fn factory(server: &Server, fails: &'static [u32]) -> (Options, Told) {
     let target = Request::new(&format!("ws://127.0.0.1:{}/", server.port())).expect("a URL");
     let told = Told::default();
@@ -187,7 +187,7 @@ fn assert_told(told: &Told, expected: &[bool]) {
     assert_eq!(*told.lock().expect("no panic"), expected);
 }
 
-/// R3: neither a factory that fails nor a dial that is cut off judges anything.
+/// R3: a factory that fails does not count as a judgement of credentials, nor does a dial that is cut off.
 fn fresh_credentials_stay_asked_for_until_a_server_has_judged_some(case: Case) {
     let server = Server::start();
     let (options, told) = factory(&server, &[1]);
@@ -195,7 +195,7 @@ fn fresh_credentials_stay_asked_for_until_a_server_has_judged_some(case: Case) {
     thread::scope(|scope| {
         scope.spawn(|| {
             refuse(&server, "401 Unauthorized");
-            // The factory fails; then the dial is cut off before an answer, then there is no answer of a server's own.
+            // The factory fails. Then the dial is cut off before an answer. Then the answer is not the server's own.
             drop(server.accept());
             refuse(&server, "503 Service Unavailable");
             say_again(&server);
@@ -208,7 +208,7 @@ fn fresh_credentials_stay_asked_for_until_a_server_has_judged_some(case: Case) {
     assert_told(&told, &[false, true, true, true, true]);
 }
 
-/// R4: the token is good for one connection, and a restart of the server's wants the next one.
+/// R4: the token is good for one connection, and a restart of the server asks for the next one.
 fn an_accepted_dial_ends_the_row_of_refused_credentials(case: Case) {
     let server = Server::start();
     let (options, told) = factory(&server, &[]);
@@ -217,7 +217,7 @@ fn an_accepted_dial_ends_the_row_of_refused_credentials(case: Case) {
         scope.spawn(|| {
             for _ in 0..3 {
                 refuse(&server, "401 Unauthorized");
-                // Accepted, and gone before it could be called stable.
+                // Accepted, and gone before it could count as stable.
                 hang_up(server.upgrade().get_ref());
             }
             refuse(&server, "401 Unauthorized");
@@ -245,7 +245,7 @@ fn fresh_credentials_that_are_refused_are_given_up(case: Case) {
     assert_told(&told, &[false, true]);
 }
 
-/// R5: 1008 is also "too many requests", and there is nothing that could be refreshed.
+/// R5: 1008 also means "too many requests", and there is nothing to refresh.
 fn a_fixed_url_that_is_closed_with_1008_comes_back_each_time(case: Case) {
     const TIMES: usize = 5;
     let server = Server::start();
@@ -277,7 +277,7 @@ fn close(server: &Server, code: u16) {
     let _ = ws.read();
 }
 
-/// R7: what says "hopeless" and is over at the next dial.
+/// R7: errors that look permanent and are over at the next dial.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
     Answer(&'static str, &'static str),
@@ -363,7 +363,7 @@ fn one_bad_moment_after_a_stable_connection_is_waited_for(case: Case) {
     });
 }
 
-/// A handshake that fails in one way or another; its name and what its detail says.
+/// A handshake that fails in one way or another: its name, and a part of its detail.
 struct BadTls(&'static str, Option<Arc<ServerConfig>>, &'static str);
 
 fn bad_tls(ours: &Authority) -> [BadTls; 5] {
@@ -399,7 +399,7 @@ impl BadTls {
                 while session.is_handshaking() && session.complete_io(&mut socket).is_ok() {}
             }
             None => {
-                // The greeting, so that no RST overtakes the answer.
+                // Reads the greeting, so that no RST overtakes the answer.
                 greeting(&mut socket);
                 socket
                     .write_all(self.2.as_bytes())
@@ -441,7 +441,7 @@ fn one_bad_moment_of_tls_after_a_stable_connection_is_waited_for(case: Case) {
 }
 
 fn a_bad_moment_that_is_waited_for_is_a_warning_that_names_it(case: Case) {
-    // The client has threads: one subscriber for the whole process.
+    // The client has threads, so one subscriber serves the whole process.
     case.alone(|| {
         let lines = Lines::of_warnings();
         let server = Server::start();
@@ -483,7 +483,7 @@ fn a_bad_moment_before_any_stable_connection_is_given_up_at_once(case: Case) {
             assert_eq!(dials, 1, "{moment:?}");
         });
     }
-    // A connection that came and went before `stable_after` proves nothing.
+    // A connection that ended before `stable_after` proves nothing.
     let server = Server::start();
     let mut client = case.connect(&server, &QUICK.replace("100ms", "60s"));
     thread::scope(|scope| {
@@ -519,7 +519,7 @@ fn a_bad_moment_of_tls_before_any_stable_connection_is_given_up_at_once(case: Ca
 }
 
 fn permanent_errors_are_believed_or_not_as_the_setting_says(case: Case) {
-    // At once, although it was well.
+    // At once, although the endpoint was stable.
     for moment in [MOMENTS[0], Moment::Close(1002)] {
         let server = Server::start();
         let mut client = case.connect(&server, &believing("give_up"));
@@ -531,7 +531,7 @@ fn permanent_errors_are_believed_or_not_as_the_setting_says(case: Case) {
             assert_eq!(given_up(&mut client).1, 2, "{moment:?}");
         });
     }
-    // Never, although it never was.
+    // Never, although the endpoint was never stable.
     let server = Server::start();
     let mut client = case.connect(&server, &believing("retry"));
     thread::scope(|scope| {
@@ -546,7 +546,7 @@ fn permanent_errors_are_believed_or_not_as_the_setting_says(case: Case) {
     });
 }
 
-/// A bad frame, and text that is no text: whatever is believed of who was never well.
+/// A bad frame, and text that is not UTF-8: for an endpoint that was never stable, too.
 fn corruption_of_an_open_connection_is_backoff_whoever_it_is(case: Case) {
     let bad = [frame(0xf1, b"x"), frame(TEXT, &[0xff]), frame(0x09, b"x")];
     for policy in ["give_up", "give_up_unless_stable", "retry"] {
@@ -568,7 +568,7 @@ fn corruption_of_an_open_connection_is_backoff_whoever_it_is(case: Case) {
     }
 }
 
-/// A record that cannot be decrypted, a record of no kind, plain HTTP, and an alert.
+/// A record that cannot be decrypted, a record of no known type, plain HTTP, and an alert.
 fn corruption_under_tls_is_backoff_whoever_it_is(case: Case) {
     let bad: [&[u8]; 4] = [
         b"\x17\x03\x03\x00\x20 this was never encrypted by us. ",
@@ -591,7 +591,7 @@ fn corruption_under_tls_is_backoff_whoever_it_is(case: Case) {
             scope.spawn(|| {
                 for bytes in bad {
                     let mut ws = tls::upgrade(&server, Arc::clone(&good));
-                    // What came before it, perhaps in one read with it, is heard.
+                    // Messages that came before it are delivered, even if one read brought both.
                     ws.send(Frame::text("before")).expect("the client reads");
                     let socket = &mut ws.get_mut().sock;
                     socket.write_all(bytes).expect("the client reads");
@@ -629,7 +629,7 @@ fn an_endpoint_that_is_hopeless_keeps_nobody_from_the_next_one(case: Case) {
             });
             scope.spawn(|| {
                 if std::ptr::eq(order[0], &good) {
-                    // Too short to be well.
+                    // Too short to count as stable.
                     hang_up(good.upgrade().get_ref());
                 }
                 say_again(&good);
@@ -650,7 +650,7 @@ fn an_endpoint_that_is_hopeless_is_not_dialled_again_while_another_is_well(case:
             for _ in 0..4 {
                 hang_up(good.upgrade().get_ref());
             }
-            // A bad moment of the one that is left is the last word: it has never been well.
+            // A bad moment of the only one left is final: it has never been stable.
             refuse(&good, "403 Forbidden");
         });
         let (reason, dials) = given_up(&mut client);
@@ -669,7 +669,7 @@ fn a_client_gives_up_when_all_of_its_endpoints_are_hopeless(case: Case) {
         });
         assert_eq!(given_up(&mut client).1, 3);
     });
-    // One of them was well once: then it is the other one that is left out.
+    // One of them was stable once, so only the other is ruled out.
     let servers = [Server::start(), Server::start()];
     let mut client = case.start(endpoints(&[&servers[0], &servers[1]], QUICK));
     thread::scope(|scope| {

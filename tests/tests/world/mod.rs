@@ -29,9 +29,9 @@ const SEED: u64 = 7;
 #[derive(Clone)]
 pub(crate) struct Script {
     pub(crate) config: Config,
-    /// What becomes of each dial, in order; further ones are refused.
+    /// The result of each dial, in order. Further dials are refused.
     pub(crate) visits: Vec<Visit>,
-    /// What the user does: sends a text, kicks or stops; or what befalls the host.
+    /// The user's actions (send a text, kick, stop), and the host's mishaps.
     pub(crate) user: Vec<(Duration, User)>,
     /// When the world ends.
     pub(crate) until: Duration,
@@ -42,11 +42,11 @@ pub(crate) enum User {
     Send(&'static str),
     Kick,
     Stop,
-    /// The host does nothing for this long: the process was stopped, the machine slept.
+    /// The host does nothing for this long: the process was stopped, or the machine slept.
     Stall(Duration),
 }
 
-/// What happened.
+/// The record of the run.
 #[derive(Default, Debug, PartialEq)]
 pub(crate) struct Log {
     /// The application's events with their times.
@@ -59,7 +59,7 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
-/// The wall clock is not virtual: what it says is left out.
+/// The wall clock is not virtual, so its values are left out.
 fn without_wall_time(mut event: Event) -> Event {
     if let Event::Gap { since, .. } = &mut event {
         *since = std::time::SystemTime::UNIX_EPOCH;
@@ -79,7 +79,7 @@ pub(crate) fn visit(acts: impl IntoIterator<Item = (f64, Act)>) -> Visit {
     }
 }
 
-/// A dial that is received otherwise.
+/// A dial with another result.
 pub(crate) fn turned_away(reception: Reception) -> Visit {
     Visit {
         reception,
@@ -237,7 +237,7 @@ impl Clock for Virtual {
 }
 
 impl Virtual {
-    /// The next moment at which somebody other than the client does something.
+    /// The next moment at which someone other than the client acts.
     fn run_the_others(&mut self) -> Duration {
         let now = *self.now.borrow();
         let mut next = self.until;

@@ -1,4 +1,4 @@
-//! alloy's WebSocket transport below its JSON-RPC client: a message is a request that nobody answers.
+//! alloy's WebSocket transport below its JSON-RPC client: each message is a request that is never answered.
 
 use alloy_rpc_client::RpcClient;
 use alloy_transport_ws::WsConnect;

@@ -1,5 +1,5 @@
-//! `ezsockets`: it looks every `heartbeat` whether `timeout` has passed, so a timeout that is one
-//! heartbeat shorter than `death` gives the verdict by then.
+//! `ezsockets`: at every `heartbeat` it checks whether `timeout` has passed. So with a timeout one
+//! heartbeat shorter than `death`, the verdict comes by then.
 
 use std::time::Duration;
 

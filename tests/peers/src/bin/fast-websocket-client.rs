@@ -1,5 +1,5 @@
-//! `fast_websocket_client`: ping interval, reconnect delay and connect timeout are its settings; what
-//! it lacks is a time by which a pong must come.
+//! `fast_websocket_client`: ping interval, reconnect delay and connect timeout are its settings. It has no
+//! setting for a pong timeout.
 
 use fast_websocket_client::{ClientConfig, WebSocketBuilder};
 use heartbeat_peers::driver::{self, Course};

@@ -1,5 +1,5 @@
-//! `nautilus-network`'s WebSocket client in handler mode, which reconnects by itself. Whole seconds for
-//! its heartbeat.
+//! `nautilus-network`'s WebSocket client in handler mode, which reconnects by itself. Its heartbeat is in
+//! whole seconds.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ async fn main() {
         .reconnect_jitter_ms(250)
         .backend(nautilus_network::websocket::TransportBackend::default())
         .build();
-    // A channel without a bound, as the library offers it: an application that pauses stops nobody.
+    // An unbounded channel, as the library offers it: an application that pauses holds nothing up.
     let (handler, mut messages) = channel_message_handler();
     let holding = course.clone();
     tokio::spawn(async move {

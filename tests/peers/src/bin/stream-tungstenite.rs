@@ -1,5 +1,5 @@
-//! `stream-tungstenite`: a receive timeout and an exponential backoff. It has no pings of its own; the
-//! driver sends them through its sender, as an application can.
+//! `stream-tungstenite`: a receive timeout and an exponential backoff. It sends no pings by itself. The
+//! driver sends them through the client's sender, as an application can.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ async fn main() {
         async move {
             loop {
                 time::sleep(ping).await;
-                // Without a connection there is nobody to ask.
+                // Without a connection there is no peer to ping.
                 let _ = client.send(Message::Ping(Vec::new().into())).await;
             }
         }

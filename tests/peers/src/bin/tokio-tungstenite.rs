@@ -66,7 +66,7 @@ async fn main() {
         if let Err(error) = live(&course, &mut send_queue).await {
             driver::say("disconnected", &error);
         }
-        // A connect resets it, as is common: whoever was connected for longer than a dial takes.
+        // A connect resets the backoff, as is common: after a connection that lasted longer than a dial takes.
         if begun.elapsed() > Duration::from_millis(100) {
             delay = course.backoff;
         }

@@ -1,4 +1,5 @@
-//! `tokio-websocket-client` over tokio-tungstenite: ping interval and retry delay are the connector's.
+//! `tokio-websocket-client` over tokio-tungstenite: ping interval and retry delay are settings of the
+//! connector.
 
 use std::sync::OnceLock;
 use std::time::Duration;

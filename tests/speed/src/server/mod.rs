@@ -32,7 +32,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// What a control program is told on standard output, and asks on standard input.
+/// The messages to a control program on standard output, and its requests on standard input.
 #[derive(Default)]
 struct Shared {
     open: AtomicU64,
@@ -40,7 +40,7 @@ struct Shared {
     pongs: AtomicU64,
     /// The number of the next connection.
     next: AtomicU64,
-    /// Connections below this number are frozen, if they divide by `every`.
+    /// Connections below this number are frozen, if `every` divides their number.
     frozen_below: AtomicU64,
     every: AtomicU64,
     deaths: Mutex<Vec<Duration>>,
@@ -88,11 +88,11 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn say(line: &str) {
     println!("{line}");
-    // Whoever reads may have gone: then the input has ended, too.
+    // The reader may be gone, and then the input has ended, too.
     drop(io::stdout().flush());
 }
 
-/// Serves until its input ends; under TLS with a new certificate, which it writes to this file.
+/// Serves until its input ends. Under TLS it makes a new certificate, which it writes to this file.
 pub(crate) fn run(certificate: Option<&str>) -> crate::Result<()> {
     let tls = certificate.map(tls).transpose()?;
     let shared = Arc::new(Shared::default());
@@ -101,7 +101,7 @@ pub(crate) fn run(certificate: Option<&str>) -> crate::Result<()> {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
             control.obey(&line);
         }
-        // Whoever started us is gone.
+        // The process that started us is gone.
         std::process::exit(0);
     });
     tokio::runtime::Builder::new_current_thread()
@@ -150,7 +150,7 @@ async fn serve_one(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut parts = path.trim_matches('/').split('/');
     let play = parts.next().unwrap_or_default();
     let numbers: Vec<u64> = parts.filter_map(|part| part.parse().ok()).collect();
-    // Boxed, so that a hundred thousand idle ones do not each have room for all of these.
+    // Boxed, so that a hundred thousand idle connections do not each reserve room for all of these.
     match (play, &numbers[..]) {
         ("flood", [count, len]) => {
             Box::pin(plays::flood(&mut socket, *count, *len as usize)).await?;

@@ -12,7 +12,7 @@ use super::{Shared, locked, say};
 use crate::latency;
 use crate::results::quantile;
 
-/// A text frame as servers send them: a trade that is no heartbeat, padded to `len` bytes.
+/// A text frame from a server: a trade that is not a heartbeat, padded to `len` bytes.
 fn frame(len: usize) -> Vec<u8> {
     let text = crate::message(len);
     let mut frame = vec![0x81];
@@ -50,8 +50,8 @@ pub(super) async fn flood(
     Ok(())
 }
 
-/// When each of so many a second is due. tokio's timer has milliseconds; here it is waited for
-/// actively, on a processor of its own.
+/// The due times at this rate. tokio's timer has milliseconds. Here the wait is a busy loop, on a processor
+/// of its own.
 struct Pace {
     start: Instant,
     rate: u64,
@@ -73,7 +73,7 @@ impl Pace {
     }
 }
 
-/// One message a write: each wakes the client. If asked to, writes the time into each.
+/// One write for each message, which wakes the client. On request, writes the time into each.
 pub(super) async fn trickle(
     socket: &mut TcpStream,
     count: u64,
@@ -93,7 +93,7 @@ pub(super) async fn trickle(
     Ok(())
 }
 
-/// The same, each to the next of these connections.
+/// The same, with each message to the next of these connections.
 pub(super) fn fan(sockets: &[Arc<TcpStream>], count: u64, len: usize, rate: u64) {
     let (frame, pace) = (frame(len), Pace::new(rate));
     for (number, socket) in (0..count).zip(sockets.iter().cycle()) {
@@ -103,17 +103,17 @@ pub(super) fn fan(sockets: &[Arc<TcpStream>], count: u64, len: usize, rate: u64)
             match socket.try_write(rest) {
                 Ok(written) => rest = &rest[written..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
-                // The client has gone, and will be missed by whoever counts.
+                // The client is gone, and the measuring process will notice that.
                 Err(_) => break,
             }
         }
     }
 }
 
-/// Pings and waits actively for each answer, so that nothing but the client is slow.
+/// Pings, and waits in a busy loop for each answer, so that only the client is slow.
 pub(super) fn ask(socket: TcpStream, count: u64) -> io::Result<TcpStream> {
     const PING: [u8; 10] = *b"\x89\x08heartbea";
-    /// The first ones find the client's caches cold.
+    /// The first pings find the client's caches cold.
     const WARM: usize = 100;
     let mut socket = socket.into_std()?;
     let mut times = Vec::new();
@@ -147,8 +147,8 @@ pub(super) fn ask(socket: TcpStream, count: u64) -> io::Result<TcpStream> {
     TcpStream::from_std(socket)
 }
 
-/// Reads what there is into `buffer`; false at the end. Not part of a future, which would keep the room
-/// for it while it waits.
+/// Reads the available bytes into `buffer`. False at the end. Not part of a future, which would keep the
+/// buffer while it waits.
 fn read(socket: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<bool> {
     let mut chunk = [0; 16 * 1024];
     match socket.try_read(&mut chunk) {
@@ -200,7 +200,7 @@ pub(super) async fn slow(socket: &mut TcpStream, rate: u64, shared: &Shared) -> 
 /// Reads frames and answers pings, until the client goes or the server is told to freeze.
 pub(super) async fn idle(socket: &mut TcpStream, number: u64, shared: &Shared) -> io::Result<()> {
     let mut buffer = Vec::new();
-    // Before the last write: the client cannot have heard it sooner.
+    // Before the last write: the client cannot have received it sooner.
     let mut spoke = Instant::now();
     loop {
         socket.readable().await?;

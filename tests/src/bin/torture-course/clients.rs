@@ -1,16 +1,16 @@
-//! Whose clients run, how they are started, and at which settings.
+//! The clients, how they are started, and their settings.
 
 use std::path::Path;
 use std::process::Command;
 
 pub(crate) struct Client {
     pub(crate) name: &'static str,
-    /// Version as pinned by the lock files; empty for ours.
+    /// The version that the lock files pin. Empty for ours.
     pub(crate) version: &'static str,
     program: Program,
-    /// How the common settings were expressed in its own.
+    /// The client's own settings that express the common ones.
     pub(crate) settings: &'static str,
-    /// Cases that it cannot take part in, and why.
+    /// The cases that it cannot take part in, with the reason.
     pub(crate) excused: &'static [(&'static str, &'static str)],
 }
 
@@ -161,7 +161,7 @@ impl Client {
         excuse.map(|(_, why)| *why)
     }
 
-    /// What starts it; the program may be missing.
+    /// The command that starts it. The program may be missing.
     pub(crate) fn command(&self, target: &Path, sources: &Path) -> Option<Command> {
         let (program, script) = match self.program {
             Program::Ours => (target.join("examples/torture_client"), None),

@@ -1,4 +1,4 @@
-//! Which trials run, and how many at once.
+//! The trials to run, and how many at once.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -34,7 +34,7 @@ USAGE: torture-course [OPTIONS]
 Results of cases and clients that do not run are kept from the last time.
 ";
 
-/// From the repository's root, where `tests/peers/course` goes.
+/// From the repository's root, which is the working directory of `tests/peers/course`.
 const PEERS: &str = "tests/peers";
 
 struct Choice {
@@ -100,7 +100,7 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
         }
         eprintln!("the course took {:.0} s", begun.elapsed().as_secs_f64());
     }
-    // What is said by hand is beside the table, where there is one to say it of.
+    // A hand-written part follows the table, if there is one.
     let more = fs::read_to_string(choice.docs.join("torture-more.md")).unwrap_or_default();
     fs::write(
         choice.docs.join("torture.md"),
@@ -176,7 +176,7 @@ fn repeats(choice: &Choice, case: &Case) -> usize {
     choice.repeats.unwrap_or(case.repeats)
 }
 
-/// Longest first, so that none is left over at the end; clients side by side, so that none meets a
+/// The longest first, so that none is left over at the end. Clients run side by side, so that none meets a
 /// busier machine than the others.
 fn trials(choice: &Choice, heavy: bool) -> VecDeque<Trial> {
     let mut trials = Vec::new();
@@ -258,7 +258,7 @@ fn attempt(
             trial.client.name
         )
     })?;
-    // Behind TLS nobody has a name: a server of its own for each.
+    // Behind TLS a client has no name, so each has a server of its own.
     let own = match trial.variant.path {
         "tls/stall" => Some(Server::start(program, &["--tls", "stall"])?),
         "tls/plain" => Some(Server::start(program, &["--tls", "plain"])?),

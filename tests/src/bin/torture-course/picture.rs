@@ -35,7 +35,7 @@ pub(crate) fn render(results: &Results) -> String {
             let Some(row) = results.get(case, client) else {
                 continue;
             };
-            // Told apart without colours, too.
+            // Distinguishable without colours, too.
             let (colour, mark) = match () {
                 () if row.trials == 0 => ("#e8e8e8", "–"),
                 () if row.passed == row.trials => ("#8fd19e", "✓"),

@@ -1,4 +1,4 @@
-//! What came of each case for each client, over all repeats: read from and written to `torture.json`.
+//! The result of each case for each client, over all repeats: read from and written to `torture.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,15 +18,15 @@ pub(crate) struct Results(BTreeMap<(String, String), Row>);
 pub(crate) struct Row {
     case: String,
     client: String,
-    /// Passed trials, and all.
+    /// Passed trials, and all trials.
     pub(crate) passed: u64,
     pub(crate) trials: u64,
-    /// Median and longest time of death in s, if that is judged and it ever died.
+    /// Median and longest time of death in s, if it is judged and happened.
     pub(crate) death: Option<(f64, f64)>,
     /// From the end of a connection to the next, median and longest, in s.
     pub(crate) recovery: Option<(f64, f64)>,
     pub(crate) false_deaths: u64,
-    /// Most in one trial.
+    /// The most in one trial.
     pub(crate) connects: u64,
     pub(crate) lost: i64,
     pub(crate) duplicates: u64,
@@ -35,7 +35,7 @@ pub(crate) struct Row {
     pub(crate) cpu_ms: u64,
     /// The machine's highest load average at the end of a trial.
     pub(crate) load: f64,
-    /// In a few words; of trials that failed, where there are any.
+    /// A few words on failed trials, if there are any.
     pub(crate) what: String,
 }
 
@@ -154,7 +154,7 @@ impl Results {
         Ok(results)
     }
 
-    /// One row a line, so that a change is a short difference.
+    /// One row on each line, so that a change is a short difference.
     pub(crate) fn save(&self, file: &Path) -> io::Result<()> {
         let lines: Vec<String> = self
             .0

@@ -1,4 +1,4 @@
-//! One run of one client in one case: processes, signals, and what was seen.
+//! One run of one client in one case: processes, signals, and observations.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -16,17 +16,17 @@ use crate::cases::{BACKOFF, CONNECT, DEATH, PING, STOP_FOR, Variant};
 /// A program that has not dialled by then never will.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Everything that is known of a trial when it is over.
+/// The observations of a finished trial.
 pub(crate) struct Seen {
-    /// The server's, taken while the client still ran.
+    /// The server's report, taken while the client still ran.
     pub(crate) report: Value,
-    /// The same, taken after its end.
+    /// The server's report, taken after the client's end.
     pub(crate) afterwards: Value,
     /// The client's own lines.
     lines: Vec<Value>,
     pub(crate) panicked: bool,
     pub(crate) stderr: String,
-    /// When the stopped process went on, in ms since the epoch.
+    /// When the stopped process continued, in ms since the epoch.
     pub(crate) continued: f64,
     started: f64,
     pub(crate) until: f64,
@@ -34,7 +34,7 @@ pub(crate) struct Seen {
     pub(crate) cost: Cost,
 }
 
-/// What it took, and how busy the machine was with everything.
+/// The client's processor time, and the load of the whole machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     /// Processor time of the client.
@@ -63,7 +63,7 @@ impl Seen {
         self.peak_kb / 1024
     }
 
-    /// How long it was looked at.
+    /// How long the client was observed.
     pub(crate) fn span_ms(&self) -> f64 {
         self.until - self.started
     }
@@ -119,11 +119,11 @@ fn report(server: (&str, u16), id: &str) -> io::Result<Value> {
     Ok(serde_json::from_str(body)?)
 }
 
-/// A name of two addresses of this machine.
+/// A name with two addresses of this machine.
 const NAME: &str = "addresses.test";
 const HOSTS: &str = "127.0.0.1 localhost\n127.0.0.2 addresses.test\n127.0.0.3 addresses.test\n";
 
-/// The same program where the name is known: in a mount namespace with hosts of its own.
+/// The same program in a place where the name is known: a mount namespace with a hosts file of its own.
 fn with_addresses(program: Command) -> io::Result<Command> {
     let hosts = std::env::temp_dir().join(format!("torture-hosts-{}", std::process::id()));
     fs::write(&hosts, HOSTS)?;
@@ -142,7 +142,7 @@ fn with_addresses(program: Command) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Whether a name of two addresses can be had here.
+/// Whether a name with two addresses is available here.
 pub(crate) fn has_namespaces() -> bool {
     with_addresses(Command::new("true"))
         .and_then(|mut command| command.status())
@@ -198,7 +198,7 @@ pub(crate) fn run(
     let complaints = thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = stderr {
-            // What came until it broke counts.
+            // The lines until it broke count.
             let _ = pipe.by_ref().take(1 << 20).read_to_end(&mut bytes);
             let _ = io::copy(&mut pipe, &mut io::sink());
         }
@@ -206,7 +206,7 @@ pub(crate) fn run(
     });
     let pid = Pid::from_child(&child);
     let mut continued = 0.0;
-    // From when it dials: an interpreter takes a while to start.
+    // From its first dial, because an interpreter takes a while to start.
     let id = if tls { "tls" } else { id };
     while server.report(id)?["connects"] == 0 && begun.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(50));
@@ -224,10 +224,10 @@ pub(crate) fn run(
     let (peak_kb, cpu_ms) = figures(child.id());
     let until = now_ms();
     let report = server.report(id)?;
-    // It tells its counts then.
+    // The client prints its counts then.
     drop(child.stdin.take());
     end(&mut child, Duration::from_secs(3));
-    // What it had handed to the system is still on its way.
+    // The bytes that it had handed to the system are still on their way.
     thread::sleep(Duration::from_millis(300));
     let afterwards = server.report(id)?;
     let stderr = complaints.join().unwrap_or_default();
@@ -248,7 +248,7 @@ pub(crate) fn run(
     })
 }
 
-/// It ends by itself; one that does not is killed.
+/// It ends by itself. One that does not is killed.
 fn end(child: &mut Child, patience: Duration) {
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
@@ -261,19 +261,19 @@ fn end(child: &mut Child, patience: Duration) {
     let _ = child.wait();
 }
 
-/// 0 where the kernel does not tell.
+/// 0 if the kernel does not tell.
 fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let first = text.split_whitespace().next();
     first.and_then(|load| load.parse().ok()).unwrap_or_default()
 }
 
-/// Peak memory in KiB and processor time in ms, of a process that lives.
+/// Peak memory in KiB and processor time in ms, of a running process.
 fn figures(pid: u32) -> (u64, u64) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let peak = peak.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-    // Fields 14 and 15 are user and system time in ticks of 10 ms; the name before may hold spaces.
+    // Fields 14 and 15 are user and system time in ticks of 10 ms. The name before them may hold spaces.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks = after_name.split_whitespace().skip(11).take(2);
